@@ -1,0 +1,57 @@
+# Everything runs in .venv, which `make` builds itself from requirements.lock: a fresh clone needs Python 3.11 or newer and make.
+# pip's own settings (an index in its environment variables, say) are honoured, because none are passed here.
+
+PYTHON ?= $(shell for p in python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+# Two workers with one thread each: the models in the tests are so small that a second thread gains nothing, while two processes
+# with two threads each would fight over two cores. One thread also keeps results identical from machine to machine.
+# loadfile: what a file's tests share (a trained model, say) is made once.
+WORKERS ?= 2
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(READY) ## run the small study on bundled data and models and write its report
+	$(BIN)/xeric demo $(ARGS)
+
+test: $(READY) ## run all tests; ARGS="-k name" picks some
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+check: $(READY) ## format, lint, types, import direction, file rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python tools/check_files.py
+
+format: $(READY) ## format the code and mend what the linter can mend
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## renew requirements.lock from the ranges in pyproject.toml
+	$(PYTHON) -m venv --clear .venv-lock
+	.venv-lock/bin/python -m pip install '.[dev]'
+	{ grep '^#' requirements.lock; .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude xeric \
+		| sed 's/+.*//' | grep -vE '^(cuda|nvidia|triton)'; } > requirements.lock.new
+	mv requirements.lock.new requirements.lock
+	rm -rf .venv-lock
+
+clean: ## remove caches and what `make demo` left; .venv and your runs stay
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist demo-report
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+
+$(READY): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Xeric needs Python 3.11 or newer: install it or name it, as in 'make PYTHON=python3.12'" >&2; exit 1; }
+	$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install -r requirements.lock
+	$(BIN)/python -m pip install --no-deps -e .
+	$(BIN)/python -m pip check
+	@touch $@

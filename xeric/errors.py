@@ -1,0 +1,76 @@
+"""What goes wrong, where, and what to do about it.
+
+Every error that Xeric raises on purpose is an :class:`XericError`. The command line prints it as one sentence and a hint and
+leaves with :attr:`XericError.exit_code`; a traceback is shown only on request.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["ConfigError", "DataError", "RunError", "UnknownNameError", "UserError", "XericError", "suggest"]
+
+
+class XericError(Exception):
+    """Base of all errors raised on purpose.
+
+    Args:
+        what: one sentence that says what is wrong.
+        where: the place, as its reader knows it: a file, a file and a line, a dotted config path.
+        hint: one sentence that says what to do.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.hint = hint
+        super().__init__(f"{where}: {what}" if where else what)
+
+
+class UserError(XericError):
+    """The input is at fault, not the run: exit code 2."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A setting is unknown, ill-typed or contradictory; ``where`` is its dotted path."""
+
+
+class DataError(UserError):
+    """A data file or what is in it cannot be used; ``where`` is the file, with line, key or instance where known."""
+
+
+class UnknownNameError(UserError):
+    """A name that no registry or catalogue knows; the hint names the nearest ones.
+
+    Args:
+        kind: what was asked for, in the singular ("method", "task").
+        name: the name given.
+        known: the names that exist.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], *, hint: str | None = None) -> None:
+        self.kind = kind
+        self.name = name
+        self.known = sorted(known)
+        super().__init__(f"unknown {kind} {name!r}", hint=hint or suggest(name, self.known, kind))
+
+
+class RunError(XericError):
+    """The run itself failed: exit code 1."""
+
+
+def suggest(name: str, known: Iterable[str], kind: str) -> str:
+    """Return a hint that names the known names nearest to ``name``, or a few of them where none is near."""
+    known = sorted(known)
+    if not known:
+        return f"there is no {kind} here at all"
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or [k for k in known if name.lower() in k.lower()][:3]
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    shown = ", ".join(known[:12])
+    return f"known: {shown}" + (f" and {len(known) - 12} more" if len(known) > 12 else "")
