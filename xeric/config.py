@@ -1,0 +1,329 @@
+"""Strict, frozen settings: models, YAML, dotted overrides, and errors that carry the dotted path.
+
+A setting that nothing knows is an error, never ignored. Inner code takes plain arguments; only :mod:`xeric.run` and the
+layers above it pass whole configs around.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import pydantic
+import regex
+import yaml
+from pydantic import BaseModel, ConfigDict
+
+from xeric.errors import ConfigError, DataError
+
+__all__ = ["Config", "apply_overrides", "build", "canonical_json", "digest", "dump_yaml", "load_yaml", "parse_yaml"]
+
+
+class Config(BaseModel):
+    """Base of all settings: frozen, no unknown keys, no silent conversion between types."""
+
+    # Constants: a NaN inside a field of any type would otherwise be written as null, silently.
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True, ser_json_inf_nan="constants"
+    )
+
+
+C = TypeVar("C", bound=BaseModel)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML with the surprises taken out: ``no`` is a word, ``1e-4`` a number, a date a string, a repeated key an error."""
+
+
+# PyYAML follows YAML 1.1: there `no` is false, 1e-4 a string, 2024-01-02 a date and 12:30 the number 750.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in ("null", "merge")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", regex.compile(r"^(?:true|True|false|False)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", regex.compile(r"^[-+]?(?:0|[1-9][0-9_]*)$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    regex.compile(r"^[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9]+|[0-9][0-9_]*(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
+)
+
+
+def _mapping_without_repeats(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[str] = set()
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, str):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} is not text", key_node.start_mark)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands here twice", key_node.start_mark)
+        seen.add(key)
+    # Merged keys (`<<: *other`) are put first, so that the mapping's own, which are there to override them, come last and win.
+    loader.flatten_mapping(node)
+    return {loader.construct_object(k, deep=True): loader.construct_object(v, deep=True) for k, v in node.value}
+
+
+_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Return the value of a YAML text.
+
+    Raises:
+        DataError: the text is not YAML or repeats a key; ``where`` is completed with the line.
+    """
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}, line {mark.line + 1}" if mark else where
+        raise DataError(f"not valid YAML: {error.problem or error.context}", where=place) from None
+    except yaml.reader.ReaderError as error:
+        place = f"{where}, line {text.count(chr(10), 0, error.position) + 1}"
+        raise DataError(f"not valid YAML: {str(error).splitlines()[0]}", where=place) from None
+    except RecursionError:
+        raise DataError("not valid YAML: nested too deeply", where=where) from None
+    except (ValueError, KeyError) as error:  # a number of thousands of digits, or a tag (`!!int`) that its text does not fit
+        raise DataError(f"not valid YAML: {str(error).split(';')[0]}", where=where) from None
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file.
+
+    Raises:
+        DataError: the file is missing, unreadable, not YAML, or holds something else than a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise DataError(f"cannot be read: {reason}", where=str(path), hint="give the path of a YAML file") from None
+    value = parse_yaml(text, str(path))
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise DataError(f"expected a mapping of settings, found {type(value).__name__}", where=str(path))
+    return value
+
+
+def dump_yaml(value: BaseModel | Mapping[str, Any]) -> str:
+    """Return settings as YAML that :func:`parse_yaml` reads back to equal settings, keys in their order of definition."""
+    data = value.model_dump(mode="json") if isinstance(value, BaseModel) else dict(value)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes text that :class:`_Loader` or a YAML 1.1 reader would take for something else."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: yaml.SafeDumper.yaml_implicit_resolvers.get(first, []) + _Loader.yaml_implicit_resolvers.get(first, [])
+    for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+}
+
+
+def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
+    text = repr(value)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")
+    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+
+
+_Dumper.add_representer(float, _represent_float)
+
+# PyYAML writes these line ends as they are in plain and quoted text, and reads them back as spaces.
+_RARE_BREAKS = regex.compile("[\x85\u2028\u2029]")
+
+
+def _represent_text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _RARE_BREAKS.search(value) else None)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return ``data`` with dotted overrides (``"train.lr=1e-4"``) applied; values are read as YAML.
+
+    Raises:
+        ConfigError: an override is not of the form ``dotted.path=value``, or its path runs through something that holds no keys.
+    """
+    result = _copy(data)
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        keys = [key.strip() for key in path.split(".")]
+        if not equals or not all(keys):
+            raise ConfigError(f"{override!r} is not a setting", hint="write it as dotted.path=value, for example train.lr=1e-4")
+        try:
+            value = parse_yaml(text, path)
+        except DataError:
+            value = text
+        *parents, last = keys
+        node = result
+        for depth, key in enumerate(parents):
+            inner = node.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"holds {inner!r}, not a group of settings", where=".".join(parents[: depth + 1]))
+            node = inner
+        node[last] = value
+    return result
+
+
+def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+
+
+def build(model: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
+    """Return ``data`` as a validated ``model``.
+
+    Args:
+        model: the settings class.
+        data: plain values (as from YAML).
+        where: dotted path of ``data`` itself inside the settings that the user wrote.
+
+    Raises:
+        ConfigError: a key is unknown, missing or ill-typed; ``where`` is its dotted path, and the hint names near keys.
+    """
+    try:
+        text = json.dumps(data, allow_nan=True)
+    except (TypeError, ValueError, RecursionError):
+        raise ConfigError("holds a value that no setting can have", where=where or None) from None
+    try:
+        return model.model_validate_json(text)
+    except pydantic.ValidationError as error:
+        raise _config_error(model, error, json.loads(text), where) from None
+
+
+_EXPECTED = "Input should be "
+
+
+class _Fault:
+    """One complaint of pydantic's: the user's path to it, and the branches of unions that it was tried as."""
+
+    def __init__(self, raw: Any, data: Any) -> None:
+        self.location: tuple[int | str, ...] = raw["loc"]
+        self.type: str = raw["type"]
+        self.message: str = raw["msg"].removeprefix("Value error, ")
+        self.input = raw["input"]
+        self.path: list[str] = []
+        self.branches: list[str] = []
+        self.branch_at: int | None = None
+        node = data
+        for place, part in enumerate(self.location):
+            # What is no key of the user's is the branch of a union ("int", "literal['auto']", a model's name).
+            held = part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node))
+            if held or (self.type == "missing" and place == len(self.location) - 1):
+                node = node[part] if held else None
+                self.path.append(str(part))
+            else:
+                self.branches.append(str(part))
+                self.branch_at = place if self.branch_at is None else self.branch_at
+
+
+def _config_error(model: type[BaseModel], error: pydantic.ValidationError, data: Any, where: str) -> ConfigError:
+    faults = _most_telling([_Fault(raw, data) for raw in error.errors(include_url=False)])
+    first = faults[0]
+    path = ".".join(([where] if where else []) + first.path) or None
+    if first.type == "extra_forbidden":
+        known = _keys(model, first.path[:-1], first.branches)
+        near = difflib.get_close_matches(first.path[-1], known, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(sorted(known)) if known else None
+        return ConfigError("unknown setting", where=path, hint=hint)
+    if first.type == "missing":
+        return ConfigError("this setting is required", where=path)
+    if first.type == "json_invalid":
+        return ConfigError("holds text that is not valid Unicode", where=where or None)
+    if not first.message.startswith(_EXPECTED):
+        return ConfigError(first.message[:1].lower() + first.message[1:], where=path)
+    expected = [fault.message.removeprefix(_EXPECTED) for fault in faults if fault.message.startswith(_EXPECTED)]
+    wanted = " or ".join(dict.fromkeys(f"a value {text}" if text.startswith(("greater", "less")) else text for text in expected))
+    found = repr(first.input)
+    return ConfigError(f"expected {wanted}, found {found if len(found) <= 80 else found[:77] + '...'}", where=path)
+
+
+def _most_telling(faults: list[_Fault]) -> list[_Fault]:
+    """Return the fault to report, and behind it what the other branches of a union say about the same value.
+
+    A value that fits no branch of a union is refused once by each. The branch that was meant is the one that went deepest
+    into the value, then the one with the fewest complaints. A misspelt key goes before the key that is missing for it.
+    """
+    start = min(faults, key=lambda fault: fault.type == "missing")
+    if start.branch_at is None:
+        return [start]
+    stem = start.location[: start.branch_at]
+    branches: dict[int | str, list[_Fault]] = {}
+    for fault in faults:
+        if fault.branch_at == start.branch_at and fault.location[: start.branch_at] == stem:
+            branches.setdefault(fault.location[start.branch_at], []).append(fault)
+    meant = min(branches.values(), key=lambda found: (-max(len(fault.path) for fault in found), len(found)))
+    first = min(meant, key=lambda fault: fault.type == "missing")
+    others = [fault for found in branches.values() for fault in found if fault.path == first.path and fault is not first]
+    return [first, *others]
+
+
+def _keys(model: type[BaseModel], path: list[str], branches: list[str]) -> list[str]:
+    """Return the settings known at a path; ``branches`` picks among the models of a union, by class or by a literal of theirs."""
+    kinds: list[Any] = [model]
+    for part in path:
+        kinds = [alternative for kind in kinds for inner in _inside(kind, part) for alternative in _alternatives(inner)]
+    models = [kind for kind in kinds if _is_model(kind)]
+    chosen = [kind for kind in models if not _tags(kind).isdisjoint(branches)] or models
+    return list(dict.fromkeys(key for kind in chosen for key in kind.model_fields))
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _inside(kind: Any, part: str) -> list[Any]:
+    if _is_model(kind):
+        return [kind.model_fields[part].annotation] if part in kind.model_fields else []
+    inner = get_args(kind)
+    return list(inner[-1:] if get_origin(kind) in (dict, Mapping) else inner)
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        return _alternatives(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return [kind for inner in get_args(annotation) for kind in _alternatives(inner)]
+    return [annotation]
+
+
+def _tags(kind: type[BaseModel]) -> set[str]:
+    literals = (get_args(field.annotation) for field in kind.model_fields.values() if get_origin(field.annotation) is Literal)
+    return {kind.__name__, *(str(value) for values in literals for value in values)}
+
+
+def canonical_json(value: Any) -> str:
+    """Return the one JSON text of plain values or a model: sorted keys, no spaces, Unicode left as it is, no NaN.
+
+    Raises:
+        ValueError: a float is not finite, so it has no JSON form.
+    """
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    return json.dumps(_integral_floats(plain), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _integral_floats(value: Any) -> Any:
+    """Write 1.0 as 1, so that ``lr=1`` and ``lr=1.0`` are one setting."""
+    if isinstance(value, float) and math.isfinite(value) and value == int(value) and abs(value) < 2**53:
+        return int(value)
+    if isinstance(value, Mapping):
+        return {str(k): _integral_floats(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_integral_floats(v) for v in value]
+    return value
+
+
+def digest(value: Any) -> str:
+    """Return the SHA-256 (hex) of :func:`canonical_json`."""
+    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()

@@ -1,0 +1,290 @@
+"""What a run leaves behind: the record's schema, predictions, atomic files, provenance.
+
+A run folder holds ``config.yaml``, ``predictions.jsonl``, ``adapter/``, ``log.jsonl`` and, written last, ``record.json``: its
+presence means that the run is done. Everything in a record repeats byte for byte when the run is repeated, except what stands
+under ``cost``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from xeric.config import Config
+from xeric.errors import DataError
+
+__all__ = [
+    "RECORD_FILE",
+    "RESULT_VERSION",
+    "Prediction",
+    "Record",
+    "Score",
+    "TaskResult",
+    "iter_jsonl",
+    "read_json",
+    "read_predictions",
+    "read_record",
+    "versions",
+    "write_atomically",
+    "write_json",
+    "write_jsonl",
+]
+
+RESULT_VERSION = 1
+"""Raised when the same config, data and base would give other results; part of every ``run_id``."""
+
+RECORD_FILE = "record.json"
+
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rouge-score", "nltk", "snowballstemmer", "numpy")
+
+
+class Score(Config):
+    """One measure of one set of predictions.
+
+    Attributes:
+        score: the point estimate, 0-100 for the quality metrics.
+        low: lower end of its 95% interval; None where no interval is defined.
+        high: upper end.
+        signature: every choice that can move the number.
+    """
+
+    score: float
+    low: float | None = None
+    high: float | None = None
+    signature: str
+
+
+class Prediction(Config):
+    """One line of ``predictions.jsonl``."""
+
+    id: str
+    task: str
+    language: str
+    input: str
+    prediction: str
+    references: tuple[str, ...] = Field(min_length=1)
+
+
+class TaskResult(Config):
+    """What a run found on one task.
+
+    Attributes:
+        scores: by metric name.
+        data: how many instances were read, dropped (by reason), trained on, held out, tested, cut.
+        fingerprint: SHA-256 of the instances really used.
+    """
+
+    scores: dict[str, Score]
+    data: dict[str, Any]
+    fingerprint: str
+
+
+class Record(Config):
+    """A finished run; see the module's text.
+
+    Attributes:
+        status: ``ok``, ``failed`` (with ``error``) or ``diverged`` (the loss was no longer finite).
+        scores: macro mean over tasks, by metric name; empty unless ``ok``.
+        parameters: ``trainable`` and ``total``.
+        base: name, architecture and weights' SHA-256 of the base.
+        deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
+        cost: seconds, memory, tokens, device, host: the only part that may differ between repetitions.
+    """
+
+    run_id: str
+    result_version: int = RESULT_VERSION
+    status: Literal["ok", "failed", "diverged"]
+    error: str | None = None
+    method: str
+    base: dict[str, Any]
+    planned_steps: int = 0
+    done_steps: int = 0
+    best_step: int | None = None
+    scores: dict[str, Score] = {}
+    tasks: dict[str, TaskResult] = {}
+    seeds: dict[str, int] = {}
+    parameters: dict[str, int] = {}
+    fingerprint: str
+    leaks: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+    deterministic: Literal["bytes", "seeds"] = "bytes"
+    cost: dict[str, Any] = {}
+
+
+def write_atomically(path: Path, text: str | bytes) -> None:
+    """Write a file so that a reader, or a kill at any moment, sees the old content or the new and nothing between."""
+    data = text.encode("utf-8") if isinstance(text, str) else text
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_umask())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
+    """Write a model or plain values as indented JSON, atomically.
+
+    Raises:
+        ValueError: a float is not finite; such a number has no place in a file that others read.
+    """
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[BaseModel | Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, atomically."""
+    plain = (row.model_dump(mode="json") if isinstance(row, BaseModel) else row for row in rows)
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in plain))
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        DataError: the file is missing, unreadable or not JSON; ``where`` names file and line.
+    """
+    text = _read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DataError(f"not valid JSON: {_json_fault(error)}", where=f"{path}{line}") from None
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError("not UTF-8 text", where=str(path), hint="save the file as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def _json_fault(error: ValueError | RecursionError) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return error.msg
+    # The only other ValueError that reading JSON raises is Python's limit on the digits of a whole number.
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
+
+
+def iter_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield line number (from 1) and object of each non-empty line of a JSON-lines file.
+
+    Raises:
+        DataError: the file cannot be read, or a line is not a JSON object; ``where`` names file and line.
+    """
+    for number, line in enumerate(_read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f"not valid JSON: {_json_fault(error)}", where=f"{path}, line {number}") from None
+        if not isinstance(row, dict):
+            raise DataError("expected one JSON object a line", where=f"{path}, line {number}")
+        yield number, row
+
+
+def read_predictions(path: Path, *, language: str | None = None) -> list[Prediction]:
+    """Return the rows of a predictions file.
+
+    Only ``prediction`` and ``references`` (a list, or one text; also under ``reference``) are required, so that files of other
+    programs can be scored: ``id`` falls back to the line number, ``task`` to ``"task"``. A whole number as ``id`` is taken as
+    its text.
+
+    Args:
+        path: a JSON-lines file.
+        language: takes the place of every row's own language.
+
+    Raises:
+        DataError: the file has no rows, a row lacks a field or has one of the wrong type, or an id stands twice in a task.
+    """
+    rows: list[Prediction] = []
+    seen: set[tuple[str, str]] = set()
+    for number, raw in iter_jsonl(path):
+        place = f"{path}, line {number}"
+        given = {key: value for key, value in raw.items() if value is not None}
+        references = given.get("references", given.get("reference"))
+        fields = {
+            "id": _id_text(given.get("id", number)),
+            "task": given.get("task", "task"),
+            "language": language or given.get("language"),
+            "input": given.get("input", ""),
+            "prediction": given.get("prediction"),
+            "references": [references] if isinstance(references, str) else references,
+        }
+        if not fields["language"]:
+            raise DataError("the row names no language", where=place, hint="add a field 'language' or give --language")
+        try:
+            row = Prediction.model_validate_json(json.dumps(fields))
+        except ValidationError as error:
+            raise DataError(_first_fault(error), where=place) from None
+        if (row.task, row.id) in seen:
+            raise DataError(f"the id {row.id!r} stands twice in task {row.task!r}", where=place)
+        seen.add((row.task, row.id))
+        rows.append(row)
+    if not rows:
+        raise DataError("holds no predictions", where=str(path))
+    return rows
+
+
+def _id_text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    if first["type"] == "json_invalid":
+        return "not valid JSON: " + first["msg"].removeprefix("Invalid JSON: ")
+    field = ".".join(str(part) for part in first["loc"])
+    if first["input"] is None or first["type"] == "missing":
+        return f"the field {field!r} is missing"
+    message = first["msg"].replace("Input should be ", "expected ", 1)
+    return f"field {field!r}: {message[:1].lower()}{message[1:]}"
+
+
+def read_record(folder: Path) -> Record | None:
+    """Return the record of a run folder, or None where the run is not done.
+
+    Raises:
+        DataError: there is a record but it is not one of ours.
+    """
+    path = folder / RECORD_FILE
+    if not path.is_file():
+        return None
+    try:
+        return Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise DataError(f"not a run record: {_first_fault(error)}", where=str(path)) from None
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, Xeric and the packages whose code can move a result."""
+    found = {"python": platform.python_version()}
+    for package in ("xeric", *_PACKAGES):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
