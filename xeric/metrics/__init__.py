@@ -1,0 +1,107 @@
+"""How good a set of predictions is, with an interval, a signature and a test; scores can be made again anywhere, without a model.
+
+:data:`METRICS` names what there is; :func:`score_predictions` and :func:`compare_predictions` are the ways in; who does both, or
+compares many, calls :func:`measure` once for each system. Importing this package costs next to nothing: a metric's own library is
+imported when the metric is first used.
+
+>>> METRICS.names()[:4]
+['bleu', 'chrf', 'rouge_l', 'meteor']
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from xeric.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from xeric.metrics.base import Metric, Signature, Statistics
+    from xeric.metrics.comparing import Comparison, ComparisonReport, compare_measured, compare_predictions
+    from xeric.metrics.measuring import Measured, measure
+    from xeric.metrics.scoring import ScoreReport, score_measured, score_predictions
+    from xeric.metrics.significance import Sample, bootstrap_interval, correct, paired_bootstrap, paired_randomization
+
+__all__ = [
+    "METRICS",
+    "PRIMARY",
+    "QUALITY",
+    "Comparison",
+    "ComparisonReport",
+    "Measured",
+    "Metric",
+    "Sample",
+    "ScoreReport",
+    "Signature",
+    "Statistics",
+    "bootstrap_interval",
+    "compare_measured",
+    "compare_predictions",
+    "correct",
+    "measure",
+    "paired_bootstrap",
+    "paired_randomization",
+    "score_measured",
+    "score_predictions",
+]
+
+METRICS: Registry[Callable[..., Metric]] = Registry("metric")
+"""Factories of metrics; each takes ``normalize`` and its own options by keyword and works without any."""
+
+METRICS.register("bleu", "xeric.metrics.bleu:Bleu", "BLEU by sacrebleu, tokenizer by language")
+METRICS.register("chrf", "xeric.metrics.bleu:Chrf", "chrF++ by sacrebleu: character and word n-grams, any script")
+METRICS.register("rouge_l", "xeric.metrics.rouge:Rouge", "ROUGE-L by rouge-score on Unicode words, best reference by F")
+METRICS.register("meteor", "xeric.metrics.meteor:Meteor", "METEOR by nltk: exact and stem matches")
+METRICS.register("meteor_exact", "xeric.metrics.meteor:meteor_exact", "METEOR by nltk: exact matches only")
+METRICS.register("distinct_1", "xeric.metrics.diversity:distinct_1", "distinct words among all words of the predictions")
+METRICS.register(
+    "distinct_2", "xeric.metrics.diversity:distinct_2", "distinct word pairs among all word pairs of the predictions"
+)
+METRICS.register(
+    "self_bleu", "xeric.metrics.diversity:SelfBleu", "BLEU of each prediction against the others: lower is more diverse"
+)
+METRICS.register("length_ratio", "xeric.metrics.stability:LengthRatio", "words predicted for every 100 of the closest references")
+METRICS.register(
+    "copy_rate", "xeric.metrics.stability:CopyRate", "share of the predictions' word 4-grams that stand in the input"
+)
+METRICS.register(
+    "wrong_script_rate", "xeric.metrics.stability:WrongScriptRate", "share of predictions mostly in a foreign script"
+)
+
+PRIMARY = "chrf"
+"""What selection on development data goes by: it serves every script and morphology alike."""
+
+QUALITY = ("chrf", "bleu", "rouge_l", "meteor")
+"""What systems are compared on unless told otherwise: the primary metric and the three of the paper."""
+
+_HOMES = {
+    "Comparison": "comparing",
+    "ComparisonReport": "comparing",
+    "Measured": "measuring",
+    "Metric": "base",
+    "Sample": "significance",
+    "ScoreReport": "scoring",
+    "Signature": "base",
+    "Statistics": "base",
+    "bootstrap_interval": "significance",
+    "compare_measured": "comparing",
+    "compare_predictions": "comparing",
+    "correct": "significance",
+    "measure": "measuring",
+    "paired_bootstrap": "significance",
+    "paired_randomization": "significance",
+    "score_measured": "scoring",
+    "score_predictions": "scoring",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,184 @@
+"""Predictions counted once: every metric's statistics, by task and language.
+
+A group's language decides how it is tokenised, so groups are scored apart: BLEU of two tokenizers is never pooled. A task's score
+is the mean over its languages, weighted by their rows (nearly always there is one); the overall score is the plain mean over
+tasks. Who compares many systems measures each once and compares what was measured.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from xeric import text
+from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.metrics import METRICS
+from xeric.metrics.base import FloatArray, Metric, Signature, Statistics
+from xeric.metrics.significance import Sample
+from xeric.records import Prediction
+from xeric.text import NormalForm
+
+__all__ = ["Group", "Measured", "measure"]
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """What each metric counted on the rows of one task and language, in the order of their ids.
+
+    Attributes:
+        task: name of the task.
+        language: ISO code.
+        weight: share of the task's rows that are here.
+        statistics: by metric.
+    """
+
+    task: str
+    language: str
+    weight: float
+    statistics: Mapping[str, Statistics]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.statistics.values())).rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One system's predictions, counted; scores, intervals and tests need nothing else.
+
+    Attributes:
+        metrics: by name.
+        groups: by task and language, in this order.
+        rows: what each row must share with another system's: ISO code and references (sorted), by task and id.
+    """
+
+    metrics: Mapping[str, Metric]
+    groups: tuple[Group, ...]
+    rows: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]]
+
+    @property
+    def resampled(self) -> list[str]:
+        """Names of the metrics that have intervals and tests, in the order of the scores in :meth:`samples`."""
+        return [name for name, metric in self.metrics.items() if metric.resampled]
+
+    @property
+    def varied(self) -> bool:
+        """Whether every task has rows that can be drawn in more than one way, without which there is no interval."""
+        return {group.task for group in self.groups if len(group) > 1} == {group.task for group in self.groups}
+
+    def only(self, names: Sequence[str]) -> Measured:
+        """Return the same with some of its metrics.
+
+        Raises:
+            UnknownNameError: one of them was not measured.
+        """
+        for name in names:
+            if name not in self.metrics:
+                raise UnknownNameError("measured metric", name, self.metrics)
+        return replace(self, metrics={name: self.metrics[name] for name in names})
+
+    def by_task(self) -> dict[str, Measured]:
+        """Return each task by itself."""
+        tasks = dict.fromkeys(group.task for group in self.groups)
+        return {
+            task: replace(
+                self,
+                groups=tuple(group for group in self.groups if group.task == task),
+                rows={key: row for key, row in self.rows.items() if key[0] == task},
+            )
+            for task in tasks
+        }
+
+    def scores(self) -> dict[str, float]:
+        """Return each metric's score: rows alike within a task, tasks alike."""
+        weights = [group.weight for group in self.groups]
+        return {
+            name: float(np.average([metric.score(group.statistics[name]) for group in self.groups], weights=weights))
+            for name, metric in self.metrics.items()
+        }
+
+    def signatures(self) -> dict[str, Signature]:
+        """Return each metric's signature: how the groups were scored, and over how many tasks and languages."""
+        tasks = len({group.task for group in self.groups})
+        means = {"macro": f"{tasks} tasks"} if tasks > 1 else {}
+        if len(self.groups) > tasks:
+            means["languages"] = "+".join(sorted({group.language for group in self.groups}))
+        return {
+            name: Signature.merged([group.statistics[name].signature for group in self.groups]).extended(means)
+            for name in self.metrics
+        }
+
+    def samples(self) -> list[Sample]:
+        """Return one sample for each group, its scores those of all :attr:`resampled` metrics: one draw serves them all."""
+        names = self.resampled
+        widths = [self.groups[0].statistics[name].rows.shape[1] for name in names]
+        edges = np.cumsum(widths).tolist()
+
+        def score(sums: FloatArray) -> FloatArray:
+            parts = [sums[..., edge - width : edge] for edge, width in zip(edges, widths, strict=True)]
+            return np.stack([self.metrics[name].score_sums(part) for name, part in zip(names, parts, strict=True)], axis=-1)
+
+        return [
+            Sample(
+                np.hstack([group.statistics[name].rows for name in names]),
+                score,
+                group.weight,
+                f"{group.task}\0{group.language}",
+            )
+            for group in self.groups
+        ]
+
+
+def measure(
+    predictions: Sequence[Prediction], metrics: Sequence[str | Metric] | None = None, *, normalize: NormalForm = "nfc"
+) -> Measured:
+    """Return the statistics of predictions; the only step that reads texts.
+
+    Args:
+        predictions: in any order; empty texts count.
+        metrics: names, or metrics with settings of their own; None for all that are registered.
+        normalize: Unicode normal form, for the metrics given by name.
+
+    Raises:
+        DataError: there are no predictions, or an id stands twice in a task.
+        UnknownNameError: a metric or a language is not known.
+        UserError: no metric is named, or one is named twice.
+    """
+    chosen = _choose(metrics, normalize)
+    if not predictions:
+        raise DataError("there are no predictions to score")
+    (task, one), times = Counter((row.task, row.id) for row in predictions).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"the id {one!r} stands twice in task {task!r}")
+    sizes = Counter(row.task for row in predictions)
+    grouped: defaultdict[tuple[str, str], list[Prediction]] = defaultdict(list)
+    known: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
+    for row in sorted(predictions, key=lambda row: row.id):
+        code = text.language(row.language).code
+        grouped[row.task, code].append(row)
+        known[row.task, row.id] = code, tuple(sorted(row.references))
+    groups = [
+        Group(task, code, len(rows) / sizes[task], {name: _count(metric, rows, code) for name, metric in chosen.items()})
+        for (task, code), rows in sorted(grouped.items())
+    ]
+    return Measured(chosen, tuple(groups), known)
+
+
+def _choose(wanted: Sequence[str | Metric] | None, normalize: NormalForm) -> dict[str, Metric]:
+    names: Sequence[str | Metric] = METRICS.names() if wanted is None else [wanted] if isinstance(wanted, str) else wanted
+    chosen: dict[str, Metric] = {}
+    for one in names:
+        metric = one if isinstance(one, Metric) else METRICS.get(one)(normalize=normalize)
+        if metric.name in chosen:
+            raise UserError(f"the metric {metric.name!r} is named twice")
+        chosen[metric.name] = metric
+    if not chosen:
+        raise UserError("no metric is named", hint="name one, or leave the choice out")
+    return chosen
+
+
+def _count(metric: Metric, rows: Sequence[Prediction], language: str) -> Statistics:
+    predictions, inputs = [row.prediction for row in rows], [row.input for row in rows]
+    return metric.statistics(predictions, [row.references for row in rows], inputs, language)

@@ -1,0 +1,90 @@
+"""Predictions in; scores with intervals and signatures out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xeric.config import Config
+from xeric.metrics.base import FloatArray, Metric
+from xeric.metrics.measuring import Measured, measure
+from xeric.metrics.significance import DEFAULT_SEED, percentile_interval, replicates, resampling
+from xeric.records import Prediction, Score
+from xeric.text import NormalForm
+
+__all__ = ["ScoreReport", "score_measured", "score_predictions"]
+
+
+class ScoreReport(Config):
+    """Scores of one set of predictions.
+
+    Attributes:
+        scores: mean over tasks, by metric.
+        tasks: scores of each task, by metric.
+    """
+
+    scores: dict[str, Score]
+    tasks: dict[str, dict[str, Score]]
+
+
+def score_predictions(
+    predictions: Sequence[Prediction],
+    metrics: Sequence[str | Metric] | None = None,
+    *,
+    resamples: int = 1000,
+    seed: int = DEFAULT_SEED,
+    normalize: NormalForm = "nfc",
+) -> ScoreReport:
+    """Return the scores of predictions, task by task and over all tasks.
+
+    Rows are scored by task and language; a task's score is the mean over its languages, weighted by their rows; the overall score
+    is the plain mean over tasks. Intervals are 95% percentile bootstrap intervals: rows are drawn within each task and language,
+    the tasks are taken as given. There is none where a task has one row, nor for a measure of a whole set
+    (:attr:`Metric.resampled`). Nothing depends on the order of the predictions.
+
+    Args:
+        predictions: at least one; empty texts count.
+        metrics: names, or metrics with settings of their own; None for all that are registered.
+        resamples: of the bootstrap; 0 for no intervals.
+        seed: of the bootstrap, from 0 on.
+        normalize: Unicode normal form, for the metrics given by name.
+
+    Raises:
+        DataError: there are no predictions, or an id stands twice in a task.
+        UnknownNameError: a metric or a language is not known.
+        UserError: ``resamples`` or ``seed`` is negative, no metric is named, or one is named twice.
+    """
+    return score_measured(measure(predictions, metrics, normalize=normalize), resamples=resamples, seed=seed)
+
+
+def score_measured(measured: Measured, *, resamples: int = 1000, seed: int = DEFAULT_SEED) -> ScoreReport:
+    """Return the scores of predictions that were measured before; see :func:`score_predictions`."""
+    tasks = measured.by_task()
+    drawn: dict[str, FloatArray] = {}
+    for task, own in tasks.items():
+        if resamples and own.varied and own.resampled:
+            drawn[task] = replicates(own.samples(), resamples=resamples, seed=seed)
+    overall = np.mean(list(drawn.values()), axis=0) if len(drawn) == len(tasks) else None
+    choices = resampling(resamples, seed)
+    return ScoreReport(
+        scores=_scores(measured, overall, choices),
+        tasks={task: _scores(own, drawn.get(task), choices) for task, own in tasks.items()},
+    )
+
+
+def _scores(measured: Measured, drawn: FloatArray | None, choices: dict[str, object]) -> dict[str, Score]:
+    ends: dict[str, tuple[float, float]] = {}
+    if drawn is not None:
+        low, high = percentile_interval(drawn)
+        ends = dict(zip(measured.resampled, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+    signatures = measured.signatures()
+    return {
+        name: Score(
+            score=score,
+            low=ends[name][0] if name in ends else None,
+            high=ends[name][1] if name in ends else None,
+            signature=str(signatures[name].extended(choices if name in ends else {})),
+        )
+        for name, score in measured.scores().items()
+    }
