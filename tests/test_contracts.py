@@ -1,0 +1,188 @@
+"""What every registered method owes, on every shape: the contract of the design's section 4."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests import rows, tiny
+from xeric.bases.base import Base
+from xeric.data.encoding import EncodedTask
+from xeric.decoding import decode
+from xeric.methods import METHODS
+from xeric.methods.base import Adaptation, method_options
+from xeric.training.loop import train
+from xeric.training.loss import Rows, step_loss
+from xeric.training.options import TrainOptions
+
+NAMES = METHODS.names()
+TRAINED = [name for name in NAMES if name != "none"]
+SHAPES = ["llama", "qwen3", "gpt2", "gemma3", "bloom"]
+
+
+def attach(base: Base, name: str, *, seed: int = 1) -> Adaptation:
+    return METHODS.get(name).attach(base, method_options(name), seed=seed)
+
+
+@torch.no_grad()
+def loss_of(base: Base, task: EncodedTask) -> float:
+    return step_loss(base, [Rows.of([task]).items], backward=False)[task.task]
+
+
+def texts_of(base: Base) -> list[str]:
+    return decode(base, rows.decoding_rows(base, rows.task("said"), 4), max_new_tokens=8, batch_size=4)
+
+
+def fit(base: Base, adaptation: Adaptation, task: EncodedTask, steps: int = 12) -> None:
+    options = TrainOptions(max_steps=steps, batch_size=8, schedule="constant", warmup=0.0)
+    assert train(base, adaptation, [task], options, lr=5e-3, order_seed=0, dropout_seed=0).status == "ok"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_step_zero_reference(name: str, shape: str, open_base: Callable[[str], Base]) -> None:
+    base = open_base(shape)
+    task = rows.training_rows(base, rows.task("one"))
+    loss, texts = loss_of(base, task), texts_of(base)
+    attach(base, name)
+    assert METHODS.get(name).step_zero == "base", "give this test the reference of the new kind"
+    assert loss_of(base, task) == pytest.approx(loss, rel=1e-6)
+    assert texts_of(base) == texts
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", TRAINED)
+def test_loss_falls_and_only_declared_parameters_move(name: str, shape: str, open_base: Callable[[str], Base]) -> None:
+    base = open_base(shape)
+    task = rows.training_rows(base, rows.task("one"))
+    adaptation = attach(base, name)
+    before = {n: p.detach().clone() for n, p in base.model.named_parameters()}
+    declared = adaptation.trainable()
+    assert declared
+    assert len({id(p) for p in declared.values()}) == len(declared)
+    loss = loss_of(base, task)
+    fit(base, adaptation, task)
+    assert loss_of(base, task) < 0.98 * loss
+    moved = {n for n, p in base.model.named_parameters() if not torch.equal(p, before[n])}
+    assert moved <= set(declared)
+    assert len(moved) > len(declared) // 2
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", TRAINED)
+def test_save_load_merge_and_detach(name: str, shape: str, open_base: Callable[[str], Base], tmp_path: Path) -> None:
+    base = open_base(shape)
+    task = rows.training_rows(base, rows.task("one"))
+    untouched, texts = loss_of(base, task), texts_of(base)
+    adaptation = attach(base, name)
+    fit(base, adaptation, task)
+    trained, said = loss_of(base, task), texts_of(base)
+    adaptation.save(tmp_path)
+    files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert files
+    assert all(name.endswith((".safetensors", ".json")) for name in files)
+
+    adaptation.detach()
+    assert loss_of(base, task) == untouched, "the method left a trace on the base"
+    assert texts_of(base) == texts
+    assert not any(p.requires_grad for p in base.model.parameters())
+
+    again = attach(base, name, seed=99)
+    again.load(tmp_path)
+    assert loss_of(base, task) == pytest.approx(trained, rel=1e-6)
+    assert texts_of(base) == said
+    again.save(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == files
+
+    again.merge()
+    assert loss_of(base, task) == pytest.approx(trained, rel=1e-4)
+    assert texts_of(base) == said
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_initialisation_follows_its_seed(name: str, open_base: Callable[[str], Base]) -> None:
+    base = open_base("llama")
+    states = []
+    for seed in (0, 0, 1):
+        adaptation = attach(base, name, seed=seed)
+        states.append(adaptation.state())
+        adaptation.detach()
+    assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
+    same = all(torch.equal(states[0][n], states[2][n]) for n in states[0])
+    assert same == (name == "full"), "full fine-tuning draws nothing; everything else draws by its seed"
+
+
+def test_two_methods_one_after_the_other_leave_no_trace(open_base: Callable[[str], Base]) -> None:
+    base = open_base("llama")
+    task = rows.training_rows(base, rows.task("one"))
+    before = {n: p.detach().clone() for n, p in base.model.named_parameters()}
+    for name in TRAINED:
+        adaptation = attach(base, name)
+        fit(base, adaptation, task, steps=2)
+        adaptation.detach()
+        after = dict(base.model.named_parameters())
+        assert set(after) == set(before)
+        assert all(torch.equal(after[n], before[n]) for n in before), name
+
+
+@pytest.mark.parametrize("scale", ["alpha/r", "alpha", "alpha/sqrt(r)"])
+def test_lora_equals_the_formula(scale: str, open_base: Callable[[str], Base]) -> None:
+    """W' = W + s A B in the row convention, computed by hand from the saved matrices."""
+    base = open_base("llama")
+    plain = base.model.model.layers[0].self_attn.q_proj.weight.detach().clone()
+    options = method_options({"name": "lora", "rank": 3, "alpha": 5.0, "scale": scale})
+    adaptation = METHODS.get("lora").attach(base, options, seed=0)
+    d, k = plain.shape[1], plain.shape[0]
+    layer = {n: p for n, p in adaptation.trainable().items() if "layers.0.self_attn.q_proj" in n}
+    assert sum(p.numel() for p in layer.values()) == 3 * (d + k)
+    with torch.no_grad():
+        for parameter in layer.values():
+            parameter.normal_(generator=torch.Generator().manual_seed(0))
+    a, b = (next(p for n, p in layer.items() if part in n).detach().clone() for part in ("lora_A", "lora_B"))
+    s = {"alpha/r": 5 / 3, "alpha": 5.0, "alpha/sqrt(r)": 5 / 3**0.5}[scale]
+    adaptation.merge()
+    merged = base.model.model.layers[0].self_attn.q_proj.weight
+    torch.testing.assert_close(merged.T, plain.T + s * (a.T @ b.T), rtol=1e-5, atol=1e-6)
+
+
+def test_lora_adapts_every_linear_layer_but_the_output(open_base: Callable[[str], Base]) -> None:
+    for shape in SHAPES:
+        base = open_base(shape)
+        kinds = ("Linear", "Conv1D")
+        linear = {n for n, m in base.model.named_modules() if type(m).__name__ in kinds and "head" not in n}
+        adaptation = attach(base, "lora")
+        adapted = {n.rpartition(".lora_")[0] for n in adaptation.trainable()}
+        assert adapted == linear, shape
+
+
+@pytest.mark.parametrize("shape", ["llama", "gpt2"])
+def test_a_saved_lora_opens_with_plain_peft(
+    shape: str, base_folder: Callable[[str], Path], open_base: Callable[[str], Base], tmp_path: Path
+) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    base = open_base(shape)
+    task = rows.training_rows(base, rows.task("one"), 1)
+    adaptation = attach(base, "lora")
+    fit(base, adaptation, task)
+    adaptation.save(tmp_path)
+    ids = torch.tensor([[*task.prefixes[-1].ids, *task.rows[0].ids]])
+    with torch.no_grad():
+        expected = base.model(ids).logits
+        plain = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base_folder(shape)), str(tmp_path)).eval()
+        torch.testing.assert_close(plain(ids).logits, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_targets_that_match_nothing_are_named(open_base: Callable[[str], Base]) -> None:
+    from xeric.errors import ConfigError
+
+    base = open_base("llama")
+    options = method_options({"name": "lora", "targets": ["query_key_value"]})
+    with pytest.raises(ConfigError, match="no layer") as caught:
+        METHODS.get("lora").attach(base, options, seed=0)
+    assert "q_proj" in (caught.value.hint or "")
+    assert set(tiny.SHAPES) >= set(SHAPES)

@@ -1,0 +1,159 @@
+"""Tiny random bases and tasks, made on the spot: everything the tests need of the world outside."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+
+from xeric.bases.base import Base
+from xeric.bases.loading import load_base
+
+VOCABULARY = 384
+_GQA = dict(hidden_size=32, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2, head_dim=8)
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama": dict(model_type="llama", num_hidden_layers=2, max_position_embeddings=256, **_GQA),
+    "qwen3": dict(model_type="qwen3", num_hidden_layers=2, max_position_embeddings=256, **_GQA),
+    "gpt2": dict(
+        model_type="gpt2", n_embd=32, n_layer=2, n_head=4, n_positions=256, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
+    ),
+    "bloom": dict(model_type="bloom", hidden_size=32, n_layer=2, n_head=4, seq_length=256, tie_word_embeddings=False),
+    # Seven layers: the sixth is the first with full attention, the rest slide; both windows are shorter than any prefix here.
+    "gemma3": dict(model_type="gemma3_text", num_hidden_layers=7, max_position_embeddings=256, sliding_window=6, **_GQA),
+    "mistral": dict(model_type="mistral", num_hidden_layers=2, max_position_embeddings=256, sliding_window=6, **_GQA),
+}
+
+_WORDS = {
+    "English": [
+        "the",
+        "river",
+        "ferry",
+        "leaves",
+        "at",
+        "dawn",
+        "with",
+        "three",
+        "red",
+        "boats",
+        "and",
+        "a",
+        "quiet",
+        "dog",
+        "under",
+        "grey",
+        "cold",
+        "rain",
+        "near",
+        "our",
+        "town",
+    ],
+    "Hindi": [
+        "नदी",
+        "की",
+        "नाव",
+        "सुबह",
+        "तीन",
+        "लाल",
+        "बत्तियों",
+        "के",
+        "साथ",
+        "चलती",
+        "है",
+        "और",
+        "एक",
+        "शांत",
+        "कुत्ता",
+        "बारिश",
+        "में",
+        "हमारे",
+        "गाँव",
+        "के",
+        "पास",
+        "सोता",
+        "रहता",
+    ],
+}
+
+
+def tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
+    """Byte-level BPE trained on a few sentences; ``bos`` puts ``<s>`` first as Llama's does."""
+    from tokenizers.processors import TemplateProcessing
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator([" ".join(words) for words in _WORDS.values()] * 4, trainer)
+    if bos:
+        raw.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", bos_token="<s>" if bos else None, eos_token="</s>")
+
+
+def write_base(folder: Path, shape: str = "llama", *, seed: int = 0, bos: bool = True, **changes: Any) -> Path:
+    """Write a random base of a shape into a folder in the Hugging Face layout."""
+    settings = {**SHAPES[shape], **changes}
+    config = AutoConfig.for_model(
+        settings.pop("model_type"), vocab_size=VOCABULARY, pad_token_id=0, bos_token_id=1, eos_token_id=2, **settings
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config)
+        # Default initialisation is so small that every continuation is near a tie; wider weights make texts that differ.
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.data.mul_(4.0)
+    model.save_pretrained(folder)
+    tokenizer(bos=bos).save_pretrained(folder)
+    return folder
+
+
+def open_base(folder: Path, shape: str = "llama", **changes: Any) -> Base:
+    """Write a random base and open it."""
+    return load_base(str(write_base(folder / shape, shape, **changes)), device="cpu", precision="fp32")
+
+
+def task_data(name: str, *, instances: int = 80, language: str = "English", seed: int = 0) -> dict[str, Any]:
+    """A task file's content: say the input's words backwards. Inputs differ enough to be no near-duplicates of each other."""
+    rng = random.Random(f"{name}{seed}")
+
+    def pair() -> tuple[str, str]:
+        words = [
+            rng.choice(_WORDS[language]) + (str(rng.randrange(1000)) if rng.random() < 0.4 else "")
+            for _ in range(rng.randrange(4, 9))
+        ]
+        return " ".join(words), " ".join(reversed(words))
+
+    examples = [pair() for _ in range(4)]
+    return {
+        "Definition": ["Say the words of the input in the reverse order."],
+        "Input_language": [language],
+        "Output_language": [language],
+        "Instruction_language": ["English"],
+        "Categories": ["Reversal"],
+        "Domains": [],
+        "Positive Examples": [{"input": x, "output": y, "explanation": ""} for x, y in examples],
+        "Negative Examples": [],
+        "Instances": [
+            {"id": f"{name}-{n}", "input": x, "output": [y]} for n, (x, y) in enumerate(pair() for _ in range(instances))
+        ],
+        "Instance License": ["Apache-2.0"],
+    }
+
+
+def write_task(folder: Path, name: str, **options: Any) -> Path:
+    """Write a task file and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(task_data(name, **options), ensure_ascii=False), encoding="utf-8")
+    return path

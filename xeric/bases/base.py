@@ -1,0 +1,131 @@
+"""What every base offers: a model, a tokenizer, an architecture, a context, and the places where methods may attach.
+
+This module knows nothing about methods or training. A base is opened by :func:`xeric.bases.loading.load_base`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from xeric.data.encoding import Encoder
+
+__all__ = ["Architecture", "Base", "Precision"]
+
+Architecture = Literal["causal", "seq2seq", "encoder"]
+Precision = Literal["fp32", "bf16"]
+
+
+@dataclass(eq=False)
+class Base:
+    """A pretrained model ready to be adapted.
+
+    Attributes:
+        name: the name it was asked for by.
+        source: the folder its files lie in.
+        model: the transformers model, in evaluation mode, no parameter requiring gradients.
+        tokenizer: its tokenizer.
+        architecture: ``causal`` (the only one so far).
+        context: how many tokens a row may have.
+        bos: id of the token its tokenizer puts first by itself, or None.
+        eos: ids that end its texts; the first closes a training target.
+        pad: an id for padding; masked everywhere, so it need not be special.
+        precision: ``fp32``, or ``bf16`` (matrix products under autocast, frozen weights kept in bf16).
+        device: where the model is.
+        sha256: of its weights and, apart, of its config and tokenizer files.
+        parameters: how many parameters the model has.
+        shares_prefix: whether it can share a computed prefix; None until asked (:func:`xeric.bases.causal.can_share_prefix`).
+    """
+
+    name: str
+    source: Path
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    architecture: Architecture
+    context: int
+    bos: int | None
+    eos: tuple[int, ...]
+    pad: int
+    precision: Precision
+    device: torch.device
+    sha256: dict[str, str]
+    parameters: int = field(init=False)
+    shares_prefix: bool | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.parameters = sum(p.numel() for p in self.model.parameters())
+
+    # --- text ---------------------------------------------------------------------------------------------------------------
+
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
+        """Return the token ids of a text, without BOS or EOS.
+
+        Args:
+            text: any text.
+            special: whether the text may spell special tokens; a user's text may not, whatever it holds.
+        """
+        ids = self.tokenizer(
+            text, add_special_tokens=False, split_special_tokens=not special, return_attention_mask=False, verbose=False
+        )["input_ids"]
+        return [int(i) for i in ids]
+
+    def detokenize(self, ids: list[int]) -> str:
+        """Return the text of token ids, special tokens left out, surrounding white space stripped."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
+
+    def render_chat(self, messages: list[dict[str, str]], generation: bool) -> str:
+        """Return chat messages as the base's template writes them; see :mod:`xeric.data.prompts`."""
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation))
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether the tokenizer carries a chat template."""
+        return bool(getattr(self.tokenizer, "chat_template", None))
+
+    def encoder(self, *, reserved: int = 0) -> Encoder:
+        """Return the encoder of task rows; ``reserved`` positions of the context are kept for a learned prompt prefix."""
+        return Encoder(self.tokenize, self.bos, self.eos, self.context - reserved)
+
+    # --- model --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def takes_positions(self) -> bool:
+        """Whether the model takes ``position_ids`` (BLOOM has none: it reads distances off the attention mask)."""
+        return "position_ids" in inspect.signature(self.model.forward).parameters
+
+    @property
+    def output_embeddings(self) -> torch.nn.Module:
+        """The module that makes logits of hidden states."""
+        module = self.model.get_output_embeddings()
+        assert isinstance(module, torch.nn.Module)
+        return module
+
+    @property
+    def vocabulary(self) -> int:
+        """Number of rows of the input embedding."""
+        weight = self.model.get_input_embeddings().weight
+        assert isinstance(weight, torch.Tensor)
+        return int(weight.shape[0])
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        """Return the context that matrix products run in: bf16 autocast, or nothing."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def mode(self, *, training: bool) -> Iterator[None]:
+        """Put the model into training mode (dropout on) or evaluation mode, and back afterwards into the mode it was in."""
+        before = self.model.training
+        self.model.train(training)
+        try:
+            yield
+        finally:
+            self.model.train(before)

@@ -1,0 +1,133 @@
+"""Logits at target positions of causal models, over a shared prefix or plainly.
+
+Both ways take the same rows and give the same numbers (to rounding); the shared way runs the prefix once a
+micro-batch. The plain way remains as the reference that the shared way is tested against, and for what cannot share:
+gradient checkpointing, under which transformers drops the cache and would train without the prefix; rotary embeddings
+that change with a row's length; models whose state is not keys and values.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from xeric.bases.base import Base
+from xeric.bases.shared_prefix import run_prefix
+from xeric.data.encoding import InstanceRow, PrefixRow
+
+_log = logging.getLogger(__name__)
+
+__all__ = ["can_share_prefix", "target_logits"]
+
+# Rotary embeddings whose frequencies depend on the length of the row at hand: a prefix run alone would be rotated differently.
+_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+_TOLERANCE = 1e-3
+
+
+def can_share_prefix(base: Base) -> bool:
+    """Whether the shared way may be taken now.
+
+    The model is asked once: a short row is computed both ways and the logits compared, so that a family whose state a
+    cache of keys and values does not carry is found out before it is trained, not after.
+    """
+    if base.model.training and _recomputes_activations(base.model):
+        return False
+    if base.shares_prefix is None:
+        base.shares_prefix = not _rope_depends_on_length(base) and _same_both_ways(base)
+        if not base.shares_prefix:
+            _log.warning("%s cannot share a computed prefix; every row is computed whole", base.name)
+    return base.shares_prefix
+
+
+def _recomputes_activations(model: torch.nn.Module) -> bool:
+    # The library's own property was renamed between 5.x releases; the flag on the modules was not.
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
+def _rope_depends_on_length(base: Base) -> bool:
+    text = base.model.config.get_text_config(decoder=True)
+    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
+    kinds = [rope] + [value for value in rope.values() if isinstance(value, dict)]
+    return any(kind.get("rope_type", kind.get("type")) in _LENGTH_DEPENDENT_ROPE for kind in kinds)
+
+
+def _same_both_ways(base: Base) -> bool:
+    tokens = [token for token in range(min(64, base.vocabulary)) if token not in base.eos][:12]
+    prefix = PrefixRow("", tuple(tokens[:7]), (0,) * 7, 0)
+    rows = [InstanceRow("", 0, tuple(tokens[7:]), (0,) * 5, 2), InstanceRow("", 0, tuple(tokens[8:]), (0,) * 4, 1)]
+    with torch.no_grad(), base.mode(training=False):
+        plain, _ = _logits(base, prefix, rows, shared=False)
+        try:
+            shared, _ = _logits(base, prefix, rows, shared=True)
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
+            return False
+    scale = 1.0 if plain.dtype == torch.float32 and base.precision == "fp32" else 100.0
+    return bool((plain - shared).abs().max() <= _TOLERANCE * scale * plain.abs().max().clamp_min(1.0))
+
+
+def target_logits(
+    base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool = True
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits that predict the targets of one micro-batch, and the targets.
+
+    Args:
+        base: a causal base.
+        prefix: the prefix row that all instances continue, P tokens (P may be 0).
+        rows: B instance rows with targets.
+        shared: compute the prefix once (falls back to the plain way where that cannot be done).
+
+    Returns:
+        Logits ``[N, vocabulary]`` and target ids ``[N]``, N = target tokens of all rows, row by row.
+    """
+    return _logits(base, prefix, rows, shared=shared and bool(prefix.ids) and can_share_prefix(base))
+
+
+def _logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = [row.ids if shared else (*prefix.ids, *row.ids) for row in rows]
+    starts = [row.target_start + (0 if shared else len(prefix.ids)) for row in rows]
+    tokens, present = _pad_right(ids, base.pad, base.device)
+    offset = len(prefix.ids) if shared else 0
+    inputs: dict[str, object] = {"input_ids": tokens}
+    if shared:
+        state = run_prefix(base, torch.tensor([prefix.ids], device=base.device))
+        inputs["past_key_values"] = state.cache(len(rows))
+        inputs["attention_mask"] = torch.cat([present.new_ones(len(rows), offset), present], dim=1)
+    else:
+        inputs["attention_mask"] = present
+    if base.takes_positions:
+        inputs["position_ids"] = torch.arange(offset, offset + tokens.shape[1], device=base.device)[None].expand(len(rows), -1)
+    predicts = torch.zeros_like(tokens, dtype=torch.bool)
+    for number, (row, start) in enumerate(zip(ids, starts, strict=True)):
+        predicts[number, start - 1 : len(row) - 1] = True
+    with _only_at(base.output_embeddings, predicts):
+        logits = base.model(**inputs, use_cache=shared).logits
+    targets = [token for row, start in zip(ids, starts, strict=True) for token in row[start:]]
+    return logits, torch.tensor(targets, device=base.device)
+
+
+def _pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ``[B, T]`` ids and mask (1 where a token is present)."""
+    width = max(len(row) for row in rows)
+    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], device=device)
+    present = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
+    return ids, present
+
+
+@contextlib.contextmanager
+def _only_at(head: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
+    """Make the output layer see only the hidden states at ``positions`` (``[B, T]`` bool): N rows instead of B x T.
+
+    The model's own forward still runs around it, so whatever a family does to its logits (soft caps, scales) is done.
+    """
+
+    def select(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (args[0][positions], *args[1:])
+
+    handle = head.register_forward_pre_hook(select)
+    try:
+        yield
+    finally:
+        handle.remove()

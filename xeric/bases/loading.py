@@ -1,0 +1,261 @@
+"""Opens a base by name: ``bundled:NAME``, a local folder, or a hub id.
+
+Only safetensors weights are read and no code that comes with a model is ever run. What is hashed is what is loaded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+from xeric.bases.base import Base, Precision
+from xeric.bases.bundled import PREFIX as BUNDLED
+from xeric.bases.bundled import bundled_bases
+from xeric.errors import DataError, UnknownNameError, UserError
+
+__all__ = ["base_identity", "load_base", "resolve_device", "resolve_precision", "sha256_of_files"]
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_WEIGHTS = "*.safetensors"
+_TOKENIZER_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+)
+_DEFAULT_CONTEXT = 2048
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}", hint="use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device is available here", hint="use --device cpu")
+    return device
+
+
+def resolve_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+    """Return the precision of a name; ``auto`` is bf16 on a CUDA device that has it, else fp32.
+
+    Raises:
+        UserError: the device cannot compute in bf16.
+    """
+    capable = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    if name == "auto":
+        return "bf16" if device.type == "cuda" and capable else "fp32"
+    if name == "bf16" and not capable:
+        raise UserError("this CUDA device has no bf16", hint="use --precision fp32")
+    return name
+
+
+def load_base(name: str, *, device: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto") -> Base:
+    """Open a pretrained causal model.
+
+    Args:
+        name: ``bundled:NAME``, a local folder in the Hugging Face layout, or a hub id (fetched into the hub's own cache).
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto``, ``fp32`` or ``bf16``.
+
+    Raises:
+        UnknownNameError: no such bundled base.
+        DataError: the folder or the hub's repository is missing, holds no safetensors weights, or is not a causal model.
+    """
+    place = resolve_device(device)
+    kind = resolve_precision(precision, place)
+    folder = _find_folder(name)
+    config = _read_config(name, folder)
+    sha256 = _identity(name, folder)
+    tokenizer = _read_tokenizer(name, folder)
+    model = _read_model(name, folder, torch.bfloat16 if kind == "bf16" else torch.float32).to(place)
+    eos = _end_tokens(name, model, tokenizer)
+    pad = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else eos[0]
+    # A clean generation config: what the base's authors found pleasant to sample with must not leak into measured decoding.
+    model.generation_config = GenerationConfig(eos_token_id=list(eos), pad_token_id=pad)
+    return Base(
+        name=name,
+        source=folder,
+        model=model,
+        tokenizer=tokenizer,
+        architecture="causal",
+        context=_context(config, tokenizer),
+        bos=_begin_token(tokenizer),
+        eos=eos,
+        pad=pad,
+        precision=kind,
+        device=place,
+        sha256=sha256,
+    )
+
+
+def base_identity(name: str) -> dict[str, str]:
+    """Return the SHA-256 of a base's weights and of its config and tokenizer files, without loading it.
+
+    Raises:
+        UnknownNameError: no such bundled base.
+        DataError: the folder or the hub's repository is missing, or holds no safetensors weights.
+    """
+    return _identity(name, _find_folder(name))
+
+
+def _identity(name: str, folder: Path) -> dict[str, str]:
+    weights = sorted(folder.glob(_WEIGHTS))
+    if not weights:
+        raise DataError(
+            "holds no *.safetensors weights",
+            where=name,
+            hint="convert the weights to safetensors; pickled weights are never read",
+        )
+    return {
+        "weights": sha256_of_files(weights),
+        "tokenizer": sha256_of_files([folder / file for file in _TOKENIZER_FILES if (folder / file).is_file()]),
+    }
+
+
+def _find_folder(name: str) -> Path:
+    if name.startswith(BUNDLED):
+        known = bundled_bases()
+        if name not in known:
+            raise UnknownNameError(
+                "base", name, known, hint=None if known else "this installation carries no bundled bases; give a folder"
+            )
+        return known[name]
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise DataError("is a file, not a folder", where=name, hint="give the folder that holds config.json and the weights")
+    if not _HUB_ID.fullmatch(name):
+        raise DataError(
+            "there is no such folder", where=name, hint="give a base's folder, a hub id, or bundled:NAME (`xeric list bases`)"
+        )
+    return _download(name)
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = ["*.safetensors", "*.json", "*.txt", "tokenizer.model", "*.jinja"]
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
+    except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"is no folder here and could not be fetched from the model hub: {reason[:200]}",
+            where=f"base {name!r}",
+            hint="give a local folder, or see `xeric list bases`",
+        ) from None
+
+
+def _read_config(name: str, folder: Path) -> Any:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise DataError("holds no config.json", where=name, hint="give a folder in the Hugging Face layout")
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
+        raise DataError(f"cannot be read as a model config: {_first_line(error)}", where=str(path)) from None
+    if "auto_map" in raw and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise DataError(
+            "needs code that comes with the model, which is never run", where=name, hint="take a base that transformers knows"
+        )
+    if getattr(config, "is_encoder_decoder", False) or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise DataError(f"a {config.model_type!r} model is not a causal language model", where=name, hint="take a causal base")
+    return config
+
+
+def _read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
+        raise DataError(f"its tokenizer cannot be loaded: {_first_line(error)}", where=name) from None
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise DataError("holds no tokenizer", where=name, hint="save the tokenizer beside the model")
+    return tokenizer
+
+
+def _read_model(name: str, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True
+        )
+    except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
+        raise DataError(f"its weights cannot be loaded: {_first_line(error)}", where=name) from None
+    # The library fills what a file lacks with random numbers and only warns.
+    if missing := sorted(map(str, report["missing_keys"])):
+        raise DataError(f"its weights lack {len(missing)} tensors, {missing[0]!r} among them", where=name, hint="save it whole")
+    if mismatched := sorted(str(entry[0]) for entry in report["mismatched_keys"]):
+        raise DataError(f"the shape of {mismatched[0]!r} does not fit its config", where=name)
+    assert isinstance(model, PreTrainedModel)
+    return model.requires_grad_(False).eval()
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+
+
+def _end_tokens(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    declared = getattr(model.generation_config, "eos_token_id", None)
+    ids = [tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])]
+    eos = tuple(dict.fromkeys(int(i) for i in ids if i is not None))
+    if not eos:
+        raise DataError(
+            "has no end-of-text token, so it could never learn to stop", where=name, hint="set eos_token in its tokenizer"
+        )
+    return eos
+
+
+def _begin_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Return the BOS token if the tokenizer puts it first by itself: a base that was trained without one is run without one."""
+    ids = tokenizer("a")["input_ids"]
+    bos = tokenizer.bos_token_id
+    return int(bos) if isinstance(bos, int) and ids and ids[0] == bos else None
+
+
+def _context(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+    text = config.get_text_config(decoder=True)
+    for key in ("max_position_embeddings", "n_positions", "seq_length"):
+        value = getattr(text, key, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    # ALiBi and the like have no table that ends; the tokenizer's limit is what the model was trained for, where it is stated.
+    limit = tokenizer.model_max_length
+    return int(limit) if limit and limit < 1_000_000 else _DEFAULT_CONTEXT
+
+
+def sha256_of_files(paths: list[Path]) -> str:
+    """Return the SHA-256 (hex) over names and contents of files, in the order given."""
+    total = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        total.update(f"{path.name} {content}\n".encode())
+    return total.hexdigest()

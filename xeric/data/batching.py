@@ -1,0 +1,90 @@
+"""Which instances go into which optimiser step and micro-batch.
+
+A *step* holds ``batch_size`` instances, of several tasks where there are several; a *micro-batch* holds instances
+that share one task prefix, so that the prefix is computed once for all of them. Every instance is served exactly once
+an epoch, the last, smaller step included. The order is a pure function of seed and epoch, so a killed training finds
+its place again by its step number alone. This module knows nothing about tokens: an instance is an index with a group
+and a length.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+
+__all__ = ["MicroBatch", "Step", "epoch_steps", "micro_batches", "step_at", "steps_per_epoch"]
+
+MicroBatch = list[int]
+Step = list[MicroBatch]
+
+# Steps are made from windows of this many steps' instances, sorted by length inside: less padding, and the order stays random.
+_WINDOW = 8
+
+
+def steps_per_epoch(instances: int, batch_size: int) -> int:
+    """Return the number of optimiser steps in an epoch; the last may be smaller."""
+    return -(-instances // batch_size)
+
+
+def epoch_steps(
+    groups: Sequence[Hashable], lengths: Sequence[int], *, batch_size: int, micro_batch_size: int, seed: int, epoch: int
+) -> list[Step]:
+    """Return the steps of one epoch; together they hold every index from 0 to ``len(groups) - 1`` exactly once.
+
+    Instances are shuffled and cut into windows; inside a window each group is sorted by length and the groups are
+    interleaved by rank, so that a step holds instances of like relative length in the proportions of the window; the
+    window's steps are shuffled.
+
+    Args:
+        groups: what must not be mixed in a micro-batch (task and prefix row), one for each instance.
+        lengths: tokens of each instance.
+        batch_size: instances in a step.
+        micro_batch_size: largest number of instances in a micro-batch.
+        seed: of the order.
+        epoch: number of the epoch, from 0.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = [int(i) for i in rng.permutation(len(groups))]
+    steps: list[Step] = []
+    window = _WINDOW * batch_size
+    for start in range(0, len(order), window):
+        ranked = _by_relative_length(order[start : start + window], groups, lengths)
+        cut = [ranked[i : i + batch_size] for i in range(0, len(ranked), batch_size)]
+        # A smaller last step stays last, so that the number of instances before a step is known without the epoch's order.
+        full = len(cut) if len(cut[-1]) == batch_size else len(cut) - 1
+        mixed = [cut[int(i)] for i in rng.permutation(full)] + cut[full:]
+        steps += [micro_batches(step, groups, lengths, micro_batch_size) for step in mixed]
+    return steps
+
+
+def _by_relative_length(indices: Sequence[int], groups: Sequence[Hashable], lengths: Sequence[int]) -> list[int]:
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for index in indices:
+        members[groups[index]].append(index)
+    ranked = []
+    for group in members.values():
+        group.sort(key=lambda index: lengths[index])
+        ranked += [((rank + 0.5) / len(group), index) for rank, index in enumerate(group)]
+    ranked.sort(key=lambda pair: pair[0])
+    return [index for _, index in ranked]
+
+
+def micro_batches(
+    indices: Sequence[int], groups: Sequence[Hashable], lengths: Sequence[int], micro_batch_size: int
+) -> list[MicroBatch]:
+    """Cut instances into micro-batches of one group each, neighbours in length together, groups as they first appear."""
+    members: dict[Hashable, list[int]] = defaultdict(list)
+    for index in indices:
+        members[groups[index]].append(index)
+    batches: list[MicroBatch] = []
+    for group in members.values():
+        group.sort(key=lambda index: lengths[index])
+        batches += [group[i : i + micro_batch_size] for i in range(0, len(group), micro_batch_size)]
+    return batches
+
+
+def step_at(steps_an_epoch: int, step: int) -> tuple[int, int]:
+    """Return epoch and place in the epoch of optimiser step ``step`` (from 0)."""
+    return divmod(step, steps_an_epoch)

@@ -1,0 +1,212 @@
+"""Segments become token rows: one prefix row a task, one instance row an instance, and the truncation policy.
+
+A row's tokens are ``[BOS] prefix | input target [EOS]``. Prefix and instance are tokenised apart, in training and in
+decoding alike, so that the prefix is the same tokens for all instances of a task. For a prefix of 5 tokens, an input
+of 4 and a target of 2::
+
+    prefix row      ids    BOS  d  d  d  d              position 0..4
+    instance row    ids    x  x  x  x  y  y  EOS        position 5..11, target_start = 4: loss on y y EOS
+
+Truncation (the target and EOS are never cut): a row that does not fit the context first loses demonstrations, last to
+first, by moving to a shorter prefix row of its task; then the middle of its input. Each cut is counted. This module
+knows a tokenizer only as a function from text to ids and never imports a model library.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from xeric.data.prompts import SEGMENT_KINDS, Prompt, Segment
+from xeric.errors import DataError
+
+__all__ = ["EncodedTask", "Encoder", "InstanceRow", "PrefixRow", "Tokenize"]
+
+Tokenize = Callable[[str, bool], list[int]]
+"""``(text, special) -> ids`` without BOS or EOS; only where ``special`` is true may the text spell special tokens."""
+
+_KIND = {kind: number for number, kind in enumerate(SEGMENT_KINDS)}
+
+# The least of an input that is left when its middle is cut; a definition that leaves less room is refused.
+_LEAST_INPUT = 8
+
+
+@dataclass(frozen=True)
+class PrefixRow:
+    """The tokens that all instances of a task share.
+
+    Attributes:
+        task: name of the task.
+        ids: token ids, P of them.
+        kinds: segment kind of each token (index into ``SEGMENT_KINDS``), P of them.
+        demonstrations: how many demonstrations it holds.
+    """
+
+    task: str
+    ids: tuple[int, ...]
+    kinds: tuple[int, ...]
+    demonstrations: int
+
+
+@dataclass(frozen=True)
+class InstanceRow:
+    """The tokens of one instance.
+
+    Attributes:
+        id: the instance's id.
+        prefix: index of its prefix row in its task's ``prefixes``.
+        ids: token ids of input, target and EOS; without the last two in a row for decoding.
+        kinds: segment kind of each token.
+        target_start: index of the first target token; the length of ``ids`` in a row for decoding.
+    """
+
+    id: str
+    prefix: int
+    ids: tuple[int, ...]
+    kinds: tuple[int, ...]
+    target_start: int
+
+    @property
+    def target_tokens(self) -> int:
+        """Number of tokens that carry loss, EOS included."""
+        return len(self.ids) - self.target_start
+
+
+@dataclass(frozen=True)
+class EncodedTask:
+    """The rows of one task.
+
+    Attributes:
+        task: its name.
+        prefixes: its prefix rows, by number of demonstrations (0, 1, ... k).
+        rows: its instance rows, in the order of the instances.
+        cuts: how many rows lost what (``demonstrations``, ``input``), and how many were dropped (``target_too_long``).
+    """
+
+    task: str
+    prefixes: tuple[PrefixRow, ...]
+    rows: tuple[InstanceRow, ...]
+    cuts: dict[str, int] = field(default_factory=dict)
+
+    def prefix_of(self, row: InstanceRow) -> PrefixRow:
+        """Return the prefix row that an instance row continues."""
+        return self.prefixes[row.prefix]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Makes the rows of tasks for one base.
+
+    Attributes:
+        tokenize: the base's tokenizer.
+        bos: its BOS token, or None where it has none.
+        eos: the tokens that end its texts; the first closes a target unless a chat template closes with another of them.
+        context: how many tokens a row may have, prefix included (a learned prompt prefix is taken off by the caller).
+    """
+
+    tokenize: Tokenize
+    bos: int | None
+    eos: tuple[int, ...]
+    context: int
+
+    def training_rows(self, prompt: Prompt, pairs: Iterable[tuple[str, str, str]]) -> EncodedTask:
+        """Return rows with targets.
+
+        Args:
+            prompt: the task's layout.
+            pairs: ``(id, input, output)`` of each instance. An instance whose target leaves no room for its input is
+                dropped and counted.
+
+        Raises:
+            DataError: the definition alone leaves no room in the context.
+        """
+        end = self._end(prompt)
+        targets = [
+            (id_, text, [*self._segment(Segment("target", prompt.before_target + output)), end]) for id_, text, output in pairs
+        ]
+        return self._encode(prompt, targets)
+
+    def decoding_rows(self, prompt: Prompt, inputs: Iterable[tuple[str, str]], reserve: int) -> EncodedTask:
+        """Return rows without targets that leave room for ``reserve`` new tokens.
+
+        Args:
+            prompt: the task's layout.
+            inputs: ``(id, input)`` of each instance.
+            reserve: how many tokens decoding may add.
+
+        Raises:
+            DataError: definition and reserve leave no room in the context.
+        """
+        encoded = self._encode(prompt, [(id_, text, []) for id_, text in inputs], reserve)
+        if dropped := encoded.cuts.get("target_too_long"):
+            raise DataError(
+                f"{dropped} instances of task {prompt.task!r} leave no room for {reserve} new tokens in a context of {self.context}",
+                hint="shorten the definition or lower decode.max_new_tokens",
+            )
+        return encoded
+
+    def target_length(self, prompt: Prompt, output: str) -> int:
+        """Return the number of tokens of an output as a target, EOS included."""
+        return len(self._segment(Segment("target", prompt.before_target + output))) + 1
+
+    def _segment(self, segment: Segment) -> list[int]:
+        return self.tokenize(segment.text, segment.special) if segment.text else []
+
+    def _end(self, prompt: Prompt) -> int:
+        closing = self.tokenize(prompt.closing, True) if prompt.closing else []
+        return next((token for token in closing if token in self.eos), self.eos[0])
+
+    def _prefix_rows(self, prompt: Prompt) -> tuple[PrefixRow, ...]:
+        rows = []
+        for count, segments in enumerate(prompt.prefixes):
+            ids = [self.bos] if prompt.begin and self.bos is not None else []
+            kinds = [_KIND["instruction"]] * len(ids)
+            for segment in segments:
+                tokens = self._segment(segment)
+                ids += tokens
+                kinds += [_KIND[segment.kind]] * len(tokens)
+            rows.append(PrefixRow(prompt.task, tuple(ids), tuple(kinds), count))
+        return tuple(rows)
+
+    def _encode(self, prompt: Prompt, rows: Sequence[tuple[str, str, list[int]]], reserve: int = 0) -> EncodedTask:
+        prefixes = self._prefix_rows(prompt)
+        before, after = self._segment(prompt.before_input), self._segment(prompt.after_input)
+        frame = len(before) + len(after)
+        least = len(prefixes[0].ids) + frame + _LEAST_INPUT
+        if least + max(reserve, 1) > self.context:
+            raise DataError(
+                f"the definition of task {prompt.task!r} takes {len(prefixes[0].ids)} tokens; with {reserve} new tokens it leaves no room "
+                f"for an input in a context of {self.context}",
+                hint="shorten the definition, set prompt.definition=false, or take a base with a longer context",
+            )
+        cuts: Counter[str] = Counter()
+        encoded: list[InstanceRow] = []
+        for id_, text, target in rows:
+            tokens = self._segment(Segment("input", text))
+            tail = len(target) + reserve
+            if least - _LEAST_INPUT + min(_LEAST_INPUT, len(tokens)) + tail > self.context:
+                cuts["target_too_long"] += 1
+                continue
+            room = self.context - frame - tail
+            chosen = _longest_fitting(prefixes, room - len(tokens))
+            cuts["demonstrations"] += chosen < len(prefixes) - 1
+            room -= len(prefixes[chosen].ids)
+            cuts["input"] += len(tokens) > room
+            ids = [*before, *_cut_middle(tokens, room), *after]
+            kinds = [_KIND["input"]] * len(ids) + [_KIND["target"]] * len(target)
+            encoded.append(InstanceRow(id_, chosen, (*ids, *target), tuple(kinds), len(ids)))
+        return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v})
+
+
+def _longest_fitting(prefixes: Sequence[PrefixRow], room: int) -> int:
+    """Return the index of the prefix row with the most demonstrations that fits ``room`` tokens, or 0 where none does."""
+    return max((n for n, prefix in enumerate(prefixes) if len(prefix.ids) <= room), default=0)
+
+
+def _cut_middle(tokens: list[int], room: int) -> list[int]:
+    """Return ``tokens`` shortened to ``room`` by taking out its middle; the head keeps the odd one."""
+    if len(tokens) <= room:
+        return tokens
+    tail = room // 2
+    return tokens[: room - tail] + (tokens[-tail:] if tail else [])

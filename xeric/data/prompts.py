@@ -1,0 +1,241 @@
+"""Prompt layouts: a task and an instance become segments of text.
+
+A row is the paper's ``[CLS] I_j [SEP] D_j [SEP] | x_i [SEP] y_i [EOS]``. Everything left of the bar is the same for
+all instances of a task and is called the *task prefix*; the shared-prefix engine computes it once a micro-batch. This
+module knows nothing about tokens; :mod:`xeric.data.encoding` makes them.
+
+The plain layout of one row, one line a segment (``{}`` marks what is filled in)::
+
+    instruction     {definition}\\n\\n
+    demonstration   Input: {x}\\nOutput: {y}\\n\\n          (k times)
+    input           Input: {x}\\nOutput:
+    target           {y}                                  (with its leading space)
+
+The separators are plain text because a new, never trained token would cripple an untrained model. A base with a chat template can
+use it instead (``template: chat``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import regex
+from pydantic import Field, model_validator
+
+from xeric.config import Config
+from xeric.data.tasks import Example, Instance, Task
+from xeric.errors import ConfigError
+
+__all__ = [
+    "SEGMENT_KINDS",
+    "UNTRAINED_SETTINGS",
+    "ChatRenderer",
+    "Prompt",
+    "PromptOptions",
+    "Segment",
+    "SegmentKind",
+    "Setting",
+    "build_prompt",
+    "choose_demonstrations",
+]
+
+SegmentKind = Literal["prefix", "instruction", "demonstration", "input", "target"]
+SEGMENT_KINDS: tuple[SegmentKind, ...] = ("prefix", "instruction", "demonstration", "input", "target")
+"""Kinds of segment in their order in a row; ``prefix`` is the learned prompt prefix, which has no text."""
+
+Setting = Literal["zero-shot", "few-shot", "instruction"]
+UNTRAINED_SETTINGS: tuple[Setting, ...] = ("zero-shot", "few-shot")
+
+_DEFAULT_DEMONSTRATIONS: dict[Setting, int] = {"zero-shot": 0, "few-shot": 2, "instruction": 2}
+
+# Stands for text number i while a chat template is rendered; private-use characters that no cleaned text holds.
+_MARK = "\ue0f0{}\ue0f1"
+_MARKS = regex.compile("\ue0f0([0-9]+)\ue0f1")
+
+ChatRenderer = Callable[[list[dict[str, str]], bool], str]
+"""Renders chat messages (``role``, ``content``) to text; the flag asks for the opening of the assistant's turn."""
+
+
+class PromptOptions(Config):
+    """How a row is laid out (``prompt.*``).
+
+    Attributes:
+        setting: ``zero-shot`` (definition only, untrained), ``few-shot`` (definition and demonstrations, untrained) or
+            ``instruction`` (the same rows, trained on): the paper's Figure 2.
+        template: ``plain`` or ``chat`` (the base's own chat template).
+        definition: whether the definition is part of the prompt.
+        demonstrations: how many demonstrations; the default is 0 for zero-shot and 2 otherwise.
+        demonstration_seed: draws the demonstrations; None takes the task's first ones in their order.
+    """
+
+    setting: Setting = "instruction"
+    template: Literal["plain", "chat"] = "plain"
+    definition: bool = True
+    demonstrations: int | None = Field(default=None, ge=0, le=64)
+    demonstration_seed: int | None = None
+
+    @model_validator(mode="after")
+    def _zero_shot_has_none(self) -> PromptOptions:
+        if self.setting == "zero-shot" and self.demonstrations:
+            raise ValueError("zero-shot has no demonstrations; use prompt.setting=few-shot")
+        return self
+
+    @property
+    def demonstration_count(self) -> int:
+        """Number of demonstrations asked for."""
+        return _DEFAULT_DEMONSTRATIONS[self.setting] if self.demonstrations is None else self.demonstrations
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the setting is one of the two in which nothing is trained."""
+        return self.setting in UNTRAINED_SETTINGS
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a row: its kind, its text, and whether the text may hold special tokens (only a chat template's own may)."""
+
+    kind: SegmentKind
+    text: str
+    special: bool = False
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The layout of one task: everything needed to turn its instances into rows, and nothing else of the task.
+
+    Attributes:
+        task: name of the task.
+        prefixes: the task prefix with 0, 1, ... k demonstrations; the last is the one asked for, the shorter ones serve rows
+            that would not fit the context.
+        before_input: what stands between the task prefix and the instance's input.
+        after_input: what stands between input and target.
+        before_target: text that opens the target (a space in the plain layout, where words begin with one).
+        closing: text that a chat template puts after an answer; "" in the plain layout.
+        begin: whether rows begin with the base's BOS token (a chat template writes its own).
+    """
+
+    task: str
+    prefixes: tuple[tuple[Segment, ...], ...]
+    before_input: Segment
+    after_input: Segment
+    before_target: str
+    closing: str = ""
+    begin: bool = True
+
+    @property
+    def demonstrations(self) -> int:
+        """Number of demonstrations in the full task prefix."""
+        return len(self.prefixes) - 1
+
+
+def choose_demonstrations(task: Task, pool: Sequence[Instance], count: int, seed: int | None) -> tuple[list[Example], list[str]]:
+    """Return ``count`` demonstrations and the ids of the training instances among them.
+
+    The task's positive examples go first; training instances fill up. The seed draws both (positive examples still before
+    instances) by content, so the order of a file does not matter; None keeps the given order.
+
+    Raises:
+        ConfigError: there are not enough.
+    """
+    examples = list(task.positive_examples)
+    instances = list(pool)
+    if seed is not None:
+        examples.sort(key=lambda e: _draw(seed, e.input, e.output))
+        instances.sort(key=lambda i: _draw(seed, i.input, i.outputs[0]))
+    taken = instances[: max(0, count - len(examples))]
+    chosen = examples[:count] + [Example(i.input, i.outputs[0], "") for i in taken]
+    if len(chosen) < count:
+        raise ConfigError(
+            f"asks for {count} demonstrations; task {task.name!r} has {len(examples)} examples and {len(pool)} training instances",
+            where="prompt.demonstrations",
+            hint=f"ask for {len(chosen)} or fewer",
+        )
+    return chosen, [i.id for i in taken]
+
+
+def _draw(seed: int, *texts: str) -> bytes:
+    return hashlib.sha256("\x00".join([str(seed), *texts]).encode("utf-8")).digest()
+
+
+def build_prompt(
+    task: Task,
+    demonstrations: Sequence[Example],
+    options: PromptOptions,
+    *,
+    render_chat: ChatRenderer | None = None,
+) -> Prompt:
+    """Return the layout of a task's rows.
+
+    Args:
+        task: the task.
+        demonstrations: the demonstrations chosen.
+        options: how to lay out.
+        render_chat: the base's chat template; required for ``template: chat``.
+
+    Raises:
+        ConfigError: a chat layout is asked for and the base has no template, or the template does not keep a message's text.
+    """
+    definition = task.definition if options.definition else ""
+    pairs = [(d.input, d.output) for d in demonstrations]
+    if options.template == "plain":
+        return _plain_prompt(task.name, definition, pairs)
+    if render_chat is None:
+        raise ConfigError("the base has no chat template", where="prompt.template", hint="use prompt.template=plain")
+    return _chat_prompt(task.name, definition, pairs, render_chat)
+
+
+def _plain_prompt(name: str, definition: str, pairs: list[tuple[str, str]]) -> Prompt:
+    instruction = [Segment("instruction", f"{definition}\n\n")] if definition else []
+    shown = [Segment("demonstration", f"Input: {x}\nOutput: {y}\n\n") for x, y in pairs]
+    prefixes = tuple((*instruction, *shown[:k]) for k in range(len(pairs) + 1))
+    return Prompt(name, prefixes, Segment("input", "Input: "), Segment("input", "\nOutput:"), before_target=" ")
+
+
+def _chat_prompt(name: str, definition: str, pairs: list[tuple[str, str]], render: ChatRenderer) -> Prompt:
+    """Lay out a chat: the definition opens the first user turn, each demonstration is a user turn and its answer."""
+    rows = [_render_parts(definition, pairs[:k], render) for k in range(len(pairs) + 1)]
+    before, _, after = rows[-1][-3:]
+    return Prompt(
+        name,
+        prefixes=tuple(tuple(row[:-3]) for row in rows),
+        before_input=before,
+        after_input=after,
+        before_target="",
+        closing=_closing(render),
+        begin=False,
+    )
+
+
+def _render_parts(definition: str, pairs: list[tuple[str, str]], render: ChatRenderer) -> list[Segment]:
+    """Return the segments of a rendered chat; the last three are what stands before the input, the (empty) input,
+    what follows it.
+
+    Every text is replaced by a mark, the template rendered once, and the result taken apart at the marks: any
+    template that keeps a message's text works, and a text that spells a special token stays plain text.
+    """
+    contents: list[Segment] = [Segment("instruction", definition)] if definition else []
+    messages: list[dict[str, str]] = []
+    for x, y in [*pairs, ("", None)]:
+        lead = f"{_MARK.format(0)}\n\n" if definition and not messages else ""
+        contents.append(Segment("input" if y is None else "demonstration", x))
+        messages.append({"role": "user", "content": lead + _MARK.format(len(contents) - 1)})
+        if y is not None:
+            contents.append(Segment("demonstration", y))
+            messages.append({"role": "assistant", "content": _MARK.format(len(contents) - 1)})
+    pieces = _MARKS.split(render(messages, True))
+    if [int(i) for i in pieces[1::2]] != list(range(len(contents))):
+        raise ConfigError("the chat template does not keep every message's text", where="prompt.template", hint="use plain")
+    segments: list[Segment] = []
+    for text, content in zip(pieces[0::2], contents, strict=False):
+        segments += [Segment(content.kind, text, special=True), content]
+    return [*segments, Segment("input", pieces[-1], special=True)]
+
+
+def _closing(render: ChatRenderer) -> str:
+    """Return what the template puts after an answer."""
+    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK.format(0)}]
+    return render(messages, False).rpartition(_MARK.format(0))[2]

@@ -1,0 +1,106 @@
+"""Deterministic batched generation over the shared prefix.
+
+The task prefix is computed once for all instances of a task, its keys and values are handed to transformers'
+``generate`` as a cache, and the rows are padded on the left. In float32 a greedy text does not depend on the batch
+size or the order of the instances; in 16 bit, rounding differs with the shape of a batch and near-ties can fall the
+other way (the record says which precision was used).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from pydantic import Field
+from transformers import DynamicCache, GenerationConfig
+
+from xeric.bases.base import Base
+from xeric.bases.causal import can_share_prefix
+from xeric.bases.shared_prefix import PrefixState, run_prefix
+from xeric.config import Config
+from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
+
+__all__ = ["DecodeOptions", "decode"]
+
+
+class DecodeOptions(Config):
+    """How to decode (``decode.*``).
+
+    Attributes:
+        max_new_tokens: limit of a generated text; None is the longest target among the training rows.
+        batch_size: instances decoded at once; it moves memory and speed.
+    """
+
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+
+
+@torch.no_grad()
+def decode(
+    base: Base,
+    task: EncodedTask,
+    *,
+    max_new_tokens: int,
+    batch_size: int,
+    shared: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """Return the generated text of every row, in the order of ``task.rows``.
+
+    Args:
+        base: a causal base, a method attached or not.
+        task: rows without targets (:meth:`Encoder.decoding_rows`).
+        max_new_tokens: limit of a text.
+        batch_size: rows decoded at once.
+        shared: use the shared prefix where the base can.
+        progress: called with the number of rows finished since the last call.
+    """
+    texts: dict[int, str] = {}
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, row in enumerate(task.rows):
+        groups[row.prefix].append(number)
+    with base.mode(training=False), base.autocast():
+        for prefix_number, members in groups.items():
+            prefix = task.prefixes[prefix_number]
+            share = shared and bool(prefix.ids) and can_share_prefix(base)
+            state = run_prefix(base, torch.tensor([prefix.ids], device=base.device)) if share else None
+            # Rows of like length together: least padding, and the longest first, so that memory is needed at once or not at all.
+            members.sort(key=lambda number: (-len(task.rows[number].ids), number))
+            for start in range(0, len(members), batch_size):
+                batch = members[start : start + batch_size]
+                rows = [task.rows[number] for number in batch]
+                for number, ids in zip(batch, _generate(base, prefix, state, rows, max_new_tokens), strict=True):
+                    texts[number] = base.detokenize(ids)
+                if progress:
+                    progress(len(batch))
+    return [texts[number] for number in range(len(task.rows))]
+
+
+def _generate(
+    base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], max_new_tokens: int
+) -> list[list[int]]:
+    """Return the new tokens of each row, up to and without its end token."""
+    ids = [(*prefix.ids, *row.ids) for row in rows]
+    width = max(len(row) for row in ids)
+    pads = [width - len(row) for row in ids]
+    tokens = torch.tensor([[*[base.pad] * pad, *row] for pad, row in zip(pads, ids, strict=True)], device=base.device)
+    present = torch.tensor([[0] * pad + [1] * len(row) for pad, row in zip(pads, ids, strict=True)], device=base.device)
+    # The whole rows are handed over; generate() computes only the columns that the cache does not hold.
+    cache: DynamicCache | None = state.shifted_cache(pads) if state else None
+    config = GenerationConfig(
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        eos_token_id=list(base.eos),
+        pad_token_id=base.pad,
+    )
+    model: Any = base.model  # the library mixes generate() into causal models only, and their common base class does not know it
+    output = model.generate(input_ids=tokens, attention_mask=present, past_key_values=cache, generation_config=config)
+    return [_up_to_end(row[width:].tolist(), base.eos) for row in output]
+
+
+def _up_to_end(ids: list[int], eos: tuple[int, ...]) -> list[int]:
+    end = next((place for place, token in enumerate(ids) if token in eos), len(ids))
+    return ids[:end]

@@ -1,0 +1,156 @@
+"""What every method of transfer offers: options, attaching to a base, what it trains, saving, loading, merging, leaving.
+
+A method has no training loop of its own; :mod:`xeric.training.loop` trains what :meth:`Adaptation.groups` declares
+and nothing else.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import nn
+
+from xeric.bases.base import Base
+from xeric.config import Config, build
+from xeric.errors import ConfigError, RunError
+from xeric.methods import METHODS
+
+__all__ = ["Adaptation", "Method", "MethodOptions", "ParameterGroup", "StepZero", "method_options"]
+
+StepZero = Literal["base", "initial-tokens", "none"]
+
+
+class MethodOptions(Config):
+    """Options of a method (``method.*``); each method adds its own.
+
+    Attributes:
+        name: the method's registered name.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that train with one learning rate.
+
+    Attributes:
+        name: of the group, as the log shows it.
+        parameters: by their name in the base's model (unique over groups).
+        lr_scale: times the run's learning rate.
+        weight_decay: whether the run's weight decay applies.
+    """
+
+    name: str
+    parameters: Mapping[str, nn.Parameter]
+    lr_scale: float = 1.0
+    weight_decay: bool = True
+
+
+class Adaptation(ABC):
+    """A method attached to a base.
+
+    Attributes:
+        base: the base it is attached to.
+    """
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+
+    @abstractmethod
+    def groups(self) -> list[ParameterGroup]:
+        """Return what trains; empty where nothing does."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what was trained into an existing folder, safetensors only, the same bytes for the same weights."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Read back what :meth:`save` wrote.
+
+        Raises:
+            DataError: the folder does not hold what this method saves for this base.
+        """
+
+    @abstractmethod
+    def detach(self) -> None:
+        """Take the method off: the base computes exactly what it computed before :meth:`Method.attach`."""
+
+    def merge(self) -> None:
+        """Fold what was trained into the base's own weights; the base then computes the same without the method.
+
+        Raises:
+            RunError: the method cannot be expressed in the base's own weights.
+        """
+        raise RunError("this method cannot be merged into the base's weights", hint="export the adapter as it is")
+
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """Return every parameter that trains, by name, in a fixed order."""
+        return {name: parameter for group in self.groups() for name, parameter in group.parameters.items()}
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Return a copy of what trains, by name."""
+        return {name: parameter.detach().clone() for name, parameter in self.trainable().items()}
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Put back what :meth:`state` returned.
+
+        Raises:
+            KeyError: a parameter is missing.
+        """
+        with torch.no_grad():
+            for name, parameter in self.trainable().items():
+                parameter.copy_(state[name])
+
+
+class Method(ABC):
+    """A way of adapting a base.
+
+    Attributes:
+        Options: its options model.
+        step_zero: what the attached, untrained method computes: exactly the ``base``; the base fed the ``initial-tokens``; or
+            ``none`` of the two.
+        default_lr: the documented learning rate where the user gives none.
+    """
+
+    Options: ClassVar[type[MethodOptions]]
+    step_zero: ClassVar[StepZero] = "base"
+    default_lr: ClassVar[float] = 1e-4
+
+    @classmethod
+    @abstractmethod
+    def attach(cls, base: Base, options: Any, *, seed: int) -> Adaptation:
+        """Put trainable parts on a base.
+
+        Args:
+            base: a base that no method is attached to.
+            options: an instance of :attr:`Options`.
+            seed: of the initialisation.
+
+        Raises:
+            ConfigError: the options do not fit the base.
+        """
+
+
+def method_options(data: Any, *, where: str = "method") -> MethodOptions:
+    """Return validated options of the method that ``data`` names.
+
+    Args:
+        data: a method's name, or a mapping with ``name`` and options.
+        where: dotted path of ``data`` in the user's settings.
+
+    Raises:
+        ConfigError: no name, or an option is unknown or ill-typed.
+        UnknownNameError: no such method.
+    """
+    if isinstance(data, str):
+        data = {"name": data}
+    if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
+        raise ConfigError("names no method", where=where, hint="give a method's name, see `xeric list methods`")
+    return build(METHODS.get(data["name"]).Options, data, where=where)

@@ -1,0 +1,312 @@
+"""The one training loop: AdamW over task-homogeneous micro-batches, with dev selection, checkpoints and exact resumption.
+
+The loop knows nothing about which method it trains: it moves what :meth:`Adaptation.groups` declares, down the objective of
+:mod:`xeric.training.loss`.
+
+Everything random in a step (dropout) is drawn from a generator seeded by seed and step, and the order of instances is
+a function of seed and epoch: a training that goes on from a checkpoint takes the steps that the undisturbed one would
+have taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from xeric.bases.base import Base
+from xeric.data.batching import epoch_steps, step_at, steps_per_epoch
+from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.methods.base import Adaptation
+from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state
+from xeric.training.loss import Rows, step_loss
+from xeric.training.options import TrainOptions, planned_steps
+
+__all__ = ["Observer", "TrainResult", "train"]
+
+Evaluate = Callable[[], float]
+
+
+class Observer(Protocol):
+    """Watches a training; it cannot influence it."""
+
+    def started(self, total: int, done: int) -> None:
+        """Training takes ``total`` steps, ``done`` of them were taken before."""
+
+    def step(self, loss: float) -> None:
+        """A step was taken."""
+
+
+@dataclass
+class TrainResult:
+    """How a training went.
+
+    Attributes:
+        status: ``ok`` or ``diverged``.
+        planned_steps: optimiser steps planned.
+        done_steps: optimiser steps taken (fewer after early stopping or divergence).
+        best_step: the step whose weights were kept, or None where the last ones were.
+        seconds: in steps, and in dev evaluations, over all processes that took part.
+        tokens: ``target`` tokens that carried loss and ``row`` tokens of instances (prefixes not counted), padding left out.
+    """
+
+    status: Literal["ok", "diverged"] = "ok"
+    planned_steps: int = 0
+    done_steps: int = 0
+    best_step: int | None = None
+    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "dev": 0.0})
+    tokens: dict[str, int] = field(default_factory=lambda: {"target": 0, "row": 0})
+
+
+def train(
+    base: Base,
+    adaptation: Adaptation,
+    tasks: Sequence[EncodedTask],
+    options: TrainOptions,
+    *,
+    lr: float,
+    order_seed: int,
+    dropout_seed: int,
+    evaluate: Evaluate | None = None,
+    checkpoint: CheckpointFile | None = None,
+    log: Path | None = None,
+    observer: Observer | None = None,
+) -> TrainResult:
+    """Train an adaptation; see the module's text.
+
+    Args:
+        base: the base that the adaptation is attached to.
+        adaptation: what trains.
+        tasks: training rows, one entry a task.
+        options: how to train.
+        lr: learning rate at its height.
+        order_seed: of the order of instances.
+        dropout_seed: of dropout masks.
+        evaluate: returns how good the present weights are on dev, higher is better; None is no selection.
+        checkpoint: where to keep and find the state; None keeps none.
+        log: JSON lines of every step and evaluation; the same bytes whenever the training is the same.
+        observer: for a progress bar.
+
+    Returns:
+        What happened. On ``ok`` the adaptation holds the selected weights.
+    """
+    return _Training(base, adaptation, tasks, options, lr, order_seed, dropout_seed, evaluate, checkpoint, log).run(observer)
+
+
+class _Training:
+    """The state of one training; :func:`train` is its only user."""
+
+    def __init__(
+        self,
+        base: Base,
+        adaptation: Adaptation,
+        tasks: Sequence[EncodedTask],
+        options: TrainOptions,
+        lr: float,
+        order_seed: int,
+        dropout_seed: int,
+        evaluate: Evaluate | None,
+        checkpoint: CheckpointFile | None,
+        log: Path | None,
+    ) -> None:
+        self.base, self.adaptation, self.options = base, adaptation, options
+        self.lr, self.order_seed, self.dropout_seed = lr, order_seed, dropout_seed
+        self.evaluate = evaluate if options.early_stopping else None
+        self.checkpoint, self.log = checkpoint, _Log(log)
+        self.rows = Rows.of(tasks)
+        self.steps_an_epoch = steps_per_epoch(len(self.rows.items), options.batch_size)
+        self.result = TrainResult(planned_steps=planned_steps(options, len(self.rows.items)))
+        self.parameters = adaptation.trainable()
+        self.optimizer = self._optimizer()
+        self.best: tuple[float, int, dict[str, torch.Tensor]] | None = None
+        self.stale = 0
+        self._epoch: tuple[int, list[list[list[int]]]] | None = None
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        groups = [
+            {
+                "params": list(group.parameters.values()),
+                "lr": self.lr * group.lr_scale,
+                "full_lr": self.lr * group.lr_scale,
+                "weight_decay": self.options.weight_decay if group.weight_decay else 0.0,
+                "name": group.name,
+            }
+            for group in self.adaptation.groups()
+        ]
+        return torch.optim.AdamW(groups, lr=self.lr)
+
+    def run(self, observer: Observer | None) -> TrainResult:
+        result = self.result
+        self._resume()
+        if observer:
+            observer.started(result.planned_steps, result.done_steps)
+        devices = [self.base.device] if self.base.device.type == "cuda" else []
+        saved = time.monotonic()
+        with torch.random.fork_rng(devices=devices):
+            while result.done_steps < result.planned_steps and result.status == "ok" and not self._stopped():
+                loss = self._step(result.done_steps)
+                if observer:
+                    observer.step(loss)
+                if result.status == "ok" and self._due():
+                    self._evaluate()
+                if self.checkpoint and time.monotonic() - saved >= self.options.checkpoint_seconds:
+                    self._save()
+                    saved = time.monotonic()
+        if result.status == "ok" and self.best is not None:
+            result.best_step = self.best[1]
+            self.adaptation.load_state(self.best[2])
+        return result
+
+    def _batches(self, step: int) -> list[list[tuple[EncodedTask, InstanceRow]]]:
+        epoch, place = step_at(self.steps_an_epoch, step)
+        if self._epoch is None or self._epoch[0] != epoch:
+            size = self.options.batch_size
+            steps = epoch_steps(
+                self.rows.groups,
+                self.rows.lengths,
+                batch_size=size,
+                micro_batch_size=self.options.micro_batch_size or size,
+                seed=self.order_seed,
+                epoch=epoch,
+            )
+            self._epoch = (epoch, steps)
+        return [[self.rows.items[i] for i in batch] for batch in self._epoch[1][place]]
+
+    def _step(self, step: int) -> float:
+        start = time.perf_counter()
+        result, options = self.result, self.options
+        batches = self._batches(step)
+        factor = _lr_factor(options, step, result.planned_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["full_lr"] * factor
+        torch.manual_seed(_mix(self.dropout_seed, step))
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.base.mode(training=True):
+            losses = step_loss(self.base, batches, shared=options.shared_prefix)
+        limit = options.clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=False))
+        loss = sum(losses.values())
+        result.done_steps = step + 1
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.optimizer.step()
+            rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+            self.log.write({"step": step + 1, "loss": loss, "tasks": losses, "gradient_norm": norm, "lr": rates})
+        else:
+            result.status = "diverged"
+            self.log.write({"step": step + 1, "diverged": "loss" if not math.isfinite(loss) else "gradient"})
+        rows = [row for batch in batches for _, row in batch]
+        result.tokens["target"] += sum(row.target_tokens for row in rows)
+        result.tokens["row"] += sum(len(row.ids) for row in rows)
+        result.seconds["train"] += time.perf_counter() - start
+        return loss
+
+    def _due(self) -> bool:
+        every = self.options.dev_every or self.steps_an_epoch
+        done = self.result.done_steps
+        return self.evaluate is not None and (done % every == 0 or done == self.result.planned_steps)
+
+    def _evaluate(self) -> None:
+        assert self.evaluate is not None
+        start = time.perf_counter()
+        value = self.evaluate()
+        better = math.isfinite(value) and (self.best is None or value > self.best[0])
+        if better:
+            self.best = (value, self.result.done_steps, self.adaptation.state())
+            self.stale = 0
+        else:
+            self.stale += 1
+        shown = value if math.isfinite(value) else None
+        self.log.write({"step": self.result.done_steps, "dev": shown, "selected_by": self.options.select, "best": better})
+        self.result.seconds["dev"] += time.perf_counter() - start
+
+    def _stopped(self) -> bool:
+        return self.stale >= self.options.patience
+
+    def _save(self) -> None:
+        assert self.checkpoint is not None
+        tensors: dict[str, torch.Tensor] = {f"now/{name}": parameter for name, parameter in self.parameters.items()}
+        tensors |= {f"moments/{name}": t for name, t in optimizer_state(self.optimizer, self.parameters).items()}
+        if self.best is not None:
+            tensors |= {f"best/{name}": tensor for name, tensor in self.best[2].items()}
+        meta = {
+            "step": self.result.done_steps,
+            "stale": self.stale,
+            "best": None if self.best is None else [self.best[0], self.best[1]],
+            "log": self.log.sync(),
+            "seconds": self.result.seconds,
+            "tokens": self.result.tokens,
+        }
+        self.checkpoint.save(tensors, meta)
+
+    def _resume(self) -> None:
+        found = self.checkpoint.load() if self.checkpoint else None
+        if found is None:
+            self.log.truncate(0)
+            return
+        tensors, meta = found
+        self.adaptation.load_state(_under("now/", tensors))
+        load_optimizer(self.optimizer, self.parameters, _under("moments/", tensors))
+        if meta["best"] is not None:
+            value, step = meta["best"]
+            best = {name: tensor.to(self.base.device) for name, tensor in _under("best/", tensors).items()}
+            self.best = (value, step, best)
+        self.stale = meta["stale"]
+        self.result.done_steps = meta["step"]
+        self.result.seconds, self.result.tokens = meta["seconds"], meta["tokens"]
+        self.log.truncate(meta["log"])
+
+
+def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _lr_factor(options: TrainOptions, step: int, planned: int) -> float:
+    """Return the factor on the learning rate of optimiser step ``step`` (from 0)."""
+    warm = math.ceil(options.warmup * planned)
+    if step < warm:
+        return (step + 1) / warm
+    if options.schedule == "constant":
+        return 1.0
+    done = (step - warm) / max(1, planned - warm)
+    return 1.0 - done if options.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _mix(seed: int, step: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"dropout {seed} {step}".encode()).digest()[:8], "big") >> 1
+
+
+class _Log:
+    """A file of JSON lines that can be cut back to where a checkpoint stood."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self.size = 0
+
+    def truncate(self, size: int) -> None:
+        self.size = size
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with self._path.open("ab") as file:
+                file.truncate(size)
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
+        self.size += len(line)
+        if self._path is not None:
+            with self._path.open("ab") as file:
+                file.write(line)
+
+    def sync(self) -> int:
+        """Bring the file to the disk and return its size: what a checkpoint names must be there."""
+        if self._path is not None and self._path.exists():
+            with self._path.open("ab") as file:
+                os.fsync(file.fileno())
+        return self.size

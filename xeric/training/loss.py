@@ -1,0 +1,90 @@
+"""The joint objective: losses of tasks, over micro-batches, equal to the big batch.
+
+The loss of task j in an optimiser step is L_j = - sum over target tokens of log P(y | x, I_j, D_j), divided by the
+number of target tokens of that task in the *whole* step, so that accumulating micro-batches equals one big batch; the
+step's loss is sum_j lambda_j L_j (the paper's joint objective). Prompt tokens carry no loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from xeric.bases.base import Base
+from xeric.bases.causal import target_logits
+from xeric.data.batching import micro_batches
+from xeric.data.encoding import EncodedTask, InstanceRow
+
+__all__ = ["Rows", "dev_loss", "step_loss"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of several tasks as one list of indices, the form that batching works on."""
+
+    tasks: Sequence[EncodedTask]
+    items: list[tuple[EncodedTask, InstanceRow]]
+
+    @classmethod
+    def of(cls, tasks: Sequence[EncodedTask]) -> Rows:
+        """Return the rows of tasks, task by task."""
+        return cls(tasks, [(task, row) for task in tasks for row in task.rows])
+
+    @property
+    def groups(self) -> list[tuple[str, int]]:
+        """Task and prefix row of each: what must not be mixed in a micro-batch."""
+        return [(task.task, row.prefix) for task, row in self.items]
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each."""
+        return [len(row.ids) for _, row in self.items]
+
+
+def step_loss(
+    base: Base,
+    rows: Sequence[Sequence[tuple[EncodedTask, InstanceRow]]],
+    *,
+    weights: Mapping[str, float] | None = None,
+    shared: bool = True,
+    backward: bool = True,
+) -> dict[str, float]:
+    """Compute the losses of one optimiser step, micro-batch by micro-batch, and their gradients.
+
+    Args:
+        base: the base, a method attached.
+        rows: micro-batches; the rows of each share one task and one prefix row.
+        weights: lambda of each task; None is 1 for all.
+        shared: compute the prefix once a micro-batch.
+        backward: accumulate gradients of ``sum_j lambda_j L_j``.
+
+    Returns:
+        L_j of every task in the step, in nats a target token.
+    """
+    counts: dict[str, int] = {}
+    for batch in rows:
+        for task, row in batch:
+            counts[task.task] = counts.get(task.task, 0) + row.target_tokens
+    losses = dict.fromkeys(counts, 0.0)
+    for batch in rows:
+        task = batch[0][0]
+        with base.autocast():
+            logits, targets = target_logits(base, task.prefix_of(batch[0][1]), [row for _, row in batch], shared=shared)
+        total = F.cross_entropy(logits.float(), targets, reduction="sum") / counts[task.task]
+        if backward:
+            (total * (1.0 if weights is None else weights[task.task])).backward()
+        losses[task.task] += float(total.detach())
+    return losses
+
+
+@torch.no_grad()
+def dev_loss(base: Base, tasks: Sequence[EncodedTask], *, batch_size: int, shared: bool = True) -> float:
+    """Return the mean over tasks of the loss in nats a target token, in evaluation mode."""
+    rows = Rows.of(tasks)
+    batches = micro_batches(range(len(rows.items)), rows.groups, rows.lengths, batch_size)
+    with base.mode(training=False):
+        losses = step_loss(base, [[rows.items[i] for i in batch] for batch in batches], shared=shared, backward=False)
+    return sum(losses.values()) / len(losses)

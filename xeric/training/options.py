@@ -1,0 +1,58 @@
+"""The settings of training."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from xeric.config import Config
+from xeric.data.batching import steps_per_epoch
+
+__all__ = ["TrainOptions", "planned_steps"]
+
+
+class TrainOptions(Config):
+    """How to train (``train.*``).
+
+    Attributes:
+        lr: learning rate at its height; None takes the method's documented default.
+        epochs: passes over the training instances.
+        max_steps: optimiser steps; where given, it takes the place of ``epochs``.
+        batch_size: instances in an optimiser step.
+        micro_batch_size: instances computed at once; None is ``batch_size``. It moves memory, not the result.
+        schedule: of the learning rate after warm-up.
+        warmup: share of the steps over which the learning rate rises from 0.
+        weight_decay: of AdamW (Loshchilov & Hutter 2019), on the groups that take it.
+        clip: largest norm of the gradient; 0 is no clipping.
+        early_stopping: stop when dev has not improved for ``patience`` evaluations; the best weights are kept. Without a dev set
+            (under 50 examples) all planned steps are taken.
+        select: what "improved" means: dev loss, or chrF++ of decoded dev instances (slower).
+        dev_every: optimiser steps between evaluations; None is once an epoch.
+        patience: evaluations without improvement before stopping.
+        shared_prefix: compute the task prefix once a micro-batch; off is the plain computation, for comparison.
+        checkpoint_seconds: least time between checkpoints; it moves no result.
+    """
+
+    lr: float | None = Field(default=None, gt=0)
+    epochs: int = Field(default=10, ge=1)
+    max_steps: int | None = Field(default=None, ge=0)
+    batch_size: int = Field(default=16, ge=1)
+    micro_batch_size: int | None = Field(default=None, ge=1)
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float = Field(default=1.0, ge=0)
+    early_stopping: bool = True
+    select: Literal["loss", "chrf"] = "loss"
+    dev_every: int | None = Field(default=None, ge=1)
+    patience: int = Field(default=3, ge=1)
+    shared_prefix: bool = True
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+
+
+def planned_steps(options: TrainOptions, instances: int) -> int:
+    """Return how many optimiser steps the options plan for a number of training instances."""
+    if options.max_steps is not None:
+        return options.max_steps
+    return options.epochs * steps_per_epoch(instances, options.batch_size)
