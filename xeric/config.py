@@ -130,15 +130,6 @@ _Dumper.yaml_implicit_resolvers = {
 }
 
 
-def _represent_float(dumper: yaml.SafeDumper, value: float) -> yaml.ScalarNode:
-    text = repr(value)
-    if "e" in text and "." not in text:
-        text = text.replace("e", ".0e")
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
-
-
-_Dumper.add_representer(float, _represent_float)
-
 # PyYAML writes these line ends as they are in plain and quoted text, and reads them back as spaces.
 _RARE_BREAKS = regex.compile("[\x85\u2028\u2029]")
 

@@ -45,7 +45,8 @@ def epoch_steps(
         seed: of the order.
         epoch: number of the epoch, from 0.
     """
-    rng = np.random.default_rng([seed, epoch])
+    # NumPy refuses the negative seeds that PyTorch, which gets the run's other seeds, takes.
+    rng = np.random.default_rng([seed % 2**64, epoch])
     order = [int(i) for i in rng.permutation(len(groups))]
     steps: list[Step] = []
     window = _WINDOW * batch_size

@@ -1,8 +1,8 @@
 """Segments become token rows: one prefix row a task, one instance row an instance, and the truncation policy.
 
 A row's tokens are ``[BOS] prefix | input target [EOS]``. Prefix and instance are tokenised apart, in training and in
-decoding alike, so that the prefix is the same tokens for all instances of a task. For a prefix of 5 tokens, an input
-of 4 and a target of 2::
+decoding alike, so that the prefix is the same tokens for all instances of a task. For a prefix of 5 tokens, BOS
+among them, an input of 4 and a target of 2::
 
     prefix row      ids    BOS  d  d  d  d              position 0..4
     instance row    ids    x  x  x  x  y  y  EOS        position 5..11, target_start = 4: loss on y y EOS
@@ -138,13 +138,7 @@ class Encoder:
         Raises:
             DataError: definition and reserve leave no room in the context.
         """
-        encoded = self._encode(prompt, [(id_, text, []) for id_, text in inputs], reserve)
-        if dropped := encoded.cuts.get("target_too_long"):
-            raise DataError(
-                f"{dropped} instances of task {prompt.task!r} leave no room for {reserve} new tokens in a context of {self.context}",
-                hint="shorten the definition or lower decode.max_new_tokens",
-            )
-        return encoded
+        return self._encode(prompt, [(id_, text, []) for id_, text in inputs], reserve)
 
     def target_length(self, prompt: Prompt, output: str) -> int:
         """Return the number of tokens of an output as a target, EOS included."""
@@ -175,15 +169,16 @@ class Encoder:
         frame = len(before) + len(after)
         least = len(prefixes[0].ids) + frame + _LEAST_INPUT
         if least + max(reserve, 1) > self.context:
+            new, lower = (f" and {reserve} new ones", "lower decode.max_new_tokens, ") if reserve else ("", "")
             raise DataError(
-                f"the definition of task {prompt.task!r} takes {len(prefixes[0].ids)} tokens; with {reserve} new tokens it leaves no room "
-                f"for an input in a context of {self.context}",
-                hint="shorten the definition, set prompt.definition=false, or take a base with a longer context",
+                f"the definition of task {prompt.task!r} takes {len(prefixes[0].ids)} tokens; beside them{new}, a context of "
+                f"{self.context} has no room for an input",
+                hint=f"{lower}shorten the definition, set prompt.definition=false, or take a base with a longer context",
             )
         cuts: Counter[str] = Counter()
         encoded: list[InstanceRow] = []
         for id_, text, target in rows:
-            tokens = self._segment(Segment("input", text))
+            tokens = self._segment(Segment("input", prompt.before_text + text))
             tail = len(target) + reserve
             if least - _LEAST_INPUT + min(_LEAST_INPUT, len(tokens)) + tail > self.context:
                 cuts["target_too_long"] += 1

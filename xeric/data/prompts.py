@@ -1,4 +1,4 @@
-"""Prompt layouts: a task and an instance become segments of text.
+r"""Prompt layouts: a task and an instance become segments of text.
 
 A row is the paper's ``[CLS] I_j [SEP] D_j [SEP] | x_i [SEP] y_i [EOS]``. Everything left of the bar is the same for
 all instances of a task and is called the *task prefix*; the shared-prefix engine computes it once a micro-batch. This
@@ -6,9 +6,9 @@ module knows nothing about tokens; :mod:`xeric.data.encoding` makes them.
 
 The plain layout of one row, one line a segment (``{}`` marks what is filled in)::
 
-    instruction     {definition}\\n\\n
-    demonstration   Input: {x}\\nOutput: {y}\\n\\n          (k times)
-    input           Input: {x}\\nOutput:
+    instruction     {definition}\n\n
+    demonstration   Input: {x}\nOutput: {y}\n\n            (k times)
+    input           Input: {x}\nOutput:
     target           {y}                                  (with its leading space)
 
 The separators are plain text because a new, never trained token would cripple an untrained model. A base with a chat template can
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import regex
@@ -111,9 +111,11 @@ class Prompt:
         task: name of the task.
         prefixes: the task prefix with 0, 1, ... k demonstrations; the last is the one asked for, the shorter ones serve rows
             that would not fit the context.
-        before_input: what stands between the task prefix and the instance's input.
+        before_input: what stands between the task prefix and the instance's input; nothing in a chat layout, where a turn
+            after a demonstration opens otherwise than the first one does, so that the opening belongs to the prefix.
         after_input: what stands between input and target.
-        before_target: text that opens the target (a space in the plain layout, where words begin with one).
+        before_text: white space that opens the input's text, and
+        before_target: that opens the target: a space in the plain layout, where words begin with one and are tokenised with it.
         closing: text that a chat template puts after an answer; "" in the plain layout.
         begin: whether rows begin with the base's BOS token (a chat template writes its own).
     """
@@ -122,6 +124,7 @@ class Prompt:
     prefixes: tuple[tuple[Segment, ...], ...]
     before_input: Segment
     after_input: Segment
+    before_text: str
     before_target: str
     closing: str = ""
     begin: bool = True
@@ -150,7 +153,8 @@ def choose_demonstrations(task: Task, pool: Sequence[Instance], count: int, seed
     chosen = examples[:count] + [Example(i.input, i.outputs[0], "") for i in taken]
     if len(chosen) < count:
         raise ConfigError(
-            f"asks for {count} demonstrations; task {task.name!r} has {len(examples)} examples and {len(pool)} training instances",
+            f"asks for {count} demonstrations; task {task.name!r} has {len(examples)} examples "
+            f"and {len(pool)} training instances",
             where="prompt.demonstrations",
             hint=f"ask for {len(chosen)} or fewer",
         )
@@ -192,27 +196,33 @@ def _plain_prompt(name: str, definition: str, pairs: list[tuple[str, str]]) -> P
     instruction = [Segment("instruction", f"{definition}\n\n")] if definition else []
     shown = [Segment("demonstration", f"Input: {x}\nOutput: {y}\n\n") for x, y in pairs]
     prefixes = tuple((*instruction, *shown[:k]) for k in range(len(pairs) + 1))
-    return Prompt(name, prefixes, Segment("input", "Input: "), Segment("input", "\nOutput:"), before_target=" ")
+    before, after = Segment("input", "Input:"), Segment("input", "\nOutput:")
+    return Prompt(name, prefixes, before, after, before_text=" ", before_target=" ")
 
 
 def _chat_prompt(name: str, definition: str, pairs: list[tuple[str, str]], render: ChatRenderer) -> Prompt:
     """Lay out a chat: the definition opens the first user turn, each demonstration is a user turn and its answer."""
     rows = [_render_parts(definition, pairs[:k], render) for k in range(len(pairs) + 1)]
-    before, _, after = rows[-1][-3:]
+    after = rows[-1][-1]
+    if any(row[-1] != after for row in rows):
+        raise _unusable_template("ends a turn in more than one way")
+    lead, closing = _around_answer(render)
+    # White space goes with the answer's first word; anything else (an empty thinking block) is the template's to write.
+    said = not lead.strip()
     return Prompt(
         name,
-        prefixes=tuple(tuple(row[:-3]) for row in rows),
-        before_input=before,
-        after_input=after,
-        before_target="",
-        closing=_closing(render),
+        prefixes=tuple(tuple(row[:-2]) for row in rows),
+        before_input=Segment("input", ""),
+        after_input=after if said else replace(after, text=after.text + lead),
+        before_text="",
+        before_target=lead if said else "",
+        closing=closing,
         begin=False,
     )
 
 
 def _render_parts(definition: str, pairs: list[tuple[str, str]], render: ChatRenderer) -> list[Segment]:
-    """Return the segments of a rendered chat; the last three are what stands before the input, the (empty) input,
-    what follows it.
+    """Return the segments of a rendered chat; the last two are the (empty) input and what follows it.
 
     Every text is replaced by a mark, the template rendered once, and the result taken apart at the marks: any
     template that keeps a message's text works, and a text that spells a special token stays plain text.
@@ -228,14 +238,24 @@ def _render_parts(definition: str, pairs: list[tuple[str, str]], render: ChatRen
             messages.append({"role": "assistant", "content": _MARK.format(len(contents) - 1)})
     pieces = _MARKS.split(render(messages, True))
     if [int(i) for i in pieces[1::2]] != list(range(len(contents))):
-        raise ConfigError("the chat template does not keep every message's text", where="prompt.template", hint="use plain")
+        raise _unusable_template("does not keep every message's text")
     segments: list[Segment] = []
     for text, content in zip(pieces[0::2], contents, strict=False):
         segments += [Segment(content.kind, text, special=True), content]
     return [*segments, Segment("input", pieces[-1], special=True)]
 
 
-def _closing(render: ChatRenderer) -> str:
-    """Return what the template puts after an answer."""
-    messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK.format(0)}]
-    return render(messages, False).rpartition(_MARK.format(0))[2]
+def _around_answer(render: ChatRenderer) -> tuple[str, str]:
+    """Return what the template puts between the opening of the assistant's turn and an answer, and what after the answer."""
+    question = {"role": "user", "content": "?"}
+    opening = render([question], True)
+    before, mark, closing = render([question, {"role": "assistant", "content": _MARK.format(0)}], False).rpartition(
+        _MARK.format(0)
+    )
+    if not mark:
+        raise _unusable_template("does not keep every message's text")
+    return (before.removeprefix(opening) if before.startswith(opening) else ""), closing
+
+
+def _unusable_template(what: str) -> ConfigError:
+    return ConfigError(f"the base's chat template {what}", where="prompt.template", hint="use prompt.template=plain")

@@ -1,0 +1,60 @@
+"""Errors: what is wrong, where, what to do, and with which exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+from xeric.errors import ConfigError, DataError, RunError, UnknownNameError, UserError, XericError, suggest
+
+
+def test_the_place_goes_before_the_sentence_and_the_hint_stays_apart() -> None:
+    error = DataError("not valid JSON", where="a.jsonl, line 3", hint="save it again")
+    assert str(error) == "a.jsonl, line 3: not valid JSON"
+    assert (error.what, error.where, error.hint) == ("not valid JSON", "a.jsonl, line 3", "save it again")
+    assert str(RunError("the disk is full")) == "the disk is full"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (XericError("x"), 1),
+        (RunError("x"), 1),
+        (UserError("x"), 2),
+        (ConfigError("x"), 2),
+        (DataError("x"), 2),
+        (UnknownNameError("method", "x", []), 2),
+    ],
+)
+def test_a_script_can_tell_a_failed_run_from_its_own_mistake(error: XericError, code: int) -> None:
+    assert error.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "expected"),
+    [
+        ("lroa", ["full", "lora", "none"], "did you mean 'lora'?"),
+        ("LORA", ["full", "lora"], "did you mean 'lora'?"),  # no letter in common with it, as difflib sees it
+        ("rouge", ["bleu", "rouge_l"], "did you mean 'rouge_l'?"),
+        ("poem", ["mail_en", "poem_generation_en", "poem_generation_hi"], "'poem_generation_en' or 'poem_generation_hi'?"),
+        ("zzz", ["full", "lora"], "known: full, lora"),
+        ("zzz", [], "there is no method here at all"),
+    ],
+)
+def test_a_wrong_name_is_answered_with_the_right_one(name: str, known: list[str], expected: str) -> None:
+    assert suggest(name, known, "method").endswith(expected)
+
+
+def test_a_long_list_of_names_is_not_poured_out_whole() -> None:
+    hint = suggest("???", [f"task{n:03}" for n in range(200)], "task")
+    assert hint.startswith("known: task000, task001")
+    assert hint.endswith("and 188 more")
+    assert hint.count(",") == 11
+
+
+def test_at_most_three_names_are_suggested() -> None:
+    assert suggest("run", [f"run{n}" for n in range(9)], "run").count("run") == 3
+
+
+def test_an_own_hint_takes_the_place_of_the_suggestion() -> None:
+    assert UnknownNameError("base", "lora", ["lora2"], hint="fetch it").hint == "fetch it"
+    assert UnknownNameError("base", "lora", ["b", "a"]).known == ["a", "b"]

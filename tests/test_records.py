@@ -1,0 +1,321 @@
+"""What a run leaves behind: whole or not at all, readable again, and refused by file and line where it is broken."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xeric import records
+from xeric.errors import DataError
+from xeric.records import (
+    RECORD_FILE,
+    Prediction,
+    Record,
+    Score,
+    TaskResult,
+    iter_jsonl,
+    read_json,
+    read_predictions,
+    read_record,
+    versions,
+    write_atomically,
+    write_json,
+    write_jsonl,
+)
+
+ROW = {"prediction": "a cat", "references": ["the cat", "a cat"], "language": "English"}
+
+Write = Callable[[str | bytes], Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def put(content: str | bytes) -> Path:
+        path = tmp_path / "predictions.jsonl"
+        path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+        return path
+
+    return put
+
+
+def row(**changes: Any) -> str:
+    return json.dumps({key: value for key, value in {**ROW, **changes}.items() if value is not ...}, ensure_ascii=False)
+
+
+def record(**changes: Any) -> Record:
+    score = Score(score=31.25, low=30.1, high=None, signature="bleu|tok:13a")
+    task = TaskResult(scores={"bleu": score}, data={"read": 80, "dropped": {"empty": 2}}, fingerprint="ab")
+    settings: dict[str, Any] = {
+        "run_id": "0123456789abcdef",
+        "status": "ok",
+        "method": "lora",
+        "base": {"name": "bundled:english", "sha256": {"weights": "cd"}},
+        "planned_steps": 10,
+        "done_steps": 10,
+        "best_step": 0,
+        "scores": {"bleu": score},
+        "tasks": {"कविता": task},
+        "seeds": {"split": 0, "init": -1},
+        "fingerprint": "ef",
+        "versions": {"python": "3.11"},
+        "cost": {"seconds": {"train": 1.5}, "device": "cpu"},
+    }
+    return Record(**{**settings, **changes})
+
+
+# --- atomic files -----------------------------------------------------------------------------------------------------
+
+
+def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "f.txt"
+    write_atomically(path, "नदी\n")
+    write_atomically(path, b"old\r\n\xff")
+    assert path.read_bytes() == b"old\r\n\xff"
+    assert [p.name for p in path.parent.iterdir()] == ["f.txt"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old", encoding="utf-8")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
+    with pytest.raises(type(error)):
+        write_atomically(path, "new")
+    monkeypatch.undo()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_rows_that_fail_half_way_leave_nothing(tmp_path: Path) -> None:
+    def rows() -> Iterator[dict[str, Any]]:
+        yield {"a": 1}
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_jsonl(tmp_path / "f.jsonl", rows())
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_have_the_mode_that_the_user_asked_for(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomically(tmp_path / "f", "x")
+        assert os.umask(mask) == mask, "the process's umask was changed"
+    finally:
+        os.umask(before)
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_numbers_that_are_none_are_never_written(tmp_path: Path, value: float) -> None:
+    attempts: list[Callable[[], None]] = [
+        lambda: write_json(tmp_path / "a.json", {"x": {"y": [value]}}),
+        lambda: write_jsonl(tmp_path / "b.jsonl", [{"x": 1.0}, {"x": value}]),
+        # Where a field may hold anything, the model itself does not look.
+        lambda: write_json(tmp_path / RECORD_FILE, record(cost={"seconds": value})),
+        lambda: write_jsonl(tmp_path / "c.jsonl", [record(base={"x": [value]})]),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            attempt()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="finite"):
+        Score(score=value, signature="s")
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_record_is_read_back_as_it_was(tmp_path: Path) -> None:
+    for written in (
+        record(),
+        record(status="failed", error="the disk is full", scores={}),
+        record(status="diverged", best_step=None),
+    ):
+        write_json(tmp_path / RECORD_FILE, written)
+        assert read_record(tmp_path) == written
+
+
+def test_the_same_record_is_the_same_bytes_and_can_be_read_by_people(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", record())
+    write_json(tmp_path / "b.json", Record.model_validate_json((tmp_path / "a.json").read_bytes()))
+    content = (tmp_path / "a.json").read_bytes()
+    assert content == (tmp_path / "b.json").read_bytes()
+    assert "कविता".encode() in content
+    assert content.endswith(b"}\n")
+
+
+def test_a_folder_without_a_whole_record_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_record(tmp_path / "nowhere") is None
+    (tmp_path / "log.jsonl").write_text("{}\n", encoding="utf-8")
+    assert read_record(tmp_path) is None
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(records.os, "fsync", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(tmp_path / RECORD_FILE, record())
+    assert read_record(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "not valid JSON"),
+        (b'{"run_id": "x"', "not valid JSON"),
+        (b"[]", "expected an object"),
+        (b"{}", "'run_id' is missing"),
+        (record(status="ok").model_dump_json().replace('"ok"', '"done"').encode(), "field 'status': expected 'ok', 'failed'"),
+        (record().model_dump_json().replace('"31.25"', "").replace("31.25", '"31.25"').encode(), "field 'scores.bleu.score'"),
+        (record().model_dump_json().replace('"error"', '"eror"').encode(), "field 'eror'"),
+    ],
+)
+def test_a_record_that_is_none_of_ours_is_refused_by_file(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / RECORD_FILE).write_bytes(content)
+    with pytest.raises(DataError, match=what) as caught:
+        read_record(tmp_path)
+    assert caught.value.where == str(tmp_path / RECORD_FILE)
+    assert "not a run record" in caught.value.what
+
+
+def test_the_versions_name_what_can_move_a_result() -> None:
+    found = versions()
+    assert {"python", "xeric", "torch", "transformers", "sacrebleu"} <= set(found)
+    assert found["python"].startswith("3.")
+    assert found["torch"] != "not installed"
+
+
+# --- predictions ------------------------------------------------------------------------------------------------------
+
+
+def test_predictions_are_read_back_as_they_were(tmp_path: Path) -> None:
+    rows = [
+        Prediction(id="1", task="t", language="Hindi", input="", prediction="", references=("नदी", "")),
+        Prediction(id="2", task="t", language="Hindi", input="a\u2028b\x85c\n", prediction="\t\\n\"'", references=("x",)),
+        Prediction(id="1", task="u", language="Hindi", input="", prediction="👩\u200d👩\x00", references=("\ufeffx",)),
+    ]
+    write_jsonl(tmp_path / "p.jsonl", rows)
+    assert read_predictions(tmp_path / "p.jsonl") == rows
+
+
+def test_files_of_other_programs_are_read_as_far_as_they_are_clear(write: Write) -> None:
+    lines = [
+        row(),
+        row(references="the cat"),
+        row(references=..., reference="the cat"),
+        row(references=None, reference=["x", "y"], id=None, task=None, input=None),
+        row(id=7, extra={"score": 1}),
+        row(prediction=""),
+    ]
+    found = read_predictions(write("\n".join(lines)))
+    assert [p.references for p in found] == [
+        ("the cat", "a cat"),
+        ("the cat",),
+        ("the cat",),
+        ("x", "y"),
+        *[("the cat", "a cat")] * 2,
+    ]
+    assert [p.id for p in found] == ["1", "2", "3", "4", "7", "6"]
+    assert {p.task for p in found} == {"task"}
+    assert {p.input for p in found} == {""}
+    assert found[-1].prediction == ""
+
+
+@pytest.mark.parametrize("content", ["\ufeff{0}\n{0}\n", "{0}\r\n{0}\r\n", "\ufeff{0}\r\n{0}", "{0}\n\n{0}\n  \n", "{0}\r{0}\r"])
+def test_marks_and_line_ends_of_other_systems_do_not_matter(write: Write, content: str) -> None:
+    found = read_predictions(write(content.format(row(prediction="a\r\nb"))))
+    assert len(found) == 2
+    assert {p.prediction for p in found} == {"a\r\nb"}
+
+
+def test_the_language_given_takes_the_place_of_the_files(write: Write) -> None:
+    path = write(row() + "\n" + row(language=...))
+    assert [p.language for p in read_predictions(path, language="Spanish")] == ["Spanish", "Spanish"]
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        ("{oops}", "not valid JSON: Expecting property name"),
+        (row()[:-1], "not valid JSON"),
+        (row() + row(), "not valid JSON: Extra data"),
+        ("[1]", "expected one JSON object a line"),
+        ("null", "expected one JSON object a line"),
+        ('{"n": ' + "9" * 5000 + "}", "not valid JSON: a number has too many digits"),
+        ("[" * 100_000, "not valid JSON: nested too deeply"),
+        (row(language=...), "the row names no language"),
+        (row(language=None), "the row names no language"),
+        (row(language=""), "the row names no language"),
+        (row(language=3), "field 'language': expected a valid string"),
+        (row(prediction=...), "the field 'prediction' is missing"),
+        (row(prediction=None), "the field 'prediction' is missing"),
+        (row(prediction=3), "field 'prediction': expected a valid string"),
+        (row(references=...), "the field 'references' is missing"),
+        (row(references=[]), "field 'references'.*at least 1 item"),
+        (row(references=["a", 3]), r"field 'references\.1': expected a valid string"),
+        (row(references={"a": "b"}), "field 'references': expected a valid array"),
+        (row(id=[1]), "field 'id': expected a valid string"),
+        (row(id=True), "field 'id': expected a valid string"),
+        (row(task=3), "field 'task': expected a valid string"),
+        (row(input=["x"]), "field 'input': expected a valid string"),
+        ('{"prediction": "\\ud800", "references": ["b"], "language": "English"}', "not valid JSON: .*hex escape"),
+        (row(id="first"), "the id 'first' stands twice in task 'task'"),
+    ],
+)
+def test_a_broken_row_is_refused_by_file_and_line(write: Write, line: str, what: str) -> None:
+    path = write("\ufeff" + row(id="first") + "\r\n\r\n" + line + "\r\n")
+    with pytest.raises(DataError, match=what) as caught:
+        read_predictions(path)
+    assert caught.value.where == f"{path}, line 3"
+
+
+def test_an_id_may_stand_in_two_tasks_and_a_number_is_its_text(write: Write) -> None:
+    assert len(read_predictions(write(row(id="1", task="a") + "\n" + row(id="1", task="b")))) == 2
+    with pytest.raises(DataError, match="stands twice"):
+        read_predictions(write(row(id="1") + "\n" + row(id=1)))
+
+
+@pytest.mark.parametrize("content", ["", "\n \r\n\n", "\ufeff"])
+def test_a_file_without_predictions_is_refused(write: Write, content: str) -> None:
+    path = write(content)
+    with pytest.raises(DataError, match="holds no predictions") as caught:
+        read_predictions(path)
+    assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("read", [read_json, lambda path: list(iter_jsonl(path)), read_predictions])
+def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, write: Write, read: Callable[[Path], Any]) -> None:
+    for path, what in (
+        (tmp_path / "nowhere.json", "No such file"),
+        (tmp_path, "Is a directory"),
+        (write(row().encode("utf-16")), "not UTF-8"),
+    ):
+        with pytest.raises(DataError, match=what) as caught:
+            read(path)
+        assert caught.value.where == str(path)
+
+
+def test_broken_json_is_refused_at_its_line(write: Write) -> None:
+    path = write('{\n "a": 1,\n "b": oops\n}\n')
+    with pytest.raises(DataError, match="Expecting value") as caught:
+        read_json(path)
+    assert caught.value.where == f"{path}, line 3"
+    with pytest.raises(DataError, match="too many digits"):
+        read_json(write("9" * 5000))
+    with pytest.raises(DataError, match="too deeply"):
+        read_json(write("[" * 100_000))

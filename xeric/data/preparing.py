@@ -1,0 +1,162 @@
+"""From tasks to what a run uses: cleaned, split, leaks taken out, demonstrations chosen, all of it counted and fingerprinted.
+
+The order matters. Leaks are looked for in everything that might be trained on (the whole pool of every task and every
+demonstration) before anything is chosen from it, so that an instance that moves up into the place of a leak is itself
+clean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xeric.config import digest
+from xeric.data.cleaning import Cleaned, CleaningOptions, clean
+from xeric.data.leaks import LeakReport, find_leaks
+from xeric.data.prompts import PromptOptions, choose_demonstrations
+from xeric.data.splits import Split, SplitOptions, draw_output, fingerprint, split
+from xeric.data.tasks import Example, Instance, Task
+from xeric.errors import ConfigError
+
+__all__ = ["DataOptions", "Prepared", "PreparedTask", "prepare"]
+
+
+class DataOptions(SplitOptions):
+    """What is done to the tasks before anything is trained (``data.*``); the split's own options stand beside these.
+
+    Attributes:
+        group_column: key of the instances whose equal values stay on one side of the split (customer, thread, author).
+        leak_check: look for test outputs in anything trained on and take those training instances out.
+        cleaning: what counts as noise.
+    """
+
+    group_column: str = "group"
+    leak_check: bool = True
+    cleaning: CleaningOptions = CleaningOptions()
+
+
+@dataclass(frozen=True)
+class PreparedTask:
+    """One task, ready for a run.
+
+    Attributes:
+        task: the cleaned task, without the demonstrations that leak.
+        language: its output language.
+        train: what is trained on; instances shown as demonstrations are not among them.
+        dev: what selects.
+        test: what is scored.
+        demonstrations: what every prompt of the task shows.
+        counts: read, dropped by reason, sizes, leaks: for the record.
+        notes: what the user should know.
+        fingerprint: SHA-256 of all texts above.
+    """
+
+    task: Task
+    language: str
+    train: tuple[Instance, ...]
+    dev: tuple[Instance, ...]
+    test: tuple[Instance, ...]
+    demonstrations: tuple[Example, ...]
+    counts: dict[str, Any]
+    notes: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task.name
+
+    def training_output(self, instance: Instance, seed: int) -> str:
+        """Return the reference that is trained on, drawn by seed where there are several."""
+        return draw_output(instance, seed)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a run uses of its tasks.
+
+    Attributes:
+        tasks: in the order asked for.
+        leaks: what the leak check found; see :meth:`LeakReport.summary`.
+        fingerprint: SHA-256 of what is really used.
+        options: how it was cleaned and split.
+        prompt: how the demonstrations were chosen.
+    """
+
+    tasks: tuple[PreparedTask, ...]
+    leaks: dict[str, Any]
+    fingerprint: str
+    options: DataOptions
+    prompt: PromptOptions
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know, task by task."""
+        return [f"{task.name}: {note}" for task in self.tasks for note in task.notes]
+
+
+def prepare(tasks: Sequence[Task], options: DataOptions | None = None, prompt: PromptOptions | None = None) -> Prepared:
+    """Clean and split tasks, take out leaks between any two of them, and choose their demonstrations.
+
+    Args:
+        tasks: with different names.
+        options: how to clean and split; None for the defaults.
+        prompt: how many demonstrations, and their seed.
+
+    Raises:
+        ConfigError: a task is named twice, or there are not enough instances or demonstrations.
+        DataError: a task has too few instances, or no single output language.
+    """
+    options, prompt = options or DataOptions(), prompt or PromptOptions()
+    names = [task.name for task in tasks]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"names {next(n for n in names if names.count(n) > 1)!r} twice", where="tasks")
+    languages = {task.name: task.language for task in tasks}
+    cleaned = [clean(task, options.cleaning) for task in tasks]
+    splits = [split(one, options) for one in cleaned]
+    report = _leaks(splits) if options.leak_check else None
+    ready = tuple(
+        _prepare_one(one, parts, report, prompt, languages[one.task.name]) for one, parts in zip(cleaned, splits, strict=True)
+    )
+    leaks = report.summary() if report else {"checked": False}
+    return Prepared(ready, leaks, digest([task.fingerprint for task in ready]), options, prompt)
+
+
+def _leaks(splits: Sequence[Split]) -> LeakReport:
+    return find_leaks(
+        {one.task.name: one.test for one in splits},
+        {one.task.name: one.pool for one in splits},
+        {one.task.name: one.task.positive_examples for one in splits},
+    )
+
+
+def _prepare_one(cleaned: Cleaned, parts: Split, report: LeakReport | None, prompt: PromptOptions, language: str) -> PreparedTask:
+    task, notes = cleaned.task, list(cleaned.notes)
+    if report is not None:
+        before = parts.n_train
+        parts = parts.without(report.instances(task.name))
+        if parts.removed:
+            notes.append(f"{len(parts.removed)} instances give away test outputs and are not trained on")
+        if parts.n_train < before:
+            notes.append(f"{parts.n_train} training instances are left of {before} asked for")
+        hidden = report.demonstrations(task.name)
+        examples = tuple(e for position, e in enumerate(task.positive_examples) if position not in hidden)
+        if hidden:
+            notes.append(f"{len(hidden)} positive examples give away test outputs and are not shown")
+        task = replace(task, positive_examples=examples)
+    shown, used = choose_demonstrations(task, parts.train, prompt.demonstration_count, prompt.demonstration_seed)
+    train = tuple(instance for instance in parts.train if instance.id not in used)
+    if used:
+        notes.append(f"{len(used)} training instances serve as demonstrations")
+    counts = {
+        "instances": len(cleaned.instances) + sum(cleaned.drops.values()),
+        "drops": cleaned.drops,
+        "dropped_references": cleaned.dropped_references,
+        "clusters": len(set(cleaned.clusters)),
+        **parts.counts,
+        "train": len(train),
+        "demonstrations": len(shown),
+    }
+    mark = fingerprint(task, shown, train, parts.dev, parts.test)
+    return PreparedTask(task, language, train, parts.dev, parts.test, tuple(shown), counts, tuple(notes), mark)
