@@ -7,8 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-# Two workers with one thread each: the models in the tests are so small that a second thread gains nothing, while two processes
-# with two threads each would fight over two cores. One thread also keeps results identical from machine to machine.
+# Two workers with one thread each, so that two processes with two threads each do not fight over two cores; the models in the
+# tests are too small to feed a second thread. WORKERS=0 runs all in one process: less processor time, as libraries load once.
 # loadfile: what a file's tests share (a trained model, say) is made once.
 WORKERS ?= 2
 ARGS ?=

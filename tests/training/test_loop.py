@@ -160,7 +160,9 @@ def test_a_torn_or_foreign_checkpoint_is_as_good_as_none(tmp_path: Path) -> None
     assert file.load() is None
     file.save({"a": torch.ones(3)}, {"step": 4})
     found = file.load()
-    assert found is not None and found[1] == {"step": 4} and torch.equal(found[0]["a"], torch.ones(3))
+    assert found is not None
+    assert found[1] == {"step": 4}
+    assert torch.equal(found[0]["a"], torch.ones(3))
     assert CheckpointFile(file.path, "theirs").load() is None
     file.path.write_bytes(file.path.read_bytes()[:40])
     assert file.load() is None

@@ -12,15 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import jinja2
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xeric.data.encoding import Encoder
+from xeric.errors import ConfigError
 
 __all__ = ["Architecture", "Base", "Precision"]
 
 Architecture = Literal["causal", "seq2seq", "encoder"]
 Precision = Literal["fp32", "bf16"]
+
+_DATE = "26 Jul 2024"
 
 
 @dataclass(eq=False)
@@ -81,8 +85,20 @@ class Base:
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
 
     def render_chat(self, messages: list[dict[str, str]], generation: bool) -> str:
-        """Return chat messages as the base's template writes them; see :mod:`xeric.data.prompts`."""
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation))
+        """Return chat messages as the base's template writes them; see :mod:`xeric.data.prompts`.
+
+        Raises:
+            ConfigError: the template itself refuses the messages.
+        """
+        try:
+            # Some templates write today's date unless they are given one; a run must not depend on its day.
+            return str(
+                self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation, date_string=_DATE)
+            )
+        except jinja2.TemplateError as error:
+            raise ConfigError(
+                f"the base's chat template fails: {error.message}", where="prompt.template", hint="use prompt.template=plain"
+            ) from None
 
     @property
     def has_chat_template(self) -> bool:

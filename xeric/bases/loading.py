@@ -93,7 +93,8 @@ def load_base(name: str, *, device: str = "auto", precision: Literal["auto", "fp
     config = _read_config(name, folder)
     sha256 = _identity(name, folder)
     tokenizer = _read_tokenizer(name, folder)
-    model = _read_model(name, folder, torch.bfloat16 if kind == "bf16" else torch.float32).to(place)
+    model = _read_model(name, folder, torch.bfloat16 if kind == "bf16" else torch.float32)
+    model.to(place)  # type: ignore[arg-type]  # the library wraps the method and loses its type
     eos = _end_tokens(name, model, tokenizer)
     pad = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else eos[0]
     # A clean generation config: what the base's authors found pleasant to sample with must not leak into measured decoding.
@@ -204,18 +205,20 @@ def _read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
 
 def _read_model(name: str, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     try:
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True
         )
     except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
         raise DataError(f"its weights cannot be loaded: {_first_line(error)}", where=name) from None
+    model, report = loaded
     # The library fills what a file lacks with random numbers and only warns.
     if missing := sorted(map(str, report["missing_keys"])):
         raise DataError(f"its weights lack {len(missing)} tensors, {missing[0]!r} among them", where=name, hint="save it whole")
     if mismatched := sorted(str(entry[0]) for entry in report["mismatched_keys"]):
         raise DataError(f"the shape of {mismatched[0]!r} does not fit its config", where=name)
     assert isinstance(model, PreTrainedModel)
-    return model.requires_grad_(False).eval()
+    model.requires_grad_(False).eval()
+    return model
 
 
 def _first_line(error: Exception) -> str:

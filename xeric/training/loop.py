@@ -151,11 +151,11 @@ class _Training:
         devices = [self.base.device] if self.base.device.type == "cuda" else []
         saved = time.monotonic()
         with torch.random.fork_rng(devices=devices):
-            while result.done_steps < result.planned_steps and result.status == "ok" and not self._stopped():
+            while result.done_steps < result.planned_steps and not self._stopped():
                 loss = self._step(result.done_steps)
                 if observer:
                     observer.step(loss)
-                if result.status == "ok" and self._due():
+                if self._due():
                     self._evaluate()
                 if self.checkpoint and time.monotonic() - saved >= self.options.checkpoint_seconds:
                     self._save()
@@ -211,7 +211,9 @@ class _Training:
     def _due(self) -> bool:
         every = self.options.dev_every or self.steps_an_epoch
         done = self.result.done_steps
-        return self.evaluate is not None and (done % every == 0 or done == self.result.planned_steps)
+        return (
+            self.result.status == "ok" and self.evaluate is not None and (done % every == 0 or done == self.result.planned_steps)
+        )
 
     def _evaluate(self) -> None:
         assert self.evaluate is not None
@@ -228,7 +230,7 @@ class _Training:
         self.result.seconds["dev"] += time.perf_counter() - start
 
     def _stopped(self) -> bool:
-        return self.stale >= self.options.patience
+        return self.result.status == "diverged" or self.stale >= self.options.patience
 
     def _save(self) -> None:
         assert self.checkpoint is not None

@@ -1,0 +1,231 @@
+"""The command line as its user meets it: one sentence and a hint, exit codes, JSON where a script reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+from xeric.cli import run
+
+Xeric = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def xeric(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Xeric:
+    monkeypatch.delenv("XERIC_TASKS", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run([str(argument) for argument in arguments])
+        return code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks")
+    tiny.write_task(folder, "reverse_words", instances=80)
+    tiny.write_task(folder, "few", instances=6)
+    (folder / "broken.json").write_text('{"Definition": ["x"],\n "Instances": [}')
+    long = tiny.task_data("long")
+    long["Definition"] = ["word " * 400]
+    (folder / "long.json").write_text(json.dumps(long))
+    return folder
+
+
+@pytest.fixture
+def quick(tasks: Path, base_folder: Callable[[str], Path]) -> list[str]:
+    return [
+        *("--tasks-dir", str(tasks), "--base", str(base_folder("llama"))),
+        *("prompt.demonstrations=1", "train.max_steps=3", "decode.max_new_tokens=4", "metrics=[chrf, bleu]"),
+    ]
+
+
+def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    code, said, notes = xeric("train", "reverse_words", *quick, "--method", "lora", "--n-train", "20", "-o", out, "method.rank=2")
+    assert code == 0
+    assert "chrf" in said
+    assert "memory: about" in notes
+    assert "Traceback" not in notes
+    assert json.loads((out / "record.json").read_text())["method"] == "lora"
+    assert "rank: 2" in (out / "config.yaml").read_text()
+
+    code, said, _ = xeric("train", "reverse_words", *quick, "--n-train", "20", "-o", out, "method.rank=2", "--json")
+    assert code == 0
+    assert json.loads(said)["scores"]["chrf"]["signature"].startswith("chrf|")
+
+    rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
+    code, said, _ = xeric("generate", out, "--input", rows[0]["input"])
+    assert (code, said.strip()) == (0, rows[0]["prediction"])
+    inputs = tmp_path / "inputs.jsonl"
+    inputs.write_text("".join(json.dumps({"id": r["id"], "input": r["input"]}) + "\n" for r in rows[:3]))
+    code, said, _ = xeric("generate", out, "--file", inputs)
+    assert [json.loads(line)["prediction"] for line in said.splitlines()] == [r["prediction"] for r in rows[:3]]
+
+    code, said, _ = xeric("score", out / "predictions.jsonl", "--metric", "chrf", "--json")
+    record = json.loads((out / "record.json").read_text())
+    assert json.loads(said)["chrf"] == record["scores"]["chrf"]
+
+
+def test_score_against_adds_the_paired_difference(xeric: Xeric, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
+    texts = ["el tren sale a las ocho", "la niña come pan blanco", "mañana llueve en la costa", "no hay nadie en casa hoy"]
+    for path, change in ((good, lambda t: t), (bad, lambda t: "")):
+        path.write_text(
+            "".join(json.dumps({"id": n, "prediction": change(t), "references": [t]}) + "\n" for n, t in enumerate(texts))
+        )
+    code, said, _ = xeric("score", good, "--against", bad, "--language", "es", "--metric", "rouge_l", "--json")
+    result = json.loads(said)["rouge_l"]
+    assert (code, result["score"]) == (0, 100.0)
+    assert result["against"]["difference"] == 100.0
+    assert 0 < result["against"]["p"] <= 1
+    assert xeric("score", good, "--against", bad, "--language", "es")[0] == 0
+
+
+def test_tasks_commands(xeric: Xeric, tasks: Path) -> None:
+    code, said, _ = xeric("tasks", "check", "--tasks-dir", tasks, "--json")
+    found = {row["name"]: row for row in json.loads(said)}
+    assert code == 2
+    assert set(found) == {"reverse_words", "few", "broken", "long"}
+    assert found["reverse_words"]["ok"]
+    assert "line 2" in found["broken"]["error"]
+    assert "6 instances" in found["few"]["error"]
+    assert xeric("tasks", "check", "reverse_words", "--tasks-dir", tasks)[0] == 0
+    code, said, _ = xeric("tasks", "show", "reverse_words", "--tasks-dir", tasks)
+    assert code == 0
+    assert "reverse order" in said
+    assert json.loads(xeric("tasks", "show", "reverse_words", "--tasks-dir", tasks, "--json")[1])["instances"] == 80
+    assert "reverse_words" in xeric("tasks", "list", "--tasks-dir", tasks)[1]
+
+
+@pytest.mark.parametrize("kind", ["methods", "metrics", "tasks", "bases"])
+def test_lists(kind: str, xeric: Xeric) -> None:
+    code, said, _ = xeric("list", kind, "--json")
+    rows = json.loads(said)
+    assert code == 0
+    assert all(set(row) == {"name", "summary"} for row in rows)
+    assert rows or kind == "bases"
+
+
+BAD: list[tuple[list[str], str, str]] = [
+    (["reverse_word"], "unknown task 'reverse_word'", "reverse_words"),
+    (["reverse_words", "--method", "lroa"], "unknown method 'lroa'", "lora"),
+    (["reverse_words", "--base", "bundled:multilingal"], "unknown base", ""),
+    (["reverse_words", "--base", "./nowhere"], "no such folder", "hub id"),
+    (["reverse_words", "--base", "no-such/model"], "could not be fetched", "local folder"),
+    (["broken"], "broken.json, line 2", ""),
+    (["few"], "6 instances", ""),
+    (["long"], "no room for an input", ""),
+    (["../reverse_words"], "not a task name", "--tasks-dir"),
+    (["/etc/passwd"], "not a task name", "--tasks-dir"),
+    (["reverse_words.json"], "file name", "reverse_words"),
+    (["reverse_words", "--tasks-dir", "nowhere"], "nowhere: this folder of tasks", ""),
+    (["reverse_words", "--n-train", "400"], "400", "64 or fewer"),
+    (["reverse_words", "--n-train", "many"], "--n-train", "--help"),
+    (["reverse_words", "train.lr=fast"], "train.lr", ""),
+    (["reverse_words", "train.learning_rate=1"], "train.learning_rate", ""),
+    (["reverse_words", "method.rnk=3"], "method.rnk", "rank"),
+    (["reverse_words", "metrics=[rouge]"], "unknown metric 'rouge'", "rouge_l"),
+    (["reverse_words", "prompt.demonstrations=60"], "prompt.demonstrations", ""),
+    (["reverse_words", "prompt.template=chat"], "chat template", "plain"),
+    (["reverse_words", "--device", "cuda"], "CUDA", "cpu"),
+    (["reverse_words", "--config", "nowhere.yaml"], "nowhere.yaml", ""),
+    (["train.lr=1"], "no task", ""),
+]
+
+
+@pytest.mark.parametrize(("arguments", "what", "hint"), BAD, ids=[" ".join(case[0]) for case in BAD])
+def test_bad_input_is_one_sentence_and_a_hint(
+    arguments: list[str], what: str, hint: str, xeric: Xeric, quick: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if arguments[-2:-1] == ["--device"]:
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    given = [*quick, *arguments[1:]] if "--base" not in arguments else [*quick[:2], *quick[4:], *arguments[1:]]
+    code, said, complaint = xeric("train", arguments[0], *given, "-o", tmp_path / "out")
+    assert code == 2
+    assert said == ""
+    lines = [line for line in complaint.splitlines() if line.startswith(("xeric: ", "hint: "))]
+    assert lines[0].startswith("xeric: ")
+    assert what in lines[0]
+    assert hint in " ".join(lines[1:])
+    assert "Traceback" not in complaint
+    assert not (tmp_path / "out" / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["generate", "nowhere", "--input", "x"], "no finished run"),
+        (["generate", "nowhere"], "--input or --file"),
+        (["score", "nowhere.jsonl"], "nowhere.jsonl"),
+        (["frobnicate"], "frobnicate"),
+        (["score"], "PREDICTIONS"),
+        (["tasks", "show", "x/y"], "not a task name"),
+    ],
+)
+def test_other_commands_refuse_likewise(arguments: list[str], what: str, xeric: Xeric) -> None:
+    code, said, complaint = xeric(*arguments)
+    assert (code, said) == (2, "")
+    assert what.lower() in complaint.lower()
+    assert "Traceback" not in complaint
+
+
+def test_a_half_written_record_is_not_a_result(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "record.json").write_text('{"run_id": "abc", "sta')
+    code, _, complaint = xeric("train", "reverse_words", *quick, "-o", out)
+    assert code == 2
+    assert "not a run record" in complaint
+
+
+def test_debug_shows_the_traceback(xeric: Xeric) -> None:
+    from xeric.errors import UserError
+
+    with pytest.raises(UserError):
+        xeric("--debug", "score", "nowhere.jsonl")
+
+
+def test_an_unexpected_error_is_a_sentence_too(xeric: Xeric, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of paper")
+
+    monkeypatch.setattr("xeric.records.read_predictions", broken)
+    code, _, complaint = xeric("score", "x.jsonl")
+    assert code == 1
+    assert "out of paper" in complaint
+    assert "--debug" in complaint
+
+
+def test_version_and_help(xeric: Xeric) -> None:
+    from xeric import __version__
+
+    assert xeric("--version")[:2] == (0, f"xeric {__version__}\n")
+    code, said, _ = xeric("--help")
+    assert code == 0
+    assert all(command in said for command in ("train", "generate", "score", "tasks", "list", "demo"))
+
+
+def test_a_diverged_run_leaves_with_1(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
+    code, said, _ = xeric(
+        "train",
+        "reverse_words",
+        *quick,
+        "-o",
+        tmp_path / "out",
+        "train.lr=1e30",
+        "train.clip=0",
+        "train.warmup=0",
+        "train.max_steps=9",
+    )
+    assert code == 1
+    assert "diverged" in said

@@ -1,0 +1,246 @@
+"""A run from config to record: what it leaves, that it repeats, and that its folder is its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import tiny
+from xeric.errors import DataError, UserError
+from xeric.records import read_predictions, read_record
+from xeric.run.adapted import open_adapted
+from xeric.run.config import run_config
+from xeric.run.execute import Run, execute
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tasks")
+    tiny.write_task(folder, "one", instances=100)
+    tiny.write_task(folder, "two", instances=60, language="Hindi")
+    return folder
+
+
+@pytest.fixture
+def settings(tasks: Path, base_folder: Callable[[str], Path]) -> dict[str, Any]:
+    return {
+        "tasks": ["one"],
+        "tasks_dirs": [str(tasks)],
+        "base": str(base_folder("llama")),
+        "method": {"name": "lora", "rank": 4},
+        "data": {"n_train": 60},
+        "prompt": {"demonstrations": 1},
+        "train": {"max_steps": 6, "checkpoint_seconds": 0.0},
+        "decode": {"max_new_tokens": 8},
+        "metrics": ["chrf", "rouge_l"],
+        "device": "cpu",
+    }
+
+
+def go(settings: dict[str, Any], folder: Path, **more: Any) -> Run:
+    config, _ = run_config({**settings, **more})
+    return execute(config, folder)
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    """Every byte of a run folder, ``cost`` apart."""
+    files: dict[str, Any] = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    record = json.loads(files["record.json"])
+    assert record.pop("cost")
+    return {**files, "record.json": record}
+
+
+def test_a_run_leaves_what_the_contract_names(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = go(settings, tmp_path / "run")
+    assert {p.name for p in run.folder.iterdir()} == {"config.yaml", "record.json", "predictions.jsonl", "adapter", "log.jsonl"}
+    raw = json.loads((run.folder / "record.json").read_text())
+    assert raw["status"] == "ok"
+    assert (raw["planned_steps"], raw["done_steps"]) == (6, 6)
+    assert set(raw["scores"]) == {"chrf", "rouge_l"}
+    assert set(raw["scores"]["chrf"]) == {"score", "low", "high", "signature"}
+    assert set(raw["tasks"]["one"]["scores"]) == {"chrf", "rouge_l"}
+    assert 0 < raw["parameters"]["trainable"] < raw["parameters"]["total"]
+    assert set(raw["seeds"]) >= {"split", "init", "order", "dropout"}
+    assert set(raw["cost"]["seconds"]) >= {"train", "dev", "test"}
+    data = raw["tasks"]["one"]["data"]
+    assert (data["train"], data["dev"], data["test"]) == (50, 10, 20)
+    rows = [json.loads(line) for line in (run.folder / "predictions.jsonl").read_text().splitlines()]
+    assert len(rows) == 20
+    assert all(list(row) == ["id", "task", "language", "input", "prediction", "references"] for row in rows)
+    assert run.record == read_record(run.folder)
+
+
+def test_the_same_run_twice_has_the_same_bytes(settings: dict[str, Any], tmp_path: Path) -> None:
+    first, second = (go({**settings, "tasks": ["one", "two"], "data": {}}, tmp_path / name) for name in "ab")
+    assert contents(first.folder) == contents(second.folder)
+    assert first.record.scores["chrf"].score == pytest.approx(
+        sum(task.scores["chrf"].score for task in first.record.tasks.values()) / 2
+    )
+
+
+def test_a_finished_run_is_not_computed_again(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = go(settings, tmp_path / "run")
+    (run.folder / "predictions.jsonl").write_text("touched")
+    again = go(settings, tmp_path / "run")
+    assert run.fresh
+    assert not again.fresh
+    assert (run.folder / "predictions.jsonl").read_text() == "touched"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"train": {"max_steps": 5}}, {"method": "full"}, {"data": {"n_train": 59}}, {"data": {"split_seed": 1}}],
+)
+def test_a_folder_belongs_to_one_run(change: dict[str, Any], settings: dict[str, Any], tmp_path: Path) -> None:
+    run = go(settings, tmp_path / "run")
+    with pytest.raises(UserError, match="another run") as caught:
+        go(settings, tmp_path / "run", **change)
+    assert caught.value.exit_code == 2
+    assert read_record(run.folder) == run.record
+
+
+def test_folders_that_are_no_run_are_left_alone(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match=r"thesis\.tex"):
+        go(settings, tmp_path)
+    with pytest.raises(UserError, match="not a folder"):
+        go(settings, tmp_path / "thesis.tex")
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_identity_goes_by_contents_not_by_places(settings: dict[str, Any], tmp_path: Path) -> None:
+    here = go(settings, tmp_path / "here")
+    moved = tmp_path / "elsewhere"
+    shutil.copytree(settings["tasks_dirs"][0], moved / "tasks")
+    shutil.copytree(settings["base"], moved / "base")
+    there = go(settings, tmp_path / "there", tasks_dirs=[str(moved / "tasks")], base=str(moved / "base"))
+    assert there.record.run_id == here.record.run_id
+    path = moved / "tasks" / "one.json"
+    data = json.loads(path.read_text())
+    data["Definition"] = ["Say it backwards."]
+    path.write_text(json.dumps(data))
+    other = go(settings, tmp_path / "other", tasks_dirs=[str(moved / "tasks")])
+    assert other.record.run_id != here.record.run_id
+    weights = tiny.write_base(moved / "weights", seed=1)
+    assert go(settings, tmp_path / "weights", base=str(weights)).record.run_id != here.record.run_id
+
+
+def test_killed_at_any_moment_and_started_again_ends_with_the_same_bytes(settings: dict[str, Any], tmp_path: Path) -> None:
+    """A real process, really killed, twice: once it has a checkpoint, and again a little later."""
+    settings = {**settings, "train": {"max_steps": 40, "checkpoint_seconds": 0.0, "dev_every": 5}}
+    undisturbed = go(settings, tmp_path / "a")
+    code = (
+        "import sys, json; from pathlib import Path; from xeric.run.config import run_config;"
+        "from xeric.run.execute import execute;"
+        "execute(run_config(json.loads(sys.argv[1]))[0], Path(sys.argv[2]))"
+    )
+    for _ in range(2):
+        process = subprocess.Popen([sys.executable, "-c", code, json.dumps(settings), str(tmp_path / "b")], cwd=ROOT)
+        before = (tmp_path / "b" / "log.jsonl").stat().st_size if (tmp_path / "b" / "log.jsonl").exists() else 0
+        checkpoint = tmp_path / "b" / "checkpoint" / "training.safetensors"
+        log = tmp_path / "b" / "log.jsonl"
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline:
+            if checkpoint.exists() and log.exists() and log.stat().st_size > before + 900:
+                break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert read_record(tmp_path / "b") is None
+        with pytest.raises(DataError, match="no finished run"):
+            open_adapted(tmp_path / "b")
+    resumed = go(settings, tmp_path / "b")
+    assert resumed.fresh
+    assert contents(tmp_path / "a") == contents(tmp_path / "b")
+    assert undisturbed.record.run_id == resumed.record.run_id
+
+
+def test_an_untrained_setting_trains_nothing_and_says_so(settings: dict[str, Any], tmp_path: Path) -> None:
+    scores = {}
+    for setting in ("zero-shot", "few-shot"):
+        config, remarks = run_config({**settings, "prompt": {"setting": setting}})
+        assert any("untrained" in remark for remark in remarks)
+        record = execute(config, tmp_path / setting).record
+        assert (record.method, record.planned_steps, record.done_steps) == ("none", 0, 0)
+        assert record.parameters["trainable"] == 0
+        scores[setting] = record.tasks["one"].data["demonstrations"]
+    assert scores == {"zero-shot": 0, "few-shot": 2}
+
+
+def test_divergence_is_a_result_without_scores(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = go(settings, tmp_path / "run", train={"max_steps": 8, "lr": 1e30, "warmup": 0.0, "clip": 0.0})
+    assert run.record.status == "diverged"
+    assert run.record.scores == {}
+    assert run.record.done_steps < run.record.planned_steps
+    assert not (run.folder / "predictions.jsonl").exists()
+    assert not go(settings, tmp_path / "run", train={"max_steps": 8, "lr": 1e30, "warmup": 0.0, "clip": 0.0}).fresh
+
+
+def test_selection_by_chrf_and_small_sets_without_dev(settings: dict[str, Any], tmp_path: Path) -> None:
+    by_chrf = go(settings, tmp_path / "chrf", train={"max_steps": 8, "select": "chrf", "dev_every": 4})
+    assert by_chrf.record.best_step in (4, 8)
+    small = go(settings, tmp_path / "small", data={"n_train": 20})
+    assert small.record.tasks["one"].data["dev"] == 0
+    assert (small.record.best_step, small.record.done_steps) == (None, 6)
+
+
+def test_a_finished_run_generates_what_it_predicted(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = go({**settings, "tasks": ["one", "two"], "data": {}}, tmp_path / "run")
+    adapted = open_adapted(run.folder)
+    for task in ("one", "two"):
+        rows = [row for row in read_predictions(run.folder / "predictions.jsonl") if row.task == task]
+        assert adapted.generate([row.input for row in rows], task=task) == [row.prediction for row in rows]
+    with pytest.raises(UserError, match="2 tasks"):
+        adapted.generate(["x"])
+    with pytest.raises(UserError, match="unknown task"):
+        adapted.generate(["x"], task="tow")
+
+
+def test_a_run_refuses_a_base_with_other_weights(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = go(settings, tmp_path / "run")
+    other = tiny.write_base(tmp_path / "base", seed=3)
+    with pytest.raises(DataError, match="other weights"):
+        open_adapted(run.folder, base=str(other))
+
+
+def test_an_open_base_is_left_as_it_was_found(settings: dict[str, Any], tmp_path: Path, open_base: Callable[[str], Any]) -> None:
+    base = open_base("llama")
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    for method in ("full", "lora"):
+        config, _ = run_config({**settings, "method": method})
+        execute(config, tmp_path / method, base=base)
+        after = base.model.state_dict()
+        assert set(after) == set(before)
+        assert all((after[name] == before[name]).all() for name in before)
+
+
+def test_settings_that_no_run_can_have(settings: dict[str, Any], tmp_path: Path) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"method": {"name": "lora", "rnk": 3}}, "method.rnk"),
+        ({"method": {"name": "lroa"}}, "unknown method"),
+        ({"method": {"name": "lora", "rank": 0}}, "method.rank"),
+        ({"train": {"lr": "fast"}}, "train.lr"),
+        ({"train": {"max_step": 3}}, "train.max_step"),
+        ({"prompt": {"setting": "instrution"}}, "prompt.setting"),
+        ({"metrics": ["rouge"]}, "unknown metric"),
+        ({"precision": "fp8"}, "precision"),
+        ({"tasks": []}, "tasks"),
+        ({"device": "gpu"}, "unknown device"),
+        ({"seed": True}, "seed"),
+    ]
+    for change, expected in cases:
+        with pytest.raises(UserError, match=expected.replace(".", r"\.")):
+            run_config({**settings, **change})
+    with pytest.raises(DataError, match="no room for an input"):
+        go(settings, tmp_path / "x", decode={"max_new_tokens": 250})

@@ -1,0 +1,59 @@
+"""``xeric list``: what there is by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import typer
+
+from xeric.cli.options import AsJson, TasksDir, print_json
+
+__all__ = ["list_app"]
+
+list_app = typer.Typer(help="List what there is by name.", no_args_is_help=True)
+
+
+def _show(rows: Iterable[tuple[str, str]], as_json: bool) -> None:
+    rows = list(rows)
+    if as_json:
+        print_json([{"name": name, "summary": summary} for name, summary in rows])
+        return
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, summary in rows:
+        typer.echo(f"{name:{width}}  {summary}".rstrip())
+
+
+@list_app.command()
+def methods(as_json: AsJson = False) -> None:
+    """Ways of adapting a base."""
+    from xeric.methods import METHODS
+
+    _show(((entry.name, entry.summary) for entry in METHODS), as_json)
+
+
+@list_app.command()
+def metrics(as_json: AsJson = False) -> None:
+    """Measures of predictions."""
+    from xeric.metrics import METRICS
+
+    _show(((entry.name, entry.summary) for entry in METRICS), as_json)
+
+
+@list_app.command()
+def bases(as_json: AsJson = False) -> None:
+    """Bases that the package carries; any causal model in a folder or on a hub can be used beside them."""
+    from xeric.bases.bundled import bundled_bases
+
+    rows = [(name, str(folder)) for name, folder in bundled_bases().items()]
+    if not rows and not as_json:
+        typer.echo("this installation carries no bundled bases; give --base a folder or a hub id", err=True)
+    _show(rows, as_json)
+
+
+@list_app.command()
+def tasks(tasks_dir: TasksDir = None, as_json: AsJson = False) -> None:
+    """Tasks in the folders given, in those of XERIC_TASKS, and bundled ones."""
+    from xeric.data.catalog import Catalog
+
+    catalog = Catalog.of(tasks_dir or ())
+    _show(((name, str(catalog.find(name).parent)) for name in catalog.names()), as_json)

@@ -1,0 +1,135 @@
+"""Results as tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from xeric.records import Record, Score
+
+if TYPE_CHECKING:
+    from xeric.data.checking import TaskCheck
+    from xeric.data.tasks import Task
+
+__all__ = ["console", "show_checks", "show_run", "show_scores", "show_task"]
+
+
+def console() -> Console:
+    """Return the console for standard output."""
+    return Console(highlight=False)
+
+
+def _interval(low: float | None, high: float | None) -> str:
+    return "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
+
+
+def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
+    """Print what a run found and where it lies."""
+    out = console()
+    if not fresh:
+        out.print(f"this run was done already; nothing was computed: {folder}", soft_wrap=True)
+    if record.status != "ok":
+        out.print(f"the run {record.status} at step {record.done_steps} of {record.planned_steps}: {folder}", soft_wrap=True)
+        return
+    tasks = list(record.tasks)
+    table = Table(title=f"{record.method}, test scores with 95% intervals", title_justify="left")
+    table.add_column("metric")
+    if len(tasks) > 1:
+        table.add_column("mean over tasks", justify="right")
+        table.add_column("interval")
+    for name in tasks:
+        table.add_column(name, justify="right")
+        table.add_column("interval")
+    for metric, mean in record.scores.items():
+        cells: list[Score] = [record.tasks[name].scores[metric] for name in tasks]
+        shown = ([mean] if len(tasks) > 1 else []) + cells
+        table.add_row(metric, *[text for s in shown for text in (f"{s.score:.1f}", _interval(s.low, s.high))])
+    out.print(table)
+    for name in tasks:
+        out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
+    seconds = record.cost.get("seconds", {})
+    out.print(
+        f"steps {record.done_steps} of {record.planned_steps}"
+        + (f", weights of step {record.best_step}" if record.best_step is not None else "")
+        + f"; trained {record.parameters['trainable']:,} of {record.parameters['total']:,} parameters; "
+        + ", ".join(f"{part} {value:.1f} s" for part, value in seconds.items()),
+        soft_wrap=True,
+    )
+    out.print(f"run folder: {folder}", soft_wrap=True)
+
+
+def _data_line(data: Mapping[str, Any]) -> str:
+    sizes = ", ".join(f"{data[part]} {part}" for part in ("train", "dev", "test"))
+    drops = data.get("drops") or {}
+    dropped = f"; {sum(drops.values())} dropped ({', '.join(f'{n} {reason}' for reason, n in drops.items())})" if drops else ""
+    return f"{sizes} of {data['instances']} instances{dropped}"
+
+
+def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print scores, and comparisons where there are any."""
+    compared = any("against" in row for row in result.values())
+    table = Table()
+    for heading in (
+        "metric",
+        "score",
+        "95% interval",
+        *(("against", "difference", "95% interval", "p", "p corrected") if compared else ()),
+    ):
+        table.add_column(heading, justify="left" if heading in ("metric", "95% interval") else "right")
+    for metric, row in result.items():
+        cells = [metric, f"{row['score']:.2f}", _interval(row["low"], row["high"])]
+        if other := row.get("against"):
+            cells += [f"{other['b']:.2f}", f"{other['difference']:+.2f}", _interval(other["low"], other["high"])]
+            cells += ["" if other[p] is None else f"{other[p]:.4f}" for p in ("p", "p_corrected")]
+        table.add_row(*cells)
+    out = console()
+    out.print(table)
+    for metric, row in result.items():
+        out.print(f"{metric}: {row['signature']}", soft_wrap=True)
+
+
+def show_task(task: Task, instances: int) -> None:
+    """Print a task and its first instances."""
+    out = console()
+    languages = f"{', '.join(task.input_languages) or '?'} to {', '.join(task.output_languages) or '?'}"
+    out.print(f"{task.name}: {len(task.instances)} instances, {languages}", style="bold", markup=False)
+    out.print(
+        f"categories: {', '.join(task.categories) or 'none'}; licence: {', '.join(task.licenses) or 'not stated'}", markup=False
+    )
+    out.print(f"\n{task.definition}", markup=False)
+    shown = [(f"example {n}", e.input, e.output) for n, e in enumerate(task.positive_examples[:2], 1)]
+    shown += [(i.id, i.input, "\n  or: ".join(i.outputs)) for i in task.instances[:instances]]
+    for name, x, y in shown:
+        out.print(f"\n{name}", style="bold", markup=False)
+        out.print(f"input:  {x}\noutput: {y}", markup=False, soft_wrap=True)
+
+
+def show_checks(checks: Sequence[TaskCheck]) -> None:
+    """Print what was found in tasks; drops, refusals and notes below the table."""
+    table = Table()
+    table.add_column("task", overflow="fold")
+    for heading in ("language", "instances", "kept", "clusters", "words in/out", "test", "n-train"):
+        table.add_column(heading, justify="left" if heading == "language" else "right", no_wrap=True)
+    for one in checks:
+        if not one.instances:
+            table.add_row(one.name, "refused")
+            continue
+        lengths = f"{one.mean_words['input']:.0f}/{one.mean_words['output']:.0f}" if one.mean_words else ""
+        numbers = [str(n) for n in (one.instances, one.kept, one.clusters)]
+        table.add_row(one.name, ", ".join(one.languages), *numbers, lengths, str(one.test), f"to {one.max_train}")
+    out = console()
+    out.print(table)
+    for one in checks:
+        if one.drops:
+            dropped = ", ".join(f"{count} {reason}" for reason, count in one.drops.items())
+            out.print(f"{one.name}: dropped {dropped}", markup=False, soft_wrap=True)
+        for note in one.notes:
+            out.print(f"{one.name}: {note}", markup=False, soft_wrap=True)
+        if one.error:
+            out.print(f"refused: {one.error}", markup=False, soft_wrap=True)
+    refused = sum(not one.ok for one in checks)
+    out.print(f"{len(checks) - refused} of {len(checks)} tasks can be used")

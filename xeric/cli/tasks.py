@@ -1,0 +1,114 @@
+"""``xeric tasks``: look at task files, check them, make them of tables, fetch them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xeric.cli.options import AsJson, TasksDir, print_json
+from xeric.errors import UserError
+
+__all__ = ["tasks_app"]
+
+tasks_app = typer.Typer(help="Look at task files, check them, make them of tables, fetch them.", no_args_is_help=True)
+
+
+@tasks_app.command("list")
+def list_tasks(tasks_dir: TasksDir = None, as_json: AsJson = False) -> None:
+    """Tasks in the folders given, in those of XERIC_TASKS, and bundled ones."""
+    from xeric.cli.listing import tasks
+
+    tasks(tasks_dir, as_json)
+
+
+@tasks_app.command()
+def show(
+    task: Annotated[str, typer.Argument(help="A task's name.")],
+    tasks_dir: TasksDir = None,
+    instances: Annotated[int, typer.Option(min=0, help="How many instances to show.")] = 3,
+    as_json: AsJson = False,
+) -> None:
+    """One task: what it asks for, its languages, demonstrations and first instances."""
+    from xeric.cli.show import show_task
+    from xeric.data.catalog import Catalog
+
+    loaded = Catalog.of(tasks_dir or ()).load(task)
+    if as_json:
+        first = [{"id": i.id, "input": i.input, "outputs": list(i.outputs)} for i in loaded.instances[:instances]]
+        shown = {"name": loaded.name, "definition": loaded.definition, "instances": len(loaded.instances)}
+        languages = {"input_languages": loaded.input_languages, "output_languages": loaded.output_languages}
+        print_json({**shown, **languages, "categories": loaded.categories, "licenses": loaded.licenses, "first": first})
+    else:
+        show_task(loaded, instances)
+
+
+@tasks_app.command()
+def check(
+    names: Annotated[list[str] | None, typer.Argument(help="Tasks by name; all of them if none is named.")] = None,
+    tasks_dir: TasksDir = None,
+    as_json: AsJson = False,
+) -> int:
+    """Read and clean tasks and say what is in them: instances, drops by reason, clusters, the sizes a split would give.
+
+    Leaves with exit code 2 if a task was refused.
+    """
+    from xeric.cli.show import show_checks
+    from xeric.data.catalog import Catalog
+    from xeric.data.checking import check_task
+
+    catalog = Catalog.of(tasks_dir or ())
+    # Without names, the folders asked for are meant, not the tasks that come with the package.
+    chosen = names or (Catalog([Path(d) for d in tasks_dir]).names() if tasks_dir else catalog.names())
+    checks = [check_task(catalog.find(name)) for name in chosen]
+    if as_json:
+        print_json([one.as_json() for one in checks])
+    else:
+        show_checks(checks)
+    return 0 if all(one.ok for one in checks) else 2
+
+
+@tasks_app.command("import")
+def import_table(
+    source: Annotated[str, typer.Argument(help="A .csv, .tsv or .jsonl file, or a Hugging Face dataset's folder or id.")],
+    name: Annotated[str, typer.Option(help="Name of the new task.")],
+    definition: Annotated[str, typer.Option(help="The instruction: what to do with an input, in a sentence.")],
+    language: Annotated[str, typer.Option(help="Language of the outputs, by name or code.")],
+    input_column: Annotated[str, typer.Option(help="Column of the inputs.")] = "input",
+    output_column: Annotated[str, typer.Option(help="Column of the outputs.")] = "output",
+    group_column: Annotated[str | None, typer.Option(help="Column whose equal values stay on one side of a split.")] = None,
+    license: Annotated[str | None, typer.Option(help="Licence of the instances.")] = None,  # noqa: A002 - the schema's word
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the task file.")] = Path(),
+) -> None:
+    """Make a task file of a table."""
+    from xeric.data.importing import import_task, write_task
+
+    task = import_task(
+        source,
+        name=name,
+        definition=definition,
+        language=language,
+        input_column=input_column,
+        output_column=output_column,
+        group_column=group_column,
+        license=license,
+        note=lambda text: typer.echo(text, err=True),
+    )
+    path = output / f"{name}.json"
+    if path.exists():
+        raise UserError("is there already", where=str(path), hint="choose another name or folder")
+    write_task(task, path)
+    typer.echo(f"{path}: {len(task.instances)} instances")
+
+
+@tasks_app.command()
+def download(
+    names: Annotated[list[str], typer.Argument(help="Names of original Natural Instructions v2 tasks.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the task files.")] = Path("tasks"),
+) -> None:
+    """Fetch original Natural Instructions v2 task files."""
+    from xeric.data.catalog import download as fetch
+
+    for path in fetch(names, output):
+        typer.echo(str(path))

@@ -1,0 +1,134 @@
+"""The Python interface in a handful of functions; ``import xeric`` offers them by name.
+
+task = xeric.load_task("task1355_sent_comp_summarization", tasks_dir="tasks")
+data = xeric.prepare(task, n_train=100)
+base = xeric.load_base("path/to/a/base")
+run = xeric.train(base, data, method="lora")
+print(run.scores["chrf"].score)
+print(xeric.generate(run, ["Some text to summarise."])[0])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xeric.bases.base import Base
+from xeric.config import build
+from xeric.data import preparing
+from xeric.data.catalog import Catalog
+from xeric.data.preparing import DataOptions, Prepared
+from xeric.data.prompts import PromptOptions
+from xeric.data.tasks import Task
+from xeric.data.tasks import load_task as load_task_file
+from xeric.metrics import score_predictions
+from xeric.records import Prediction, Score, read_predictions
+from xeric.run.adapted import open_adapted
+from xeric.run.config import run_config
+from xeric.run.execute import Progress, Run, execute
+
+__all__ = ["generate", "load_task", "prepare", "score", "train"]
+
+
+def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] = ()) -> Task:
+    """Return a task by its name, or from the path of its file.
+
+    Args:
+        name: a task's name, looked for in ``tasks_dir``, in the folders of ``XERIC_TASKS`` and among the bundled
+            ones; or a path that ends in ``.json``.
+        tasks_dir: one folder or several.
+
+    Raises:
+        UnknownNameError: no such task.
+        DataError: its file cannot be used.
+    """
+    if isinstance(name, Path) or name.endswith(".json"):
+        return load_task_file(name)
+    folders = [tasks_dir] if isinstance(tasks_dir, (str, Path)) else list(tasks_dir)
+    return Catalog.of([str(folder) for folder in folders]).load(name)
+
+
+def prepare(tasks: Task | Sequence[Task], *, prompt: Mapping[str, Any] | None = None, **data: Any) -> Prepared:
+    """Clean and split tasks and choose their demonstrations.
+
+    Args:
+        tasks: one task or several.
+        prompt: settings under ``prompt`` (``setting``, ``demonstrations`` ...).
+        data: settings under ``data`` (``n_train``, ``split_seed`` ...).
+
+    Raises:
+        UserError: a setting is unknown, or a task has too few instances.
+    """
+    chosen = [tasks] if isinstance(tasks, Task) else list(tasks)
+    return preparing.prepare(chosen, build(DataOptions, data, where="data"), build(PromptOptions, prompt or {}, where="prompt"))
+
+
+def train(
+    base: Base | str,
+    data: Prepared,
+    *,
+    method: str | Mapping[str, Any] = "lora",
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Run:
+    """Adapt a base to prepared tasks, decode their test sets and score them; a finished run is returned as it is.
+
+    Args:
+        base: an open base (left as it was found), or the name of one.
+        data: of :func:`prepare`.
+        method: a method's name, or a mapping with ``name`` and its options.
+        output: the run's folder; None is ``runs/RUN_ID``.
+        progress: is told what happens.
+        settings: the rest of the run's settings: ``seed=1``, ``train={"max_steps": 100}``, ``decode={...}``.
+
+    Raises:
+        UserError: a setting is unknown or does not fit, or the folder holds something else.
+    """
+    opened = base if isinstance(base, Base) else None
+    if opened is not None:
+        settings = {"device": str(opened.device), "precision": opened.precision, **settings}
+    config, remarks = run_config(
+        {
+            "tasks": [task.name for task in data.tasks],
+            "base": opened.name if opened is not None else base,
+            "method": method,
+            "data": data.options.model_dump(mode="json"),
+            "prompt": data.prompt.model_dump(mode="json"),
+            **settings,
+        }
+    )
+    for remark in remarks if progress else ():
+        progress.note(remark)  # type: ignore[union-attr]
+    return execute(config, Path(output) if output else None, base=opened, data=data, progress=progress)
+
+
+def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
+    """Return the text that a finished run generates for each input.
+
+    The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns.
+
+    Args:
+        run: a run, or its folder.
+        inputs: texts.
+        task: whose prompt to use, where the run has several tasks.
+
+    Raises:
+        UserError: the folder holds no finished run, or there is no such task.
+    """
+    return open_adapted(run.folder if isinstance(run, Run) else Path(run)).generate(inputs, task=task)
+
+
+def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str] | None = None) -> dict[str, Score]:
+    """Return the scores of predictions, macro means over their tasks, by metric.
+
+    Args:
+        predictions: rows, or the path of a ``predictions.jsonl``.
+        metrics: names; None is all of them.
+
+    Raises:
+        UserError: the file cannot be used, or there is no such metric.
+    """
+    rows = read_predictions(Path(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
+    return score_predictions(rows, metrics).scores

@@ -1,0 +1,127 @@
+"""The settings of a run, and what makes two runs the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PlainValidator, SerializeAsAny
+
+from xeric.bases.loading import resolve_device, resolve_precision
+from xeric.config import Config, build, digest
+from xeric.data.preparing import DataOptions
+from xeric.data.prompts import PromptOptions
+from xeric.decoding import DecodeOptions
+from xeric.methods import METHODS
+from xeric.methods.base import MethodOptions, method_options
+from xeric.metrics import METRICS
+from xeric.records import RESULT_VERSION
+from xeric.training.options import TrainOptions
+
+__all__ = ["RunConfig", "Seeds", "run_config", "run_id"]
+
+
+class Seeds(Config):
+    """Seeds that are not named take the run's ``seed``; the split's stands in ``data.split_seed``.
+
+    Attributes:
+        init: of new parameters.
+        order: of the training instances.
+        dropout: of dropout masks.
+        reference: of which of several references is trained on.
+        bootstrap: of the intervals of the scores; fixed, so that runs with different seeds are resampled alike.
+    """
+
+    init: int | None = None
+    order: int | None = None
+    dropout: int | None = None
+    reference: int | None = None
+    bootstrap: int = 0
+
+    def resolve(self, seed: int) -> dict[str, int]:
+        """Return every seed, by name."""
+        return {name: seed if value is None else value for name, value in self.model_dump().items()}
+
+
+class RunConfig(Config):
+    """Everything that decides a run's result.
+
+    Attributes:
+        tasks: names of the tasks.
+        tasks_dirs: folders to look for them in, before those of ``XERIC_TASKS`` and the bundled ones.
+        base: ``bundled:NAME``, a folder or a hub id.
+        method: its name and its own options.
+        metrics: names of metrics; empty is all of them.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32`` or ``bf16``.
+        seed: of everything in ``seeds`` that is not set there.
+    """
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    tasks_dirs: tuple[str, ...] = ()
+    base: str
+    method: Annotated[SerializeAsAny[MethodOptions], PlainValidator(method_options)]
+    data: DataOptions = DataOptions()
+    prompt: PromptOptions = PromptOptions()
+    train: TrainOptions = TrainOptions()
+    decode: DecodeOptions = DecodeOptions()
+    metrics: tuple[str, ...] = ()
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    seed: int = 0
+    seeds: Seeds = Seeds()
+
+    @property
+    def learning_rate(self) -> float:
+        """The run's learning rate: the user's, or the method's documented default."""
+        return METHODS.get(self.method.name).default_lr if self.train.lr is None else self.train.lr
+
+    @property
+    def all_seeds(self) -> dict[str, int]:
+        """Every seed of the run, by name."""
+        return {"split": self.data.split_seed, **self.seeds.resolve(self.seed)}
+
+
+def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
+    """Return a checked config with ``auto`` resolved, and remarks the user should see.
+
+    An untrained setting (``zero-shot``, ``few-shot``) takes the place of the method: nothing is trained, and the config says so.
+
+    Args:
+        settings: plain values, as from YAML and overrides.
+
+    Raises:
+        ConfigError: a setting is unknown, ill-typed or out of range; ``where`` is its dotted path.
+        UnknownNameError: no such method or metric.
+        UserError: no such device, or the device cannot do the precision.
+    """
+    config = build(RunConfig, settings)
+    for metric in config.metrics:
+        METRICS.check(metric)
+    remarks = []
+    if config.prompt.untrained and config.method.name != "none":
+        remarks.append(
+            f"prompt.setting={config.prompt.setting} is an untrained setting: method {config.method.name!r} is not used"
+        )
+        config = config.model_copy(update={"method": method_options("none")})
+    device = resolve_device(config.device)
+    precision = resolve_precision(config.precision, device)
+    return config.model_copy(update={"device": str(device), "precision": precision}), remarks
+
+
+def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str]) -> str:
+    """Return the identity of a run: 16 hex digits over everything that decides its result and nothing else.
+
+    Where files lie (``tasks_dirs``, the folder of the base) is left out: data and weights go in by their contents. So
+    are settings that move only time and memory.
+
+    Args:
+        config: a config of :func:`run_config`.
+        fingerprint: of the data really used.
+        base_sha256: of the base's weights and tokenizer.
+    """
+    settings = config.model_dump(mode="json")
+    for place in ("tasks_dirs", "base"):
+        del settings[place]
+    del settings["train"]["checkpoint_seconds"]
+    return digest({"config": settings, "data": fingerprint, "base": dict(base_sha256), "result_version": RESULT_VERSION})[:16]

@@ -1,0 +1,67 @@
+"""What a run cost and where it ran: the part of a record that need not repeat."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from xeric.training.loop import TrainResult
+from xeric.training.memory import MemoryEstimate
+
+__all__ = ["Stopwatch"]
+
+
+class Stopwatch:
+    """Measures seconds by part and peak memory from its making on.
+
+    Args:
+        device: where the work is done.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._seconds: dict[str, float] = {}
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+
+    @contextlib.contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        """Count the seconds inside under ``part``."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - start
+
+    def cost(self, result: TrainResult, estimate: MemoryEstimate) -> dict[str, Any]:
+        """Return the ``cost`` of a record: seconds by part, bytes, tokens, device, host."""
+        return {
+            "seconds": {**result.seconds, **self._seconds},
+            "peak_memory_bytes": self._peak(),
+            "memory_estimate_bytes": {**asdict(estimate), "total": estimate.total},
+            "tokens": result.tokens,
+            "device": self._device_name(),
+            "threads": torch.get_num_threads(),
+            "host": platform.node(),
+            "platform": platform.platform(),
+        }
+
+    def _peak(self) -> int:
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    def _device_name(self) -> str:
+        if self._device.type == "cuda":
+            return torch.cuda.get_device_name(self._device)
+        return f"cpu ({platform.machine()}, {os.cpu_count()} cores)"
