@@ -54,6 +54,7 @@ def check(
 
     Leaves with exit code 2 if a task was refused.
     """
+    from xeric.cli.progress import TerminalProgress
     from xeric.cli.show import show_checks
     from xeric.data.catalog import Catalog
     from xeric.data.checking import check_task
@@ -61,7 +62,12 @@ def check(
     catalog = Catalog.of(tasks_dir or ())
     # Without names, the folders asked for are meant, not the tasks that come with the package.
     chosen = names or (Catalog([Path(d) for d in tasks_dir]).names() if tasks_dir else catalog.names())
-    checks = [check_task(catalog.find(name)) for name in chosen]
+    checks = []
+    with TerminalProgress() as progress:
+        progress.start("check", len(chosen))
+        for name in chosen:
+            checks.append(check_task(catalog.find(name)))
+            progress.advance(1)
     if as_json:
         print_json([one.as_json() for one in checks])
     else:
