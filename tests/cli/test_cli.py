@@ -106,7 +106,7 @@ def test_tasks_commands(xeric: Xeric, tasks: Path) -> None:
     assert "reverse_words" in xeric("tasks", "list", "--tasks-dir", tasks)[1]
 
 
-@pytest.mark.parametrize("kind", ["methods", "metrics", "tasks", "bases"])
+@pytest.mark.parametrize("kind", ["methods", "metrics", "tasks", "bases", "weightings"])
 def test_lists(kind: str, xeric: Xeric) -> None:
     code, said, _ = xeric("list", kind, "--json")
     rows = json.loads(said)

@@ -40,6 +40,14 @@ def metrics(as_json: AsJson = False) -> None:
 
 
 @list_app.command()
+def weightings(as_json: AsJson = False) -> None:
+    """Weightings of tasks in joint training (train.weighting.name)."""
+    from xeric.training.weighting import WEIGHTINGS
+
+    _show(WEIGHTINGS.items(), as_json)
+
+
+@list_app.command()
 def bases(as_json: AsJson = False) -> None:
     """Bases that the package carries; any causal model in a folder or on a hub can be used beside them."""
     from xeric.bases.bundled import bundled_bases

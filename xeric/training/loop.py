@@ -25,10 +25,11 @@ import torch
 from xeric.bases.base import Base
 from xeric.data.batching import epoch_steps, step_at, steps_per_epoch
 from xeric.data.encoding import EncodedTask, InstanceRow
-from xeric.methods.base import Adaptation
+from xeric.methods.base import Adaptation, ParameterGroup
 from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state
 from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions, planned_steps
+from xeric.training.weighting import Weighting
 
 __all__ = ["Observer", "TrainResult", "train"]
 
@@ -124,7 +125,9 @@ class _Training:
         self.rows = Rows.of(tasks)
         self.steps_an_epoch = steps_per_epoch(len(self.rows.items), options.batch_size)
         self.result = TrainResult(planned_steps=planned_steps(options, len(self.rows.items)))
-        self.parameters = adaptation.trainable()
+        self.weighting = Weighting(options.weighting, {task.task: len(task.rows) for task in tasks if task.rows})
+        self.trained = adaptation.trainable()
+        self.parameters = {**self.trained, **self.weighting.parameters()}
         self.optimizer = self._optimizer()
         self.best: tuple[float, int, dict[str, torch.Tensor]] | None = None
         self.stale = 0
@@ -139,9 +142,14 @@ class _Training:
                 "weight_decay": self.options.weight_decay if group.weight_decay else 0.0,
                 "name": group.name,
             }
-            for group in self.adaptation.groups()
+            for group in [*self.adaptation.groups(), *self._learned_weights()]
         ]
         return torch.optim.AdamW(groups, lr=self.lr)
+
+    def _learned_weights(self) -> list[ParameterGroup]:
+        learned = self.weighting.parameters()
+        scale = self.options.weighting.lr_scale
+        return [ParameterGroup("task weights", learned, lr_scale=scale, weight_decay=False)] if learned else []
 
     def run(self, observer: Observer | None) -> TrainResult:
         result = self.result
@@ -190,15 +198,19 @@ class _Training:
         torch.manual_seed(_mix(self.dropout_seed, step))
         self.optimizer.zero_grad(set_to_none=True)
         with self.base.mode(training=True):
-            losses = step_loss(self.base, batches, shared=options.shared_prefix)
+            weights = self.weighting.weights()
+            losses = step_loss(self.base, batches, weights=weights, shared=options.shared_prefix)
+        self.weighting.backward(losses)
         limit = options.clip or math.inf
-        norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit, foreach=False))
-        loss = sum(losses.values())
+        norm = float(torch.nn.utils.clip_grad_norm_(self.trained.values(), limit, foreach=False))
+        loss = sum(weights[task] * value for task, value in losses.items())
         result.done_steps = step + 1
         if math.isfinite(loss) and math.isfinite(norm):
             self.optimizer.step()
+            self.weighting.clamp()
             rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
-            self.log.write({"step": step + 1, "loss": loss, "tasks": losses, "gradient_norm": norm, "lr": rates})
+            shown = {"loss": loss, "tasks": losses, "lambda": {task: weights[task] for task in losses}}
+            self.log.write({"step": step + 1, **shown, "gradient_norm": norm, "lr": rates})
         else:
             result.status = "diverged"
             self.log.write({"step": step + 1, "diverged": "loss" if not math.isfinite(loss) else "gradient"})
@@ -254,7 +266,10 @@ class _Training:
             self.log.truncate(0)
             return
         tensors, meta = found
-        self.adaptation.load_state(_under("now/", tensors))
+        now = _under("now/", tensors)
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(now[name])
         load_optimizer(self.optimizer, self.parameters, _under("moments/", tensors))
         if meta["best"] is not None:
             value, step = meta["best"]

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from xeric.config import Config
 from xeric.data.batching import steps_per_epoch
+from xeric.training.weighting import WeightingOptions
 
 __all__ = ["TrainOptions", "planned_steps"]
 
@@ -30,6 +31,7 @@ class TrainOptions(Config):
         select: what "improved" means: dev loss, or chrF++ of decoded dev instances (slower).
         dev_every: optimiser steps between evaluations; None is once an epoch.
         patience: evaluations without improvement before stopping.
+        weighting: of the tasks in the joint loss; see :mod:`xeric.training.weighting`.
         shared_prefix: compute the task prefix once a micro-batch; off is the plain computation, for comparison.
         checkpoint_seconds: least time between checkpoints; it moves no result.
     """
@@ -47,6 +49,7 @@ class TrainOptions(Config):
     select: Literal["loss", "chrf"] = "loss"
     dev_every: int | None = Field(default=None, ge=1)
     patience: int = Field(default=3, ge=1)
+    weighting: WeightingOptions = WeightingOptions()
     shared_prefix: bool = True
     checkpoint_seconds: float = Field(default=60.0, ge=0)
 
