@@ -11,7 +11,7 @@ import torch
 from tests import rows, tiny
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
-from xeric.decoding import decode
+from xeric.decoding import DecodeOptions, decode
 
 
 def greedy_by_hand(base: Base, task: EncodedTask, limit: int) -> list[str]:
@@ -69,3 +69,53 @@ def test_progress_counts_every_row_once(open_base: Callable[[str], Base]) -> Non
     base = open_base("gpt2")
     decode(base, rows.decoding_rows(base, rows.task("one")), max_new_tokens=2, batch_size=5, progress=seen.append)
     assert sum(seen) == 12
+
+
+@pytest.mark.parametrize("shape", ["llama", "gemma3", "bloom"])
+def test_beams_over_the_shared_prefix_are_those_of_the_plain_computation(shape: str, open_base: Callable[[str], Base]) -> None:
+    base = open_base(shape)
+    task = rows.decoding_rows(base, rows.task("one"), 6)
+    options = DecodeOptions(strategy="beam", beams=3)
+    plain = decode(base, task, max_new_tokens=6, batch_size=1, options=options, shared=False)
+    for size in (1, 4):
+        assert decode(base, task, max_new_tokens=6, batch_size=size, options=options) == plain
+
+
+def test_beam_search_finds_what_a_search_of_its_own_finds(open_base: Callable[[str], Base]) -> None:
+    """Two new tokens, beams as wide as the vocabulary: the best of all pairs, found here by looking at every first token."""
+    base = open_base("llama")
+    task = rows.decoding_rows(base, rows.task("one"), 2)
+    options = DecodeOptions(strategy="beam", beams=32, length_penalty=0.0)
+    found = decode(base, task, max_new_tokens=2, batch_size=2, options=options)
+    for row, text in zip(task.rows, found, strict=True):
+        prompt = (*task.prefix_of(row).ids, *row.ids)
+        with torch.no_grad():
+            first = base.model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
+            heads = first.topk(32).indices.tolist()
+            second = base.model(torch.tensor([[*prompt, head] for head in heads])).logits[:, -1].log_softmax(-1)
+        total = second + first[heads][:, None]
+        for number, head in enumerate(heads):
+            if head in base.eos:
+                total[number] = first[head]
+        best, token = divmod(int(total.argmax()), total.shape[1])
+        new = [heads[best]] if heads[best] in base.eos else [heads[best], token]
+        assert text == base.detokenize([token for token in new if token not in base.eos])
+
+
+def test_sampling_follows_its_seed_and_leaves_the_callers_random_state_alone(open_base: Callable[[str], Base]) -> None:
+    base = open_base("llama")
+    task = rows.decoding_rows(base, rows.task("one"), 6)
+
+    def sample(seed: int, **options: float) -> list[str]:
+        chosen = DecodeOptions(strategy="sample", **options)  # type: ignore[arg-type]
+        return decode(base, task, max_new_tokens=6, batch_size=4, options=chosen, seed=seed)
+
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    assert sample(0) == sample(0) != sample(1)
+    assert torch.equal(torch.rand(1), expected)
+    greedy = decode(base, task, max_new_tokens=6, batch_size=4)
+    assert sample(0) != greedy
+    assert sample(0, top_k=1) == greedy
+    assert sample(3, temperature=1e-4) == greedy

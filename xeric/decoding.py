@@ -1,4 +1,4 @@
-"""Deterministic batched generation over the shared prefix.
+"""Deterministic batched generation over the shared prefix: greedy, beam search, seeded sampling.
 
 The task prefix is computed once for all instances of a task, its keys and values are handed to transformers'
 ``generate`` as a cache, and the rows are padded on the left. In float32 a greedy text does not depend on the batch
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -29,12 +29,39 @@ class DecodeOptions(Config):
     """How to decode (``decode.*``).
 
     Attributes:
+        strategy: ``greedy``, ``beam`` (beam search) or ``sample`` (seeded).
         max_new_tokens: limit of a generated text; None is the longest target among the training rows.
-        batch_size: instances decoded at once; it moves memory and speed.
+        batch_size: instances decoded at once; it moves memory and speed (and which draws a sampled text gets).
+        beams: hypotheses kept, for ``beam``.
+        length_penalty: exponent on a hypothesis' length that its log-probability is divided by, for ``beam``; above 0 favours
+            longer texts.
+        temperature: divides the logits, for ``sample``.
+        top_k: sample among the k most probable tokens only; 0 is all of them.
+        top_p: sample among the most probable tokens that together reach this probability (Holtzman et al. 2020).
     """
 
+    strategy: Literal["greedy", "beam", "sample"] = "greedy"
     max_new_tokens: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
+    beams: int = Field(default=4, ge=2, le=64)
+    length_penalty: float = 1.0
+    temperature: float = Field(default=1.0, gt=0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+
+    @property
+    def rows_per_instance(self) -> int:
+        """How many rows of a batch one instance takes."""
+        return self.beams if self.strategy == "beam" else 1
+
+    def generation_config(self, base: Base, max_new_tokens: int) -> GenerationConfig:
+        """Return these options in transformers' terms, nothing left to a default of the base."""
+        chosen: dict[str, Any] = {"do_sample": False, "num_beams": 1}
+        if self.strategy == "beam":
+            chosen |= {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": True}
+        elif self.strategy == "sample":
+            chosen |= {"do_sample": True, "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
+        return GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=list(base.eos), pad_token_id=base.pad, **chosen)
 
 
 @torch.no_grad()
@@ -44,6 +71,8 @@ def decode(
     *,
     max_new_tokens: int,
     batch_size: int,
+    options: DecodeOptions | None = None,
+    seed: int = 0,
     shared: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
@@ -53,15 +82,21 @@ def decode(
         base: a causal base, a method attached or not.
         task: rows without targets (:meth:`Encoder.decoding_rows`).
         max_new_tokens: limit of a text.
-        batch_size: rows decoded at once.
+        batch_size: instances decoded at once.
+        options: strategy and its settings; None is greedy.
+        seed: of sampling.
         shared: use the shared prefix where the base can.
         progress: called with the number of rows finished since the last call.
     """
+    options = options or DecodeOptions()
+    config = options.generation_config(base, max_new_tokens)
+    devices = [base.device] if base.device.type == "cuda" else []
     texts: dict[int, str] = {}
     groups: dict[int, list[int]] = defaultdict(list)
     for number, row in enumerate(task.rows):
         groups[row.prefix].append(number)
-    with base.mode(training=False), base.autocast():
+    with base.mode(training=False), base.autocast(), torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
         for prefix_number, members in groups.items():
             prefix = task.prefixes[prefix_number]
             share = shared and bool(prefix.ids) and can_share_prefix(base)
@@ -71,7 +106,7 @@ def decode(
             for start in range(0, len(members), batch_size):
                 batch = members[start : start + batch_size]
                 rows = [task.rows[number] for number in batch]
-                for number, ids in zip(batch, _generate(base, prefix, state, rows, max_new_tokens), strict=True):
+                for number, ids in zip(batch, _generate(base, prefix, state, rows, config), strict=True):
                     texts[number] = base.detokenize(ids)
                 if progress:
                     progress(len(batch))
@@ -79,7 +114,7 @@ def decode(
 
 
 def _generate(
-    base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], max_new_tokens: int
+    base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], config: GenerationConfig
 ) -> list[list[int]]:
     """Return the new tokens of each row, up to and without its end token."""
     ids = [(*prefix.ids, *row.ids) for row in rows]
@@ -88,14 +123,9 @@ def _generate(
     tokens = torch.tensor([[*[base.pad] * pad, *row] for pad, row in zip(pads, ids, strict=True)], device=base.device)
     present = torch.tensor([[0] * pad + [1] * len(row) for pad, row in zip(pads, ids, strict=True)], device=base.device)
     # The whole rows are handed over; generate() computes only the columns that the cache does not hold.
-    cache: DynamicCache | None = state.shifted_cache(pads) if state else None
-    config = GenerationConfig(
-        max_new_tokens=max_new_tokens,
-        do_sample=False,
-        num_beams=1,
-        eos_token_id=list(base.eos),
-        pad_token_id=base.pad,
-    )
+    # Beam search works on every row as many times as there are beams, next to each other; the cache must have as many.
+    beams = config.num_beams or 1
+    cache: DynamicCache | None = state.shifted_cache([pad for pad in pads for _ in range(beams)]) if state else None
     model: Any = base.model  # the library mixes generate() into causal models only, and their common base class does not know it
     output = model.generate(input_ids=tokens, attention_mask=present, past_key_values=cache, generation_config=config)
     return [_up_to_end(row[width:].tolist(), base.eos) for row in output]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -229,3 +231,15 @@ def test_a_diverged_run_leaves_with_1(xeric: Xeric, quick: list[str], tmp_path: 
     )
     assert code == 1
     assert "diverged" in said
+
+
+def test_scoring_imports_no_model_library(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prediction": "कल बारिश होगी", "references": ["कल बारिश होगी"]}\n')
+    code = (
+        "import sys; from xeric.cli import run; code = run(['score', sys.argv[1], '--language', 'hi', '--json']);"
+        "sys.exit(code or any(name in sys.modules for name in ('torch', 'transformers', 'peft')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["rouge_l"]["score"] == 100.0

@@ -19,7 +19,7 @@ from xeric.errors import DataError, UserError
 from xeric.records import read_predictions, read_record
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
-from xeric.run.execute import Run, execute
+from xeric.run.execute import Run, execute, prepare_run
 
 ROOT = Path(__file__).parents[2]
 
@@ -244,3 +244,20 @@ def test_settings_that_no_run_can_have(settings: dict[str, Any], tmp_path: Path)
             run_config({**settings, **change})
     with pytest.raises(DataError, match="no room for an input"):
         go(settings, tmp_path / "x", decode={"max_new_tokens": 250})
+
+
+def test_groups_named_by_a_column_stay_on_one_side(settings: dict[str, Any], tmp_path: Path) -> None:
+    data = tiny.task_data("grouped", instances=90)
+    for number, instance in enumerate(data["Instances"]):
+        instance["customer"] = f"c{number % 12}"
+    (tmp_path / "grouped.json").write_text(json.dumps(data))
+    config, _ = run_config(
+        {**settings, "tasks": ["grouped"], "tasks_dirs": [str(tmp_path)], "data": {"group_column": "customer"}}
+    )
+    (task,) = prepare_run(config).tasks
+    customers = {i["id"]: i["customer"] for i in data["Instances"]}
+    sides = [{customers[i.id] for i in side} for side in (task.train, task.dev, task.test)]
+    assert all(sides)
+    assert not sides[0] & sides[2]
+    assert not sides[1] & sides[2]
+    assert not sides[0] & sides[1]

@@ -15,9 +15,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
+from xeric.config import build
 from xeric.data.cleaning import one_form
 from xeric.data.prompts import Prompt
-from xeric.decoding import decode
+from xeric.decoding import DecodeOptions, decode
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
@@ -37,14 +38,16 @@ class Adapted:
         adaptation: the method's trained parts.
         prompts: layout of each task it was trained on, by name.
         max_new_tokens: limit of a generated text.
-        batch_size: texts decoded at once.
+        options: how the run decoded.
+        seed: of sampling.
     """
 
     base: Base
     adaptation: Adaptation
     prompts: dict[str, Prompt]
     max_new_tokens: int
-    batch_size: int
+    options: DecodeOptions
+    seed: int
 
     def generate(self, inputs: Sequence[str], *, task: str | None = None, max_new_tokens: int | None = None) -> list[str]:
         """Return the text generated for each input, brought into the form that training data were brought into.
@@ -66,7 +69,9 @@ class Adapted:
         limit = max_new_tokens or self.max_new_tokens
         rows = [(str(number), one_form(text)) for number, text in enumerate(inputs)]
         encoded = self.base.encoder().decoding_rows(self.prompts[name], rows, limit)
-        return decode(self.base, encoded, max_new_tokens=limit, batch_size=self.batch_size)
+        return decode(
+            self.base, encoded, max_new_tokens=limit, batch_size=self.options.batch_size, options=self.options, seed=self.seed
+        )
 
 
 def save_adapted(
@@ -77,7 +82,8 @@ def save_adapted(
     method: dict[str, Any],
     prompts: dict[str, Prompt],
     max_new_tokens: int,
-    batch_size: int,
+    options: DecodeOptions,
+    seed: int,
 ) -> None:
     """Write an adaptation and what is needed to use it.
 
@@ -88,7 +94,8 @@ def save_adapted(
         method: the method's options, plain.
         prompts: by task.
         max_new_tokens: limit of a generated text.
-        batch_size: texts decoded at once.
+        options: how the run decoded.
+        seed: of sampling.
     """
     folder.mkdir(parents=True, exist_ok=True)
     adaptation.save(folder)
@@ -96,7 +103,8 @@ def save_adapted(
         "base": {"name": base, "sha256": adaptation.base.sha256, "precision": adaptation.base.precision},
         "method": method,
         "max_new_tokens": max_new_tokens,
-        "batch_size": batch_size,
+        "decode": options.model_dump(mode="json"),
+        "seed": seed,
         "prompts": {name: asdict(prompt) for name, prompt in prompts.items()},
     }
     write_json(folder / _FILE, description)
@@ -123,7 +131,8 @@ def open_adapted(folder: Path, *, base: str | None = None, device: str = "auto")
     description = read_json(path)
     try:
         prompts = TypeAdapter(dict[str, Prompt]).validate_python(description["prompts"])
-        saved, limit, size = description["base"], int(description["max_new_tokens"]), int(description["batch_size"])
+        saved, limit, seed = description["base"], int(description["max_new_tokens"]), int(description["seed"])
+        decoding = build(DecodeOptions, description["decode"])
         opened = load_base(base or saved["name"], device=device, precision=saved["precision"])
         options = method_options(description["method"])
     except (KeyError, TypeError, ValueError, ValidationError):
@@ -134,4 +143,4 @@ def open_adapted(folder: Path, *, base: str | None = None, device: str = "auto")
         )
     adaptation = METHODS.get(options.name).attach(opened, options, seed=0)
     adaptation.load(path.parent)
-    return Adapted(opened, adaptation, prompts, limit, size)
+    return Adapted(opened, adaptation, prompts, limit, decoding, seed)

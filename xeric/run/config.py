@@ -29,6 +29,7 @@ class Seeds(Config):
         order: of the training instances.
         dropout: of dropout masks.
         reference: of which of several references is trained on.
+        decode: of sampled texts.
         bootstrap: of the intervals of the scores; fixed, so that runs with different seeds are resampled alike.
     """
 
@@ -36,6 +37,7 @@ class Seeds(Config):
     order: int | None = None
     dropout: int | None = None
     reference: int | None = None
+    decode: int | None = None
     bootstrap: int = 0
 
     def resolve(self, seed: int) -> dict[str, int]:

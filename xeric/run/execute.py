@@ -240,7 +240,8 @@ class _Work:
                 method=self.config.method.model_dump(mode="json"),
                 prompts=prompts,
                 max_new_tokens=self.limit,
-                batch_size=self.config.decode.batch_size,
+                options=self.config.decode,
+                seed=self.config.all_seeds["decode"],
             )
         trainable = sum(p.numel() for p in self.adaptation.trainable().values())
         return Record(
@@ -316,6 +317,8 @@ class _Work:
             encoded,
             max_new_tokens=self.limit,
             batch_size=self.config.decode.batch_size,
+            options=self.config.decode,
+            seed=self.config.all_seeds["decode"],
             progress=progress.advance if progress else None,
         )
         if part == "test":
