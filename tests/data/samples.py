@@ -44,6 +44,11 @@ def pairs(*rows: tuple[str, str], language: str = "English") -> Task:
     return task([Instance(f"i{k}", x, (y,)) for k, (x, y) in enumerate(rows)], language=language)
 
 
+def bad_instance(output: str, text: str = "What is it that you would like to say here?", id_: str = "bad") -> Instance:
+    """An instance among good ones, for an output that is noise."""
+    return Instance(id_, text, (output,))
+
+
 def niv2(**changes: Any) -> dict[str, Any]:
     """What a well-formed task file holds."""
     return {

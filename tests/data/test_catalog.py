@@ -109,7 +109,7 @@ def source(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setattr(Source, "asked", [])
     Source.bodies["/cut.json"] = Source.bodies["/good.json"]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Source)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/{{name}}.json"
     server.shutdown()
     server.server_close()
@@ -131,8 +131,8 @@ def test_download_puts_a_task_in_its_place_once(tmp_path: Path, source: str) -> 
         ("absent", UserError, "there is no task 'absent' at the source"),
         ("page", DataError, "not valid JSON"),
         ("broken", RunError, "the source answers 500"),
-        ("moved", RunError, "cannot be fetched"),
-        ("cut", RunError, "cannot be fetched"),
+        ("moved", UserError, "is not an https address"),
+        ("cut", RunError, "the connection broke, 9 bytes before the end"),
         ("../good", UserError, "is not a task name"),
     ],
 )

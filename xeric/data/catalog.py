@@ -16,6 +16,7 @@ import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from xeric.data.tasks import Task, check_task_name, load_task
 from xeric.errors import DataError, RunError, UnknownNameError, UserError
@@ -147,9 +148,9 @@ def download(
 def _fetch(address: str, name: str, max_bytes: int, timeout: float) -> bytes:
     _check_address(address)
     try:
-        with urllib.request.urlopen(address, timeout=timeout) as response:  # the scheme was checked
-            _check_address(response.geturl())
-            content = response.read(max_bytes + 1)
+        with urllib.request.build_opener(_CheckedRedirects).open(address, timeout=timeout) as response:
+            content = bytes(response.read(max_bytes + 1))
+            missing = response.length or 0
     except urllib.error.HTTPError as error:
         if error.code == 404:
             hint = "see the names at github.com/allenai/natural-instructions/tree/master/tasks"
@@ -161,7 +162,15 @@ def _fetch(address: str, name: str, max_bytes: int, timeout: float) -> bytes:
         raise RunError(f"cannot be fetched: {reason}", where=address, hint=hint) from None
     if len(content) > max_bytes:
         raise DataError(f"is larger than {max_bytes} bytes", where=address)
-    return bytes(content)
+    if missing:
+        raise RunError(f"the connection broke, {missing} bytes before the end", where=address, hint="try again")
+    return content
+
+
+class _CheckedRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        _check_address(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 def _check_address(address: str) -> None:

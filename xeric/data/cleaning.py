@@ -39,7 +39,7 @@ __all__ = ["FORM_RULES", "Cleaned", "CleaningOptions", "Dropped", "clean", "one_
 FORM_RULES = ("empty_input", "markup", "output_equals_input", "length_outlier")
 """Rules that a task's own form can look like; set aside where they would take too much of a task."""
 
-_LINE_END = regex.compile(r"\r\n?|(?<![\u00c2-\u00f4])\x85|[\x0b\x0c\u2028\u2029]")
+_LINE_END = regex.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 # Byte-order marks, soft hyphens, controls; a zero-width space only where it does not part the words of an unspaced script.
 _INVISIBLE = regex.compile(
     r"[\ufeff\u00ad\u2060\x00-\x08\x0e-\x1f\x7f]"
@@ -54,7 +54,7 @@ _BYTES = {bytes([b]).decode(code, "ignore") for b in range(0x80, 0xC0) for code 
 _NEXT = "[" + "".join(sorted(map(regex.escape, _BYTES))) + "]"
 _QUOTES = "[\u2018-\u201e\u2039\u203a]"
 _BROKEN = regex.compile(
-    rf"\ufffd|[\x80-\x9f]|(?<!\p{{Lu}})[ÂÃ](?!{_QUOTES}){_NEXT}|[ÂÃ]{_QUOTES}(?=\p{{L}})|â€|ï»¿|ï¿½|ðŸ"
+    rf"\ufffd|[\x80-\x84\x86-\x9f]|(?<!\p{{Lu}})[ÂÃ](?!{_QUOTES}){_NEXT}|[ÂÃ]{_QUOTES}(?=\p{{L}})|â€|ï»¿|ï¿½|ðŸ"
     rf"|à[¤-±¸¹]{_NEXT}|(?:[ÐÑØ-Û]{_NEXT}){{2}}|(?:[ã-é]{_NEXT}{{2}}){{2}}"
 )
 _TAGS = (
@@ -181,12 +181,14 @@ def clean(task: Task, options: CleaningOptions | None = None) -> Cleaned:
         options: what counts as noise; None for the defaults.
     """
     options = options or CleaningOptions()
+    # Looked for before the form is given, which takes away soft hyphens and no-break spaces: "mÃ\u00ada" is "mía".
+    broken = _broken(task, options.keep_indentation) if options.broken_encoding else {}
     task = _formed(task, options.keep_indentation)
     notes: list[str] = []
     dropped: dict[str, Dropped] = {}
     references: Counter[str] = Counter()
     alike = find_alike(
-        _denoise(task, options, dropped, references, notes),
+        _denoise(task, broken, options, dropped, references, notes),
         task.positive_examples,
         exact=options.exact_duplicate,
         merge=options.same_input,
@@ -210,10 +212,15 @@ def clean(task: Task, options: CleaningOptions | None = None) -> Cleaned:
 
 
 def _denoise(
-    task: Task, options: CleaningOptions, dropped: dict[str, Dropped], references: Counter[str], notes: list[str]
+    task: Task,
+    broken: dict[str, str],
+    options: CleaningOptions,
+    dropped: dict[str, Dropped],
+    references: Counter[str],
+    notes: list[str],
 ) -> list[Instance]:
     kept = list(task.instances)
-    for reason, judge in _rules(task, options, notes):
+    for reason, judge in _rules(task, broken, options, notes):
         verdicts = judge(kept)
         faults = sum(isinstance(verdict, str) for verdict in verdicts)
         if reason in FORM_RULES and faults > options.max_noise_share * len(task.instances):
@@ -248,14 +255,14 @@ def _formed(task: Task, keep_indentation: bool) -> Task:
     )
 
 
-def _rules(task: Task, options: CleaningOptions, notes: list[str]) -> Iterator[tuple[str, Judge]]:
+def _rules(task: Task, broken: dict[str, str], options: CleaningOptions, notes: list[str]) -> Iterator[tuple[str, Judge]]:
     """Yield the rules that are switched on, each with a function from instances to what becomes of them."""
     if options.empty_input:
         yield "empty_input", lambda kept: [i if i.input else "no input" for i in kept]
     if options.empty_output:
         yield "empty_output", lambda kept: [_sift(i, lambda text: None if text else "no output") for i in kept]
     if options.broken_encoding:
-        yield "broken_encoding", lambda kept: [_sift(i, _broken, _broken) for i in kept]
+        yield "broken_encoding", lambda kept: [_sift(i, broken.get, broken.get) for i in kept]
     if options.markup:
         yield "markup", lambda kept: [_sift(i, _markup, _markup) for i in kept]
     if options.output_equals_input:
@@ -285,9 +292,10 @@ def _around(text: str, match: regex.Match[str]) -> str:
     return repr(text[max(0, match.start() - 20) : match.end() + 20])
 
 
-def _broken(text: str) -> str | None:
-    match = _BROKEN.search(text)
-    return _around(text, match) if match else None
+def _broken(task: Task, keep_indentation: bool) -> dict[str, str]:
+    """Return the texts whose encoding was broken, in their later form, each with what was seen."""
+    found = ((text, _BROKEN.search(text)) for i in task.instances for text in (i.input, *i.outputs))
+    return {one_form(text, keep_indentation=keep_indentation): _around(text, match) for text, match in found if match}
 
 
 def _markup(text: str) -> str | None:
@@ -315,7 +323,7 @@ def _scripts(task: Task, notes: list[str]) -> set[str]:
 
 def _foreign(text: str, scripts: set[str], share: float, letters: int) -> str | None:
     text = text[:2000]
-    if len(_LETTER.findall(text)) < letters:
+    if ("Latin" in scripts and text.isascii()) or len(_LETTER.findall(text)) < letters:
         return None
     shares = script_shares(text)
     found = sum(shares.get(script, 0.0) for script in scripts)
@@ -353,7 +361,7 @@ def _outliers(instances: Sequence[Instance], spread: float) -> list[Verdict]:
         typical = math.exp(middle)
         for position, text in enumerate(texts):
             # A long answer is no outlier before it is a paragraph; a short one only where texts are sentences at least.
-            if len(text) > max(high, 200) or (len(text) + 1 < low and typical >= 50):
+            if len(text) > max(high, 200) or (0 < len(text) < low - 1 and typical >= 50):
                 verdicts[position] = f"{side}: {len(text)} characters, where {typical:.0f} are usual"
     return verdicts
 

@@ -108,6 +108,8 @@ def import_task(
         if group_column and (group := _cell(row.get(group_column), f"{place}, column {group_column!r}")):
             instance["group"] = group
         instances.append(instance)
+    if not instances:
+        raise DataError("holds no rows with an input or an output", where=str(source))
     empty = len(table.rows) - len(instances)
     if empty:
         say(f"{empty} of {len(table.rows)} rows have neither input nor output and were left out")

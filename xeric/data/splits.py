@@ -225,9 +225,11 @@ def split(cleaned: Clustered, options: SplitOptions | None = None) -> Split:
     testable = [i for i in instances if clusters[i.id] not in cleaned.pinned]
     families = _families(testable, clusters, f"{options.split_seed}:test")
     held = _fill(families, max(1, round(options.test_fraction * len(instances))))
+    if not held and families:
+        held = min(families, key=len).copy()
     if not held or len(held) == len(instances):
-        what = f"all {len(instances)} instances are alike or of one group, so none can be held out"
-        raise DataError(what, where=where, hint="add other instances, or check the group column")
+        what = f"all {len(instances)} instances are alike, of one group or like a demonstration: none can be held out"
+        raise DataError(what, where=where, hint="add other instances, or check the groups")
     held.sort(key=lambda i: _draw(f"{options.split_seed}:test", i))
     outside = {i.id for i in held}
     pool = sorted((i for i in instances if i.id not in outside), key=lambda i: _draw(f"{options.split_seed}:pool", i))

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.data.samples import bad_instance, task, unlike
+from xeric.data.checking import check_task
+from xeric.data.importing import write_task
+
+
+def test_a_check_counts_what_would_be_used(tmp_path: Path) -> None:
+    write_task(task([*unlike(50), bad_instance("first<br>second")]), tmp_path / "good.json")
+    found = check_task(tmp_path / "good.json")
+    assert (found.name, found.ok, found.error, found.languages) == ("good", True, None, ("English",))
+    assert (found.instances, found.kept, found.drops, found.clusters) == (51, 50, {"markup": 1}, 50)
+    assert (found.test, found.max_train, found.mean_words) == (10, 40, {"input": 24.0, "output": 12.0})
+    assert json.loads(json.dumps(found.as_json()))["drops"] == {"markup": 1}
+
+
+def test_an_unusable_task_is_a_result(tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("{", encoding="utf-8")
+    write_task(task(unlike(5)), tmp_path / "few.json")
+    assert "not valid JSON" in str(check_task(tmp_path / "bad.json").error)
+    few = check_task(tmp_path / "few.json")
+    assert (few.ok, few.kept) == (False, 5)
+    assert "at least 10 are needed" in str(few.error)

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.data.samples import sentence, unlike, varied
+from xeric.data.leaks import LeakIndex, LeakReport, find_leaks, fold, jaccard, near_pairs, same_texts, shingles
+from xeric.data.tasks import Example, Instance
+from xeric.text import normalize, words
+
+
+def found(report: LeakReport) -> set[tuple[str, str | None]]:
+    return {(leak.test_id, leak.training_id) for leak in report.leaks}
+
+
+@given(st.text(st.characters(max_codepoint=0x250), max_size=40))
+def test_fold_is_words_without_case(text: str) -> None:
+    assert fold(text) == words(normalize(normalize(text).casefold()))
+    assert fold(text) == fold(normalize(text.upper().lower())) or not text.isascii()
+
+
+@settings(max_examples=80)
+@given(st.lists(st.sampled_from("abcdé"), max_size=14), st.lists(st.sampled_from("abcdé"), max_size=14), st.integers(1, 5))
+def test_similarity_is_that_of_the_window_sets(left: list[str], right: list[str], n: int) -> None:
+    def windows(tokens: list[str]) -> set[tuple[str, ...]]:
+        size = min(n, len(tokens)) or 1
+        return {tuple(tokens[k : k + size]) for k in range(len(tokens) - size + 1)}
+
+    a, b = windows(left), windows(right)
+    expected = len(a & b) / len(a | b) if a | b else 0.0
+    assert jaccard(shingles(" ".join(left), "word", n), shingles(" ".join(right), "word", n)) == pytest.approx(expected)
+
+
+def test_windows_of_characters_cross_words() -> None:
+    assert len(shingles("Ab, cd!", "char", 3)) == 3  # "ab ", "b c", " cd" and nothing of the punctuation
+    assert jaccard(shingles("abc", "char", 5), shingles("ABC.", "char", 5)) == 1.0
+    assert shingles("", "char", 5).size == shingles("?!", "word", 2).size == 0
+
+
+def test_near_pairs_are_all_found_and_none_is_invented() -> None:
+    rng = random.Random(0)
+    texts: list[str] = []
+    for first in unlike(60, words=40):
+        texts.append(first.input)
+        for changes in (1, 2, 3, 4):
+            changed = first
+            for _ in range(changes):
+                changed = varied(rng, changed, "x")
+            texts.append(changed.input)
+    sets = [shingles(text, "word", 2) for text in [*texts, "", " "]]
+    exact = {(i, j) for j in range(len(sets)) for i in range(j) if jaccard(sets[i], sets[j]) >= 0.7}
+    pairs = list(near_pairs(sets, 0.7))
+    assert {(i, j) for i, j, _ in pairs} == exact
+    assert len(exact) > 200
+    assert all(similarity == jaccard(sets[i], sets[j]) for i, j, similarity in pairs)
+    assert list(near_pairs([], 0.7)) == list(near_pairs([np.empty(0, dtype=np.uint64)] * 3, 0.7)) == []
+
+
+def test_same_texts_are_long_and_not_formulas() -> None:
+    long = "This answer is certainly long enough to tell."
+    assert list(same_texts([["Yes."], [long, long.upper()], ["yes"], ["No", long]])) == [(1, 3)]
+    assert list(same_texts([[long]] * 6)) == []
+
+
+def test_a_planted_output_is_found_in_every_part_of_training() -> None:
+    test, training = unlike(20, seed=1, words=40), unlike(60, seed=2, words=40)
+    middle = " ".join(test[3].outputs[0].split()[4:18])
+    training[5] = replace(training[5], input=f"{training[5].input} {middle} {training[5].input}")
+    training[6] = replace(training[6], outputs=("x", test[4].outputs[0].upper().replace(" ", ",  ")))
+    shown = [Example("a", "b"), Example(f"see: {test[7].outputs[0]}", "c")]
+    report = find_leaks({"target": test}, {"source": training, "target": []}, {"source": shown})
+    assert found(report) == {("i3", "i5"), ("i4", "i6"), ("i7", None)}
+    assert report.instances("source") == {"i5", "i6"}
+    assert report.instances("target") == report.demonstrations("target") == frozenset()
+    assert report.demonstrations("source") == {1}
+    assert {leak.kind for leak in report.leaks} == {"text"}
+    summary = report.summary(examples=1)
+    assert summary["leaks"] == 3
+    assert summary["between"][0]["test_instances"] == summary["between"][0]["training_texts"] == 3
+    assert summary["between"][0]["examples"][0]["shared"] == " ".join(middle.split()[:13])
+
+
+def test_twelve_words_are_no_leak_and_thirteen_are() -> None:
+    test = unlike(1, seed=1, words=40)
+    for n, leaks in ((12, 0), (13, 1)):
+        text = " ".join(test[0].outputs[0].split()[:n])
+        report = find_leaks({"t": test}, {"s": [Instance("s", f"before {text} after", ("y",))]})
+        assert len(report.leaks) == leaks
+
+
+def test_every_reference_is_looked_for() -> None:
+    test = [Instance("t", "q", ("short", sentence(random.Random(1), 20)))]
+    report = find_leaks({"t": test}, {"s": [Instance("s", test[0].outputs[1], ("y",))]})
+    assert found(report) == {("t", "s")}
+
+
+@pytest.mark.parametrize(
+    ("output", "leaks"),
+    [
+        ("Police have denied fears that response times will rise", True),
+        ("बरसात के ठीक पहले ही तुमने मेरी शादी की थी और", True),
+        ("我们昨天在公园里看见了一只非常漂亮的小猫和它的妈妈", True),
+        ("the United States of America", False),
+        ("Paris", False),
+    ],
+)
+def test_short_outputs_go_by_characters_and_tiny_ones_prove_nothing(output: str, leaks: bool) -> None:
+    test = [Instance("t", "What do the papers say today about it?", (output,))]
+    inside = Instance("s", f"Yesterday we read: {output}, and much else.", ("z",))
+    assert bool(find_leaks({"t": test}, {"s": [inside]}).leaks) == leaks
+
+
+def test_a_tiny_output_leaks_with_its_input() -> None:
+    rng = random.Random(3)
+    passage = sentence(rng, 60)
+    test = [Instance("t", f"{passage} Who came?", ("Ana",)), Instance("u", "Capital of France?", ("Paris",))]
+    training = [
+        Instance("same", f"Text: {passage} Who went?", ("ana.",)),
+        Instance("other answer", f"{passage} Who came?", ("Luis",)),
+        Instance("other passage", f"{sentence(rng, 60)} Who came?", ("Ana",)),
+        Instance("question again", "capital of FRANCE", ("x", "Paris")),
+        Instance("answer elsewhere", "Largest city of France?", ("Paris",)),
+    ]
+    report = find_leaks({"t": test}, {"s": training})
+    assert found(report) == {("t", "same"), ("u", "question again")}
+    assert {leak.kind for leak in report.leaks} == {"pair"}
+
+
+def test_boilerplate_does_not_remove_the_world() -> None:
+    rng = random.Random(4)
+    closing = sentence(rng, 30)
+
+    def with_closing(instances: Sequence[Instance]) -> list[Instance]:
+        return [replace(i, outputs=(f"{i.outputs[0]} {closing}",)) for i in instances]
+
+    # In many test outputs; in one test output and many training texts; and a real leak beside it.
+    test = with_closing(unlike(10, seed=1, words=60))
+    training = with_closing(unlike(50, seed=2, words=60))
+    report = find_leaks({"t": test}, {"s": training})
+    assert report.leaks == ()
+    assert report.boilerplate > 0
+    once = [*with_closing(unlike(1, seed=1, words=120)), *unlike(9, seed=3, words=60)]
+    assert find_leaks({"t": once}, {"s": training}).leaks == ()
+    training[7] = replace(training[7], input=test[2].outputs[0])
+    assert found(find_leaks({"t": test}, {"s": training})) == {("i2", "i7")}
+
+
+def test_a_text_that_is_in_many_training_texts_as_a_whole_is_a_leak() -> None:
+    test = unlike(10, seed=1, words=60)
+    asked = [Instance(f"q{k}", f"{test[0].outputs[0]} Question {k}?", (f"answer {k}",)) for k in range(30)]
+    assert found(find_leaks({"t": test}, {"s": asked})) == {("i0", f"q{k}") for k in range(30)}
+
+
+def test_an_index_serves_documents_of_any_length() -> None:
+    test = unlike(30, seed=1, words=40)
+    index = LeakIndex({i.id: i.outputs[0] for i in test})
+    rng = random.Random(5)
+    document = f"{sentence(rng, 500)}. {test[3].outputs[0]} {sentence(rng, 500)} {test[9].outputs[0][:110]}"
+    hits = index.hits(document)
+    assert [hit.key for hit in hits] == ["i3", "i9"]
+    assert hits[0].share == 1.0 > hits[1].share > 0
+    assert hits[1].shared in " ".join(fold(document))
+    assert index.hits("") == index.hits(sentence(rng, 500)) == []
+    assert index.hits("x", document) == hits
+
+
+def test_an_index_of_nothing_finds_nothing() -> None:
+    assert LeakIndex({}).hits("some text") == []
+    tiny = LeakIndex({"a": "yes", "b": ""})
+    assert tiny.short == {"a", "b"}
+    assert tiny.hits("yes") == []
+    assert find_leaks({}, {}).summary() == {
+        "test_instances": 0,
+        "training_texts": 0,
+        "boilerplate": 0,
+        "leaks": 0,
+        "between": [],
+    }
