@@ -120,6 +120,7 @@ def test_lists(kind: str, xeric: Xeric) -> None:
 BAD: list[tuple[list[str], str, str]] = [
     (["reverse_word"], "unknown task 'reverse_word'", "reverse_words"),
     (["reverse_words", "--method", "lroa"], "unknown method 'lroa'", "lora"),
+    (["reverse_words", "--method", "peft:adalora"], "unknown method 'peft:adalora'", "not offered"),
     (["reverse_words", "--base", "bundled:multilingal"], "unknown base", ""),
     (["reverse_words", "--base", "./nowhere"], "no such folder", "hub id"),
     (["reverse_words", "--base", "no-such/model"], "could not be fetched", "local folder"),

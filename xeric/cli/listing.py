@@ -26,9 +26,12 @@ def _show(rows: Iterable[tuple[str, str]], as_json: bool) -> None:
 @list_app.command()
 def methods(as_json: AsJson = False) -> None:
     """Ways of adapting a base."""
-    from xeric.methods import METHODS
+    from xeric.methods import METHODS, unsupported_methods
 
     _show(((entry.name, entry.summary) for entry in METHODS), as_json)
+    if not as_json:
+        typer.echo("\nof the PEFT library, not offered:")
+        _show(unsupported_methods().items(), as_json)
 
 
 @list_app.command()

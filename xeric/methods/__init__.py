@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from xeric.methods.peft_names import TUNERS, UNSUPPORTED
 from xeric.registry import Registry
 
 if TYPE_CHECKING:
     from xeric.methods.base import Method
 
-__all__ = ["METHODS"]
+__all__ = ["METHODS", "unsupported_methods"]
 
 METHODS: Registry[type[Method]] = Registry("method")
 METHODS.register("none", "xeric.methods.untrained:Untrained", "the base as it is: nothing is trained")
 METHODS.register("full", "xeric.methods.full:Full", "full fine-tuning: every parameter is trained")
 METHODS.register("lora", "xeric.methods.lora:Lora", "low-rank adaptation of the linear layers")
+METHODS.register("bottleneck", "xeric.methods.bottleneck:Bottleneck", "small non-linear layers on the sub-layers' outputs")
+for _name, _tuner in TUNERS.items():
+    METHODS.register(f"peft:{_name}", f"xeric.methods.peft_tuners:{_name}", _tuner.summary)
+
+
+def unsupported_methods() -> dict[str, str]:
+    """Return what the PEFT library has and Xeric does not offer, by the name it would have, each with the reason."""
+    return {f"peft:{name}": reason for name, reason in UNSUPPORTED.items()}

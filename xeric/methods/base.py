@@ -17,8 +17,8 @@ from torch import nn
 
 from xeric.bases.base import Base
 from xeric.config import Config, build
-from xeric.errors import ConfigError, RunError
-from xeric.methods import METHODS
+from xeric.errors import ConfigError, RunError, UnknownNameError
+from xeric.methods import METHODS, unsupported_methods
 
 __all__ = ["Adaptation", "Method", "MethodOptions", "ParameterGroup", "StepZero", "method_options"]
 
@@ -153,4 +153,7 @@ def method_options(data: Any, *, where: str = "method") -> MethodOptions:
         data = {"name": data}
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
         raise ConfigError("names no method", where=where, hint="give a method's name, see `xeric list methods`")
-    return build(METHODS.get(data["name"]).Options, data, where=where)
+    name = data["name"]
+    if reason := unsupported_methods().get(name):
+        raise UnknownNameError("method", name, METHODS.names(), hint=f"not offered: {reason}; see `xeric list methods`")
+    return build(METHODS.get(name).Options, data, where=where)

@@ -9,25 +9,17 @@ Trainable parameters: sum over adapted layers of r (d + k).
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import torch
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import LoraConfig
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from xeric.bases.base import Base
-from xeric.errors import ConfigError, DataError
-from xeric.methods.base import Adaptation, Method, MethodOptions, ParameterGroup
-from xeric.records import write_json
+from xeric.errors import ConfigError
+from xeric.methods.base import Adaptation, Method, MethodOptions
+from xeric.methods.peft_adapter import PeftAdaptation, linear_layers
 
 __all__ = ["Lora", "LoraOptions"]
-
-_WEIGHTS = "adapter_model.safetensors"
-_CONFIG = "adapter_config.json"
 
 
 class LoraOptions(MethodOptions):
@@ -58,54 +50,6 @@ class LoraOptions(MethodOptions):
         return self.alpha / divisor[self.scale]
 
 
-class _LoraAdaptation(Adaptation):
-    """PEFT's layers, put into the base's own model; the wrapper that PEFT returns serves saving, merging and unloading only."""
-
-    def __init__(self, base: Base, config: LoraConfig, seed: int) -> None:
-        super().__init__(base)
-        with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            self._peft = get_peft_model(base.model, config)
-        base.model.eval()
-
-    def groups(self) -> list[ParameterGroup]:
-        parameters = {name: p for name, p in self.base.model.named_parameters() if ".lora_" in name}
-        return [ParameterGroup("lora", parameters)]
-
-    def save(self, folder: Path) -> None:
-        tensors = get_peft_model_state_dict(self._peft, save_embedding_layers=False)
-        save_file({name: tensor.cpu().contiguous() for name, tensor in sorted(tensors.items())}, folder / _WEIGHTS)
-        # PEFT's own writer lists sets in hash order, which changes from process to process.
-        config = {key: _plain(value) for key, value in sorted(self._peft.peft_config["default"].to_dict().items())}
-        write_json(folder / _CONFIG, {**config, "inference_mode": True})
-
-    def load(self, folder: Path) -> None:
-        try:
-            tensors = load_file(folder / _WEIGHTS)
-            expected = get_peft_model_state_dict(self._peft, save_embedding_layers=False)
-            if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
-                raise DataError("holds a LoRA of other layers or another rank", where=str(folder / _WEIGHTS))
-            set_peft_model_state_dict(self._peft, tensors)
-        except (OSError, SafetensorError) as error:
-            raise DataError("holds no LoRA weights", where=str(folder / _WEIGHTS), hint=str(error).splitlines()[0]) from None
-
-    def detach(self) -> None:
-        self._peft.unload()
-        self.base.model.requires_grad_(False).eval()
-
-    def merge(self) -> None:
-        self._peft.merge_and_unload(safe_merge=True)
-        self.base.model.requires_grad_(False).eval()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    if isinstance(value, dict):
-        return {str(key): _plain(inner) for key, inner in sorted(value.items())}
-    return json.loads(json.dumps(value, default=str))
-
-
 class Lora(Method):
     """LoRA through PEFT, the paper's second row of Table 1."""
 
@@ -128,13 +72,10 @@ class Lora(Method):
             target_modules=options.targets if isinstance(options.targets, str) else list(options.targets),
         )
         try:
-            return _LoraAdaptation(base, config, seed)
+            return PeftAdaptation(base, config, seed=seed, name="lora")
         except ValueError as error:
-            linear = sorted(
-                {n.rpartition(".")[2] for n, m in base.model.named_modules() if hasattr(m, "weight") and m.weight.ndim == 2}
-            )
             raise ConfigError(
                 f"no layer of {base.name} matches: {str(error).splitlines()[0][:200]}",
                 where="method.targets",
-                hint="layers: " + ", ".join(linear),
+                hint="layers: " + ", ".join(linear_layers(base.model)),
             ) from None

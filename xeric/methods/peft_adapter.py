@@ -1,0 +1,121 @@
+"""What all adaptations made of PEFT's layers share: going on, saving, loading, merging, leaving no trace."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from xeric.bases.base import Base
+from xeric.errors import DataError
+from xeric.methods.base import Adaptation, ParameterGroup
+from xeric.records import write_json
+
+__all__ = ["PeftAdaptation", "linear_layers"]
+
+_WEIGHTS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
+
+
+class PeftAdaptation(Adaptation):
+    """PEFT's layers, put into the base's own model; the wrapper that PEFT returns serves saving and merging only.
+
+    Args:
+        base: a base that no method is attached to.
+        config: what PEFT is asked for.
+        seed: of the initialisation.
+        name: of the method, as messages and the log show it.
+
+    Raises:
+        ValueError: PEFT refuses; the base is as it was.
+    """
+
+    def __init__(self, base: Base, config: PeftConfig, *, seed: int, name: str) -> None:
+        super().__init__(base)
+        self._name = name
+        # Taking off is putting the base's own modules back: it also undoes an attachment that failed half-way, and it does not
+        # depend on each tuner's own way of unloading.
+        self._before = [(module, dict(module._modules)) for module in base.model.modules()]
+        self._tensor_parallel = getattr(base.model.config, "pretraining_tp", None)
+        try:
+            with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
+                torch.manual_seed(seed)
+                self._peft: Any = get_peft_model(base.model, config)
+        except BaseException:
+            self.detach()
+            raise
+        base.model.eval()
+
+    def groups(self) -> list[ParameterGroup]:
+        """Return one group: whatever PEFT made trainable."""
+        parameters = {name: p for name, p in self.base.model.named_parameters() if p.requires_grad}
+        return [ParameterGroup(self._name, parameters)]
+
+    def save(self, folder: Path) -> None:
+        """Write weights and configuration as PEFT's own reader takes them."""
+        tensors = get_peft_model_state_dict(self._peft, save_embedding_layers=False)
+        # Copies: some tuners share one random basis among layers, and safetensors takes no shared memory.
+        plain = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in sorted(tensors.items())
+        }
+        save_file(plain, folder / _WEIGHTS)
+        # PEFT's own writer lists sets in hash order, which changes from process to process.
+        config = {key: _plain(value) for key, value in sorted(self._peft.peft_config["default"].to_dict().items())}
+        write_json(folder / _CONFIG, {**config, "inference_mode": True})
+
+    def load(self, folder: Path) -> None:
+        """Read back what :meth:`save` wrote.
+
+        Raises:
+            DataError: other layers, other sizes, or no weights at all.
+        """
+        path = folder / _WEIGHTS
+        try:
+            tensors = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"holds no {self._name} weights", where=str(path), hint=str(error).splitlines()[0]) from None
+        expected = get_peft_model_state_dict(self._peft, save_embedding_layers=False)
+        if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
+            raise DataError(f"holds a {self._name} of other layers or other sizes", where=str(path))
+        set_peft_model_state_dict(self._peft, tensors)
+
+    def detach(self) -> None:
+        """Put the base's own modules back where PEFT's stand; what other methods have put on stays."""
+        for module, children in self._before:
+            for name, child in children.items():
+                if isinstance(module._modules.get(name), BaseTunerLayer):
+                    module._modules[name] = child
+        self._leave()
+
+    def merge(self) -> None:
+        """Fold PEFT's layers into the base's weights."""
+        self._peft.merge_and_unload(safe_merge=True)
+        self._leave()
+
+    def _leave(self) -> None:
+        model = self.base.model
+        if hasattr(model, "peft_config"):
+            del model.peft_config
+        if self._tensor_parallel is not None:  # PEFT sets it to 1
+            model.config.pretraining_tp = self._tensor_parallel
+        model.requires_grad_(False).eval()
+
+
+def linear_layers(model: nn.Module) -> list[str]:
+    """Return the last parts of the names of a model's linear maps, for messages."""
+    return sorted({n.rpartition(".")[2] for n, m in model.named_modules() if hasattr(m, "weight") and m.weight.ndim == 2})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in sorted(value.items())}
+    return json.loads(json.dumps(value, default=str))

@@ -1,0 +1,154 @@
+"""Where the output of each attention and each feed-forward sub-layer of a causal decoder ends, found by watching it run.
+
+Families name and nest their sub-layers differently, some add the residual inside a sub-layer (BLOOM), some keep the
+feed-forward maps on the decoder layer itself (OPT, XGLM), some normalise a sub-layer's output before the sum (Gemma 2
+and 3, OLMo 2). No list of names holds all of that, and ``post_attention_layernorm`` alone means two different things. So
+one short row is run through the base, and the order in which linear maps and norms worked, and on what, says where a
+sub-layer's output is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from xeric.bases.base import Base
+from xeric.errors import ConfigError
+
+__all__ = ["SubLayers", "find_sublayers"]
+
+_LINEAR = (nn.Linear, Conv1D)
+
+
+@dataclass(frozen=True)
+class SubLayers:
+    """The two sub-layers of one decoder layer.
+
+    Attributes:
+        attention: name in the base's model of the module whose output is the attention's summand of the residual sum: its
+            output projection, or the norm after that where the family normalises before the sum.
+        feedforward: likewise of the feed-forward.
+        width: length d of both outputs.
+    """
+
+    attention: str
+    feedforward: str
+    width: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """One module that worked, on what and with what result."""
+
+    name: str
+    module: nn.Module
+    given: torch.Tensor
+    result: torch.Tensor
+
+
+def find_sublayers(base: Base) -> list[SubLayers]:
+    """Return the sub-layers of every decoder layer, in order. The base is left as it was.
+
+    Raises:
+        ConfigError: the base has fused mixture-of-experts feed-forwards, or a layer is not built of one attention and one
+            feed-forward that end in linear maps.
+    """
+    layers = _layers(base)
+    for name, layer in layers.items():
+        _refuse_experts(base, name, layer)
+    with _recorded(base.model, layers) as calls:
+        tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
+        with torch.no_grad(), base.autocast(), base.mode(training=False):
+            base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+    return [_sublayers_of(base, name, layer, calls[name]) for name, layer in layers.items()]
+
+
+def _layers(base: Base) -> dict[str, nn.Module]:
+    """Return the decoder layers by name: the outermost list of as many modules as the config counts layers."""
+    count = getattr(base.model.config.get_text_config(decoder=True), "num_hidden_layers", None)
+    for name, module in base.model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count:
+            return {f"{name}.{place}": layer for place, layer in enumerate(module)}
+    raise _unknown(base, f"no list of its {count} decoder layers")
+
+
+def _refuse_experts(base: Base, name: str, layer: nn.Module) -> None:
+    for inner, module in layer.named_modules():
+        stacked = not isinstance(module, nn.modules.conv._ConvNd) and any(p.ndim == 3 for p in module.parameters(recurse=False))
+        if stacked or inner.rpartition(".")[2] == "experts":
+            raise ConfigError(
+                f"{base.name} has mixture-of-experts feed-forwards ({name}.{inner}), which have no one output projection",
+                where="method.name",
+                hint="use method lora",
+            )
+
+
+@contextmanager
+def _recorded(model: nn.Module, layers: dict[str, nn.Module]) -> Iterator[dict[str, list[_Call]]]:
+    """Record the calls of linear maps and of norms (whatever has weights and holds no linear map) in each layer."""
+    calls: dict[str, list[_Call]] = {name: [] for name in layers}
+
+    def hook_for(layer: str, name: str) -> Any:
+        def record(module: nn.Module, args: tuple[Any, ...], result: Any) -> None:
+            if args and isinstance(args[0], torch.Tensor) and isinstance(result, torch.Tensor):
+                calls[layer].append(_Call(name, module, args[0], result))
+
+        return record
+
+    with ExitStack() as stack:
+        for layer_name, layer in layers.items():
+            for name, module in layer.named_modules():
+                if name and next(module.children(), None) is None and next(module.parameters(), None) is not None:
+                    handle = module.register_forward_hook(hook_for(layer_name, f"{layer_name}.{name}"))
+                    stack.callback(handle.remove)
+        yield calls
+
+
+def _sublayers_of(base: Base, name: str, layer: nn.Module, calls: list[_Call]) -> SubLayers:
+    width = base.model.config.get_text_config(decoder=True).hidden_size
+    attentions = tuple(
+        f"{name}.{child}."
+        for child, module in layer.named_children()
+        if _says_attention(child, module) and any(isinstance(inner, _LINEAR) for inner in module.modules())
+    )
+    linear = [call for call in calls if isinstance(call.module, _LINEAR)]
+    inside = [call for call in linear if call.name.startswith(attentions)]
+    outside = [call for call in linear if not call.name.startswith(attentions)]
+    parts = {call.name.removeprefix(name).split(".")[1] for call in inside}
+    if not attentions or len(parts) != 1 or inside[-1].result.shape[-1] != width:
+        raise _unknown(base, f"no one attention in {name} that ends in a linear map to {width} channels")
+    if not outside or outside[-1].result.shape[-1] != width:
+        raise _unknown(base, f"no feed-forward in {name} that ends in a linear map to {width} channels")
+    return SubLayers(_summand(inside[-1], calls).name, _summand(outside[-1], calls).name, width)
+
+
+def _says_attention(name: str, module: nn.Module) -> bool:
+    return any("attention" in text or "attn" in text for text in (name.lower(), type(module).__name__.lower()))
+
+
+def _summand(call: _Call, calls: list[_Call]) -> _Call:
+    """Return the call whose result goes into the residual sum: follow norms that take exactly what ``call`` gave.
+
+    Dropout is no step here: in evaluation mode it hands on the values it was given.
+    """
+    for later in calls[calls.index(call) + 1 :]:
+        same = later.given.shape[-1] == call.result.shape[-1] and later.given.numel() == call.result.numel()
+        if same and not isinstance(later.module, _LINEAR) and torch.equal(later.given.flatten(), call.result.flatten()):
+            call = later
+    return call
+
+
+def _unknown(base: Base, missing: str) -> ConfigError:
+    kind = base.model.config.model_type
+    return ConfigError(
+        f"{base.name} ({kind}) has {missing}: a bottleneck needs decoder layers of one attention and one feed-forward, each "
+        "ending in a linear map to the model's width",
+        where="method.name",
+        hint="use method lora",
+    )
