@@ -202,6 +202,13 @@ def test_short_answers_are_no_outliers() -> None:
     rows = [(sentence(rng), rng.choice(["yes", "no"])) for _ in range(60)]
     rows += [(sentence(rng), "it depends on the weather in spring"), (sentence(rng), "7")]
     assert clean(pairs(*rows)).drops == {}
+    phrases = [(sentence(rng), sentence(rng, 5)) for _ in range(60)]
+    assert clean(pairs(*phrases, (sentence(rng), "7"))).drops == {}
+
+
+def test_a_missing_input_is_no_outlier_where_it_is_allowed() -> None:
+    found = clean(with_noise(bad("An answer without any question.", text="")), CleaningOptions(empty_input=False))
+    assert found.drops == {}
 
 
 def test_poems_keep_their_lines() -> None:

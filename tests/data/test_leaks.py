@@ -170,6 +170,18 @@ def test_an_index_serves_documents_of_any_length() -> None:
     assert index.hits("x", document) == hits
 
 
+def test_an_index_sets_aside_what_many_test_texts_have() -> None:
+    rng = random.Random(6)
+    closing = sentence(rng, 20)
+    few, many = ({i.id: f"{i.input} {closing}" for i in unlike(count, seed=1)} for count in (4, 5))
+    assert len(LeakIndex(few).hits(closing)) == 4
+    assert LeakIndex(few).boilerplate == 0
+    assert LeakIndex(many).hits(closing) == []
+    assert LeakIndex(many).boilerplate == 8
+    assert [hit.key for hit in LeakIndex(many).hits(many["i3"])] == ["i3"]
+    assert len(LeakIndex(many, common=5).hits(closing)) == 5
+
+
 def test_an_index_of_nothing_finds_nothing() -> None:
     assert LeakIndex({}).hits("some text") == []
     tiny = LeakIndex({"a": "yes", "b": ""})
