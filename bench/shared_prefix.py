@@ -19,7 +19,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
-from xeric.decoding import decode
+from xeric.decoding import DecodeOptions, decode
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.training.loss import Rows, step_loss
@@ -97,7 +97,7 @@ def main() -> None:
     new = 32
     compare(
         "decoding, tokens",
-        lambda way: decode(base, inputs, max_new_tokens=new, batch_size=options.batch, shared=way),
+        lambda way: decode(base, inputs, DecodeOptions(batch_size=options.batch), max_new_tokens=new, shared=way),
         new * options.batch,
         options.repeats,
     )

@@ -12,7 +12,7 @@ import torch
 from tests import rows, tiny
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
-from xeric.decoding import decode
+from xeric.decoding import DecodeOptions, decode
 from xeric.errors import RunError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
@@ -79,7 +79,7 @@ def loss_of(base: Base, task: EncodedTask) -> float:
 
 
 def texts_of(base: Base) -> list[str]:
-    return decode(base, rows.decoding_rows(base, rows.task("said"), 4), max_new_tokens=8, batch_size=4)
+    return decode(base, rows.decoding_rows(base, rows.task("said"), 4), DecodeOptions(batch_size=4), max_new_tokens=8)
 
 
 def fit(base: Base, adaptation: Adaptation, task: EncodedTask, steps: int = 12, lr: float = 5e-3) -> None:

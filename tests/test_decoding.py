@@ -37,29 +37,29 @@ def test_text_is_greedy_and_independent_of_batch_size_and_order(shape: str, open
     expected = greedy_by_hand(base, task, 12)
     assert len(set(expected)) > 1, "the texts should differ for the test to see anything"
     for size in (1, 5, 12):
-        assert decode(base, task, max_new_tokens=12, batch_size=size) == expected
+        assert decode(base, task, DecodeOptions(batch_size=size), max_new_tokens=12) == expected
     assert base.shares_prefix
-    assert decode(base, task, max_new_tokens=12, batch_size=5, shared=False) == expected
+    assert decode(base, task, DecodeOptions(batch_size=5), max_new_tokens=12, shared=False) == expected
     backwards = replace(task, rows=task.rows[::-1])
-    assert decode(base, backwards, max_new_tokens=12, batch_size=5) == expected[::-1]
+    assert decode(base, backwards, DecodeOptions(batch_size=5), max_new_tokens=12) == expected[::-1]
 
 
 def test_rows_with_fewer_demonstrations_keep_their_place(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
     full = rows.decoding_rows(base, rows.task("one"), demonstrations=2)
     mixed = replace(full, rows=tuple(replace(row, prefix=n % 3) for n, row in enumerate(full.rows)))
-    assert decode(base, mixed, max_new_tokens=8, batch_size=4) == greedy_by_hand(base, mixed, 8)
+    assert decode(base, mixed, DecodeOptions(batch_size=4), max_new_tokens=8) == greedy_by_hand(base, mixed, 8)
 
 
 def test_text_ends_at_the_end_token_and_nothing_is_sampled(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
     task = rows.decoding_rows(base, rows.task("one"), 4)
-    free = decode(base, task, max_new_tokens=10, batch_size=4)
+    free = decode(base, task, DecodeOptions(batch_size=4), max_new_tokens=10)
     new = [base.tokenize(text) for text in free]
     stopper = new[0][2]
     stopping = replace(base, eos=(2, stopper))
     stopping.shares_prefix = None
-    texts = decode(stopping, task, max_new_tokens=10, batch_size=4)
+    texts = decode(stopping, task, DecodeOptions(batch_size=4), max_new_tokens=10)
     assert texts == greedy_by_hand(stopping, task, 10)
     assert texts != free
 
@@ -67,7 +67,7 @@ def test_text_ends_at_the_end_token_and_nothing_is_sampled(open_base: Callable[[
 def test_progress_counts_every_row_once(open_base: Callable[[str], Base]) -> None:
     seen: list[int] = []
     base = open_base("gpt2")
-    decode(base, rows.decoding_rows(base, rows.task("one")), max_new_tokens=2, batch_size=5, progress=seen.append)
+    decode(base, rows.decoding_rows(base, rows.task("one")), DecodeOptions(batch_size=5), max_new_tokens=2, progress=seen.append)
     assert sum(seen) == 12
 
 
@@ -76,9 +76,9 @@ def test_beams_over_the_shared_prefix_are_those_of_the_plain_computation(shape: 
     base = open_base(shape)
     task = rows.decoding_rows(base, rows.task("one"), 6)
     options = DecodeOptions(strategy="beam", beams=3)
-    plain = decode(base, task, max_new_tokens=6, batch_size=1, options=options, shared=False)
+    plain = decode(base, task, options.model_copy(update={"batch_size": 1}), max_new_tokens=6, shared=False)
     for size in (1, 4):
-        assert decode(base, task, max_new_tokens=6, batch_size=size, options=options) == plain
+        assert decode(base, task, options.model_copy(update={"batch_size": size}), max_new_tokens=6) == plain
 
 
 def test_beam_search_finds_what_a_search_of_its_own_finds(open_base: Callable[[str], Base]) -> None:
@@ -86,7 +86,7 @@ def test_beam_search_finds_what_a_search_of_its_own_finds(open_base: Callable[[s
     base = open_base("llama")
     task = rows.decoding_rows(base, rows.task("one"), 2)
     options = DecodeOptions(strategy="beam", beams=32, length_penalty=0.0)
-    found = decode(base, task, max_new_tokens=2, batch_size=2, options=options)
+    found = decode(base, task, options.model_copy(update={"batch_size": 2}), max_new_tokens=2)
     for row, text in zip(task.rows, found, strict=True):
         prompt = (*task.prefix_of(row).ids, *row.ids)
         with torch.no_grad():
@@ -108,14 +108,14 @@ def test_sampling_follows_its_seed_and_leaves_the_callers_random_state_alone(ope
 
     def sample(seed: int, **options: float) -> list[str]:
         chosen = DecodeOptions(strategy="sample", **options)  # type: ignore[arg-type]
-        return decode(base, task, max_new_tokens=6, batch_size=4, options=chosen, seed=seed)
+        return decode(base, task, chosen.model_copy(update={"batch_size": 4}), max_new_tokens=6, seed=seed)
 
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
     assert sample(0) == sample(0) != sample(1)
     assert torch.equal(torch.rand(1), expected)
-    greedy = decode(base, task, max_new_tokens=6, batch_size=4)
+    greedy = decode(base, task, DecodeOptions(batch_size=4), max_new_tokens=6)
     assert sample(0) != greedy
     assert sample(0, top_k=1) == greedy
     assert sample(3, temperature=1e-4) == greedy

@@ -49,11 +49,6 @@ class DecodeOptions(Config):
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
 
-    @property
-    def rows_per_instance(self) -> int:
-        """How many rows of a batch one instance takes."""
-        return self.beams if self.strategy == "beam" else 1
-
     def generation_config(self, base: Base, max_new_tokens: int) -> GenerationConfig:
         """Return these options in transformers' terms, nothing left to a default of the base."""
         chosen: dict[str, Any] = {"do_sample": False, "num_beams": 1}
@@ -68,10 +63,9 @@ class DecodeOptions(Config):
 def decode(
     base: Base,
     task: EncodedTask,
+    options: DecodeOptions,
     *,
     max_new_tokens: int,
-    batch_size: int,
-    options: DecodeOptions | None = None,
     seed: int = 0,
     shared: bool = True,
     progress: Callable[[int], None] | None = None,
@@ -81,14 +75,12 @@ def decode(
     Args:
         base: a causal base, a method attached or not.
         task: rows without targets (:meth:`Encoder.decoding_rows`).
-        max_new_tokens: limit of a text.
-        batch_size: instances decoded at once.
-        options: strategy and its settings; None is greedy.
+        options: strategy and its settings, and how many instances are decoded at once.
+        max_new_tokens: limit of a text; takes the place of the options' own, which may be open.
         seed: of sampling.
         shared: use the shared prefix where the base can.
         progress: called with the number of rows finished since the last call.
     """
-    options = options or DecodeOptions()
     config = options.generation_config(base, max_new_tokens)
     devices = [base.device] if base.device.type == "cuda" else []
     texts: dict[int, str] = {}
@@ -103,8 +95,8 @@ def decode(
             state = run_prefix(base, torch.tensor([prefix.ids], device=base.device)) if share else None
             # Rows of like length together: least padding, and the longest first, so that memory is needed at once or not at all.
             members.sort(key=lambda number: (-len(task.rows[number].ids), number))
-            for start in range(0, len(members), batch_size):
-                batch = members[start : start + batch_size]
+            for start in range(0, len(members), options.batch_size):
+                batch = members[start : start + options.batch_size]
                 rows = [task.rows[number] for number in batch]
                 for number, ids in zip(batch, _generate(base, prefix, state, rows, config), strict=True):
                     texts[number] = base.detokenize(ids)

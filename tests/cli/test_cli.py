@@ -142,6 +142,9 @@ BAD: list[tuple[list[str], str, str]] = [
     (["reverse_words", "--device", "cuda"], "CUDA", "cpu"),
     (["reverse_words", "--config", "nowhere.yaml"], "nowhere.yaml", ""),
     (["train.lr=1"], "no task", ""),
+    (["reverse_words", "--n-train", "0"], "no training instance", "--n-train"),
+    (["reverse_words", "--n-train", "2", "prompt.demonstrations=6"], "no training instance", "fewer demonstrations"),
+    (["reverse_words", "method.targets=[nowhere]"], "method.targets", "q_proj"),
 ]
 
 
@@ -161,7 +164,7 @@ def test_bad_input_is_one_sentence_and_a_hint(
     assert what in lines[0]
     assert hint in " ".join(lines[1:])
     assert "Traceback" not in complaint
-    assert not (tmp_path / "out" / "record.json").exists()
+    assert not (tmp_path / "out").exists(), "the corrected command must find the folder free"
 
 
 @pytest.mark.parametrize(

@@ -149,5 +149,5 @@ def test_comparing_what_was_measured_reads_no_text(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Metric, "statistics", fail)
     monkeypatch.setattr("xeric.text.words", fail)
-    score_measured(measured[0], resamples=20)
-    compare_measured(*measured, resamples=20, trials=99)
+    assert score_measured(measured[0], resamples=20).scores
+    assert compare_measured(*measured, resamples=20, trials=99).metrics

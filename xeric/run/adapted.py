@@ -69,9 +69,7 @@ class Adapted:
         limit = max_new_tokens or self.max_new_tokens
         rows = [(str(number), one_form(text)) for number, text in enumerate(inputs)]
         encoded = self.base.encoder().decoding_rows(self.prompts[name], rows, limit)
-        return decode(
-            self.base, encoded, max_new_tokens=limit, batch_size=self.options.batch_size, options=self.options, seed=self.seed
-        )
+        return decode(self.base, encoded, self.options, max_new_tokens=limit, seed=self.seed)
 
 
 def save_adapted(

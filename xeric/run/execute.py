@@ -20,7 +20,7 @@ from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared, PreparedTask, prepare
 from xeric.data.prompts import Prompt, build_prompt
 from xeric.decoding import decode
-from xeric.errors import ConfigError, UserError
+from xeric.errors import ConfigError, DataError, UserError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, PRIMARY, score_predictions
@@ -131,14 +131,18 @@ def execute(
     sha256 = base.sha256 if base else base_identity(config.base)
     identity = run_id(config, data.fingerprint, sha256)
     folder = folder or Path("runs") / identity
-    done = _claim(folder, config, identity)
+    text = f"# run {identity}\n{dump_yaml(config)}"
+    done = _finished(folder, identity, text)
     if done is not None:
         return Run(folder, config, done, fresh=False)
     opened = base or load_base(config.base, device=config.device, precision=config.precision)
     method = METHODS.get(config.method.name)
     adaptation = method.attach(opened, config.method, seed=config.all_seeds["init"])
     try:
-        record = _Work(config, folder, identity, opened, adaptation, data, progress).record()
+        work = _Work(config, folder, identity, opened, adaptation, data, progress)
+        # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
+        write_atomically(folder / "config.yaml", text)
+        record = work.record()
     finally:
         if base is not None:
             adaptation.detach()
@@ -151,8 +155,8 @@ _STATE = "checkpoint"
 _OURS = {"config.yaml", "log.jsonl", "predictions.jsonl", "adapter", _STATE}
 
 
-def _claim(folder: Path, config: RunConfig, identity: str) -> Record | None:
-    """Make the folder this run's own, or return the record where the run is done.
+def _finished(folder: Path, identity: str, config: str) -> Record | None:
+    """Return the record where the folder holds this run done, or None where the run may use the folder.
 
     Raises:
         UserError: the folder holds another run, or something that is no run.
@@ -168,11 +172,9 @@ def _claim(folder: Path, config: RunConfig, identity: str) -> Record | None:
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if strange := sorted(name for name in found - _OURS if not name.endswith(".part")):
         raise UserError(f"holds files that are not a run's: {', '.join(strange[:3])}", where=str(folder), hint=elsewhere)
-    text = f"# run {identity}\n{dump_yaml(config)}"
     path = folder / "config.yaml"
-    if path.is_file() and path.read_text(encoding="utf-8").splitlines()[:1] != text.splitlines()[:1]:
+    if path.is_file() and path.read_text(encoding="utf-8").splitlines()[:1] != config.splitlines()[:1]:
         raise UserError("holds another, unfinished run", where=str(folder), hint=f"{elsewhere}, or delete it")
-    write_atomically(path, text)
     return None
 
 
@@ -187,7 +189,7 @@ class _Rows:
 
 
 class _Work:
-    """The work of one run, once its folder is claimed and its method attached."""
+    """The work of one run, once its method is attached."""
 
     def __init__(
         self,
@@ -204,6 +206,7 @@ class _Work:
         self.watch = Stopwatch(base.device)
         self.cuts: dict[str, dict[str, dict[str, int]]] = {}
         self.rows = [self._encode(task) for task in data.tasks]
+        self._check_rows()
         self.limit = self._new_token_limit()
 
     def _encode(self, task: PreparedTask) -> _Rows:
@@ -216,6 +219,18 @@ class _Work:
             for part in (task.train, task.dev)
         )
         return _Rows(task, prompt, train, dev)
+
+    def _check_rows(self) -> None:
+        if not self.adaptation.trainable():
+            return
+        for rows in self.rows:
+            if not rows.train.rows:
+                beside, too_long = len(rows.data.train), rows.train.cuts.get("target_too_long", 0)
+                raise DataError(
+                    f"no training instance of task {rows.data.name!r} is left "
+                    f"({beside} beside dev and demonstrations, {too_long} too long)",
+                    hint="raise --n-train, ask for fewer demonstrations, or take a base with a longer context",
+                )
 
     def _new_token_limit(self) -> int:
         if self.config.decode.max_new_tokens is not None:
@@ -315,9 +330,8 @@ class _Work:
         texts = decode(
             self.base,
             encoded,
+            self.config.decode,
             max_new_tokens=self.limit,
-            batch_size=self.config.decode.batch_size,
-            options=self.config.decode,
             seed=self.config.all_seeds["decode"],
             progress=progress.advance if progress else None,
         )

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-__all__ = ["CheckpointFile", "load_optimizer", "optimizer_state"]
+__all__ = ["CheckpointFile", "load_optimizer", "optimizer_state", "under"]
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
@@ -88,3 +88,8 @@ def load_optimizer(
             moments = {moment: tensors[f"{name}/{moment}"].clone() for moment in _MOMENTS}
             # The step count stays on the CPU, as AdamW itself keeps it; the moments go where the parameter is.
             optimizer.state[parameter] = {m: t if m == "step" else t.to(parameter.device) for m, t in moments.items()}
+
+
+def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors whose names begin with ``prefix``, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -11,14 +11,12 @@ have taken.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import torch
 
@@ -26,7 +24,8 @@ from xeric.bases.base import Base
 from xeric.data.batching import epoch_steps, step_at, steps_per_epoch
 from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.methods.base import Adaptation, ParameterGroup
-from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state
+from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state, under
+from xeric.training.log import StepLog
 from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions, planned_steps
 from xeric.training.weighting import Weighting
@@ -121,7 +120,7 @@ class _Training:
         self.base, self.adaptation, self.options = base, adaptation, options
         self.lr, self.order_seed, self.dropout_seed = lr, order_seed, dropout_seed
         self.evaluate = evaluate if options.early_stopping else None
-        self.checkpoint, self.log = checkpoint, _Log(log)
+        self.checkpoint, self.log = checkpoint, StepLog(log)
         self.rows = Rows.of(tasks)
         self.steps_an_epoch = steps_per_epoch(len(self.rows.items), options.batch_size)
         self.result = TrainResult(planned_steps=planned_steps(options, len(self.rows.items)))
@@ -263,26 +262,22 @@ class _Training:
     def _resume(self) -> None:
         found = self.checkpoint.load() if self.checkpoint else None
         if found is None:
-            self.log.truncate(0)
+            self.log.cut(0)
             return
         tensors, meta = found
-        now = _under("now/", tensors)
+        now = under("now/", tensors)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(now[name])
-        load_optimizer(self.optimizer, self.parameters, _under("moments/", tensors))
+        load_optimizer(self.optimizer, self.parameters, under("moments/", tensors))
         if meta["best"] is not None:
             value, step = meta["best"]
-            best = {name: tensor.to(self.base.device) for name, tensor in _under("best/", tensors).items()}
+            best = {name: tensor.to(self.base.device) for name, tensor in under("best/", tensors).items()}
             self.best = (value, step, best)
         self.stale = meta["stale"]
         self.result.done_steps = meta["step"]
         self.result.seconds, self.result.tokens = meta["seconds"], meta["tokens"]
-        self.log.truncate(meta["log"])
-
-
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        self.log.cut(meta["log"])
 
 
 def _lr_factor(options: TrainOptions, step: int, planned: int) -> float:
@@ -298,32 +293,3 @@ def _lr_factor(options: TrainOptions, step: int, planned: int) -> float:
 
 def _mix(seed: int, step: int) -> int:
     return int.from_bytes(hashlib.sha256(f"dropout {seed} {step}".encode()).digest()[:8], "big") >> 1
-
-
-class _Log:
-    """A file of JSON lines that can be cut back to where a checkpoint stood."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-        self.size = 0
-
-    def truncate(self, size: int) -> None:
-        self.size = size
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
-                file.truncate(size)
-
-    def write(self, row: Mapping[str, Any]) -> None:
-        line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
-        self.size += len(line)
-        if self._path is not None:
-            with self._path.open("ab") as file:
-                file.write(line)
-
-    def sync(self) -> int:
-        """Bring the file to the disk and return its size: what a checkpoint names must be there."""
-        if self._path is not None and self._path.exists():
-            with self._path.open("ab") as file:
-                os.fsync(file.fileno())
-        return self.size

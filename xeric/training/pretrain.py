@@ -11,11 +11,8 @@ Order of data is a function of seed and step alone: a training that goes on take
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +23,11 @@ from xeric.errors import RunError
 from xeric.training import block_attention
 from xeric.training.base_card import card_text
 from xeric.training.base_folder import new_model, samples, write_base
-from xeric.training.checkpoint import CheckpointFile
+from xeric.training.checkpoint import CheckpointFile, under
 from xeric.training.corpus import Corpus, prepare_corpus
 from xeric.training.dev_tasks import measure_dev_tasks
 from xeric.training.held_out import HeldOut
+from xeric.training.log import StepLog
 from xeric.training.mixture import Batch, Mixture
 from xeric.training.optimizer import Optimizer
 from xeric.training.prefetch import Prefetch
@@ -92,7 +90,7 @@ class _Pretraining:
         self.body = torch.compile(self._states, dynamic=False) if config.compile else self._states
         self.held_out = HeldOut(corpus, self.mixture)
         self.now, self.stable = (CheckpointFile(folder / "state" / f"{n}.safetensors", config.key) for n in ("now", "stable"))
-        self.log = folder / "log.jsonl"
+        self.log = StepLog(folder / "log.jsonl")
         self.step = self.characters = self.tokens = 0
         self.seconds = 0.0
         self.decay_from: int | None = None
@@ -137,7 +135,7 @@ class _Pretraining:
         self.step += 1
         self.characters += text.characters + rows.characters
         self.tokens += text.ids.size + rows.ids.size
-        self._write_log({"step": self.step, "characters": self.characters, **losses, "norm": norm, "lr": factor})
+        self.log.write({"step": self.step, "characters": self.characters, **losses, "norm": norm, "lr": factor})
         return losses
 
     def _backward(self, batch: Batch) -> float:
@@ -181,7 +179,7 @@ class _Pretraining:
                 values,
                 {name: p.detach().to("cpu", torch.bfloat16, copy=True) for name, p in self.parameters.items()},
             )
-        self._write_log({"step": self.step, **values, "best": better})
+        self.log.write({"step": self.step, **values, "best": better})
         return values
 
     def _write(self) -> PretrainResult:
@@ -213,7 +211,7 @@ class _Pretraining:
             "tokens": self.tokens,
             "seconds": self.seconds,
             "decay_from": self.decay_from,
-            "log": self._sync_log(),
+            "log": self.log.sync(),
             "best": self.best and list(self.best[:2]),
         }
         file.save(tensors, meta)
@@ -223,33 +221,15 @@ class _Pretraining:
         if found and found[1]["decay_from"] is not None and found[1]["decay_from"] < self.config.schedule.stable_characters:
             found = self.stable.load() or found  # the level stretch was made longer: go back to its end
         if found is None:
-            self._cut_log(0)
+            self.log.cut(0)
             return
         tensors, meta = found
         with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(tensors[f"weights/{name}"])
-        self.optimizer.load(_under("optimizer/", tensors))
+        self.optimizer.load(under("optimizer/", tensors))
         if meta["best"]:
-            self.best = (*meta["best"], _under("best/", tensors))
+            self.best = (*meta["best"], under("best/", tensors))
         self.step, self.characters, self.tokens = meta["step"], meta["characters"], meta["tokens"]
         self.seconds, self.decay_from = meta["seconds"], meta["decay_from"]
-        self._cut_log(meta["log"])
-
-    def _write_log(self, row: Mapping[str, Any]) -> None:
-        with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-
-    def _sync_log(self) -> int:
-        with self.log.open("ab") as file:
-            os.fsync(file.fileno())
-            return file.tell()
-
-    def _cut_log(self, size: int) -> None:
-        self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as file:
-            file.truncate(size)
-
-
-def _under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        self.log.cut(meta["log"])
