@@ -1,0 +1,1 @@
+"""Studies: a grid of runs from one file, executed, compared with statistics that can say no."""

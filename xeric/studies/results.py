@@ -1,0 +1,220 @@
+"""What a study found, as plain values: what the statistics make of records and what the report shows. No torch.
+
+``results.json`` in a study folder holds one :class:`StudyResults`, computed from records and predictions alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from xeric.config import Config
+from xeric.studies.config import LineKey
+
+__all__ = [
+    "CellResult",
+    "ClaimResult",
+    "Estimate",
+    "FigureResult",
+    "LineResult",
+    "LinkResult",
+    "Recommendation",
+    "StudyResults",
+    "TableResult",
+    "TableRow",
+    "TuningResult",
+    "Verdict",
+]
+
+Verdict = Literal["holds", "contradicted", "undecided", "uninformative"]
+
+
+class Estimate(Config):
+    """A number with its 95% interval; None where none is defined."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class CellResult(Config):
+    """One run of the study.
+
+    Attributes:
+        id: its folder under ``cells/``.
+        line: id of its line.
+        seed: of the run.
+        status: ``ok``, ``failed``, ``diverged`` or ``missing``.
+        error: one sentence, where it failed.
+        scores: macro mean over tasks, by metric.
+        tasks: scores by task and metric.
+        cost: as in its record.
+        parameters: ``trainable`` and ``total``.
+        settings: what tuning chose, by dotted path; empty where defaults were used.
+    """
+
+    id: str
+    line: str
+    seed: int
+    status: Literal["ok", "failed", "diverged", "missing"]
+    error: str | None = None
+    scores: dict[str, float] = {}
+    tasks: dict[str, dict[str, float]] = {}
+    cost: dict[str, Any] = {}
+    parameters: dict[str, int] = {}
+    settings: dict[str, Any] = {}
+
+
+class LineResult(Config):
+    """One line over tasks and seeds.
+
+    Attributes:
+        id: short and stable.
+        label: for people: what tells it from the other lines.
+        key: its axes; None for a trivial baseline.
+        baseline: name of the trivial baseline (``copy_input`` ...), or None.
+        scores: mean over tasks and seeds, by metric; interval over seeds, tasks' instances.
+        languages: the same by language (English name) and metric.
+        tasks: the same by task and metric.
+        spread: standard deviation of the macro mean over seeds, by metric: "stability".
+        seeds: how many seeds are behind it.
+        trainable: parameters.
+        seconds: of training, mean over seeds.
+        memory: peak bytes, mean over seeds.
+        beats_baselines: whether it beats every trivial baseline on the primary metric (corrected).
+    """
+
+    id: str
+    label: str
+    key: LineKey | None = None
+    baseline: str | None = None
+    scores: dict[str, Estimate] = {}
+    languages: dict[str, dict[str, Estimate]] = {}
+    tasks: dict[str, dict[str, Estimate]] = {}
+    spread: dict[str, float] = {}
+    seeds: int = 0
+    trainable: int | None = None
+    seconds: float | None = None
+    memory: float | None = None
+    beats_baselines: bool | None = None
+
+
+class TableRow(Config):
+    """One row: a line (``all``), or a line's part (a language, a task)."""
+
+    line: str
+    label: str
+    group: str = ""
+    cells: dict[str, Estimate] = {}
+    published: dict[str, float] = {}
+
+
+class TableResult(Config):
+    """A table, ready to be printed; ``notes`` stand below it."""
+
+    name: str
+    title: str
+    metrics: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+class FigurePoint(Config):
+    """A bar or a point: ``x`` is a group's name (bars), a training size (curve) or seconds (pareto)."""
+
+    x: str | float
+    y: Estimate
+    published: float | None = None
+    label: str = ""
+
+
+class FigureSeries(Config):
+    """Bars of one colour, or one curve."""
+
+    line: str
+    label: str
+    points: tuple[FigurePoint, ...]
+
+
+class FigureResult(Config):
+    """A figure, ready to be drawn."""
+
+    name: str
+    title: str
+    kind: Literal["bars", "curve", "pareto"]
+    x_label: str
+    y_label: str
+    series: tuple[FigureSeries, ...]
+    notes: tuple[str, ...] = ()
+
+
+class LinkResult(Config):
+    """One link of a claim's chain: ``better`` minus ``worse``, paired, on one metric or the mean of several."""
+
+    better: str
+    worse: str
+    metric: str
+    difference: Estimate
+    p: float | None = None
+    p_corrected: float | None = None
+    corrected: Estimate | None = None
+    instances: int = 0
+    seeds: int = 0
+
+
+class ClaimResult(Config):
+    """A claim and its verdict; ``scope`` says on which bases and tasks, ``reason`` why, each in one sentence."""
+
+    name: str
+    sentence: str
+    verdict: Verdict
+    scope: str
+    reason: str
+    links: tuple[LinkResult, ...] = ()
+
+
+class Recommendation(Config):
+    """The cheapest adaptation that is not worse than the best by more than ``margin``; chosen on dev, reported on test."""
+
+    line: str
+    label: str
+    best: str
+    margin: float
+    metric: str
+    dev: dict[str, Estimate] = {}
+    test: Estimate | None = None
+    reason: str
+    command: str = ""
+
+
+class TuningResult(Config):
+    """Trials of one method on dev, in their order; ``best`` is the best score so far after each."""
+
+    method: str
+    base: str
+    trials: tuple[dict[str, Any], ...]
+    best: tuple[float, ...]
+    chosen: dict[str, Any] = {}
+    seconds: float = 0.0
+
+
+class StudyResults(Config):
+    """Everything the report shows, except texts, which it reads from the cells' predictions."""
+
+    name: str
+    title: str
+    study: dict[str, Any]
+    metrics: tuple[str, ...]
+    primary: str
+    tasks: dict[str, str]
+    """Language (English name) by task."""
+    lines: tuple[LineResult, ...] = ()
+    cells: tuple[CellResult, ...] = ()
+    tables: tuple[TableResult, ...] = ()
+    figures: tuple[FigureResult, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
+    recommendation: Recommendation | None = None
+    tuning: tuple[TuningResult, ...] = ()
+    stability: dict[str, Any] = {}
+    detectable: Estimate | None = None
+    """The smallest difference in the primary metric that the study can detect (80% power, 5% level)."""
+    provenance: dict[str, Any] = {}
