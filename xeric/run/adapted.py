@@ -68,7 +68,7 @@ class Adapted:
             raise UnknownNameError("task", name, self.prompts)
         limit = max_new_tokens or self.max_new_tokens
         rows = [(str(number), one_form(text)) for number, text in enumerate(inputs)]
-        encoded = self.base.encoder().decoding_rows(self.prompts[name], rows, limit)
+        encoded = self.base.encoder(name).decoding_rows(self.prompts[name], rows, limit)
         return decode(self.base, encoded, self.options, max_new_tokens=limit, seed=self.seed)
 
 

@@ -215,7 +215,7 @@ class _Work:
         prompt = build_prompt(task.task, task.demonstrations, config.prompt, render_chat=render)
         seed = config.all_seeds["reference"]
         train, dev = (
-            base.encoder().training_rows(prompt, [(i.id, i.input, task.training_output(i, seed)) for i in part])
+            base.encoder(task.name).training_rows(prompt, [(i.id, i.input, task.training_output(i, seed)) for i in part])
             for part in (task.train, task.dev)
         )
         return _Rows(task, prompt, train, dev)
@@ -326,7 +326,7 @@ class _Work:
 
     def _decode(self, rows: _Rows, part: str, progress: Progress | None = None) -> list[Prediction]:
         instances = rows.data.test if part == "test" else rows.data.dev
-        encoded = self.base.encoder().decoding_rows(rows.prompt, [(i.id, i.input) for i in instances], self.limit)
+        encoded = self.base.encoder(rows.data.name).decoding_rows(rows.prompt, [(i.id, i.input) for i in instances], self.limit)
         texts = decode(
             self.base,
             encoded,
