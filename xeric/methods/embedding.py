@@ -98,7 +98,7 @@ class _FusedEmbeddingAdaptation(OwnWeights):
             raise RunError(
                 "fused embeddings need to know where a row's tokens stand", hint="compute rows with target_logits() or decode()"
             )
-        return words + self(*self.base.layout.columns(words.shape[1])).to(words.dtype)
+        return words + self(*self.base.layout.next_columns(words.shape[1])).to(words.dtype)
 
     def groups(self) -> list[ParameterGroup]:
         return [ParameterGroup("embedding", self.parameters_under(f"{_CHILD}."), weight_decay=False)]
