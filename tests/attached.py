@@ -19,6 +19,17 @@ from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions
 
 DEFINITIONS = {"one": rows.task("one").definition}
+# Where the defaults are for matrices larger than any here.
+SMALL_TUNERS: dict[str, dict[str, Any]] = {
+    "peft:c3a": {"block_size": 16},
+    "peft:fourierft": {"n_frequency": 100},
+    "peft:miss": {"r": 8},
+    "peft:psoft": {"r": 8},
+    "peft:road": {"group_size": 8},
+    "peft:shira": {"r": 4},
+    "peft:vblora": {"vector_length": 16, "num_vectors": 16},
+    "peft:waveft": {"n_frequency": 64},
+}
 
 
 def attach(base: Base, name: str, *, seed: int = 1, definitions: Mapping[str, str] = DEFINITIONS, **options: Any) -> Adaptation:
