@@ -31,7 +31,7 @@ def is_tuner(name: str) -> bool:
 
 
 def shapes_of(name: str) -> list[str]:
-    """All shapes; PEFT's tuners, many and alike, on llama only, and on gpt2 once (tests/methods has them in short on all)."""
+    """All shapes; PEFT's tuners, many and alike, on llama only, and on gpt2 once (tests/methods has them in short on others)."""
     return ["llama"] if is_tuner(name) else SHAPES
 
 
