@@ -8,6 +8,7 @@ and ends with the same bytes.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,11 @@ from xeric.config import dump_yaml
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
 from xeric.errors import ConfigError, UserError
-from xeric.methods import METHODS
 from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, score_predictions
 from xeric.records import (
     RECORD_FILE,
+    Prediction,
     Record,
     Score,
     TaskResult,
@@ -35,8 +36,9 @@ from xeric.records import (
 from xeric.run.adapted import save_adapted
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
-from xeric.run.fitting import Fitting
+from xeric.run.fitting import Fitting, Part
 from xeric.run.progress import Progress, Silent
+from xeric.run.stages import MergedStage, attach_after, plan_stages, restored
 from xeric.training.checkpoint import CheckpointFile
 
 __all__ = ["Run", "execute", "prepare_run"]
@@ -81,6 +83,7 @@ def execute(
     *,
     base: Base | None = None,
     data: Prepared | None = None,
+    stages: Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Carry out a run, or return it as it is where its folder already holds it.
@@ -90,6 +93,7 @@ def execute(
         folder: where to put it; None is ``runs/RUN_ID``.
         base: the base, where it is open already (it is left as it was found).
         data: the prepared tasks, where they are at hand already.
+        stages: folder where stages are kept for other runs to find; None is ``stages`` beside the run's folder.
         progress: is told what happens.
 
     Returns:
@@ -105,30 +109,32 @@ def execute(
     for note in data.notes:
         progress.note(note)
     sha256 = base.sha256 if base else base_identity(config.base)
-    identity = run_id(config, data.fingerprint, sha256)
+    planned = plan_stages(config, data, sha256)
+    identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned])
     folder = folder or Path("runs") / identity
     text = f"# run {identity}\n{dump_yaml(config)}"
     done = _finished(folder, identity, text)
     if done is not None:
         return Run(folder, config, done, fresh=False)
     opened = base or load_base(config.base, device=config.device, precision=config.precision)
-    method = METHODS.get(config.method.name)
-    adaptation = method.attach(opened, config.method, seed=config.all_seeds["init"])
-    try:
-        work = _Work(config, folder, identity, opened, adaptation, data, progress)
-        # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
-        write_atomically(folder / "config.yaml", text)
-        record = work.record()
-    finally:
-        if base is not None:
-            adaptation.detach()
+    with restored(opened, needed=base is not None and bool(planned)):
+        adaptation, merged, found = attach_after(planned, config, data, opened, stages or folder.parent / "stages", progress)
+        try:
+            work = _Work(config, folder, identity, opened, adaptation, data, progress)
+            # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
+            write_atomically(folder / "config.yaml", text)
+            record = work.record(merged, found)
+        finally:
+            if base is not None:
+                adaptation.detach()
     write_json(folder / RECORD_FILE, record)
     shutil.rmtree(folder / _STATE, ignore_errors=True)
     return Run(folder, config, record, fresh=True)
 
 
 _STATE = "checkpoint"
-_OURS = {"config.yaml", "log.jsonl", "predictions.jsonl", "adapter", _STATE}
+_PREDICTIONS: dict[Part, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
+_OURS = {"config.yaml", "log.jsonl", *_PREDICTIONS.values(), "adapter", _STATE}
 
 
 def _finished(folder: Path, identity: str, config: str) -> Record | None:
@@ -182,14 +188,14 @@ class _Work:
             progress=progress,
         )
 
-    def record(self) -> Record:
+    def record(self, merged: Sequence[MergedStage], stages: Sequence[dict[str, Any]]) -> Record:
         """Train, decode, score and save; return the record, which is not yet written."""
         estimate = self.fitting.estimate()
         result = self.fitting.train(self.folder, CheckpointFile(self.folder / _STATE / "training.safetensors", self.identity))
         parts: dict[str, Any] = {"scores": {}, "tasks": {}}
         if result.status == "ok":
             parts = self._results()
-            self._save()
+            self._save(merged)
         trainable = sum(p.numel() for p in self.adaptation.trainable().values())
         return Record(
             run_id=self.identity,
@@ -204,19 +210,24 @@ class _Work:
             parameters={"trainable": trainable, "total": sum(p.numel() for p in self.base.model.parameters())},
             fingerprint=self.data.fingerprint,
             leaks=self.data.leaks,
+            stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in stages],
             deterministic="bytes" if self.base.device.type == "cpu" else "seeds",
             versions=versions(),
-            cost=self.watch.cost(result, estimate),
+            cost={**self.watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in stages}},
         )
 
     def _results(self) -> dict[str, Any]:
         """Decode, write the predictions and score them."""
-        with self.watch.measure("test"):
-            predictions = self.fitting.predict("test")
-        write_jsonl(self.folder / "predictions.jsonl", predictions)
+        predictions: dict[Part, list[Prediction]] = {}
+        for part in self.config.predict:
+            with self.watch.measure("test" if part == "test" else "decode dev"):
+                predictions[part] = self.fitting.predict(part)
+            write_jsonl(self.folder / _PREDICTIONS[part], predictions[part])
+        if "test" not in predictions:
+            return {"scores": {}, "tasks": {}}
         with self.watch.measure("score"):
             names = self.config.metrics or METRICS.names()
-            report = score_predictions(predictions, names, seed=self.config.seeds.bootstrap)
+            report = score_predictions(predictions["test"], names, seed=self.config.seeds.bootstrap)
         tasks = {
             rows.data.name: TaskResult(
                 scores=report.tasks[rows.data.name],
@@ -227,7 +238,7 @@ class _Work:
         }
         return {"scores": report.scores, "tasks": tasks}
 
-    def _save(self) -> None:
+    def _save(self, merged: Sequence[MergedStage]) -> None:
         save_adapted(
             self.folder / "adapter",
             self.adaptation,
@@ -237,4 +248,6 @@ class _Work:
             max_new_tokens=self.fitting.limit,
             options=self.config.decode,
             seed=self.config.all_seeds["decode"],
+            definitions=self.data.definitions,
+            stages=merged,
         )
