@@ -74,7 +74,7 @@ def samples(model: Any, corpus: Corpus, mixture: Mixture) -> list[tuple[str, str
         asked.append((f"{language}, plain text", opening, [BOS, *_ids(corpus, opening)]))
         for definition in ("Copy the text exactly as it is.", "Shorten the sentence by leaving out what is not necessary."):
             row, targets = mixture.encode(definition, [(sentence, "x")])
-            asked.append((f"{language}, {definition}", sentence, row[: targets[0]]))
+            asked.append((f"{language}, {definition}", sentence, row[: min(targets)]))
     context = int(model.config.max_position_embeddings)
     asked = [row for row in asked if len(row[2]) + _SAMPLE_TOKENS <= context]
     texts = generate(model, corpus, [ids for _, _, ids in asked], _SAMPLE_TOKENS)

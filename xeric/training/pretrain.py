@@ -147,12 +147,12 @@ class _Pretraining:
         return losses
 
     def _backward(self, batch: Batch) -> float:
-        ids, places = torch.from_numpy(batch.ids).to(self.device), torch.from_numpy(batch.targets).to(self.device)
+        ids, places, labels = (torch.from_numpy(part).to(self.device) for part in (batch.ids, batch.targets, batch.labels))
         if not len(places) or not batch.weight:
             return 0.0
         hidden = self.body(ids).flatten(0, 1)[places - 1]
         head = self.model.get_output_embeddings().weight
-        loss = mean_token_loss(hidden, head, ids.flatten()[places], compiled=self.config.compile, dtype=self.dtype)
+        loss = mean_token_loss(hidden, head, labels, compiled=self.config.compile, dtype=self.dtype)
         (loss * batch.weight).backward()
         return float(loss.detach())
 
