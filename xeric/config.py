@@ -106,6 +106,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise DataError(f"cannot be read: {reason}", where=str(path), hint="give the path of a YAML file") from None
+    except ValueError:  # a NUL, or half of a surrogate pair
+        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
     value = parse_yaml(text, str(path))
     if value is None:
         return {}

@@ -179,6 +179,8 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise DataError("not UTF-8 text", where=str(path), hint="save the file as UTF-8") from None
+    except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
+        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
 

@@ -66,7 +66,7 @@ def write_base(folder: Path, model: Any, weights: Mapping[str, torch.Tensor], co
 
 
 def samples(model: Any, corpus: Corpus, mixture: Mixture) -> list[tuple[str, str, str]]:
-    """Return ``(what, prompt, text)``: for each language the greedy continuation of a held-out text, a copy, and a shortening."""
+    """Return ``(what, prompt, text)`` of greedy texts: in each language a continuation, a copy, a shortening; those that fit."""
     asked: list[tuple[str, str, list[int]]] = []
     for language, places in corpus.held_out.items():
         words = corpus.texts(places[:1])[0].split()
@@ -74,7 +74,9 @@ def samples(model: Any, corpus: Corpus, mixture: Mixture) -> list[tuple[str, str
         asked.append((f"{language}, plain text", opening, [BOS, *_ids(corpus, opening)]))
         for definition in ("Copy the text exactly as it is.", "Shorten the sentence by leaving out what is not necessary."):
             row, targets = mixture.encode(definition, [(sentence, "x")])
-            asked.append((f"{language}, {definition}", sentence, row[: targets[0]]))
+            asked.append((f"{language}, {definition}", sentence, row[: min(targets)]))
+    context = int(model.config.max_position_embeddings)
+    asked = [row for row in asked if len(row[2]) + _SAMPLE_TOKENS <= context]
     texts = generate(model, corpus, [ids for _, _, ids in asked], _SAMPLE_TOKENS)
     return [(what, prompt, text) for (what, prompt, _), text in zip(asked, texts, strict=True)]
 

@@ -122,8 +122,6 @@ def prepare_corpus(options: CorpusOptions, folder: Path, text_dir: Path | None, 
 
 
 def _make(options: CorpusOptions, folder: Path, key: str, text_dir: Path | None, tasks_dir: Path | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "corpus.json").unlink(missing_ok=True)
     leaks = _target_index(options, tasks_dir)
     texts: dict[str, list[str]] = {}
     held: dict[str, list[str]] = {}
@@ -133,6 +131,9 @@ def _make(options: CorpusOptions, folder: Path, key: str, text_dir: Path | None,
     refused = {*options.target_tasks, *options.dev_tasks}
     rows, counts["tasks"] = read_source_tasks(options.source_tasks, refused, leaks, tasks_dir)
     dev = [read_dev_task(name, tasks_dir) for name in options.dev_tasks]
+    # Only now, when all sources have been read: a mistake in the settings leaves no folder behind.
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "corpus.json").unlink(missing_ok=True)
     tokenizer = train_tokenizer(_sample(texts, options.tokenizer_characters), options.vocabulary)
     tokenizer.save(str(folder / "tokenizer.json"))
     places = _tokenise(tokenizer, texts, held, folder)

@@ -19,7 +19,9 @@ from typing import Any
 import torch
 
 from xeric.bases.loading import resolve_device
+from xeric.config import dump_yaml
 from xeric.errors import RunError
+from xeric.records import write_atomically
 from xeric.training import block_attention
 from xeric.training.base_card import card_text
 from xeric.training.base_folder import new_model, samples, write_base
@@ -32,6 +34,7 @@ from xeric.training.mixture import Batch, Mixture
 from xeric.training.optimizer import Optimizer
 from xeric.training.prefetch import Prefetch
 from xeric.training.pretrain_config import PretrainConfig
+from xeric.training.pretrain_folder import check_folder, state_files
 from xeric.training.pretrain_progress import PretrainObserver, PretrainResult, Progress
 from xeric.training.token_loss import mean_token_loss
 
@@ -51,7 +54,8 @@ def pretrain(
 
     Args:
         config: what to train.
-        folder: where the base, its corpus (``corpus/``), its log (``log.jsonl``) and its state (``state/``) go.
+        folder: where the base, its settings (``pretrain.yaml``), corpus (``corpus/``), log (``log.jsonl``) and state (``state/``)
+            go. A training that was stopped there goes on.
         text_dir: folder of the text files; needed until the corpus is in ``folder``.
         tasks_dir: folder of the task files; likewise.
         observer: for a progress bar.
@@ -59,12 +63,16 @@ def pretrain(
 
     Raises:
         DataError: the corpus is neither in ``folder`` nor can it be made.
+        UserError: the folder holds another training or files of something else, or there is no such device.
         RunError: the loss is no longer finite.
     """
+    check_folder(folder, config.key)
+    device = resolve_device(config.device)
     if config.threads:
         torch.set_num_threads(config.threads)
     corpus = prepare_corpus(config.corpus, folder / "corpus", text_dir, tasks_dir)
-    training = _Pretraining(config, folder, corpus)
+    write_atomically(folder / "pretrain.yaml", dump_yaml(config))
+    training = _Pretraining(config, folder, corpus, device)
     if not config.workers:
         return training.run(training.mixture, observer, seconds)
     ahead = Prefetch(config.corpus, folder / "corpus", config.mixture, config.seed, config.workers)
@@ -77,10 +85,10 @@ def pretrain(
 class _Pretraining:
     """The state of one training; :func:`pretrain` is its only user."""
 
-    def __init__(self, config: PretrainConfig, folder: Path, corpus: Corpus) -> None:
+    def __init__(self, config: PretrainConfig, folder: Path, corpus: Corpus, device: torch.device) -> None:
         self.config, self.folder, self.corpus = config, folder, corpus
         self.mixture = Mixture(corpus, config.mixture, config.seed)
-        self.device = resolve_device(config.device)
+        self.device = device
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.model = new_model(config.shape, corpus.tokenizer.get_vocab_size(), config.seed).to(self.device)
         if self.device.type == "cpu":
@@ -89,7 +97,7 @@ class _Pretraining:
         self.optimizer = Optimizer(self.parameters, config.optimizer)
         self.body = torch.compile(self._states, dynamic=False) if config.compile else self._states
         self.held_out = HeldOut(corpus, self.mixture)
-        self.now, self.stable = (CheckpointFile(folder / "state" / f"{n}.safetensors", config.key) for n in ("now", "stable"))
+        self.now, self.stable = state_files(folder, config.key)
         self.log = StepLog(folder / "log.jsonl")
         self.step = self.characters = self.tokens = 0
         self.seconds = 0.0
@@ -139,12 +147,12 @@ class _Pretraining:
         return losses
 
     def _backward(self, batch: Batch) -> float:
-        ids, places = torch.from_numpy(batch.ids).to(self.device), torch.from_numpy(batch.targets).to(self.device)
+        ids, places, labels = (torch.from_numpy(part).to(self.device) for part in (batch.ids, batch.targets, batch.labels))
         if not len(places) or not batch.weight:
             return 0.0
         hidden = self.body(ids).flatten(0, 1)[places - 1]
         head = self.model.get_output_embeddings().weight
-        loss = mean_token_loss(hidden, head, ids.flatten()[places], compiled=self.config.compile, dtype=self.dtype)
+        loss = mean_token_loss(hidden, head, labels, compiled=self.config.compile, dtype=self.dtype)
         (loss * batch.weight).backward()
         return float(loss.detach())
 
