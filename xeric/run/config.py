@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
@@ -46,6 +47,10 @@ class Seeds(Config):
         return {name: seed if value is None else value for name, value in self.model_dump().items()}
 
 
+def _stage_method(data: Any) -> MethodOptions | None:
+    return None if data is None else method_options(data, where="stages.N.method")
+
+
 class Stage(Config):
     """What is trained before a run's own tasks (``stages.N.*``).
 
@@ -59,7 +64,7 @@ class Stage(Config):
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    method: Annotated[SerializeAsAny[MethodOptions], PlainValidator(method_options)] | None = None
+    method: Annotated[SerializeAsAny[MethodOptions] | None, PlainValidator(_stage_method)] = None
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
     train: TrainOptions = TrainOptions()
@@ -140,7 +145,7 @@ def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
 def _stages(config: RunConfig) -> tuple[Stage, ...]:
     """Return the stages with their methods filled in."""
     methods = [config.method if stage.method is None else stage.method for stage in config.stages]
-    for number, (method, following) in enumerate(zip(methods, [*methods[1:], config.method], strict=True)):
+    for number, (method, following) in enumerate(pairwise([*methods, config.method])):
         where = f"stages.{number}.method"
         if method.name == "none" or config.stages[number].prompt.untrained:
             raise ConfigError("a stage trains, and this one does not", where=where, hint="name a method, such as lora")
