@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import torch
 from tests import rows, tiny
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
-from xeric.data.prompts import SEGMENT_KINDS
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import RunError
 from xeric.methods import METHODS
@@ -75,12 +73,6 @@ def step_zero(name: str) -> StepZero:
     return METHODS.get(name).step_zero(method_options(name))
 
 
-def begun_with(task: EncodedTask, tokens: tuple[int, ...]) -> EncodedTask:
-    """The same rows after these tokens."""
-    kinds = (SEGMENT_KINDS.index("instruction"),) * len(tokens)
-    return replace(task, prefixes=tuple(replace(p, ids=(*tokens, *p.ids), kinds=(*kinds, *p.kinds)) for p in task.prefixes))
-
-
 def learning_rate(name: str) -> float:
     """Ten times the method's own, for methods whose few parameters need large steps; a prefix moves random bases only so far."""
     return 1.0 if name == "prefix" else max(5e-3, 10 * METHODS.get(name).default_lr)
@@ -109,7 +101,7 @@ def test_step_zero_reference(name: str, shape: str, open_base: Callable[[str], B
     begins = [adaptation.initial_tokens(name) for name in ("one", "said")]
     assert any(begins) == (step_zero(name) == "initial-tokens")
     adaptation.detach()
-    task, said = begun_with(task, begins[0]), begun_with(said, begins[1])
+    task, said = rows.begun_with(task, begins[0]), rows.begun_with(said, begins[1])
     if step_zero(name) == "none":
         assert loss_of(base, task) != loss, "it starts at the base after all, so let it say so"
         return
