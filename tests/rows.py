@@ -20,8 +20,10 @@ def prompt(of: Task, demonstrations: int = 1) -> Prompt:
 
 def training_rows(base: Base, of: Task, count: int = 8, *, demonstrations: int = 1) -> EncodedTask:
     pairs = [(i.id, i.input, i.outputs[0]) for i in of.instances[:count]]
-    return base.encoder().training_rows(prompt(of, demonstrations), pairs)
+    return base.encoder(of.name).training_rows(prompt(of, demonstrations), pairs)
 
 
 def decoding_rows(base: Base, of: Task, count: int = 12, *, reserve: int = 12, demonstrations: int = 1) -> EncodedTask:
-    return base.encoder().decoding_rows(prompt(of, demonstrations), [(i.id, i.input) for i in of.instances[-count:]], reserve)
+    return base.encoder(of.name).decoding_rows(
+        prompt(of, demonstrations), [(i.id, i.input) for i in of.instances[-count:]], reserve
+    )

@@ -18,11 +18,15 @@ from transformers import DynamicCache, GenerationConfig
 
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
+from xeric.bases.rows import RowLayout
 from xeric.bases.shared_prefix import PrefixState, run_prefix
 from xeric.config import Config
 from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
+from xeric.data.prompts import SEGMENT_KINDS
 
 __all__ = ["DecodeOptions", "decode"]
+
+_KIND = {kind: number for number, kind in enumerate(SEGMENT_KINDS)}
 
 
 class DecodeOptions(Config):
@@ -92,7 +96,9 @@ def decode(
         for prefix_number, members in groups.items():
             prefix = task.prefixes[prefix_number]
             share = shared and bool(prefix.ids) and can_share_prefix(base)
-            state = run_prefix(base, torch.tensor([prefix.ids], device=base.device)) if share else None
+            # Without sharing, a learned prefix alone is what the rows continue.
+            begin = prefix if share else PrefixRow(prefix.task, (), (), 0)
+            state = run_prefix(base, begin) if share or base.learned_prefix else None
             # Rows of like length together: least padding, and the longest first, so that memory is needed at once or not at all.
             members.sort(key=lambda number: (-len(task.rows[number].ids), number))
             for start in range(0, len(members), options.batch_size):
@@ -109,7 +115,9 @@ def _generate(
     base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], config: GenerationConfig
 ) -> list[list[int]]:
     """Return the new tokens of each row, up to and without its end token."""
-    ids = [(*prefix.ids, *row.ids) for row in rows]
+    # A learned prefix has no token ids; any will do, since what the cache holds is never embedded.
+    learned = base.learned_prefix.length(prefix.task) if base.learned_prefix else 0
+    ids = [(*[base.pad] * learned, *prefix.ids, *row.ids) for row in rows]
     width = max(len(row) for row in ids)
     pads = [width - len(row) for row in ids]
     tokens = torch.tensor([[*[base.pad] * pad, *row] for pad, row in zip(pads, ids, strict=True)], device=base.device)
@@ -117,10 +125,24 @@ def _generate(
     # The whole rows are handed over; generate() computes only the columns that the cache does not hold.
     # Beam search works on every row as many times as there are beams, next to each other; the cache must have as many.
     beams = config.num_beams or 1
-    cache: DynamicCache | None = state.shifted_cache([pad for pad in pads for _ in range(beams)]) if state else None
+    cache = state.shifted_cache([pad for pad in pads for _ in range(beams)]) if state else None
+    if cache is None and base.embedding_addition:
+        cache = DynamicCache()  # the layout counts the columns that it holds
+    kinds = [(*[_KIND["prefix"]] * learned, *prefix.kinds, *row.kinds) for row in rows]
     model: Any = base.model  # the library mixes generate() into causal models only, and their common base class does not know it
-    output = model.generate(input_ids=tokens, attention_mask=present, past_key_values=cache, generation_config=config)
+    with base.laid_out(_layout(kinds, pads, beams, config.max_new_tokens or 0, cache, base.device)):
+        output = model.generate(input_ids=tokens, attention_mask=present, past_key_values=cache, generation_config=config)
     return [_up_to_end(row[width:].tolist(), base.eos) for row in output]
+
+
+def _layout(
+    kinds: Sequence[Sequence[int]], pads: Sequence[int], beams: int, new: int, cache: DynamicCache | None, device: torch.device
+) -> RowLayout:
+    """Return the layout of rows padded on the left, ``beams`` times each, with room for ``new`` tokens of the target."""
+    table = [[*[0] * pad, *row, *[_KIND["target"]] * new] for pad, row in zip(pads, kinds, strict=True)]
+    columns = torch.arange(len(table[0]), device=device)[None] - torch.tensor(pads, device=device)[:, None]
+    spread = torch.tensor(table, device=device).repeat_interleave(beams, dim=0)
+    return RowLayout(columns.clamp_min(0).repeat_interleave(beams, dim=0), spread, cache)
 
 
 def _up_to_end(ids: list[int], eos: tuple[int, ...]) -> list[int]:

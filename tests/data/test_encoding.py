@@ -247,7 +247,7 @@ def rows_of(base: Base, template: str, text: str) -> EncodedTask:
 
     options = PromptOptions(template="chat" if template == "chat" else "plain")
     prompt = build_prompt(task(f"Do {text}."), [Example(text, text)], options, render_chat=render)
-    return base.encoder().training_rows(prompt, [("1", text, text)])
+    return base.encoder("task").training_rows(prompt, [("1", text, text)])
 
 
 @pytest.mark.parametrize("template", ["plain", "chat"])
@@ -284,7 +284,7 @@ def test_a_base_that_pads_with_its_end_token_still_learns_to_stop(tmp_path: Path
     assert base.pad == base.eos[0] == EOS
     # Rows of different lengths, so that the batch is padded; then the same loss by hand, row by row, EOS included.
     pairs = [("1", "the river", "boats"), ("2", "a quiet dog under grey rain", "cold cold rain near our town"), ("3", "x", "y")]
-    encoded = base.encoder().training_rows(plain("Do it."), pairs)
+    encoded = base.encoder("task").training_rows(plain("Do it."), pairs)
     total, ends, tokens = 0.0, 0.0, 0
     for row in encoded.rows:
         assert row.ids[-1] == EOS

@@ -16,6 +16,7 @@ import jinja2
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from xeric.bases.rows import EmbeddingAddition, LearnedPrefix, RowLayout
 from xeric.data.encoding import Encoder
 from xeric.errors import ConfigError
 
@@ -46,6 +47,9 @@ class Base:
         sha256: of its weights and, apart, of its config and tokenizer files.
         parameters: how many parameters the model has.
         shares_prefix: whether it can share a computed prefix; None until asked (:func:`xeric.bases.causal.can_share_prefix`).
+        learned_prefix: what a method put in front of the rows, or None.
+        embedding_addition: what a method adds to the rows' embeddings, or None.
+        layout: of the rows that the model computes now; None outside of :meth:`laid_out`.
     """
 
     name: str
@@ -62,6 +66,9 @@ class Base:
     sha256: dict[str, str]
     parameters: int = field(init=False)
     shares_prefix: bool | None = field(default=None, init=False)
+    learned_prefix: LearnedPrefix | None = field(default=None, init=False)
+    embedding_addition: EmbeddingAddition | None = field(default=None, init=False)
+    layout: RowLayout | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.parameters = sum(p.numel() for p in self.model.parameters())
@@ -105,9 +112,11 @@ class Base:
         """Whether the tokenizer carries a chat template."""
         return bool(getattr(self.tokenizer, "chat_template", None))
 
-    def encoder(self, *, reserved: int = 0) -> Encoder:
-        """Return the encoder of task rows; ``reserved`` positions of the context are kept for a learned prompt prefix."""
-        return Encoder(self.tokenize, self.bos, self.eos, self.context - reserved)
+    def encoder(self, task: str) -> Encoder:
+        """Return the encoder of one task's rows; a learned prefix takes its positions, and the place of the BOS token."""
+        if self.learned_prefix is None:
+            return Encoder(self.tokenize, self.bos, self.eos, self.context)
+        return Encoder(self.tokenize, None, self.eos, self.context - self.learned_prefix.length(task))
 
     # --- model --------------------------------------------------------------------------------------------------------------
 
@@ -115,6 +124,13 @@ class Base:
     def takes_positions(self) -> bool:
         """Whether the model takes ``position_ids`` (BLOOM has none: it reads distances off the attention mask)."""
         return "position_ids" in inspect.signature(self.model.forward).parameters
+
+    @property
+    def input_embeddings(self) -> torch.nn.Module:
+        """The module that makes embeddings of token ids."""
+        module = self.model.get_input_embeddings()
+        assert isinstance(module, torch.nn.Module)
+        return module
 
     @property
     def output_embeddings(self) -> torch.nn.Module:
@@ -126,7 +142,7 @@ class Base:
     @property
     def vocabulary(self) -> int:
         """Number of rows of the input embedding."""
-        weight = self.model.get_input_embeddings().weight
+        weight = self.input_embeddings.weight
         assert isinstance(weight, torch.Tensor)
         return int(weight.shape[0])
 
@@ -135,6 +151,15 @@ class Base:
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def laid_out(self, layout: RowLayout) -> Iterator[None]:
+        """Say where the rows' columns stand while the model computes them."""
+        before, self.layout = self.layout, layout
+        try:
+            yield
+        finally:
+            self.layout = before
 
     @contextlib.contextmanager
     def mode(self, *, training: bool) -> Iterator[None]:

@@ -15,8 +15,9 @@ from collections.abc import Iterator, Sequence
 import torch
 
 from xeric.bases.base import Base
-from xeric.bases.shared_prefix import run_prefix
+from xeric.bases.shared_prefix import learned_state, run_prefix, run_rows
 from xeric.data.encoding import InstanceRow, PrefixRow
+from xeric.errors import RunError
 
 _log = logging.getLogger(__name__)
 
@@ -82,30 +83,33 @@ def target_logits(
     Returns:
         Logits ``[N, vocabulary]`` and target ids ``[N]``, N = target tokens of all rows, row by row.
     """
-    return _logits(base, prefix, rows, shared=shared and bool(prefix.ids) and can_share_prefix(base))
+    return _logits(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and can_share_prefix(base))
+
+
+def _has_prefix(base: Base, prefix: PrefixRow) -> bool:
+    return bool(prefix.ids) or base.learned_prefix is not None
 
 
 def _logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    ids = [row.ids if shared else (*prefix.ids, *row.ids) for row in rows]
-    starts = [row.target_start + (0 if shared else len(prefix.ids)) for row in rows]
+    before = PrefixRow(prefix.task, (), (), 0) if shared else prefix
+    ids = [(*before.ids, *row.ids) for row in rows]
+    starts = [len(before.ids) + row.target_start for row in rows]
+    state = run_prefix(base, prefix) if shared else learned_state(base, prefix.task)
+    if state and not shared and _recomputes_activations(base.model) and base.model.training:
+        raise RunError(
+            "a prefix of keys and values cannot be trained under gradient checkpointing, which drops them",
+            hint="set train.gradient_checkpointing=false, or method.level=input",
+        )
     tokens, present = _pad_right(ids, base.pad, base.device)
-    offset = len(prefix.ids) if shared else 0
-    inputs: dict[str, object] = {"input_ids": tokens}
-    if shared:
-        state = run_prefix(base, torch.tensor([prefix.ids], device=base.device))
-        inputs["past_key_values"] = state.cache(len(rows))
-        inputs["attention_mask"] = torch.cat([present.new_ones(len(rows), offset), present], dim=1)
-    else:
-        inputs["attention_mask"] = present
-    if base.takes_positions:
-        inputs["position_ids"] = torch.arange(offset, offset + tokens.shape[1], device=base.device)[None].expand(len(rows), -1)
+    kinds = [(*before.kinds, *row.kinds) for row in rows]
     predicts = torch.zeros_like(tokens, dtype=torch.bool)
     for number, (row, start) in enumerate(zip(ids, starts, strict=True)):
         predicts[number, start - 1 : len(row) - 1] = True
+    cache = state.cache(len(rows)) if state else None
     with _only_at(base.output_embeddings, predicts):
-        logits = base.model(**inputs, use_cache=shared).logits
+        output, _ = run_rows(base, base.model, prefix.task, tokens, present, kinds, state, cache)
     targets = [token for row, start in zip(ids, starts, strict=True) for token in row[start:]]
-    return logits, torch.tensor(targets, device=base.device)
+    return output.logits, torch.tensor(targets, device=base.device)
 
 
 def _pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
@@ -118,13 +122,14 @@ def _pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) ->
 
 @contextlib.contextmanager
 def _only_at(head: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
-    """Make the output layer see only the hidden states at ``positions`` (``[B, T]`` bool): N rows instead of B x T.
+    """Make the output layer see only the hidden states at ``positions`` (``[B, T]`` bool, the last T columns): N rows.
 
     The model's own forward still runs around it, so whatever a family does to its logits (soft caps, scales) is done.
     """
 
     def select(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        return (args[0][positions], *args[1:])
+        hidden = args[0]
+        return (hidden[:, hidden.shape[1] - positions.shape[1] :][positions], *args[1:])
 
     handle = head.register_forward_pre_hook(select)
     try:

@@ -3,7 +3,7 @@
 A causal model's states over a task prefix do not depend on the instance that follows. So the prefix runs once, with
 its graph kept, its keys and values are expanded over the batch (a view, no copy), and the instances attend to them.
 At dropout 0 the loss and every gradient are mathematically those of the plain computation; with dropout the prefix
-draws one mask for the whole batch.
+draws one mask for the whole batch. A learned prompt prefix is simply the beginning of the shared prefix.
 
 Prior art for other jobs: PrefixGrouper (arXiv 2506.05433) and Hydragen (arXiv 2402.05099). The gradient flows through
 the expanded view back into the single prefix run, which is where the sum over the batch that the plain computation
@@ -14,13 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import DynamicCache
 
 from xeric.bases.base import Base
+from xeric.bases.rows import KeysAndValues, RowLayout
+from xeric.data.encoding import PrefixRow
+from xeric.data.prompts import SEGMENT_KINDS
 
-__all__ = ["PrefixState", "run_prefix"]
+__all__ = ["PrefixState", "learned_state", "run_prefix", "run_rows"]
+
+_LEARNED = SEGMENT_KINDS.index("prefix")
 
 
 @dataclass(frozen=True)
@@ -28,13 +34,17 @@ class PrefixState:
     """Keys and values of a prefix in every layer.
 
     Attributes:
-        layers: one ``(keys, values)`` a layer, each ``[1, heads, P, head size]``; None for a layer that keeps no
-            state of its own.
-        length: P.
+        layers: one pair a layer.
+        kinds: segment kind of each of its P positions.
     """
 
-    layers: tuple[tuple[torch.Tensor, torch.Tensor] | None, ...]
-    length: int
+    layers: tuple[KeysAndValues, ...]
+    kinds: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        """P."""
+        return len(self.kinds)
 
     def cache(self, batch: int) -> DynamicCache:
         """Return a cache for ``batch`` rows whose first P positions are this prefix; keys and values are views, not copies.
@@ -69,18 +79,83 @@ class PrefixState:
         return DynamicCache(pairs)
 
 
-def run_prefix(base: Base, ids: torch.Tensor) -> PrefixState:
-    """Run a prefix of token ids ``[1, P]`` through the model and return its state; the graph is kept where gradients are on."""
-    length = int(ids.shape[1])
-    inputs: dict[str, torch.Tensor] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if base.takes_positions:
-        inputs["position_ids"] = torch.arange(length, device=ids.device)[None]
-    cache = DynamicCache()
+def learned_state(base: Base, task: str) -> PrefixState | None:
+    """Return the learned prefix of a task where it is keys and values, or None."""
+    learned = base.learned_prefix
+    pairs = tuple(learned.keys_and_values(task)) if learned else ()
+    return PrefixState(pairs, (_LEARNED,) * learned.length(task)) if learned and pairs else None
+
+
+def run_prefix(base: Base, prefix: PrefixRow) -> PrefixState:
+    """Run the learned prefix, if there is one, and a prefix row; return their state.
+
+    The graph is kept where gradients are on.
+    """
+    state = learned_state(base, prefix.task)
+    if state is not None and not prefix.ids:
+        return state
+    cache = state.cache(1) if state else DynamicCache()
+    ids = torch.tensor([prefix.ids], dtype=torch.long, device=base.device)
     # The backbone alone: a prefix has no targets, so no logits are made.
-    base.model.base_model(**inputs, past_key_values=cache, use_cache=True)
-    return PrefixState(tuple(_keys_and_values(layer) for layer in cache.layers), length)
+    first = run_rows(base, base.model.base_model, prefix.task, ids, torch.ones_like(ids), [prefix.kinds], state, cache)[1]
+    kinds = (state.kinds if state else (_LEARNED,) * first) + prefix.kinds
+    return PrefixState(tuple(_keys_and_values(layer) for layer in cache.layers), kinds)
 
 
-def _keys_and_values(layer: object) -> tuple[torch.Tensor, torch.Tensor] | None:
+def run_rows(
+    base: Base,
+    model: Callable[..., Any],
+    task: str,
+    ids: torch.Tensor,
+    present: torch.Tensor,
+    kinds: Sequence[Sequence[int]],
+    state: PrefixState | None,
+    cache: DynamicCache | None,
+) -> tuple[Any, int]:
+    """Run rows through the model, after a prefix state or from their very beginning.
+
+    Args:
+        base: the base.
+        model: its model, or the backbone of it.
+        task: whose learned prefix the rows begin with, where no state holds it yet.
+        ids: ``[B, T]``, padded on the right.
+        present: ``[B, T]``, 1 where a token is.
+        kinds: segment kinds of each row's tokens.
+        state: what the rows continue; None where they begin here.
+        cache: holds ``state``, and takes the new keys and values; None keeps none.
+
+    Returns:
+        What the model returns, and the number of columns it computed in front of ``ids``: m for a learned prefix of embeddings
+        that no state holds yet, else 0.
+    """
+    batch = len(ids)
+    held = state.length if state else 0
+    vectors = base.learned_prefix.vectors(task) if base.learned_prefix and state is None else None
+    first = 0 if vectors is None else len(vectors)
+    layout = _layout(ids, kinds, state.kinds if state else (_LEARNED,) * first, cache)
+    inputs: dict[str, Any] = {"attention_mask": torch.cat([present.new_ones(batch, held + first), present], dim=1)}
+    if vectors is None:
+        inputs["input_ids"] = ids
+    else:
+        # Embedded here, so the layout of the model's own call begins after the learned vectors.
+        with base.laid_out(RowLayout(layout.positions[:, first:], layout.kinds[:, first:])):
+            words = base.input_embeddings(ids)
+        if base.embedding_addition:
+            vectors = vectors + base.embedding_addition(layout.positions[0, :first], layout.kinds[0, :first])
+        inputs["inputs_embeds"] = torch.cat([vectors.to(words.dtype).expand(batch, -1, -1), words], dim=1)
+    if base.takes_positions:
+        inputs["position_ids"] = layout.positions[:, held:]
+    with base.laid_out(layout):
+        return model(**inputs, past_key_values=cache, use_cache=cache is not None), first
+
+
+def _layout(ids: torch.Tensor, kinds: Sequence[Sequence[int]], before: tuple[int, ...], cache: DynamicCache | None) -> RowLayout:
+    width = ids.shape[1]
+    table = [[*before, *row, *[0] * (width - len(row))] for row in kinds]
+    positions = torch.arange(len(before) + width, device=ids.device)[None].expand(len(ids), -1)
+    return RowLayout(positions, torch.tensor(table, dtype=torch.long, device=ids.device), cache)
+
+
+def _keys_and_values(layer: object) -> KeysAndValues:
     keys, values = getattr(layer, "keys", None), getattr(layer, "values", None)
     return None if keys is None or values is None else (keys, values)

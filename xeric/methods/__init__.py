@@ -17,6 +17,9 @@ METHODS.register("none", "xeric.methods.untrained:Untrained", "the base as it is
 METHODS.register("full", "xeric.methods.full:Full", "full fine-tuning: every parameter is trained")
 METHODS.register("lora", "xeric.methods.lora:Lora", "low-rank adaptation of the linear layers")
 METHODS.register("bottleneck", "xeric.methods.bottleneck:Bottleneck", "small non-linear layers on the sub-layers' outputs")
+METHODS.register("prefix", "xeric.methods.prefix:Prefix", "a learned prompt prefix: vectors, or keys and values of every layer")
+METHODS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "gated position and segment embeddings beside the base's")
+METHODS.register("combined", "xeric.methods.combined:Combined", "the paper's: LoRA, prefix, fused embeddings, task weights")
 for _name, _tuner in TUNERS.items():
     METHODS.register(f"peft:{_name}", f"xeric.methods.peft_tuners:{_name}", _tuner.summary)
 

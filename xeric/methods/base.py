@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,9 +21,11 @@ from xeric.config import Config, build
 from xeric.errors import ConfigError, RunError, UnknownNameError
 from xeric.methods import METHODS, unsupported_methods
 
-__all__ = ["Adaptation", "Method", "MethodOptions", "ParameterGroup", "StepZero", "method_options"]
+__all__ = ["NO_TASKS", "Adaptation", "Method", "MethodOptions", "ParameterGroup", "StepZero", "method_options"]
 
 StepZero = Literal["base", "initial-tokens", "none"]
+
+NO_TASKS: Mapping[str, str] = MappingProxyType({})
 
 
 class MethodOptions(Config):
@@ -90,6 +93,14 @@ class Adaptation(ABC):
         """
         raise RunError("this method cannot be merged into the base's weights", hint="export the adapter as it is")
 
+    def initial_tokens(self, task: str) -> tuple[int, ...]:
+        """Return the tokens that the untrained method stands for in front of a task's rows; none for most methods."""
+        return ()
+
+    def carried(self) -> set[str]:
+        """Return the names of the parameters that mean the same on other tasks: what goes on into a next stage."""
+        return set(self.trainable())
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return every parameter that trains, by name, in a fixed order."""
         return {name: parameter for group in self.groups() for name, parameter in group.parameters.items()}
@@ -114,24 +125,37 @@ class Method(ABC):
 
     Attributes:
         Options: its options model.
-        step_zero: what the attached, untrained method computes: exactly the ``base``; the base fed the ``initial-tokens``; or
-            ``none`` of the two.
         default_lr: the documented learning rate where the user gives none.
+        default_weighting: the weighting of the tasks where the user gives none.
     """
 
     Options: ClassVar[type[MethodOptions]]
-    step_zero: ClassVar[StepZero] = "base"
     default_lr: ClassVar[float] = 1e-4
+    default_weighting: ClassVar[str] = "uniform"
+
+    @classmethod
+    def step_zero(cls, options: Any) -> StepZero:
+        """Return what the attached, untrained method computes.
+
+        Exactly the ``base``; the base fed the ``initial-tokens`` (:meth:`Adaptation.initial_tokens`); or ``none`` of the two.
+        """
+        return "base"
+
+    @classmethod
+    def mergeable(cls, options: Any) -> bool:
+        """Return whether :meth:`Adaptation.merge` is defined."""
+        return True
 
     @classmethod
     @abstractmethod
-    def attach(cls, base: Base, options: Any, *, seed: int) -> Adaptation:
+    def attach(cls, base: Base, options: Any, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Put trainable parts on a base.
 
         Args:
             base: a base that no method is attached to.
             options: an instance of :attr:`Options`.
             seed: of the initialisation.
+            definitions: of the tasks that will be trained, by name, for methods that have parts for each task.
 
         Raises:
             ConfigError: the options do not fit the base.

@@ -15,26 +15,22 @@ adapter has no equal among the base's weights, so it cannot be merged.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional as F
 
 from xeric.bases.base import Base
-from xeric.errors import DataError, RunError
-from xeric.methods.base import Adaptation, Method, MethodOptions, ParameterGroup
+from xeric.errors import RunError
+from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
+from xeric.methods.own_weights import OwnWeights
 from xeric.methods.sublayers import find_sublayers
-from xeric.records import read_json, write_json
 
 __all__ = ["Bottleneck", "BottleneckOptions"]
 
-_WEIGHTS = "bottleneck.safetensors"
-_CONFIG = "bottleneck.json"
 _CHILD = "bottleneck"
 
 
@@ -79,7 +75,7 @@ def _adapted(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) -> tor
     return result
 
 
-class _BottleneckAdaptation(Adaptation):
+class _BottleneckAdaptation(OwnWeights):
     """Each adapter is a child of the module whose output it takes, called by a forward hook.
 
     So the base's modules keep their types and names (its state dict only gains keys), and adapters follow the model to other
@@ -87,8 +83,7 @@ class _BottleneckAdaptation(Adaptation):
     """
 
     def __init__(self, base: Base, options: BottleneckOptions, seed: int) -> None:
-        super().__init__(base)
-        self._options = options
+        super().__init__(base, options)
         layers = find_sublayers(base)
         both = options.placement == "houlsby"
         sites = [(name, at.width) for at in layers for name in ([at.attention] if both else []) + [at.feedforward]]
@@ -104,31 +99,11 @@ class _BottleneckAdaptation(Adaptation):
         self._names = [f"{name}.{_CHILD}." for name, _ in sites]
 
     def groups(self) -> list[ParameterGroup]:
-        found = {n: p for n, p in self.base.model.named_parameters() if n.startswith(tuple(self._names))}
+        found = self.parameters_under(*self._names)
         return [
             ParameterGroup("bottleneck", {n: p for n, p in found.items() if p.ndim > 1}),
             ParameterGroup("bottleneck biases", {n: p for n, p in found.items() if p.ndim == 1}, weight_decay=False),
         ]
-
-    def save(self, folder: Path) -> None:
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in sorted(self.state().items())}
-        save_file(tensors, folder / _WEIGHTS)
-        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-        write_json(folder / _CONFIG, {"method": self._options.model_dump(mode="json"), "shapes": shapes})
-
-    def load(self, folder: Path) -> None:
-        saved = read_json(folder / _CONFIG)
-        method = saved.get("method") if isinstance(saved, dict) else None
-        if not isinstance(method, dict) or method.get("placement") != self._options.placement:
-            raise DataError(f"describes no bottleneck of placement {self._options.placement}", where=str(folder / _CONFIG))
-        try:
-            tensors = load_file(folder / _WEIGHTS)
-        except (OSError, SafetensorError) as error:
-            hint = str(error).splitlines()[0]
-            raise DataError("holds no bottleneck weights", where=str(folder / _WEIGHTS), hint=hint) from None
-        if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in self.trainable().items()}:
-            raise DataError("holds a bottleneck of other layers or another size", where=str(folder / _WEIGHTS))
-        self.load_state(tensors)
 
     def detach(self) -> None:
         for hook in self._hooks:
@@ -164,7 +139,14 @@ class Bottleneck(Method):
     default_lr = 1e-3
 
     @classmethod
-    def attach(cls, base: Base, options: BottleneckOptions, *, seed: int) -> Adaptation:
+    def mergeable(cls, options: BottleneckOptions) -> bool:
+        """Return False: an adapter is not linear."""
+        return False
+
+    @classmethod
+    def attach(
+        cls, base: Base, options: BottleneckOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS
+    ) -> Adaptation:
         """Put adapters on; down is drawn by the seed (uniform within 1 / sqrt(d)), all else starts at 0.
 
         Raises:

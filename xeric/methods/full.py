@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from xeric.bases.base import Base
 from xeric.errors import DataError
-from xeric.methods.base import Adaptation, Method, MethodOptions, ParameterGroup
+from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
 
 __all__ = ["Full", "FullOptions"]
 
@@ -73,6 +74,6 @@ class Full(Method):
     default_lr = 1e-4
 
     @classmethod
-    def attach(cls, base: Base, options: FullOptions, *, seed: int) -> Adaptation:
+    def attach(cls, base: Base, options: FullOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Make every parameter of the base trainable; the seed plays no part, since nothing is initialised."""
         return _FullAdaptation(base)

@@ -9,6 +9,7 @@ Trainable parameters: sum over adapted layers of r (d + k).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from peft import LoraConfig
@@ -16,7 +17,7 @@ from pydantic import Field
 
 from xeric.bases.base import Base
 from xeric.errors import ConfigError
-from xeric.methods.base import Adaptation, Method, MethodOptions
+from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions
 from xeric.methods.peft_adapter import PeftAdaptation, linear_layers
 
 __all__ = ["Lora", "LoraOptions"]
@@ -57,7 +58,7 @@ class Lora(Method):
     default_lr = 5e-4
 
     @classmethod
-    def attach(cls, base: Base, options: LoraOptions, *, seed: int) -> Adaptation:
+    def attach(cls, base: Base, options: LoraOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Put A (Kaiming uniform, drawn by the seed) and B = 0 beside the chosen layers.
 
         Raises:

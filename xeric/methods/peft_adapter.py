@@ -43,6 +43,7 @@ class PeftAdaptation(Adaptation):
         # Taking off is putting the base's own modules back: it also undoes an attachment that failed half-way, and it does not
         # depend on each tuner's own way of unloading.
         self._before = [(module, dict(module._modules)) for module in base.model.modules()]
+        training = {name for name, p in base.model.named_parameters() if p.requires_grad}
         self._tensor_parallel = getattr(base.model.config, "pretraining_tp", None)
         try:
             with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
@@ -52,11 +53,16 @@ class PeftAdaptation(Adaptation):
             self.detach()
             raise
         base.model.eval()
+        # PEFT freezes everything but its own, also what another part of a combined method has put on before.
+        self._names = [name for name, p in base.model.named_parameters() if p.requires_grad]
+        for name, parameter in base.model.named_parameters():
+            if name in training:
+                parameter.requires_grad_(True)
 
     def groups(self) -> list[ParameterGroup]:
-        """Return one group: whatever PEFT made trainable."""
-        parameters = {name: p for name, p in self.base.model.named_parameters() if p.requires_grad}
-        return [ParameterGroup(self._name, parameters)]
+        """Return one group: what PEFT made trainable."""
+        found = dict(self.base.model.named_parameters())
+        return [ParameterGroup(self._name, {name: found[name] for name in self._names})]
 
     def save(self, folder: Path) -> None:
         """Write weights and configuration as PEFT's own reader takes them."""

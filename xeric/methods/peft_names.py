@@ -129,7 +129,7 @@ TUNERS: dict[str, Tuner] = {
     "waveft": Tuner("WaveFTConfig", "a few wavelet coefficients of the update (Bilican et al. 2025, arXiv 2505.12532)", lr=5e-3),
 }
 
-_PREFIX = "puts virtual tokens before the input, which the engine's shared prefix does not carry yet"
+_PREFIX = "puts virtual tokens before the input; the method `prefix` does that inside the shared prefix"
 _CHANGES_BASE = "replaces the base's own weights by what its start leaves of them, so the base could not be given back"
 _STATISTICS = "needs statistics of a data set gathered before training"
 

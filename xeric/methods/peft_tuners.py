@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, cast, get_type_hints
 
 import peft
@@ -23,7 +24,7 @@ from transformers.pytorch_utils import Conv1D
 from xeric.bases.base import Base
 from xeric.config import Config
 from xeric.errors import ConfigError, RunError
-from xeric.methods.base import Adaptation, Method, MethodOptions
+from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, StepZero
 from xeric.methods.peft_adapter import PeftAdaptation, linear_layers
 from xeric.methods.peft_names import TUNERS, Tuner
 
@@ -70,7 +71,17 @@ class PeftTuner(Method):
     tuner: ClassVar[Tuner]
 
     @classmethod
-    def attach(cls, base: Base, options: Any, *, seed: int) -> Adaptation:
+    def step_zero(cls, options: Any) -> StepZero:
+        """Return whether PEFT starts the tuner at the base."""
+        return "base" if cls.tuner.starts_at_base else "none"
+
+    @classmethod
+    def mergeable(cls, options: Any) -> bool:
+        """Return whether PEFT can merge the tuner."""
+        return cls.tuner.merges
+
+    @classmethod
+    def attach(cls, base: Base, options: Any, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Put PEFT's layers on.
 
         Raises:
@@ -144,7 +155,6 @@ def _method(key: str) -> type[PeftTuner]:
         "tuner": tuner,
         "Options": options,
         "default_lr": tuner.lr,
-        "step_zero": "base" if tuner.starts_at_base else "none",
     }
     return type(settings.__name__, (PeftTuner,), attributes)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from xeric.bases.base import Base
-from xeric.methods.base import Adaptation, Method, MethodOptions, ParameterGroup
+from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
 
 __all__ = ["Untrained", "UntrainedOptions"]
 
@@ -40,6 +41,6 @@ class Untrained(Method):
     Options = UntrainedOptions
 
     @classmethod
-    def attach(cls, base: Base, options: UntrainedOptions, *, seed: int) -> Adaptation:
+    def attach(cls, base: Base, options: UntrainedOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Return an adaptation without parameters."""
         return _Nothing(base)

@@ -1,0 +1,262 @@
+r"""A learned prompt prefix P = (p_1 .. p_m) in front of the task input (the paper's section on prompt prefixes).
+
+``level: input`` puts m vectors in front of the embedding sequence (prompt tuning: Lester et al. 2021, arXiv 2104.08691, section
+2); ``level: kv`` puts m pairs of key and value in front of every layer's own (prefix tuning: Li & Liang 2021, arXiv 2101.00190,
+section 4.2, without the reparametrisation, which serves random starts). Keys are kept as attention uses them, after rotation, at
+positions 0 .. m-1; rows begin at position m, and m counts against the context. On sliding-window layers P is seen only from
+inside the window. P is the beginning of the prefix that the engine computes once for all instances.
+
+P starts as tokens: the task's ``instruction`` or tokens drawn from the ``vocabulary``; the untrained method is then exactly the
+base fed those tokens. The row's BOS token becomes P's first. Or it starts at ``random``, which trains far worse (Li & Liang,
+section 7.4).
+
+Trainable parameters of each prefix: m d (``input``), or 2 m h over the layers, h the layer's key-value heads times their size
+(``kv``). It is no change of the base's weights, so it cannot be merged.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from xeric.bases.base import Base
+from xeric.bases.causal import can_share_prefix
+from xeric.bases.rows import KeysAndValues
+from xeric.bases.shared_prefix import run_prefix
+from xeric.data.encoding import PrefixRow
+from xeric.data.prompts import SEGMENT_KINDS
+from xeric.errors import ConfigError, RunError, UnknownNameError
+from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
+from xeric.methods.own_weights import OwnWeights
+
+__all__ = ["Prefix", "PrefixOptions"]
+
+_CHILD = "prompt_prefix"
+_SHARED = ""
+_DEFAULT_LENGTH = 16
+# A row must still hold an instruction, an input and a target.
+_MOST_OF_CONTEXT = 4
+_STD = 0.02
+
+
+class PrefixOptions(MethodOptions):
+    """Options of the prompt prefix.
+
+    Attributes:
+        level: ``kv`` (keys and values in every layer) or ``input`` (vectors before the embeddings).
+        scope: a prefix for each ``task``, or one that all tasks share (``shared``).
+        start: ``instruction``, ``vocabulary`` or ``random``.
+        length: m; None is the length of the instruction (at most a quarter of the context), and 16 for the other starts. An
+            instruction is cut, or said again, to a given length.
+        text: takes the place of the tasks' definitions for ``instruction``; a prefix that several tasks share needs it.
+    """
+
+    name: Literal["prefix"] = "prefix"
+    level: Literal["kv", "input"] = "kv"
+    scope: Literal["task", "shared"] = "task"
+    start: Literal["instruction", "vocabulary", "random"] = "instruction"
+    length: int | None = Field(default=None, ge=1, le=4096)
+    text: str | None = Field(default=None, min_length=1)
+
+
+class _OnePrefix(nn.Module):
+    """The parameters of one prefix: ``vectors``, or ``keys_i`` and ``values_i`` of each layer i; float32 whatever the base is in.
+
+    Args:
+        ids: the tokens it starts as.
+        vectors: ``[m, hidden]``, or None.
+        pairs: one a layer, or empty.
+    """
+
+    def __init__(self, ids: tuple[int, ...], vectors: torch.Tensor | None, pairs: Sequence[KeysAndValues]) -> None:
+        super().__init__()
+        self.ids = ids
+        self.vectors = None if vectors is None else nn.Parameter(vectors.float())
+        self.layers = [pair is not None for pair in pairs]
+        self.dtypes = [pair[0].dtype if pair else None for pair in pairs]
+        for number, pair in enumerate(pairs):
+            if pair is not None:
+                self.register_parameter(f"keys_{number}", nn.Parameter(pair[0].float()))
+                self.register_parameter(f"values_{number}", nn.Parameter(pair[1].float()))
+
+    @property
+    def length(self) -> int:
+        if self.vectors is not None:
+            return len(self.vectors)
+        return int(next(iter(self.parameters())).shape[2])
+
+    def keys_and_values(self) -> list[KeysAndValues]:
+        return [
+            (getattr(self, f"keys_{number}").to(dtype), getattr(self, f"values_{number}").to(dtype)) if dtype else None
+            for number, dtype in enumerate(self.dtypes)
+        ]
+
+
+class _PrefixAdaptation(OwnWeights):
+    """The prefixes of all tasks, as a child of the base's model: they follow it to other devices and types of state."""
+
+    def __init__(self, base: Base, options: PrefixOptions, seed: int, definitions: Mapping[str, str]) -> None:
+        super().__init__(base, options)
+        texts = _texts(options, definitions)
+        # One token for a random start: it shows the shape of the layers' states, the values are drawn.
+        with torch.no_grad(), base.mode(training=False), base.autocast():
+            made = [_make(base, options, text, seed, number) for number, text in enumerate(texts.values())]
+        self._numbers = {task: number for number, task in enumerate(texts)}
+        self._prefixes = made
+        base.model.add_module(_CHILD, nn.ModuleList(made))
+        base.learned_prefix = self
+
+    def _of(self, task: str) -> _OnePrefix:
+        name = _SHARED if _SHARED in self._numbers else task
+        if name not in self._numbers:
+            raise UnknownNameError("task with a learned prefix", task, self._numbers)
+        return self._prefixes[self._numbers[name]]
+
+    # What the engine asks of a learned prefix (xeric.bases.rows.LearnedPrefix).
+
+    def length(self, task: str) -> int:
+        return self._of(task).length
+
+    def vectors(self, task: str) -> torch.Tensor | None:
+        return self._of(task).vectors
+
+    def keys_and_values(self, task: str) -> Sequence[KeysAndValues]:
+        return self._of(task).keys_and_values()
+
+    def initial_tokens(self, task: str) -> tuple[int, ...]:
+        return self._of(task).ids
+
+    def carried(self) -> set[str]:
+        """Return the shared prefix; the prefix of one task says nothing about another."""
+        return super().carried() if _SHARED in self._numbers else set()
+
+    def groups(self) -> list[ParameterGroup]:
+        # Decay would pull a prefix towards 0, away from the tokens it started as.
+        return [ParameterGroup("prefix", self.parameters_under(f"{_CHILD}."), weight_decay=False)]
+
+    def describe(self) -> dict[str, Any]:
+        return {"tasks": list(self._numbers), "initial_tokens": [list(one.ids) for one in self._prefixes]}
+
+    def detach(self) -> None:
+        self.base.learned_prefix = None
+        delattr(self.base.model, _CHILD)
+        self._prefixes = []
+
+    def merge(self) -> None:
+        """Refuse: P stands in front of the rows, not in the weights.
+
+        Raises:
+            RunError: always.
+        """
+        raise RunError(
+            "a prompt prefix is no change of the base's weights, so it cannot be merged into them",
+            hint="export the adapter as it is",
+        )
+
+
+def _texts(options: PrefixOptions, definitions: Mapping[str, str]) -> dict[str, str]:
+    """Return the text that each prefix starts from; the shared one's name is empty."""
+    if options.scope == "task":
+        if not definitions:
+            raise ConfigError("a prefix for each task needs to know the tasks", where="method.scope", hint="use scope=shared")
+        return {task: options.text or definition for task, definition in definitions.items()}
+    texts = [options.text] if options.text else sorted(set(definitions.values()))
+    if options.start == "instruction" and len(texts) != 1:
+        raise ConfigError(
+            f"{len(texts)} definitions cannot start one shared prefix",
+            where="method.text",
+            hint="give a text for it, or take method.scope=task, or another method.start",
+        )
+    return {_SHARED: texts[0] if texts else ""}
+
+
+def _make(base: Base, options: PrefixOptions, text: str, seed: int, number: int) -> _OnePrefix:
+    ids = _initial_ids(base, options, text, seed, number)
+    limit = base.context // _MOST_OF_CONTEXT
+    if options.length is not None and options.length > limit:
+        raise ConfigError(
+            f"{options.length} positions are more than a quarter of the context ({base.context})",
+            where="method.length",
+            hint=f"at most {limit}",
+        )
+    drawn = options.start == "random"
+    if options.level == "input":
+        table = base.input_embeddings.weight
+        assert isinstance(table, torch.Tensor)
+        vectors = base.input_embeddings(torch.tensor(ids, device=base.device)).detach().clone()
+        if drawn:
+            spread = float(vectors.float().std()) if len(ids) > 1 else _STD
+            vectors = _draw((options.length or _DEFAULT_LENGTH, vectors.shape[1]), seed, number, spread).to(base.device)
+        return _OnePrefix(() if drawn else ids, vectors, [])
+    kinds = (SEGMENT_KINDS.index("instruction"),) * len(ids)
+    pairs: list[KeysAndValues] = list(run_prefix(base, PrefixRow("", ids, kinds, 0)).layers)
+    if drawn:
+        m = options.length or _DEFAULT_LENGTH
+        pairs = [pair and _draw_pair(pair, m, seed, number * len(pairs) + layer) for layer, pair in enumerate(pairs)]
+    return _OnePrefix(() if drawn else ids, None, [pair and (pair[0].clone(), pair[1].clone()) for pair in pairs])
+
+
+def _initial_ids(base: Base, options: PrefixOptions, text: str, seed: int, number: int) -> tuple[int, ...]:
+    """Return the tokens that a prefix starts as; for a random start, a few that only show shapes and spread."""
+    first = [] if base.bos is None else [base.bos]
+    if options.start != "instruction":
+        usual = [i for i in range(base.vocabulary) if i not in {*base.eos, base.pad, *base.tokenizer.all_special_ids}]
+        drawn = random.Random(f"{seed} {number}").choices(usual, k=options.length or _DEFAULT_LENGTH)
+        return tuple([*first, *drawn][: options.length or _DEFAULT_LENGTH])
+    # As the plain prompt writes a definition, so that this prefix can take its place.
+    words = base.tokenize(f"{text}\n\n")
+    length = options.length or min(len(first) + len(words), base.context // _MOST_OF_CONTEXT)
+    return tuple([*first, *words * (length // max(1, len(words)) + 1)][:length])
+
+
+def _draw(shape: tuple[int, ...], seed: int, number: int, spread: float) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(random.Random(f"{seed} {number} values").getrandbits(62))
+    return torch.randn(shape, generator=generator) * spread
+
+
+def _draw_pair(like: tuple[torch.Tensor, torch.Tensor], m: int, seed: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+    keys, values = (
+        _draw((1, part.shape[1], m, part.shape[3]), seed, 2 * number + place, _STD).to(part) for place, part in enumerate(like)
+    )
+    return keys, values
+
+
+class Prefix(Method):
+    """The learned prompt prefix.
+
+    The default learning rate is that of full fine-tuning times thirty: a prefix is few numbers, but it starts from a real text.
+    """
+
+    Options = PrefixOptions
+    default_lr = 3e-3
+
+    @classmethod
+    def step_zero(cls, options: PrefixOptions) -> StepZero:
+        """Return what the start stands for."""
+        return "none" if options.start == "random" else "initial-tokens"
+
+    @classmethod
+    def mergeable(cls, options: PrefixOptions) -> bool:
+        """Return False: P is no change of the weights."""
+        return False
+
+    @classmethod
+    def attach(cls, base: Base, options: PrefixOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
+        """Put the prefixes in front of the rows of the tasks.
+
+        Raises:
+            ConfigError: the base cannot continue a computed state, the prefix takes too much of its context, or there is no text
+                to start from.
+        """
+        if not can_share_prefix(base):
+            raise ConfigError(
+                f"{base.name} cannot continue a computed prefix, so it takes no learned one",
+                where="method.name",
+                hint="its rotary embeddings depend on the row's length, or it keeps no keys and values; use lora or bottleneck",
+            )
+        return _PrefixAdaptation(base, options, seed, definitions)
