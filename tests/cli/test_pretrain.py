@@ -76,17 +76,19 @@ def test_a_killed_training_goes_on_to_the_bytes_of_an_undisturbed_one(sources: P
     done = subprocess.run([sys.executable, "-c", KILLED, *arguments], cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert not (tmp_path / "cut" / "model.safetensors").exists()
-    code, said, _ = xeric("pretrain", sources / "tiny.yaml", "-o", tmp_path / "cut", "--json")
+    code, said, _ = xeric("pretrain", sources / "tiny.yaml", "-o", tmp_path / "cut", "--publish", tmp_path / "base", "--json")
     assert code == 0
     assert json.loads(said)["finished"]
+    assert sorted(json.loads(said)["published"]) == sorted(map(str, (tmp_path / "base").iterdir()))
     for name in ("model.safetensors", "log.jsonl", "config.json", "tokenizer.json", "pretrain.yaml"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_stopped_after_a_time_it_says_that_it_is_not_finished(sources: Path, xeric: Xeric, tmp_path: Path) -> None:
-    code, said, _ = xeric(*_command(sources, tmp_path / "base"), "--seconds", "0")
+    code, said, _ = xeric(*_command(sources, tmp_path / "base"), "--seconds", "0", "--publish", tmp_path / "published")
     assert code == 0
     assert "not finished" in said
+    assert not (tmp_path / "published").exists()
     assert "not measured yet" in said
 
 
@@ -101,6 +103,7 @@ def test_stopped_after_a_time_it_says_that_it_is_not_finished(sources: Path, xer
         (["{config}", "-o", "{out}", "--tasks-dir", "{out}"], "target.json", ""),
         (["{config}", "-o", "{tasks}"], "not a training's", "-o"),
         (["{config}", "-o", "{config}"], "is a file", "-o"),
+        (["{config}", "-o", "{out}", "--beside", "{tasks}"], "no trained base", "end first"),
         (["{config}", "-o", "{out}", "shape.hidden_sise=3"], "shape.hidden_sise", "hidden_size"),
         (["{config}", "-o", "{out}", "mixture.tokens=100"], "mixture", ""),
         (["{config}", "-o", "{out}", "device=tpu9"], "unknown device", "cpu"),

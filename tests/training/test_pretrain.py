@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from xeric.bases.loading import load_base
 from xeric.config import apply_overrides, build, load_yaml
 from xeric.errors import ConfigError, RunError, UserError
 from xeric.training import pretrain as module
+from xeric.training.base_folder import publish_base
 from xeric.training.bpe import characters_by_token
 from xeric.training.corpus import prepare_corpus
 from xeric.training.optimizer import Optimizer, OptimizerOptions
@@ -183,7 +185,8 @@ def test_best_weights_are_written(finished: tuple[Path, PretrainResult, _Watcher
     means = {step: values["bits_per_character"]["mean"] for step, values in watcher.values.items()}
     assert len(means) > 2
     assert result.best_step == min(means, key=means.__getitem__)
-    assert {**watcher.values[result.best_step], "dev": result.measures["dev"]} == result.measures
+    assert result.measures.items() >= watcher.values[result.best_step].items()
+    assert result.measures.keys() - watcher.values[result.best_step].keys() == {"dev", "passages", "beside"}
     assert result.measures["dev"]["dev"].keys() == {"zero-shot", "few-shot", "copy"}
     assert min(means.values()) < means[3]
 
@@ -292,7 +295,55 @@ def test_card_says_what_is_needed(finished: tuple[Path, PretrainResult, _Watcher
         assert f"| {language} | {value:.3f} |" in card
     for name in result.measures["copy_accuracy"]:
         assert f"| {name} |" in card
+    for language, value in result.measures["passages"].items():
+        assert f"| {language} passage | {value:.3f} |" in card
     assert "not finished" not in card
+
+
+def test_two_bases_side_by_side_on_the_same_text(
+    sources: Path, finished: tuple[Path, PretrainResult, _Watcher], tmp_path: Path
+) -> None:
+    """Each is measured as itself and as the other's other: the figures are the same."""
+    folder = tmp_path / "multilingual"
+    shutil.copytree(finished[0], folder)
+    corpus = json.loads((sources / "corpus.json").read_text(encoding="utf-8"))
+    settings = {**SETTINGS, "corpus": {**corpus, "text": {"English": corpus["text"]["English"]}}}
+    english = pretrain(
+        build(PretrainConfig, settings),
+        tmp_path / "english",
+        text_dir=sources / "text",
+        tasks_dir=sources / "tasks",
+        beside=[folder],
+    )
+    again = pretrain(_config(sources), folder, beside=[tmp_path / "english"])
+    ours, theirs = english.measures["beside"], again.measures["beside"]
+    assert list(ours) == list(theirs) == ["English", "Spanish", "Hindi"]
+    for language, row in ours.items():
+        assert row["this base"] == pytest.approx(theirs[language]["english"], rel=1e-4)
+        assert row["multilingual"] == pytest.approx(theirs[language]["this base"], rel=1e-4)
+    card = (tmp_path / "english" / "README.md").read_text(encoding="utf-8")
+    assert "| bits per character, held-out text | this base | multilingual |" in card
+    assert f"| Hindi | {ours['Hindi']['this base']:.3f} | {ours['Hindi']['multilingual']:.3f} |" in card
+
+
+def test_a_published_base_is_whole_and_nothing_else(finished: tuple[Path, PretrainResult, _Watcher], tmp_path: Path) -> None:
+    folder, _, _ = finished
+    for _ in range(2):  # the second time it takes the place of the first
+        published = publish_base(folder, tmp_path / "base")
+    assert sorted(published) == sorted((tmp_path / "base").iterdir())
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    assert model.num_parameters() == finished[1].parameters
+    assert AutoTokenizer.from_pretrained(tmp_path / "base")("the dog")["input_ids"][0] == 1
+    assert (
+        not {path.name for path in folder.iterdir()}
+        - {path.name for path in published}
+        - {"corpus", "state", "log.jsonl", "pretrain.yaml"}
+    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("my project", encoding="utf-8")
+    with pytest.raises(UserError, match="not a base's"):
+        publish_base(folder, tmp_path / "mine")
+    assert (tmp_path / "mine" / "README.md").read_text(encoding="utf-8") == "my project"
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------------

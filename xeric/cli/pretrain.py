@@ -89,11 +89,19 @@ def pretrain(
     text_dir: Annotated[Path | None, typer.Option(help="Folder of the config's text files; needed the first time.")] = None,
     tasks_dir: Annotated[Path | None, typer.Option(help="Folder of the config's task files; needed the first time.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0, help="Stop after so long, with a base that can be loaded.")] = None,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="Folder of another training, measured on the same held-out text for the card.")
+    ] = None,
+    publish: Annotated[Path | None, typer.Option(help="Copy the finished base here, without corpus and state.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a small causal base from plain text and task files; the same command goes on with it."""
     if output is None:
         raise UserError("no folder is named", hint="add -o FOLDER: the base, its corpus and its state go there")
+    from xeric.cli.main import _quiet_libraries
+
+    _quiet_libraries()
+    from xeric.training.base_folder import publish_base
     from xeric.training.pretrain import pretrain as train_base
     from xeric.training.pretrain_config import find_recipe, load_pretrain_config
 
@@ -101,11 +109,18 @@ def pretrain(
     with PretrainingProgress() as progress:
         if not (output / "corpus" / "corpus.json").is_file():
             progress.note("corpus: reading, clearing of leaks and tokenising the texts; this is done once")
-        result = train_base(settings, output, text_dir=text_dir, tasks_dir=tasks_dir, observer=progress, seconds=seconds)
+        folders = {"text_dir": text_dir, "tasks_dir": tasks_dir}
+        result = train_base(settings, output, **folders, observer=progress, seconds=seconds, beside=beside or ())
+    published = publish_base(output, publish) if publish and result.finished else []
     if as_json:
-        print_json({**asdict(result), "folder": str(result.folder)})
+        print_json({**asdict(result), "folder": str(result.folder), "published": list(map(str, published))})
     else:
         _show(result)
+        if published:
+            size = sum(path.stat().st_size for path in published)
+            typer.echo(f"published: {publish}, {len(published)} files, {size / 1e6:.1f} MB")
+        elif publish:
+            typer.echo(f"nothing was published to {publish}: the training is not finished")
 
 
 def _show(result: PretrainResult) -> None:

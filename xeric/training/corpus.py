@@ -29,7 +29,7 @@ from xeric.text import normalize, words
 from xeric.training.bpe import BOS, EOS, read_tokenizer, train_tokenizer
 from xeric.training.source_tasks import SourceTask, below, read_dev_task, read_source_tasks, task_from_plain
 
-__all__ = ["Corpus", "CorpusOptions", "TextSource", "prepare_corpus"]
+__all__ = ["Corpus", "CorpusOptions", "TextSource", "open_corpus", "prepare_corpus"]
 
 # Raised when a corpus made by older code is no longer what the present code would make.
 _FORMAT = 1
@@ -119,6 +119,17 @@ def prepare_corpus(options: CorpusOptions, folder: Path, text_dir: Path | None, 
     if not index.is_file() or read_json(index).get("key") != key:
         _make(options, folder, key, text_dir, tasks_dir)
     return _read(folder, read_json(index))
+
+
+def open_corpus(folder: Path) -> Corpus:
+    """Return the corpus that lies in a folder, whatever it was made from.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not (folder / "corpus.json").is_file():
+        raise DataError("holds no corpus", where=str(folder), hint="give the folder of a training")
+    return _read(folder, read_json(folder / "corpus.json"))
 
 
 def _make(options: CorpusOptions, folder: Path, key: str, text_dir: Path | None, tasks_dir: Path | None) -> None:

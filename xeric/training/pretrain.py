@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ from xeric.training.prefetch import Prefetch
 from xeric.training.pretrain_config import PretrainConfig
 from xeric.training.pretrain_folder import check_folder, state_files
 from xeric.training.pretrain_progress import PretrainObserver, PretrainResult, Progress
+from xeric.training.reference_passages import measure_passages
+from xeric.training.side_by_side import finished_trainings, side_by_side
 from xeric.training.token_loss import mean_token_loss
 
 __all__ = ["pretrain"]
@@ -49,6 +52,7 @@ def pretrain(
     tasks_dir: Path | None = None,
     observer: PretrainObserver | None = None,
     seconds: float | None = None,
+    beside: Sequence[Path] = (),
 ) -> PretrainResult:
     """Train a base, or go on with it, and write it.
 
@@ -60,19 +64,21 @@ def pretrain(
         tasks_dir: folder of the task files; likewise.
         observer: for a progress bar.
         seconds: stop after so long, with a checkpoint; None goes on to the end of the schedule.
+        beside: folders of other trainings, whose bases are measured on the same held-out text at the end; their names go into the
+            card.
 
     Raises:
-        DataError: the corpus is neither in ``folder`` nor can it be made.
+        DataError: the corpus is neither in ``folder`` nor can it be made; or a folder of ``beside`` holds no base.
         UserError: the folder holds another training or files of something else, or there is no such device.
         RunError: the loss is no longer finite.
     """
     check_folder(folder, config.key)
-    device = resolve_device(config.device)
+    device, others = resolve_device(config.device), finished_trainings(beside)
     if config.threads:
         torch.set_num_threads(config.threads)
     corpus = prepare_corpus(config.corpus, folder / "corpus", text_dir, tasks_dir)
     write_atomically(folder / "pretrain.yaml", dump_yaml(config))
-    training = _Pretraining(config, folder, corpus, device)
+    training = _Pretraining(config, folder, corpus, device, others)
     if not config.workers:
         return training.run(training.mixture, observer, seconds)
     ahead = Prefetch(config.corpus, folder / "corpus", config.mixture, config.seed, config.workers)
@@ -85,8 +91,10 @@ def pretrain(
 class _Pretraining:
     """The state of one training; :func:`pretrain` is its only user."""
 
-    def __init__(self, config: PretrainConfig, folder: Path, corpus: Corpus, device: torch.device) -> None:
-        self.config, self.folder, self.corpus = config, folder, corpus
+    def __init__(
+        self, config: PretrainConfig, folder: Path, corpus: Corpus, device: torch.device, beside: Mapping[str, Path]
+    ) -> None:
+        self.config, self.folder, self.corpus, self.beside = config, folder, corpus, beside
         self.mixture = Mixture(corpus, config.mixture, config.seed)
         self.device = device
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
@@ -197,7 +205,7 @@ class _Pretraining:
                 parameter.copy_(weights[name])
         self.model.set_attn_implementation("sdpa")
         if self._finished():
-            measures = {**measures, "dev": measure_dev_tasks(self.model, self.corpus, self.mixture)}
+            measures = {**measures, **self._final_measures()}
         size = sum(p.numel() for p in self.parameters.values())
         result = PretrainResult(
             self.folder, self._finished(), size, self.step, self.characters, self.tokens, self.seconds, step, measures
@@ -205,6 +213,12 @@ class _Pretraining:
         card = card_text(self.config, self.corpus, result, samples(self.model, self.corpus, self.mixture))
         write_base(self.folder, self.model, weights, self.corpus, card)
         return result
+
+    def _final_measures(self) -> dict[str, Any]:
+        """Return what is measured only of the finished base, with the weights as they are written."""
+        dev = measure_dev_tasks(self.model, self.corpus, self.mixture)
+        passages = measure_passages(self.model, lambda text: self.corpus.tokenizer.encode(text, add_special_tokens=False).ids)
+        return {"dev": dev, "passages": passages, "beside": side_by_side(self.model, self.corpus, self.beside)}
 
     # --- state --------------------------------------------------------------------------------------------------------------
 
