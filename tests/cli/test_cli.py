@@ -166,8 +166,8 @@ BAD: list[tuple[list[str], str, str]] = [
     (["reverse_words", "stages.0.train.lr=1"], "stages", ""),
     (
         ["reverse_words", "--method", "combined", "method.lora=false", "method.prefix=false", "method.embedding=false"],
-        "method",
-        "none",
+        "use the method 'none'",
+        "",
     ),
 ]
 
