@@ -18,6 +18,7 @@ import typer
 from xeric import __version__
 from xeric.cli.listing import list_app
 from xeric.cli.options import AsJson, TasksDir, print_json
+from xeric.cli.pretrain import pretrain
 from xeric.cli.tasks import tasks_app
 from xeric.errors import UserError, XericError
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(list_app, name="list")
+app.command()(pretrain)
 
 
 def main() -> None:
@@ -43,7 +45,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on arguments and return its exit code."""
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = _spread([argument for argument in arguments if argument != "--debug"], "--sources")
     try:
         result = app(arguments, standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -66,6 +68,19 @@ def run(arguments: list[str]) -> int:
             raise
         _complain(f"unexpected {type(error).__name__}: {error}", "this is a mistake in Xeric; --debug shows where")
         return 1
+
+
+def _spread(arguments: list[str], option: str) -> list[str]:
+    """Give each of the names behind an option an option of its own: ``--sources a b`` is ``--sources a --sources b``."""
+    result: list[str] = []
+    taking = False
+    for argument in arguments:
+        if argument == option:
+            taking = True
+            continue
+        taking = taking and not argument.startswith("-") and "=" not in argument
+        result += [option, argument] if taking else [argument]
+    return result
 
 
 def _usage(error: typer.TyperException) -> int:
@@ -119,11 +134,14 @@ def train(
     tasks: Annotated[list[str], typer.Argument(help="Tasks by name, then settings such as train.lr=1e-4 or method.rank=8.")],
     base: Annotated[str | None, typer.Option(help="bundled:NAME, a folder, or a hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Option(help="Tasks that a first stage is trained on; settings: stages.0.*")
+    ] = None,
     n_train: Annotated[int | None, typer.Option(help="Examples that may be used, dev included.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of initialisation, order and dropout.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings; the command line goes before it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
     tasks_dir: TasksDir = None,
@@ -141,6 +159,9 @@ def train(
     settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None])
     if names:
         settings["tasks"] = names
+    if sources:
+        first, *later = settings.get("stages") or [{}]
+        settings["stages"] = [{**first, "tasks": sources}, *later]
     if tasks_dir:
         settings["tasks_dirs"] = [str(folder) for folder in tasks_dir]
     settings = apply_overrides(settings, [argument for argument in tasks if "=" in argument])

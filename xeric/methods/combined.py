@@ -83,6 +83,10 @@ class _CombinedAdaptation(Adaptation):
             self.detach()
             raise
 
+    def carried(self) -> set[str]:
+        """Return what the parts carry."""
+        return {name for part in self._parts.values() for name in part.carried()}
+
     def groups(self) -> list[ParameterGroup]:
         return [
             replace(group, lr_scale=group.lr_scale * self._scales[name])
@@ -140,6 +144,11 @@ class Combined(Method):
     def step_zero(cls, options: CombinedOptions) -> StepZero:
         """Return that of the prefix; the other parts start at the base."""
         return Prefix.step_zero(options.prefix) if options.prefix else "base"
+
+    @classmethod
+    def mergeable(cls, options: CombinedOptions) -> bool:
+        """Return whether LoRA is the only part."""
+        return list(options.parts) == ["lora"]
 
     @classmethod
     def attach(cls, base: Base, options: CombinedOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:

@@ -137,6 +137,11 @@ class FusedEmbedding(Method):
     default_lr = 1e-2
 
     @classmethod
+    def mergeable(cls, options: FusedEmbeddingOptions) -> bool:
+        """Return False: the sums depend on where a token stands."""
+        return False
+
+    @classmethod
     def attach(
         cls, base: Base, options: FusedEmbeddingOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS
     ) -> Adaptation:

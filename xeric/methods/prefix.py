@@ -132,6 +132,10 @@ class _PrefixAdaptation(OwnWeights):
     def initial_tokens(self, task: str) -> tuple[int, ...]:
         return self._of(task).ids
 
+    def carried(self) -> set[str]:
+        """Return the shared prefix; the prefix of one task says nothing about another."""
+        return super().carried() if _SHARED in self._numbers else set()
+
     def groups(self) -> list[ParameterGroup]:
         # Decay would pull a prefix towards 0, away from the tokens it started as.
         return [ParameterGroup("prefix", self.parameters_under(f"{_CHILD}."), weight_decay=False)]
@@ -259,6 +263,11 @@ class Prefix(Method):
     def step_zero(cls, options: PrefixOptions) -> StepZero:
         """Return what the start stands for."""
         return "none" if options.start == "random" else "initial-tokens"
+
+    @classmethod
+    def mergeable(cls, options: PrefixOptions) -> bool:
+        """Return False: P is no change of the weights."""
+        return False
 
     @classmethod
     def attach(cls, base: Base, options: PrefixOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
