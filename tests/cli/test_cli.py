@@ -155,6 +155,20 @@ BAD: list[tuple[list[str], str, str]] = [
     (["reverse_words", "--n-train", "0"], "no training instance", "--n-train"),
     (["reverse_words", "--n-train", "2", "prompt.demonstrations=6"], "no training instance", "fewer demonstrations"),
     (["reverse_words", "method.targets=[nowhere]"], "method.targets", "q_proj"),
+    (["reverse_words", "--precision", "4bit"], "CUDA", "bf16"),
+    (
+        ["reverse_words", "--method", "prefix", "train.gradient_checkpointing=true"],
+        "train.gradient_checkpointing",
+        "level: input",
+    ),
+    (["reverse_words", "--sources", "reverse_word"], "unknown task 'reverse_word'", "reverse_words"),
+    (["reverse_words", "--sources", "reverse_words"], "which is scored", "other tasks"),
+    (["reverse_words", "stages.0.train.lr=1"], "stages", ""),
+    (
+        ["reverse_words", "--method", "combined", "method.lora=false", "method.prefix=false", "method.embedding=false"],
+        "use the method 'none'",
+        "",
+    ),
 ]
 
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests import rows
+from tests import attached, rows, tiny
 from xeric.bases.base import Base
+from xeric.bases.loading import load_base
 from xeric.errors import ConfigError, DataError, RunError, UnknownNameError
 from xeric.methods import METHODS, unsupported_methods
 from xeric.methods.base import Adaptation, method_options
@@ -116,6 +117,48 @@ def test_an_attachment_that_fails_leaves_the_base_as_it_was(
     assert not any(p.requires_grad for p in base.model.parameters())
     assert torch.equal(outputs(base), before)
     attach(base, "peft:dora")  # and another method goes on
+
+
+@pytest.fixture(scope="module")
+def small_base(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Base]:
+    """A base of two layers, written once a shape and opened anew for each test."""
+    written: dict[str, Path] = {}
+
+    def get(shape: str) -> Base:
+        if shape not in written:
+            layers = {"num_hidden_layers": 2} if shape == "gemma3" else {}
+            written[shape] = tiny.write_base(tmp_path_factory.mktemp(shape), shape, **layers)
+        return load_base(str(written[shape]), device="cpu", precision="fp32")
+
+    return get
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [(shape, name) for shape in ("gpt2", "gemma3", "bloom") for name in TUNERS if TUNERS[name].on_conv1d or shape != "gpt2"],
+)
+def test_the_contract_in_short(shape: str, name: str, small_base: Callable[[str], Base], tmp_path: Path) -> None:
+    """What tests/test_contracts.py asks of every tuner on llama, on shapes that are built otherwise."""
+    tuner, base = TUNERS[name], small_base(shape)
+    options = attached.SMALL_TUNERS.get(f"peft:{name}", {})
+    task = rows.training_rows(base, rows.task("one"), 3)
+    before, weights = attached.loss_of(base, task), {n: p.detach().clone() for n, p in base.model.named_parameters()}
+    adaptation = attach(base, f"peft:{name}", **options)
+    at_start = attached.loss_of(base, task)
+    assert at_start == pytest.approx(before, rel=1e-5) if tuner.starts_at_base else at_start != before
+    start, declared = adaptation.state(), set(adaptation.trainable())
+    attached.fit(base, adaptation, task, steps=2, lr=max(5e-3, 10 * tuner.lr))
+    assert any(not torch.equal(tensor, start[n]) for n, tensor in adaptation.state().items())
+    frozen = {n: p for n, p in base.model.named_parameters() if n not in declared and n in weights}
+    assert all(torch.equal(p, weights[n]) for n, p in frozen.items())
+    trained = attached.loss_of(base, task)
+    assert trained != before
+    adaptation.save(tmp_path)
+    adaptation.detach()
+    assert attached.loss_of(base, task) == before
+    again = METHODS.get(f"peft:{name}").attach(base, method_options({"name": f"peft:{name}", "options": options}), seed=9)
+    again.load(tmp_path)
+    assert attached.loss_of(base, task) == pytest.approx(trained, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["peft:dora", "peft:ia3", "peft:ln_tuning", "peft:oft"])

@@ -141,7 +141,7 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Of initialisation, order and dropout.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings; the command line goes before it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
     tasks_dir: TasksDir = None,

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from xeric.bases.base import Base
 from xeric.config import Config
-from xeric.errors import DataError, RunError
+from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
 from xeric.methods.embedding import FusedEmbedding, FusedEmbeddingOptions
 from xeric.methods.lora import Lora, LoraOptions
@@ -76,6 +76,9 @@ class _CombinedAdaptation(Adaptation):
         try:
             for name, chosen in options.parts.items():
                 self._parts[name] = _METHODS[name].attach(base, chosen, seed=seed, definitions=definitions)
+        except ConfigError as error:
+            self.detach()
+            raise _of_part(error, name) from None
         except BaseException:
             self.detach()
             raise
@@ -122,6 +125,12 @@ class _CombinedAdaptation(Adaptation):
                 hint="export the adapter as it is, or train with method.prefix=false method.embedding=false",
             )
         self._parts["lora"].merge()
+
+
+def _of_part(error: ConfigError, name: str) -> ConfigError:
+    """Return a part's complaint with the dotted paths that the part's options have here."""
+    where, hint = (text and text.replace("method.", f"method.{name}.") for text in (error.where, error.hint))
+    return ConfigError(error.what, where=where, hint=hint)
 
 
 class Combined(Method):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
-from xeric.bases.loading import resolve_device, resolve_precision
+from xeric.bases.loading import PrecisionName, resolve_device, resolve_precision
 from xeric.config import Config, build, digest
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
@@ -83,7 +83,7 @@ class RunConfig(Config):
         predict: which parts are decoded: the test set (and scored), the dev set (kept beside, for choosing among runs).
         metrics: names of metrics; empty is all of them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32`` or ``bf16``.
+        precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
         seed: of everything in ``seeds`` that is not set there.
     """
 
@@ -99,7 +99,7 @@ class RunConfig(Config):
     decode: DecodeOptions = DecodeOptions()
     metrics: tuple[str, ...] = ()
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: PrecisionName = "auto"
     seed: int = 0
     seeds: Seeds = Seeds()
 
@@ -149,6 +149,12 @@ def _stages(config: RunConfig) -> tuple[Stage, ...]:
         where = f"stages.{number}.method"
         if method.name == "none" or config.stages[number].prompt.untrained:
             raise ConfigError("a stage trains, and this one does not", where=where, hint="name a method, such as lora")
+        if method != following and config.precision == "4bit":
+            raise ConfigError(
+                "another method follows, and four-bit weights take no merged stage",
+                where=where,
+                hint="use the same method and options for both, or --precision bf16",
+            )
         if method != following and not METHODS.get(method.name).mergeable(method):
             raise ConfigError(
                 f"{method.name} cannot be merged into the base's weights, and another method follows",

@@ -12,7 +12,7 @@ from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.data.prompts import Prompt, PromptOptions, build_prompt
 from xeric.decoding import DecodeOptions, decode
-from xeric.errors import DataError
+from xeric.errors import ConfigError, DataError
 from xeric.methods.base import Adaptation
 from xeric.metrics import PRIMARY, score_predictions
 from xeric.records import Prediction
@@ -58,6 +58,7 @@ class Fitting:
         progress: is told what happens.
 
     Raises:
+        ConfigError: a learned prefix of keys and values cannot be trained under gradient checkpointing.
         DataError: a definition leaves no room in the context, or a task has nothing to train on.
     """
 
@@ -77,6 +78,8 @@ class Fitting:
         self.base, self.adaptation, self.options, self.decoding = base, adaptation, options, decoding
         self.lr, self.seeds, self.progress = lr, seeds, progress
         self.trains = bool(adaptation.trainable())
+        if self.trains and options.gradient_checkpointing:
+            self._check_recomputing(data)
         self.rows = [self._encode(task, prompt) for task in data.tasks]
         if self.trains:
             self._check_rows()
@@ -93,6 +96,16 @@ class Fitting:
             for part in (task.train, task.dev)
         )
         return TaskRows(task, prompt, train, dev)
+
+    def _check_recomputing(self, data: Prepared) -> None:
+        learned = self.base.learned_prefix
+        if learned and any(learned.keys_and_values(task.name) for task in data.tasks):
+            raise ConfigError(
+                "drops a learned prefix of keys and values",
+                where="train.gradient_checkpointing",
+                hint="set it to false, or take a prefix of embeddings (level: input)",
+            )
+        self.progress.note("gradient checkpointing: the task prefix is computed for every row, not once for a micro-batch")
 
     def _check_rows(self) -> None:
         for rows in self.rows:
@@ -115,7 +128,9 @@ class Fitting:
         options = self.options
         size = options.micro_batch_size or options.batch_size
         rows = [rows.train for rows in self.rows]
-        estimate = estimate_memory(self.base, self.adaptation, rows, size, shared=options.shared_prefix)
+        recomputing = options.gradient_checkpointing
+        shared = options.shared_prefix and not recomputing
+        estimate = estimate_memory(self.base, self.adaptation, rows, size, shared=shared, recomputing=recomputing)
         needed, free = estimate.total - estimate.weights, available_memory(self.base.device)
         if self.trains:
             self.progress.note(
