@@ -7,7 +7,7 @@
 ``tuning/BASE-METHOD/``                 ``tuning.json``, and a run folder for each trial, scored on dev alone
 ``stages/HASH/``                        models that several cells start from
 ``baselines/NAME/SEED/``                predictions of the trivial baselines on the same instances
-``claims/``                             who works on what at the moment; gone when nobody does
+``locks/``                              who works on what at the moment; empty when nobody does
 ``results.json``                        what the statistics make of all that
 ======================================  ==========================================================================================
 """
@@ -102,7 +102,7 @@ class StudyFolder:
         self.tuning_dir = root / "tuning"
         self.stages_dir = root / "stages"
         self.baselines_dir = root / "baselines"
-        self.claims_dir = root / "claims"
+        self.locks_dir = root / "locks"
 
     def cell(self, cell: str) -> Path:
         """Return the run folder of a cell."""

@@ -1,0 +1,189 @@
+"""What the runs of a study share in one process: an open base, prepared tasks, locks, and how a run may end.
+
+A run that fails leaves ``failure.json`` and does not stop the others. It is tried again when the study is started again, once
+by whichever process comes first.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from xeric.bases.base import Base
+from xeric.bases.loading import load_base
+from xeric.config import digest
+from xeric.data.preparing import Prepared
+from xeric.errors import XericError
+from xeric.records import write_json
+from xeric.run.config import RunConfig, run_config
+from xeric.run.execute import execute, prepare_run
+from xeric.studies.folder import CellState, Failure, StudyFolder, read_state
+from xeric.studies.locks import Lock, acquire
+
+__all__ = ["StudyProgress", "Workshop"]
+
+
+class StudyProgress(Protocol):
+    """Is told how a study proceeds; see also :class:`xeric.run.execute.Progress`, which it is for every run."""
+
+    def note(self, text: str) -> None:
+        """Something the user should read."""
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        """A phase of the present run begins."""
+
+    def advance(self, units: int, loss: float | None = None) -> None:
+        """Units of the present phase are done."""
+
+    def begin(self, what: str) -> None:
+        """A run begins."""
+
+    def overall(self, done: int, total: int, seconds_left: float | None) -> None:
+        """So many runs of all are done; the rest will take about so long, where that can be said yet."""
+
+
+class _LockLostError(Exception):
+    """Another process has taken this run over."""
+
+
+class _RunProgress:
+    """Hands a run's progress on, each remark once a study; stops a run whose lock is lost."""
+
+    def __init__(self, progress: StudyProgress, said: set[str], lock: Lock) -> None:
+        self._progress, self._said, self._lock = progress, said, lock
+
+    def note(self, text: str) -> None:
+        if text not in self._said:
+            self._said.add(text)
+            self._progress.note(text)
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        self._progress.start(phase, total, done)
+
+    def advance(self, units: int, loss: float | None = None) -> None:
+        if self._lock.lost:
+            raise _LockLostError
+        self._progress.advance(units, loss)
+
+
+class Workshop:
+    """Carries out single runs of a study.
+
+    Args:
+        folder: of the study.
+        progress: is told what happens.
+        debug: let an unexpected error through instead of recording it.
+    """
+
+    def __init__(self, folder: StudyFolder, progress: StudyProgress, *, debug: bool = False) -> None:
+        self.folder = folder
+        self._progress = progress
+        self._debug = debug
+        self._said: set[str] = set()
+        self._base: tuple[str, Base] | None = None
+        self._prepared: dict[str, Prepared] = {}
+        # A failure that stands there at the start is tried again; one that appears later is what came of that.
+        self._old_failures = {path: path.stat().st_mtime_ns for path in folder.root.rglob("failure.json")}
+
+    def state(self, place: Path) -> CellState | None:
+        """Return what a run folder holds, or None where the run is still to be done, by this process or another.
+
+        Raises:
+            DataError: its record is not one of ours.
+        """
+        state = read_state(place)
+        path = place / "failure.json"
+        if state.record is None and (state.failure is None or self._old_failures.get(path) == path.stat().st_mtime_ns):
+            return None
+        return state
+
+    def run(self, place: Path, settings: Mapping[str, Any], *, keep_adapter: bool) -> CellState | None:
+        """Carry out a run if it is still to be done, and return what its folder then holds; None while another process has it.
+
+        Args:
+            place: its folder.
+            settings: of the run, for :func:`xeric.run.config.run_config`.
+            keep_adapter: whether what was trained stays on disk.
+
+        Raises:
+            DataError: the folder's record is not one of ours.
+        """
+        if (done := self.state(place)) is not None:
+            self._tidy(place, done, keep_adapter)
+            return done
+        lock = acquire(self.folder.locks_dir, "-".join(place.relative_to(self.folder.root).parts))
+        if lock is None:
+            return None
+        try:
+            # It may have been done between the look and the lock.
+            if self.state(place) is None:
+                self._progress.begin(place.name)
+                self._compute(place, settings, _RunProgress(self._progress, self._said, lock))
+            state = read_state(place)
+            self._tidy(place, state, keep_adapter)
+            return state
+        except _LockLostError:
+            self._base = None
+            return None
+        finally:
+            lock.release()
+
+    def refuse(self, place: Path, failure: Failure) -> None:
+        """Record that a run cannot be carried out."""
+        write_json(place / "failure.json", failure)
+        self._progress.note(f"{place.name} failed: {failure.error}")
+
+    def prepared(self, config: RunConfig) -> Prepared:
+        """Return a run's tasks, prepared once for all runs with the same tasks and data settings."""
+        key = config.model_dump(mode="json", include={"tasks", "tasks_dirs", "data", "prompt", "stages"})
+        for stage in key.get("stages", ()):
+            # What a stage trains on matters to the leak check; how it trains does not.
+            for setting in ("method", "train", "seed"):
+                stage.pop(setting, None)
+        mark = digest(key)
+        if mark not in self._prepared:
+            self._prepared[mark] = prepare_run(config)
+        return self._prepared[mark]
+
+    def _compute(self, place: Path, settings: Mapping[str, Any], progress: _RunProgress) -> None:
+        (place / "failure.json").unlink(missing_ok=True)
+        try:
+            config, _ = run_config(settings)
+            data = self.prepared(config)
+            base = self._open(config)
+            execute(config, place, base=base, data=data, progress=progress, stages=self.folder.stages_dir)
+        except _LockLostError:
+            raise
+        except XericError as error:
+            self._fail(place, Failure(error=str(error), hint=error.hint))
+        except Exception as error:
+            if self._debug:
+                raise
+            self._fail(place, Failure(error=f"unexpected {type(error).__name__}: {error}", hint="--debug shows where"))
+
+    def _fail(self, place: Path, failure: Failure) -> None:
+        # Whatever broke in the middle may have left something on the base.
+        self._base = None
+        self.refuse(place, failure)
+
+    def _open(self, config: RunConfig) -> Base:
+        mark = digest([config.base, config.device, config.precision])
+        if self._base is None or self._base[0] != mark:
+            # The old base goes before the new one comes: two may not fit into memory.
+            self._base = None
+            gc.collect()
+            self._base = (mark, load_base(config.base, device=config.device, precision=config.precision))
+        return self._base[1]
+
+    def _tidy(self, place: Path, state: CellState, keep_adapter: bool) -> None:
+        """Take away what a finished run leaves behind when it was killed, and its adapter where that is not kept."""
+        if state.record is None:
+            return
+        shutil.rmtree(place / "checkpoint", ignore_errors=True)
+        for part in place.glob(".*.part"):
+            part.unlink(missing_ok=True)
+        if not keep_adapter:
+            shutil.rmtree(place / "adapter", ignore_errors=True)
