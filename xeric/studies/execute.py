@@ -1,18 +1,16 @@
 """Carries a study out: tuning, cells, trivial baselines, and at the end the results.
 
 Every run has a folder and an identity of its own, and its record says that it is done. So a study that was killed goes on where
-it was, several processes can work on one folder (:mod:`xeric.studies.locks`), and what is done is never done again.
+it was, several processes can work on one folder (:mod:`xeric.run.locks`), and what is done is never done again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
-import importlib.util
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +19,16 @@ from xeric.bases.loading import base_identity
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError, DataError, RunError, UserError
-from xeric.records import write_json
 from xeric.run.config import run_config
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import LineKey, StudyConfig
 from xeric.studies.folder import CellState, Failure, PlannedCell, StudyFolder
-from xeric.studies.plan import Plan, line_settings, plan_study, study_identity, user_path
+from xeric.studies.plan import Plan, line_settings, load_study, plan_study, study_identity, user_path
+from xeric.studies.rescore import write_results
 from xeric.studies.trials import Trials, trial_settings, tuned_pairs
 from xeric.studies.workshop import StudyProgress, Workshop
 
-__all__ = ["Shard", "StudyRun", "check_settings", "identify", "open_folder", "run_study", "write_results"]
+__all__ = ["Shard", "StudyRun", "check_settings", "identify", "open_folder", "own_data", "run_study"]
 
 Shard = tuple[int, int]
 """Number (from 1 on) and count: of every ``count`` cells a process takes one."""
@@ -66,33 +64,37 @@ class StudyRun:
 
 
 def run_study(
-    study: StudyConfig,
-    output: Path,
+    study: StudyConfig | str | Path,
+    output: str | Path,
     *,
+    overrides: Iterable[str] = (),
     shard: Shard | None = None,
     progress: StudyProgress | None = None,
-    debug: bool = False,
     poll: float = 1.0,
 ) -> StudyRun:
     """Carry a study out, or go on with it where it was.
 
     Args:
-        study: the study.
+        study: the study, or what :func:`xeric.studies.plan.load_study` takes.
         output: its folder; made where it is missing.
+        overrides: of a study that is given by name or file.
         shard: take a part of the cells only; the others are for other processes, and are not waited for.
         progress: is told what happens.
-        debug: let an unexpected error through instead of recording it with its cell.
         poll: seconds between looks while other processes have the last runs.
 
     Raises:
         UserError: settings, tasks or bases are at fault, or the folder holds another study. Nothing was written then.
     """
     progress = progress or _Silent()
+    if not isinstance(study, StudyConfig):
+        study, remarks = load_study(study, overrides)
+        for remark in remarks:
+            progress.note(remark)
     plan = plan_study(study)
     check_settings(plan)
-    folder, identity = open_folder(study, output)
-    workshop = Workshop(folder, progress, debug=debug)
-    data = _own_data(plan, workshop)
+    folder, identity = open_folder(study, Path(output))
+    workshop = Workshop(folder, progress)
+    data = own_data(plan, workshop)
     if study.tuning and not any(task.dev for task in data.tasks):
         raise ConfigError(
             "there is no dev set to choose on", where="tuning", hint="it takes data.n_train of 50; or set tuning=null"
@@ -173,7 +175,7 @@ def open_folder(study: StudyConfig, output: Path) -> tuple[StudyFolder, str]:
     return folder, identity
 
 
-def _own_data(plan: Plan, workshop: Workshop) -> Prepared:
+def own_data(plan: Plan, workshop: Workshop) -> Prepared:
     """Return the study's tasks as its trained lines have them."""
     study = plan.study
     key = LineKey(base=next(iter(study.bases)), method=next(iter(study.methods)))
@@ -270,12 +272,3 @@ class _Pace:
     def _mean(self, key: LineKey) -> float:
         known = next(self._seconds[group] for group in (key, (key.base, key.method), None) if group in self._seconds)
         return sum(known) / len(known)
-
-
-def write_results(folder: StudyFolder) -> bool:
-    """Make the results of a study from its records; say whether that was done."""
-    if importlib.util.find_spec("xeric.studies.analysis") is None:
-        return False
-    analysis: Any = importlib.import_module("xeric.studies.analysis")
-    write_json(folder.results_file, analysis.analyse(folder.root))
-    return True

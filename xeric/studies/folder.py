@@ -116,6 +116,10 @@ class StudyFolder:
         """Return the folder of a trivial baseline's predictions."""
         return self.baselines_dir / name / str(seed)
 
+    def lock_name(self, place: Path) -> str:
+        """Return the name under which a run's folder is locked."""
+        return "-".join(place.relative_to(self.root).parts)
+
     def read_study(self) -> StudyConfig:
         """Return the study that the folder holds.
 

@@ -200,21 +200,18 @@ def _label(key: LineKey, keys: list[LineKey]) -> str:
 
 def user_path(study: StudyConfig, key: LineKey, error: ConfigError) -> ConfigError:
     """Return the complaint about a run's setting, with the path at which the user wrote it in the study file."""
-    where = error.where or ""
-    for prefix, settings in _origins(study, key):
-        if _holds(settings, where.split(".")):
-            return ConfigError(error.what, where=f"{prefix}.{where}", hint=error.hint)
-    return error
-
-
-def _origins(study: StudyConfig, key: LineKey) -> list[tuple[str, Mapping[str, Any]]]:
-    origins: list[tuple[str, Mapping[str, Any]]] = []
-    label: str | None = key.method if key.method != UNTRAINED else None
+    path = (error.where or "").split(".")
+    if path[:2] == ["stages", "0"]:
+        return ConfigError(error.what, where=".".join(["stage", *path[2:]]), hint=error.hint)
+    label = key.method if key.method != UNTRAINED else None
     while label is not None:
         own = study.own_entry(label)
-        origins.append((f"methods.{label}", {"method": own.method, "train": own.train}))
+        if _holds({"method": own.method, "train": own.train}, path):
+            short = "name" in study.methods[label]
+            return ConfigError(error.what, where=".".join(["methods", label, *path[short:]]), hint=error.hint)
         label = own.like
-    return [*origins, ("run", study.run)]
+    where = ".".join(["run", *path]) if _holds(study.run, path) else error.where
+    return ConfigError(error.what, where=where, hint=error.hint)
 
 
 def _holds(settings: Any, path: list[str]) -> bool:

@@ -18,7 +18,7 @@ from xeric.studies.config import LineKey, StudyConfig, TuningConfig
 from xeric.studies.folder import CellState
 from xeric.studies.plan import Plan, line_settings, with_chosen
 from xeric.studies.results import TuningResult
-from xeric.studies.tuning import Trial, choose, draw_trials, space_of
+from xeric.studies.tuning import Range, Trial, choose, draw_trials, space_of
 from xeric.studies.workshop import Workshop
 
 __all__ = ["Trials", "tuned_pairs"]
@@ -144,13 +144,14 @@ def trial_settings(study: StudyConfig, key: LineKey, tuning: TuningConfig) -> li
     config, _ = run_config(line_settings(study, key, study.tasks))
     space = space_of(key.method, study.entry(key.method), tuning, METHODS.get(config.method.name).default_lr)
     default = {path: _value(config, path, key.method) for path in space}
-    drawn = draw_trials(space, default, trials=tuning.trials, seed=tuning.seed)
-    for settings in drawn:
-        try:
-            run_config(with_chosen(line_settings(study, key, study.tasks), settings))
-        except ConfigError as error:
-            raise ConfigError(error.what, where=f"tuning.space.{key.method}.{error.where}", hint=error.hint) from None
-    return drawn
+    # Every value that could be drawn is looked at, not only those that are.
+    for path, values in space.items():
+        for value in (values.low, values.high) if isinstance(values, Range) else values:
+            try:
+                run_config(with_chosen(line_settings(study, key, study.tasks), {path: value}))
+            except ConfigError as error:
+                raise ConfigError(error.what, where=f"tuning.space.{key.method}.{error.where}", hint=error.hint) from None
+    return draw_trials(space, default, trials=tuning.trials, seed=tuning.seed)
 
 
 def _value(config: RunConfig, path: str, label: str) -> Any:

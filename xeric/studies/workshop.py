@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import gc
 import shutil
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+import regex
 
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
@@ -21,9 +24,12 @@ from xeric.records import write_json
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
 from xeric.studies.folder import CellState, Failure, StudyFolder, read_state
-from xeric.studies.locks import Lock, acquire
+from xeric.run.locks import Lock, acquire
 
 __all__ = ["StudyProgress", "Workshop"]
+
+
+_NUMBER = regex.compile(r"\p{N}+(?:[.,]\p{N}+)*")
 
 
 class StudyProgress(Protocol):
@@ -56,8 +62,10 @@ class _RunProgress:
         self._progress, self._said, self._lock = progress, said, lock
 
     def note(self, text: str) -> None:
-        if text not in self._said:
-            self._said.add(text)
+        # The same remark with other numbers (so much memory is free now) is the same remark.
+        sense = _NUMBER.sub("#", text)
+        if sense not in self._said:
+            self._said.add(sense)
             self._progress.note(text)
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
@@ -75,13 +83,11 @@ class Workshop:
     Args:
         folder: of the study.
         progress: is told what happens.
-        debug: let an unexpected error through instead of recording it.
     """
 
-    def __init__(self, folder: StudyFolder, progress: StudyProgress, *, debug: bool = False) -> None:
+    def __init__(self, folder: StudyFolder, progress: StudyProgress) -> None:
         self.folder = folder
         self._progress = progress
-        self._debug = debug
         self._said: set[str] = set()
         self._base: tuple[str, Base] | None = None
         self._prepared: dict[str, Prepared] = {}
@@ -114,7 +120,7 @@ class Workshop:
         if (done := self.state(place)) is not None:
             self._tidy(place, done, keep_adapter)
             return done
-        lock = acquire(self.folder.locks_dir, "-".join(place.relative_to(self.folder.root).parts))
+        lock = acquire(self.folder.locks_dir, self.folder.lock_name(place))
         if lock is None:
             return None
         try:
@@ -153,23 +159,22 @@ class Workshop:
         try:
             config, _ = run_config(settings)
             data = self.prepared(config)
-            base = self._open(config)
+            base = self.open_base(config)
             execute(config, place, base=base, data=data, progress=progress, stages=self.folder.stages_dir)
         except _LockLostError:
             raise
         except XericError as error:
             self._fail(place, Failure(error=str(error), hint=error.hint))
-        except Exception as error:
-            if self._debug:
-                raise
-            self._fail(place, Failure(error=f"unexpected {type(error).__name__}: {error}", hint="--debug shows where"))
+        except Exception as error:  # noqa: BLE001 - whatever breaks one run must not stop the others
+            self._fail(place, _unexpected(error))
 
     def _fail(self, place: Path, failure: Failure) -> None:
         # Whatever broke in the middle may have left something on the base.
         self._base = None
         self.refuse(place, failure)
 
-    def _open(self, config: RunConfig) -> Base:
+    def open_base(self, config: RunConfig) -> Base:
+        """Return a run's base; the one that was opened last stays open."""
         mark = digest([config.base, config.device, config.precision])
         if self._base is None or self._base[0] != mark:
             # The old base goes before the new one comes: two may not fit into memory.
@@ -187,3 +192,11 @@ class Workshop:
             part.unlink(missing_ok=True)
         if not keep_adapter:
             shutil.rmtree(place / "adapter", ignore_errors=True)
+
+
+def _unexpected(error: Exception) -> Failure:
+    """Return the description of an error that nobody foresaw: what, and where in the code."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} ({Path(place.filename).name}:{place.lineno})"
+    full = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
+    return Failure(error=text, hint="lower train.micro_batch_size and decode.batch_size" if full else None)
