@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xeric.studies.folder import CellState, PlannedCell, StudyFolder, read_state
 from xeric.run.locks import is_held
+from xeric.studies.folder import CellState, PlannedCell, StudyFolder, read_state
 
 __all__ = ["StudyStatus", "study_status"]
 

@@ -23,8 +23,8 @@ from xeric.errors import XericError
 from xeric.records import write_json
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
-from xeric.studies.folder import CellState, Failure, StudyFolder, read_state
 from xeric.run.locks import Lock, acquire
+from xeric.studies.folder import CellState, Failure, StudyFolder, read_state
 
 __all__ = ["StudyProgress", "Workshop"]
 
