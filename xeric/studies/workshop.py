@@ -144,12 +144,7 @@ class Workshop:
 
     def prepared(self, config: RunConfig) -> Prepared:
         """Return a run's tasks, prepared once for all runs with the same tasks and data settings."""
-        key = config.model_dump(mode="json", include={"tasks", "tasks_dirs", "data", "prompt", "stages"})
-        for stage in key.get("stages", ()):
-            # What a stage trains on matters to the leak check; how it trains does not.
-            for setting in ("method", "train", "seed"):
-                stage.pop(setting, None)
-        mark = digest(key)
+        mark = digest(config.model_dump(mode="json", include={"tasks", "tasks_dirs", "data", "prompt"}))
         if mark not in self._prepared:
             self._prepared[mark] = prepare_run(config)
         return self._prepared[mark]
