@@ -83,6 +83,20 @@ def test_silence_of_another_machine_is_told_by_the_clock_of_the_files(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    held = acquire(folder, "held")
+    assert held is not None
+    (folder / "dead.3").write_text(json.dumps({**json.loads((folder / "held.1").read_text()), "started": 0.0}))
+    locks.sweep(folder)
+    assert [path.name for path in folder.iterdir()] == ["held.1"]
+    assert not held.lost
+    held.release()
+    locks.sweep(folder)
+    assert not folder.exists()
+    locks.sweep(folder)
+
+
 def test_a_lock_that_is_not_yet_written_is_held(tmp_path: Path) -> None:
     (tmp_path / "x.1").write_text("")
     assert acquire(tmp_path, "x") is None

@@ -63,7 +63,7 @@ def show_status(found: StudyStatus) -> None:
     out = console()
     counts = found.counts()
     shown = [metric for metric in QUALITY if any(s.record and metric in s.record.scores for s in found.states.values())]
-    table = Table(title=f"{found.folder.root}: {counts['ok']} of {len(found.cells)} cells ok", title_justify="left")
+    table = Table(title=f"{counts['ok']} of {len(found.cells)} cells ok", title_justify="left")
     table.add_column("line", overflow="fold")
     table.add_column("cells by seed (+ ok, ! failed, x diverged, > running, . to do)", overflow="fold")
     for metric in shown:

@@ -6,9 +6,7 @@ it was, several processes can work on one folder (:mod:`xeric.run.locks`), and w
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,9 +18,10 @@ from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError, DataError, RunError, UserError
 from xeric.run.config import run_config
+from xeric.run.locks import sweep
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import LineKey, StudyConfig
-from xeric.studies.folder import CellState, Failure, PlannedCell, StudyFolder
+from xeric.studies.folder import CellState, Failure, PlannedCell, StudyFolder, remove_parts
 from xeric.studies.plan import Plan, line_settings, load_study, plan_study, study_identity, user_path
 from xeric.studies.rescore import write_results
 from xeric.studies.trials import Trials, trial_settings, tuned_pairs
@@ -93,24 +92,29 @@ def run_study(
     plan = plan_study(study)
     check_settings(plan)
     folder, identity = open_folder(study, Path(output))
-    workshop = Workshop(folder, progress)
+    workshop = Workshop(folder, progress, poll=poll)
     data = own_data(plan, workshop)
     if study.tuning and not any(task.dev for task in data.tasks):
         raise ConfigError(
             "there is no dev set to choose on", where="tuning", hint="it takes data.n_train of 50; or set tuning=null"
         )
-    folder.write_study(study, identity)
-    if study.baselines:
-        write_baselines(folder, data, study.seeds)
-    work = _Work(plan, folder, workshop, progress, poll)
-    work.write_cells()
+    work = _Work(plan, folder, workshop, progress)
+    with workshop.alone("study"):
+        remove_parts(folder.root)
+        remove_parts(folder.baselines_dir, "*/*/.*.part")
+        folder.write_study(study, identity)
+        if study.baselines:
+            write_baselines(folder, data, study.seeds)
+        work.write_cells()
     work.cells([cell for number, cell in enumerate(plan.cells) if shard is None or number % shard[1] == shard[0] - 1])
-    work.write_cells()
-    with contextlib.suppress(OSError):
-        folder.locks_dir.rmdir()
-    states = {cell.id: folder.state(cell.id) for cell in plan.cells}
-    complete = all(state.status != "missing" for state in states.values())
-    return StudyRun(folder, plan, states, analysed=complete and write_results(folder))
+    with workshop.alone("study"):
+        work.write_cells()
+        states = {cell.id: folder.state(cell.id) for cell in plan.cells}
+        complete = all(state.status != "missing" for state in states.values())
+        analysed = complete and write_results(folder)
+    for place in (folder.locks_dir, folder.stages_dir / "locks"):
+        sweep(place)
+    return StudyRun(folder, plan, states, analysed)
 
 
 def check_settings(plan: Plan) -> None:
@@ -186,9 +190,9 @@ def own_data(plan: Plan, workshop: Workshop) -> Prepared:
 class _Work:
     """The runs of one process."""
 
-    def __init__(self, plan: Plan, folder: StudyFolder, workshop: Workshop, progress: StudyProgress, poll: float) -> None:
-        self._plan, self._folder, self._workshop, self._progress, self._poll = plan, folder, workshop, progress, poll
-        self._trials = Trials(plan, workshop, self._finished_trial, poll=poll)
+    def __init__(self, plan: Plan, folder: StudyFolder, workshop: Workshop, progress: StudyProgress) -> None:
+        self._plan, self._folder, self._workshop, self._progress = plan, folder, workshop, progress
+        self._trials = Trials(plan, workshop, self._finished_trial)
         self._pace = _Pace()
         self._done = 0
         self._left: list[LineKey] = []
@@ -208,7 +212,7 @@ class _Work:
         while todo:
             busy = [cell for cell in todo if not self._cell(cell)]
             if len(busy) == len(todo):
-                time.sleep(self._poll)
+                self._workshop.wait()
             todo = busy
 
     def _tuned(self, key: LineKey) -> tuple[str, str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from xeric.metrics import PRIMARY, score_predictions
 from xeric.records import read_predictions, write_json
 from xeric.run.config import RunConfig, run_config
 from xeric.studies.config import LineKey, StudyConfig, TuningConfig
-from xeric.studies.folder import CellState
+from xeric.studies.folder import CellState, remove_parts
 from xeric.studies.plan import Plan, line_settings, with_chosen
 from xeric.studies.results import TuningResult
 from xeric.studies.tuning import Range, Trial, choose, draw_trials, space_of
@@ -47,13 +46,10 @@ class Trials:
         plan: of the study.
         workshop: carries single runs out.
         finished: is called when a run of a trial is done, with its method's label and what it left.
-        poll: seconds between looks while another process has the last trials.
     """
 
-    def __init__(
-        self, plan: Plan, workshop: Workshop, finished: Callable[[LineKey, CellState], None], *, poll: float = 1.0
-    ) -> None:
-        self._study, self._workshop, self._finished, self._poll = plan.study, workshop, finished, poll
+    def __init__(self, plan: Plan, workshop: Workshop, finished: Callable[[LineKey, CellState], None]) -> None:
+        self._study, self._workshop, self._finished = plan.study, workshop, finished
         self._keys = {(key.base, key.method): key for key in tuned_pairs(plan)}
         self._results: dict[tuple[str, str], TuningResult | None] = {}
 
@@ -106,9 +102,11 @@ class Trials:
         drawn = trial_settings(self._study, key, tuning)
         states = self._run_all(folder, key, tuning, drawn)
         trials = [_trial(settings, states[number]) for number, settings in enumerate(drawn)]
-        # Another process may have come to an end at the same time; what it wrote is the same, its own seconds apart.
-        if (written := self._read(key)) is None and (written := choose(key.method, key.base, trials)) is not None:
-            write_json(folder / "tuning.json", written)
+        with self._workshop.alone(self._workshop.folder.lock_name(folder)):
+            # Another process may have come to an end at the same time: what is written first holds for all.
+            if (written := self._read(key)) is None and (written := choose(key.method, key.base, trials)) is not None:
+                remove_parts(folder)
+                write_json(folder / "tuning.json", written)
         return written
 
     def _run_all(
@@ -130,7 +128,7 @@ class Trials:
                     states[number][place] = state
                     self._finished(key, state)
             if len(busy) == len(todo):
-                time.sleep(self._poll)
+                self._workshop.wait()
             todo = busy
         return states
 

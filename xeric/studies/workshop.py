@@ -6,10 +6,12 @@ by whichever process comes first.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import shutil
+import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -83,10 +85,12 @@ class Workshop:
     Args:
         folder: of the study.
         progress: is told what happens.
+        poll: seconds between looks while another process has what is needed.
     """
 
-    def __init__(self, folder: StudyFolder, progress: StudyProgress) -> None:
+    def __init__(self, folder: StudyFolder, progress: StudyProgress, *, poll: float = 1.0) -> None:
         self.folder = folder
+        self._poll = poll
         self._progress = progress
         self._said: set[str] = set()
         self._base: tuple[str, Base] | None = None
@@ -100,11 +104,13 @@ class Workshop:
         Raises:
             DataError: its record is not one of ours.
         """
-        state = read_state(place)
         path = place / "failure.json"
-        if state.record is None and (state.failure is None or self._old_failures.get(path) == path.stat().st_mtime_ns):
-            return None
-        return state
+        try:
+            old = self._old_failures.get(path) == path.stat().st_mtime_ns
+        except FileNotFoundError:
+            old = False
+        state = read_state(place)
+        return None if state.record is None and (old or state.failure is None) else state
 
     def run(self, place: Path, settings: Mapping[str, Any], *, keep_adapter: bool) -> CellState | None:
         """Carry out a run if it is still to be done, and return what its folder then holds; None while another process has it.
@@ -117,25 +123,40 @@ class Workshop:
         Raises:
             DataError: the folder's record is not one of ours.
         """
-        if (done := self.state(place)) is not None:
-            self._tidy(place, done, keep_adapter)
+        done = self.state(place)
+        if done is not None and not self._litter(place, done, keep_adapter):
             return done
         lock = acquire(self.folder.locks_dir, self.folder.lock_name(place))
         if lock is None:
-            return None
+            return done
         try:
             # It may have been done between the look and the lock.
             if self.state(place) is None:
                 self._progress.begin(place.name)
                 self._compute(place, settings, _RunProgress(self._progress, self._said, lock))
             state = read_state(place)
-            self._tidy(place, state, keep_adapter)
+            for litter in self._litter(place, state, keep_adapter):
+                shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
             return state
         except _LockLostError:
             self._base = None
             return None
         finally:
             lock.release()
+
+    @contextlib.contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Let one process at a time do what is inside; the others wait."""
+        while (lock := acquire(self.folder.locks_dir, name)) is None:
+            self.wait()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def wait(self) -> None:
+        """Let a moment pass while another process has what is needed."""
+        time.sleep(self._poll)
 
     def refuse(self, place: Path, failure: Failure) -> None:
         """Record that a run cannot be carried out."""
@@ -178,15 +199,14 @@ class Workshop:
             self._base = (mark, load_base(config.base, device=config.device, precision=config.precision))
         return self._base[1]
 
-    def _tidy(self, place: Path, state: CellState, keep_adapter: bool) -> None:
-        """Take away what a finished run leaves behind when it was killed, and its adapter where that is not kept."""
+    def _litter(self, place: Path, state: CellState, keep_adapter: bool) -> list[Path]:
+        """Return what a finished run must not leave: what it needed while it ran, and an adapter that is not kept."""
         if state.record is None:
-            return
-        shutil.rmtree(place / "checkpoint", ignore_errors=True)
-        for part in place.glob(".*.part"):
-            part.unlink(missing_ok=True)
-        if not keep_adapter:
-            shutil.rmtree(place / "adapter", ignore_errors=True)
+            return []
+        unwanted = [place / "checkpoint"] + ([] if keep_adapter else [place / "adapter"])
+        there = [path for path in unwanted if path.exists()]
+        # Of a file that a kill left half written; where the folder goes, it goes with it.
+        return there + [path for path in place.rglob(".*.part") if not set(path.parents) & set(there)]
 
 
 def _unexpected(error: Exception) -> Failure:
