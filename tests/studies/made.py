@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from xeric.config import digest
 from xeric.metrics import score_predictions
 from xeric.records import Prediction, Record, TaskResult, write_json, write_jsonl
 from xeric.studies.config import ClaimConfig, FigureConfig, Grid, LineKey, StudyConfig, TableConfig, TuningConfig
@@ -226,7 +227,7 @@ def _record(cell: PlannedCell, tests: list[Prediction], why: Broken | None) -> R
     trained = key.setting == "instruction"
     seconds = {"train": SECONDS.get(key.method, 20.0) + cell.seed, "test": 3.0} if trained else {"test": 3.0}
     return Record(
-        run_id=f"{abs(hash(cell.id)):016x}"[:16],
+        run_id=digest(cell.id)[:16],
         status="ok" if why is None else "diverged",
         method=key.method,
         base={"architecture": "causal", "sha256": {"model.safetensors": key.base * 8}, "context": 1024},
