@@ -19,7 +19,8 @@ import numpy as np
 from xeric.metrics.base import FloatArray, MeanMetric, Signature, Statistics
 from xeric.metrics.measuring import Group, Measured
 from xeric.studies.lines import Line, Lines, resample_lines
-from xeric.studies.statistics import ALPHA, Estimated, half_width
+from xeric.studies.recommend import Candidate, recommend
+from xeric.studies.statistics import ALPHA, Estimated, decide_together, half_width
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,71 @@ def rates(world: World, *, studies: int, draws: int, tasks: int, instances: int,
     return first, second, third
 
 
+@dataclass(frozen=True)
+class Field:
+    """Several methods in one study, judged together.
+
+    Attributes:
+        name: for the table.
+        truth: true mean of each method, in points below the best.
+        seconds: of training, in the same order.
+    """
+
+    name: str
+    truth: tuple[float, ...]
+    seconds: tuple[float, ...]
+
+
+MARGIN = 1.0
+FIELDS = (
+    Field("four methods alike, the cheapest last", (0, 0, 0, 0), (40, 30, 20, 10)),
+    Field("three cheaper ones just worse than the margin", (0, -1.01, -1.01, -1.01), (40, 30, 20, 10)),
+    Field("one cheaper one as good, one far worse", (0, 0, -4), (40, 20, 10)),
+    Field("a dear one 4 points better", (0, -4, -4, -4), (40, 30, 20, 10)),
+)
+
+
+def draw_field(field: Field, rng: np.random.Generator, *, tasks: int, instances: int) -> dict[str, dict[int, Measured]]:
+    """Return three runs of every method, as in the first of :data:`WORLDS`."""
+    shape = (tasks, instances)
+    difficulty, world = rng.normal(30, 15, size=shape), WORLDS[0]
+    found: dict[str, dict[int, Measured]] = {}
+    for number, truth in enumerate(field.truth):
+        method = difficulty + truth + rng.normal(0, world.common / math.sqrt(2), size=shape)
+        found[str(number)] = {
+            seed: _measured(method + rng.normal(0, world.spread[0]) + rng.normal(0, world.own, size=shape), np.ones(shape))
+            for seed in range(3)
+        }
+    return found
+
+
+def field_rates(field: Field, *, studies: int, draws: int, tasks: int, instances: int, seed: int = 1) -> dict[str, float]:
+    """Return how often a field's studies call any difference, the chain of claims first to last among them, and what they
+    recommend: the cheapest that is as good as any, or one that is worse than the margin."""
+    counts = dict.fromkeys(
+        ("any link of the chain called wrongly", "whole chain called", "best value taken", "too bad a one taken"), 0
+    )
+    good = [number for number, truth in enumerate(field.truth) if truth >= -MARGIN]
+    value = min(good, key=lambda number: field.seconds[number])
+    candidates = {str(n): Candidate(str(n), seconds, 1) for n, seconds in enumerate(field.seconds)}
+    for number in range(studies):
+        rng = np.random.default_rng([seed, number])
+        runs = draw_field(field, rng, tasks=tasks, instances=instances)
+        lines = resample_lines(runs, draws=draws, seed=number)
+        links = [(str(n), str(n + 1), field.truth[n] - field.truth[n + 1]) for n in range(len(field.truth) - 1)]
+        decisions = decide_together([(lines.difference(a, b, ["points"]), 0.0) for a, b, _ in links])
+        called = [d is not None and d.p_corrected <= ALPHA for d in decisions]
+        counts["any link of the chain called wrongly"] += any(
+            c for c, (*_, truth) in zip(called, links, strict=True) if not truth
+        )
+        counts["whole chain called"] += all(called)
+        chosen = recommend(candidates, runs, metric="points", margin=MARGIN)
+        assert chosen is not None
+        counts["best value taken"] += int(chosen.line) == value
+        counts["too bad a one taken"] += int(chosen.line) not in good
+    return {name: count / studies for name, count in counts.items()}
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -178,10 +244,16 @@ def main() -> None:
     print("| world | seeds | spread | difference | a study | percentile bootstrap | Satterthwaite |")
     print("|---|---|---|---|---|---|---|")
     for world in WORLDS:
-        found = rates(world, studies=given.studies, draws=given.draws, tasks=given.tasks, instances=given.instances)
-        shown = " | ".join(f"{100 * rate:.1f}%" for rate in found)
+        rated = rates(world, studies=given.studies, draws=given.draws, tasks=given.tasks, instances=given.instances)
+        shown = " | ".join(f"{100 * rate:.1f}%" for rate in rated)
         seeds, spread = ("{} and {}".format(*pair) for pair in (world.seeds, world.spread))
         print(f"| {world.name} | {seeds} | {spread} | {world.difference:g} | {shown} |", flush=True)
+    for number, field in enumerate(FIELDS):
+        found = field_rates(field, studies=given.studies, draws=given.draws, tasks=given.tasks, instances=given.instances)
+        if not number:
+            print("\n| field, 3 seeds | truth | " + " | ".join(found) + " |\n|---|---|" + "---|" * len(found))
+        truth = ", ".join(f"{value:g}" for value in field.truth)
+        print(f"| {field.name} | {truth} | " + " | ".join(f"{100 * rate:.1f}%" for rate in found.values()) + " |", flush=True)
 
 
 if __name__ == "__main__":

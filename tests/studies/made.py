@@ -147,23 +147,15 @@ def write_study(
 
 def planned_cells(study: StudyConfig) -> list[PlannedCell]:
     """Return the cells of a study; untrained lines have one, of the first seed."""
-    keys: dict[LineKey, None] = {}
-    for grid in study.grids.values():
-        for base in grid.bases or tuple(study.bases):
-            for setting in grid.settings:
-                for method in (grid.methods or tuple(study.methods)) if setting == "instruction" else ("none",):
-                    for n_train in grid.n_train if setting == "instruction" else (None,):
-                        keys[LineKey(base=base, method=method, setting=setting, n_train=n_train)] = None
     cells = []
-    for key in keys:
-        name = key.method if key.setting == "instruction" else key.setting
-        size = "" if key.n_train is None else f"-n{key.n_train}"
-        label = f"{key.base}, {name}" + ("" if key.n_train is None else f", n = {key.n_train}")
-        line = PlannedLine(id=f"{key.base}-{name}{size}", label=label, key=key)
-        for seed in study.seeds if key.setting == "instruction" else study.seeds[:1]:
+    for key in dict.fromkeys(key for grid in study.grids.values() for key in study.lines_of(grid)):
+        name = key.setting if key.untrained else key.method
+        size = "" if key.n_train is None else f", n = {key.n_train}"
+        line = PlannedLine(id=f"{key.base}-{name}" + size.replace(", n = ", "-n"), label=f"{key.base}, {name}{size}", key=key)
+        for seed in study.seeds[:1] if key.untrained else study.seeds:
             for tasks in [study.tasks] if study.joint else [(task,) for task in study.tasks]:
-                name = f"{line.id}-s{seed}" + ("" if study.joint else f"-{tasks[0]}")
-                cells.append(PlannedCell(id=name, line=line, seed=seed, tasks=tasks))
+                suffix = "" if study.joint else f"-{tasks[0]}"
+                cells.append(PlannedCell(id=f"{line.id}-s{seed}{suffix}", line=line, seed=seed, tasks=tasks))
     return cells
 
 
@@ -235,7 +227,7 @@ def _record(cell: PlannedCell, tests: list[Prediction], why: Broken | None) -> R
         done_steps=100 if trained else 0,
         scores=report.scores if report else {},
         tasks={
-            task: TaskResult(scores=scores, data={"test": len(tests) // len(cell.tasks)}, fingerprint="f" * 64)
+            task: TaskResult(scores=scores, data=_counts(key, len(tests) // len(cell.tasks)), fingerprint="f" * 64)
             for task, scores in (report.tasks if report else {}).items()
         },
         seeds={"split": 0, "init": cell.seed},
@@ -250,6 +242,11 @@ def _record(cell: PlannedCell, tests: list[Prediction], why: Broken | None) -> R
             "threads": 1,
         },
     )
+
+
+def _counts(key: LineKey, tests: int) -> dict[str, int]:
+    size = key.n_train or 499
+    return {"train": size - size // 10, "dev": size // 10, "test": tests}
 
 
 def _write_baselines(folder: StudyFolder, study: StudyConfig, instances: int) -> None:
