@@ -18,6 +18,7 @@ import typer
 from xeric import __version__
 from xeric.cli.listing import list_app
 from xeric.cli.options import AsJson, TasksDir, print_json
+from xeric.cli.report import report
 from xeric.cli.tasks import tasks_app
 from xeric.errors import UserError, XericError
 
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(list_app, name="list")
+app.command()(report)
 
 
 def main() -> None:
