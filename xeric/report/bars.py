@@ -22,7 +22,10 @@ def draw_bars(figure: FigureResult, series: Sequence[FigureSeries], width: float
     """Return a canvas with one panel a group; names stand left of the bars, or above them where there is no room."""
     groups = list(dict.fromkeys(str(point.x) for one in series for point in one.points))
     wide = width > 5
-    names = [wrapped(one.label, 26) if wide else shortened(one.label, 42) for one in series]
+    names = [
+        wrapped(quantities.with_metrics(one.label), 26) if wide else shortened(quantities.with_metrics(one.label), 42)
+        for one in series
+    ]
     left = _LETTER * max(len(line) for name in names for line in name.split("\n")) + 0.12 if wide else 0.04
     across = min(len(groups), 3 if len(groups) != 4 else 2) if wide else 1
     down = math.ceil(len(groups) / across)
@@ -43,7 +46,7 @@ def draw_bars(figure: FigureResult, series: Sequence[FigureSeries], width: float
         if not wide:
             for place, name in enumerate(names):
                 panel.text(0, place - 0.24, name, transform=panel.get_yaxis_transform(), va="center", fontsize=8, color=INK)
-    canvas.text(left / width, 0.06 / canvas.get_figheight(), figure.y_label, color=MUTED)
+    canvas.text(left / width, 0.06 / canvas.get_figheight(), quantities.with_metrics(figure.y_label), color=MUTED)
     if any(point.published is not None for point in points.values()):
         _published_legend(canvas)
     return canvas
@@ -59,7 +62,7 @@ def _bar_panel(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    panel.set_title(group, loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
+    panel.set_title(quantities.with_metrics(group), loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
     panel.set_xlim(*limits)
     panel.set_ylim(len(points) - 0.5, -0.5)
     panel.xaxis.set_major_locator(MaxNLocator(4))

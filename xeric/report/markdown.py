@@ -49,8 +49,8 @@ def _claims(results: StudyResults) -> list[str]:
     parts = ["## Claims of the paper"]
     for claim in results.claims:
         parts.append(f"### {claim.verdict}: \u201c{escape_markdown(claim.sentence)}\u201d")
-        parts.append(f"{escape_markdown(claim.reason)} Scope: {escape_markdown(claim.scope)}.")
-        table = sheets.claim_sheet(claim, results)
+        parts.append(escape_markdown(f"{quantities.sentence(claim.reason)} {quantities.sentence(claim.scope)}"))
+        table = sheets.link_sheet(claim, sheets.deciding_links(claim)[0], results)
         # The sentence stands above already.
         parts += [to_markdown(table).partition("\n\n")[2].rstrip()] if table else []
     return parts
@@ -61,7 +61,7 @@ def _recommendation(results: StudyResults) -> list[str]:
     if found is None:
         return []
     labels = {line.id: line.label for line in results.lines}
-    parts = ["## Recommendation", f"**{escape_markdown(found.label)}.** {escape_markdown(found.reason)}"]
+    parts = ["## Recommendation", f"**{escape_markdown(found.label)}.** {escape_markdown(quantities.sentence(found.reason))}"]
     if found.test is not None:
         parts.append(f"On test: {quantities.metric_name(found.metric)} {escape_markdown(quantities.estimate(found.test))}.")
     if found.dev:
@@ -74,7 +74,7 @@ def _recommendation(results: StudyResults) -> list[str]:
 
 def _stability(results: StudyResults) -> list[str]:
     parts = _section("Stability", [sheets.spread_sheet(results)])
-    if results.stability:
+    if further := sheets.further_stability(results):
         parts = parts or ["## Stability"]
-        parts.append(markdown_rows(["what", "value"], quantities.flat(results.stability)).rstrip())
+        parts.append(markdown_rows(["what", "value"], further).rstrip())
     return parts

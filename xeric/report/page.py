@@ -18,7 +18,7 @@ import jinja2
 from markupsafe import Markup
 
 from xeric.report import quantities, sheets, summary, tables
-from xeric.report.figures import NARROW, WIDE, draw, inline
+from xeric.report.figures import NARROW, draw, inline
 from xeric.report.instances import Browser, safe_json
 from xeric.report.tables import Sheet
 from xeric.studies.results import ClaimResult, Estimate, FigureResult, LinkResult, StudyResults
@@ -40,26 +40,29 @@ class _Drawn:
 
 @dataclass(frozen=True)
 class _Claim:
-    """A claim, its links as a table and as bars, and the ends of their scale."""
+    """A claim, the links that decide it as a table and as bars, the others, and the ends of the bars' scale."""
 
     result: ClaimResult
     links: Sheet | None
+    details: Sheet | None
     bars: tuple[dict[str, str], ...]
     low: str
     high: str
 
 
-def render_page(results: StudyResults, study_tables: Sequence[Sheet], figures: Sequence[FigureResult], browser: Browser) -> str:
+def render_page(
+    results: StudyResults, study_tables: Sequence[Sheet], figures: Sequence[tuple[FigureResult, str]], browser: Browser
+) -> str:
     """Return the page.
 
     Args:
         results: of the study.
         study_tables: those that the study's file asks for.
-        figures: those that it asks for.
+        figures: those that it asks for, each as it is drawn for a wide window.
         browser: the test instances.
     """
     script = _read("script.js")
-    drawn = [_drawn(figure, f"f{number}") for number, figure in enumerate(figures)]
+    drawn = [_drawn(figure, f"f{number}", svg) for number, (figure, svg) in enumerate(figures)]
     tuning = sheets.tuning_figure(results)
     context = {
         "results": results,
@@ -74,10 +77,10 @@ def render_page(results: StudyResults, study_tables: Sequence[Sheet], figures: S
         "parts": sheets.part_sheet(results),
         "baselines": sheets.baseline_sheet(results),
         "tuning": sheets.tuning_sheet(results),
-        "tuning_figure": _drawn(tuning, "ft") if tuning else None,
+        "tuning_figure": _drawn(tuning, "ft", draw(tuning)) if tuning else None,
         "trials": sheets.trial_sheet(results),
         "spread": sheets.spread_sheet(results),
-        "stability": quantities.flat(results.stability),
+        "stability": sheets.further_stability(results),
         "failures": sheets.failure_sheet(results),
         "provenance": quantities.flat(results.provenance),
         "browser": browser,
@@ -103,7 +106,8 @@ def _environment() -> jinja2.Environment:
     )
     environment.filters |= {
         "estimate": quantities.estimate,
-        "interval": quantities.interval,
+        "ends": tables.ends,
+        "sentence": quantities.sentence,
         "metric": quantities.metric_name,
         "point": tables.point,
         "shown": tables.shown,
@@ -112,9 +116,9 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _drawn(figure: FigureResult, prefix: str) -> _Drawn:
-    wide, narrow = (Markup(inline(draw(figure, width=width), f"{prefix}{name}")) for name, width in (("w", WIDE), ("n", NARROW)))
-    return _Drawn(figure, wide, narrow, sheets.figure_sheet(figure))
+def _drawn(figure: FigureResult, prefix: str, svg: str) -> _Drawn:
+    wide, narrow = inline(svg, f"{prefix}w"), inline(draw(figure, width=NARROW), f"{prefix}n")
+    return _Drawn(figure, Markup(wide), Markup(narrow), sheets.figure_sheet(figure))
 
 
 def _claims(results: StudyResults) -> list[_Claim]:
@@ -123,9 +127,11 @@ def _claims(results: StudyResults) -> list[_Claim]:
 
 def _claim(claim: ClaimResult, results: StudyResults) -> _Claim:
     """Return a claim with its links drawn on one scale, 0 in the middle."""
-    reach = max((abs(end) for link in claim.links for end in _ends(link)), default=1.0) or 1.0
+    deciding, others = sheets.deciding_links(claim)
+    reach = max((abs(end) for link in deciding for end in _ends(link)), default=1.0) or 1.0
     ends = quantities.signed(-reach), quantities.signed(reach)
-    return _Claim(claim, sheets.claim_sheet(claim, results), tuple(_bar(link, reach) for link in claim.links), *ends)
+    tested = sheets.link_sheet(claim, deciding, results), sheets.link_sheet(claim, others, results)
+    return _Claim(claim, *tested, tuple(_bar(link, reach) for link in deciding), *ends)
 
 
 def _ends(link: LinkResult) -> list[float]:
@@ -139,7 +145,7 @@ def _bar(link: LinkResult, reach: float) -> dict[str, str]:
     def place(value: float) -> str:
         return f"{50 + 48 * value / reach:.2f}"
 
-    bar = {"value": place(link.difference.value)}
+    bar = {"value": place(link.difference.value), "own_left": "", "corrected_left": ""}
     for name, one in (("own", link.difference), ("corrected", link.corrected)):
         if one is not None and one.low is not None and one.high is not None:
             bar[f"{name}_left"] = place(one.low)

@@ -19,7 +19,9 @@ __all__ = [
     "number",
     "p_value",
     "plain",
+    "sentence",
     "signed",
+    "with_metrics",
 ]
 
 _METRICS = {
@@ -35,7 +37,19 @@ _MINUS = "\u2212"
 
 def metric_name(name: str) -> str:
     """Return how the field writes a metric, or a mean of several ("bleu+rouge_l"); an unknown one keeps its name."""
-    return " + ".join(_METRICS.get(part, part.replace("_", " ")) for part in name.split("+"))
+    parts = [_METRICS.get(part, part.replace("_", " ")) for part in name.split("+")]
+    return f"mean of {listed(parts)}" if len(parts) > 1 else parts[0]
+
+
+def with_metrics(label: str) -> str:
+    """Return a label with the metrics among its parts ("Hindi, chrf") as the field writes them."""
+    return ", ".join(_METRICS.get(part, part) for part in label.split(", "))
+
+
+def sentence(text: str) -> str:
+    """Return a clause as a sentence: a capital at its beginning, a full stop at its end."""
+    whole = " ".join(text.split())
+    return f"{whole[:1].upper()}{whole[1:]}" + ("" if whole.endswith((".", "!", "?")) or not whole else ".")
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -82,7 +96,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return ""
     if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds else "0 s"
+        return "< 0.1 s" if 0 < seconds < 0.05 else f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from xeric.report import quantities, summary
 from xeric.report.tables import Cell, Column, Sheet
-from xeric.studies.results import ClaimResult, Estimate, FigurePoint, FigureResult, FigureSeries, LineResult, StudyResults
+from xeric.studies.results import (
+    ClaimResult,
+    Estimate,
+    FigurePoint,
+    FigureResult,
+    FigureSeries,
+    LineResult,
+    LinkResult,
+    StudyResults,
+)
 
 __all__ = [
     "baseline_sheet",
-    "claim_sheet",
+    "claims_sheet",
     "cost_figure",
+    "deciding_links",
     "failure_sheet",
     "figure_sheet",
+    "further_stability",
+    "link_sheet",
     "part_sheet",
     "spread_sheet",
     "trial_sheet",
@@ -34,7 +47,7 @@ def baseline_sheet(results: StudyResults) -> Sheet | None:
         return None
     rows = [(line.label, *(line.scores.get(metric) for metric in results.metrics)) for line in lines]
     columns = (Column("baseline", "trivial baseline"), *_estimates(results.metrics))
-    return Sheet("trivial-baselines", "Trivial baselines on the same test instances", columns, tuple(rows))
+    return _without_empty(Sheet("trivial-baselines", "Trivial baselines on the same test instances", columns, tuple(rows)))
 
 
 def part_sheet(results: StudyResults) -> Sheet | None:
@@ -56,14 +69,27 @@ def part_sheet(results: StudyResults) -> Sheet | None:
 
 
 def spread_sheet(results: StudyResults) -> Sheet | None:
-    """Return the standard deviation over seeds of every line that has one, or None."""
+    """Return the standard deviation over seeds of every line that has one, with its interval where one is known; or None."""
     lines = [line for line in summary.adaptations(results) if line.spread]
     if not lines:
         return None
     columns = [Column("line", "line"), Column("seeds", "seeds", "count")]
     columns += [Column(metric, quantities.metric_name(metric), "spread") for metric in results.metrics]
-    rows = [(line.label, line.seeds, *(line.spread.get(metric) for metric in results.metrics)) for line in lines]
-    return Sheet("stability", "Standard deviation over seeds", tuple(columns), tuple(rows))
+    known = results.stability.get("seeds", {})
+
+    def cell(line: LineResult, metric: str) -> Estimate | None:
+        if metric not in line.spread:
+            return None
+        ends = known.get(line.id, {}).get(metric, {})
+        return Estimate(value=line.spread[metric], low=ends.get("low"), high=ends.get("high"))
+
+    rows = tuple((line.label, line.seeds, *(cell(line, metric) for metric in results.metrics)) for line in lines)
+    return _without_empty(Sheet("stability", "Standard deviation over seeds", tuple(columns), rows))
+
+
+def further_stability(results: StudyResults) -> list[tuple[str, str]]:
+    """Return what a study says of stability beside the spread over seeds (over paraphrased definitions, say)."""
+    return quantities.flat({name: value for name, value in results.stability.items() if name != "seeds"})
 
 
 def tuning_sheet(results: StudyResults) -> Sheet | None:
@@ -160,9 +186,17 @@ def failure_sheet(results: StudyResults) -> Sheet | None:
     return Sheet("failed-cells", "Cells without scores", columns, tuple(rows))
 
 
-def claim_sheet(claim: ClaimResult, results: StudyResults) -> Sheet | None:
-    """Return the links of a claim's chain, or None where none was tested."""
-    if not claim.links:
+def deciding_links(claim: ClaimResult) -> tuple[list[LinkResult], list[LinkResult]]:
+    """Return the links that a verdict rests on, those that were corrected, and the rest: the same on single metrics."""
+    deciding = [link for link in claim.links if link.corrected is not None or link.p_corrected is not None]
+    if not deciding:
+        return list(claim.links), []
+    return deciding, [link for link in claim.links if link not in deciding]
+
+
+def link_sheet(claim: ClaimResult, links: Sequence[LinkResult], results: StudyResults) -> Sheet | None:
+    """Return links of a claim as a table, or None where there are none."""
+    if not links:
         return None
     labels = {line.id: line.label for line in results.lines}
     columns = (
@@ -170,30 +204,69 @@ def claim_sheet(claim: ClaimResult, results: StudyResults) -> Sheet | None:
         Column("metric", "metric"),
         Column("difference", "difference", "difference"),
         Column("corrected", "corrected interval"),
-        Column("p", "p, corrected"),
+        Column("p", "p, corrected" if any(link.p_corrected is not None for link in links) else "p"),
         Column("instances", "instances", "count"),
         Column("seeds", "seeds", "count"),
     )
     rows: list[tuple[Cell, ...]] = []
-    for link in claim.links:
+    for link in links:
         p = link.p if link.p_corrected is None else link.p_corrected
-        comparison = f"{labels.get(link.better, link.better)} \u2212 {labels.get(link.worse, link.worse)}"
+        better, worse = (
+            f"({label})" if "," in label else label
+            for label in (labels.get(link.better, link.better), labels.get(link.worse, link.worse))
+        )
+        comparison = f"{better} \u2212 {worse}"
         corrected = quantities.interval(link.corrected) if link.corrected else ""
         tested = "" if p is None else quantities.p_value(p)
         metric = quantities.metric_name(link.metric)
         rows.append((comparison, metric, link.difference, corrected, tested, link.instances, link.seeds))
-    return Sheet(f"claim-{claim.name}", claim.sentence, columns, tuple(rows))
+    return _without_empty(Sheet(f"claim-{claim.name}", claim.sentence, columns, tuple(rows)))
+
+
+def claims_sheet(results: StudyResults) -> Sheet | None:
+    """Return every link of every claim with its verdict, or None where the study makes no claims."""
+    labels = {line.id: line.label for line in results.lines}
+    columns = (
+        Column("claim", "claim"),
+        Column("verdict", "verdict"),
+        Column("better", "better"),
+        Column("worse", "worse"),
+        Column("metric", "metric"),
+        Column("difference", "difference", "difference"),
+        Column("corrected", "corrected", "difference"),
+        Column("p", "p", "p"),
+        Column("p_corrected", "p, corrected", "p"),
+        Column("instances", "instances", "count"),
+        Column("seeds", "seeds", "count"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for claim in results.claims:
+        if not claim.links:
+            rows.append((claim.name, claim.verdict, *(None for _ in columns[2:])))
+        for link in claim.links:
+            ends = labels.get(link.better, link.better), labels.get(link.worse, link.worse), quantities.metric_name(link.metric)
+            numbers = link.difference, link.corrected, link.p, link.p_corrected, link.instances, link.seeds
+            rows.append((claim.name, claim.verdict, *ends, *numbers))
+    return Sheet("claims", "Claims of the paper", columns, tuple(rows)) if rows else None
+
+
+def _without_empty(table: Sheet) -> Sheet:
+    """Return a table without the columns that no row fills."""
+    kept = [place for place in range(len(table.columns)) if any(row[place] not in (None, "") for row in table.rows)]
+    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
 
 
 def figure_sheet(figure: FigureResult) -> Sheet:
     """Return a figure's numbers as a table."""
     published = any(point.published is not None for one in figure.series for point in one.points)
-    columns = [Column("line", "line"), Column("x", figure.x_label), Column("y", figure.y_label, "estimate")]
+    y_label = quantities.with_metrics(figure.y_label)
+    columns = [Column("line", "line"), Column("x", figure.x_label), Column("y", y_label, "estimate")]
     columns += [Column("published", "published in the paper", "published")] if published else []
     write = quantities.duration if figure.kind == "pareto" else quantities.plain
     rows: list[tuple[Cell, ...]] = []
     for one in figure.series:
         for point in one.points:
-            x = point.x if isinstance(point.x, str) else write(point.x)
-            rows.append((one.label, x, point.y, *((point.published,) if published else ())))
+            x = quantities.with_metrics(point.x) if isinstance(point.x, str) else write(point.x)
+            rows.append((quantities.with_metrics(one.label), x, point.y, *((point.published,) if published else ())))
     return Sheet(figure.name, figure.title, tuple(columns), tuple(rows))

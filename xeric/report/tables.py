@@ -24,6 +24,7 @@ __all__ = [
     "Cell",
     "Column",
     "Sheet",
+    "ends",
     "escape_latex",
     "escape_markdown",
     "markdown_rows",
@@ -35,18 +36,18 @@ __all__ = [
     "to_markdown",
 ]
 
-Kind = Literal["text", "estimate", "difference", "number", "spread", "published", "count", "duration", "memory"]
+Kind = Literal["text", "estimate", "difference", "number", "spread", "p", "published", "count", "duration", "memory"]
 Cell = str | float | Estimate | None
 
 PUBLISHED = "published in the paper"
 COST = "cost"
 
-_WITH_INTERVAL = ("estimate", "difference")
+_WITH_INTERVAL = ("estimate", "difference", "spread")
 _SHOWN: dict[Kind, Callable[[float | None], str]] = {
     "count": quantities.count,
     "duration": quantities.duration,
     "memory": quantities.memory,
-    "spread": lambda value: quantities.number(value or 0.0, 2),
+    "p": lambda value: "" if value is None else quantities.p_value(value),
 }
 
 
@@ -87,10 +88,7 @@ def sheet(table: TableResult, results: StudyResults) -> Sheet:
     columns += [Column(f"{m}_published", quantities.metric_name(m), "published", PUBLISHED) for m in published]
     costs = [] if grouped else _cost_columns([lines[row.line] for row in table.rows if row.line in lines])
     rows = [_row(row, lines.get(row.line), table.metrics, published, costs, grouped) for row in table.rows]
-    notes = table.notes
-    if published:
-        notes = (*notes, "The paper names neither its base model nor its data; its figures stand apart and are no target.")
-    return Sheet(table.name, table.title, (*columns, *costs), tuple(rows), notes)
+    return Sheet(table.name, table.title, (*columns, *costs), tuple(rows), table.notes)
 
 
 def _cost_columns(lines: Sequence[LineResult]) -> list[Column]:
@@ -123,7 +121,7 @@ def shown(cell: Cell, column: Column) -> str:
     if cell is None:
         return ""
     if isinstance(cell, Estimate):
-        return f"{point(cell, column)} {quantities.interval(cell)}".rstrip()
+        return f"{point(cell, column)} {ends(cell, column)}".rstrip()
     if isinstance(cell, str):
         return cell
     return _SHOWN.get(column.kind, quantities.number)(cell)
@@ -131,7 +129,17 @@ def shown(cell: Cell, column: Column) -> str:
 
 def point(cell: Estimate, column: Column) -> str:
     """Return an estimate without its interval; a difference has its sign."""
-    return quantities.signed(cell.value) if column.kind == "difference" else quantities.number(cell.value)
+    return quantities.signed(cell.value) if column.kind == "difference" else quantities.number(cell.value, _digits(column))
+
+
+def ends(cell: Estimate, column: Column) -> str:
+    """Return an estimate's interval, or nothing."""
+    return quantities.interval(cell, _digits(column))
+
+
+def _digits(column: Column) -> int:
+    # Standard deviations over seeds are often below 1.
+    return 2 if column.kind == "spread" else 1
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------------------------
@@ -182,11 +190,13 @@ def _csv_names(column: Column) -> list[str]:
 
 def _csv_cells(cell: Cell, column: Column) -> list[str]:
     if column.kind in _WITH_INTERVAL:
-        ends = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (None, None, None)
-        return ["" if end is None else repr(round(end, 6)) for end in ends]
+        numbers = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (None, None, None)
+        return ["" if one is None else repr(round(one, 6)) for one in numbers]
     if isinstance(cell, str):
+        # The csv module leaves a bare carriage return unquoted, and readers take it for the end of a row.
+        text = cell.replace("\r\n", "\n").replace("\r", "\n")
         # What OWASP names "CSV injection": a cell that begins so is run by spreadsheets; the quote makes it text.
-        return [f"'{cell}" if cell.lstrip(" \n").startswith(("=", "+", "-", "@", "\t", "\r")) else cell]
+        return [f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text]
     return ["" if cell is None else repr(round(cell, 6)) if isinstance(cell, float) else str(cell)]
 
 
@@ -254,8 +264,7 @@ def _latex_rules(spans: Sequence[tuple[str, int]]) -> str:
 
 def _latex_cell(cell: Cell, column: Column) -> str:
     if isinstance(cell, Estimate):
-        ends = quantities.interval(cell)
-        value = escape_latex(point(cell, column))
-        return rf"{value} {{\footnotesize {escape_latex(ends)}}}" if ends else value
+        value, interval = escape_latex(point(cell, column)), escape_latex(ends(cell, column))
+        return rf"{value} {{\footnotesize {interval}}}" if interval else value
     text = escape_latex(shown(cell, column))
     return rf"\textit{{{text}}}" if text and column.kind == "published" else text

@@ -21,6 +21,7 @@ __all__ = ["Written", "write_report"]
 
 
 _EVERY_STUDY = (
+    sheets.claims_sheet,
     sheets.part_sheet,
     sheets.baseline_sheet,
     sheets.tuning_sheet,
@@ -71,11 +72,11 @@ def write_report(folder: Path) -> Written:
     for name, table in zip(names, (*tables, *further), strict=True):
         for ending, write in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
             content[folder / "tables" / f"{name}.{ending}"] = write(table)
-    drawn = list(zip(figures, _file_names(figure.name for figure in figures), strict=True))
-    for figure, name in drawn:
-        content[folder / "figures" / f"{name}.svg"] = draw(figure)
-    markdown = report_markdown(results, tables, [(figure, f"figures/{name}.svg") for figure, name in drawn])
-    first = {folder / "report.html": render_page(results, tables, figures, texts), folder / "report.md": markdown}
+    drawn = [(figure, draw(figure)) for figure in figures]
+    places = [f"figures/{name}.svg" for name in _file_names(figure.name for figure in figures)]
+    content |= {folder / place: svg for place, (_, svg) in zip(places, drawn, strict=True)}
+    markdown = report_markdown(results, tables, list(zip(figures, places, strict=True)))
+    first = {folder / "report.html": render_page(results, tables, drawn, texts), folder / "report.md": markdown}
     for path, text in (first | content).items():
         write_atomically(path, text)
     return Written(results, tuple(first | content), texts.shown, texts.total)

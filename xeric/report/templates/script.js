@@ -44,7 +44,6 @@
   }
 
   function select() {
-    const kept = shown[current];
     const line = Number(controls.line.value);
     const query = fold(controls.query.value.trim());
     shown = instances.filter((instance) => {
@@ -60,17 +59,15 @@
       const keys = new Map(shown.map((instance) => [instance, key(instance)]));
       shown.sort((a, b) => (keys.get(a) === keys.get(b) ? 0 : keys.get(a) - keys.get(b)));
     }
-    return kept;
   }
 
-  function refresh(keep) {
-    const kept = select();
+  function refresh() {
+    select();
     const count = `${shown.length} of ${instances.length} instances`;
     byId("count").textContent = shown.length ? count : `${count}: nothing matches these filters`;
     const line = Number(controls.line.value);
     list.replaceChildren(...shown.map((instance, place) => option(instance, place, line)));
-    const place = keep ? shown.indexOf(kept) : 0;
-    go(place < 0 ? 0 : place, false);
+    go(0, false);
   }
 
   function option(instance, place, line) {
@@ -201,8 +198,8 @@
       byId("lines").append(make("label", {}, box, line.label));
     });
     countLines();
-    for (const id of ["task", "language", "order", "line"]) controls[id].addEventListener("change", () => refresh(id === "line"));
-    controls.query.addEventListener("input", () => refresh(false));
+    for (const id of ["task", "language", "order", "line"]) controls[id].addEventListener("change", refresh);
+    controls.query.addEventListener("input", refresh);
     controls.marks.addEventListener("change", () => show(shown[current]));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     byId("previous").addEventListener("click", () => go(current - 1));
@@ -235,5 +232,5 @@
   }
 
   setUp();
-  refresh(false);
+  refresh();
 })();
