@@ -61,7 +61,7 @@ def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     code, said, notes = xeric("run", *given, *only)
     assert code == 0
     assert "2 of 2 cells ok" in said
-    assert notes.count("chrF++") == 2
+    assert notes.count(": ok, chrf ") == 2
     assert "Traceback" not in notes
     code, said, _ = xeric("status", out, "--json")
     assert json.loads(said)["counts"] == {"ok": 2, "diverged": 0, "failed": 0, "running": 0, "missing": 0}

@@ -17,6 +17,7 @@ from xeric.bases.loading import base_identity
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError, DataError, RunError, UserError
+from xeric.metrics import PRIMARY
 from xeric.run.config import run_config
 from xeric.run.locks import sweep
 from xeric.studies.baselines import write_baselines
@@ -93,6 +94,7 @@ def run_study(
     check_settings(plan)
     folder, identity = open_folder(study, Path(output))
     workshop = Workshop(folder, progress, poll=poll)
+    progress.note(f"preparing {len(study.tasks)} tasks")
     data = own_data(plan, workshop)
     if study.tuning and not any(task.dev for task in data.tasks):
         raise ConfigError(
@@ -222,24 +224,25 @@ class _Work:
 
     def _cell(self, cell: PlannedCell) -> bool:
         """Carry out a cell; say whether it is done with, by this process or another."""
-        place = self._folder.cell(cell.id)
-        state = self._workshop.state(place)
-        fresh = state is None
-        if state is None:
-            try:
-                chosen = self._trials.chosen(cell.line.key)
-            except RunError as error:
-                self._workshop.refuse(place, Failure(error=str(error), hint=error.hint))
-        if state is None and (state := self._workshop.state(place)) is None:
-            settings = self._plan.settings(cell.model_copy(update={"settings": chosen}))
-            state = self._workshop.run(place, settings, keep_adapter=self._plan.study.keep != "none")
+        done = self._workshop.state(self._folder.cell(cell.id))
+        state = self._run(cell)
         if state is None:
             return False
-        if fresh and state.record is not None:
-            score = state.record.scores.get("chrf")
-            self._progress.note(f"{cell.id}: {state.status}" + (f", chrF++ {score.score:.1f}" if score else ""))
+        if done is None and state.record is not None:
+            score = state.record.scores.get(PRIMARY)
+            self._progress.note(f"{cell.id}: {state.status}" + (f", {PRIMARY} {score.score:.1f}" if score else ""))
         self._finished(cell.line.key, state)
         return True
+
+    def _run(self, cell: PlannedCell) -> CellState | None:
+        place = self._folder.cell(cell.id)
+        try:
+            # What is done needs no settings any more, whatever has become of the trials.
+            chosen = self._trials.chosen(cell.line.key) if self._workshop.state(place) is None else {}
+        except RunError as error:
+            return self._workshop.refuse(place, Failure(error=str(error), hint=error.hint))
+        settings = self._plan.settings(cell.model_copy(update={"settings": chosen}))
+        return self._workshop.run(place, settings, keep_adapter=self._plan.study.keep != "none")
 
     def _finished_trial(self, key: LineKey, state: CellState) -> None:
         if key in self._left:

@@ -158,10 +158,12 @@ class Workshop:
         """Let a moment pass while another process has what is needed."""
         time.sleep(self._poll)
 
-    def refuse(self, place: Path, failure: Failure) -> None:
-        """Record that a run cannot be carried out."""
+    def refuse(self, place: Path, failure: Failure) -> CellState:
+        """Record that a run cannot be carried out, and return that."""
+        self._old_failures.pop(place / "failure.json", None)
         write_json(place / "failure.json", failure)
         self._progress.note(f"{place.name} failed: {failure.error}")
+        return CellState(None, failure)
 
     def prepared(self, config: RunConfig) -> Prepared:
         """Return a run's tasks, prepared once for all runs with the same tasks and data settings."""
