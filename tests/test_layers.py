@@ -15,7 +15,17 @@ from importlinter import api
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "xeric"
 HEAVY = ("torch", "transformers", "peft")
-LIGHT = ("xeric.errors", "xeric.registry", "xeric.config", "xeric.text", "xeric.records", "xeric.data", "xeric.metrics")
+LIGHT = (
+    "xeric.errors",
+    "xeric.registry",
+    "xeric.config",
+    "xeric.text",
+    "xeric.records",
+    "xeric.data",
+    "xeric.metrics",
+    "xeric.studies.analysis",
+    "xeric.report",
+)
 
 
 def contract(name: str) -> dict[str, list[str]]:

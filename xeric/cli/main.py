@@ -19,6 +19,9 @@ from xeric import __version__
 from xeric.cli.listing import list_app
 from xeric.cli.options import AsJson, TasksDir, print_json
 from xeric.cli.pretrain import pretrain
+from xeric.cli.recommend import recommend
+from xeric.cli.report import report
+from xeric.cli.study import study_app
 from xeric.cli.tasks import tasks_app
 from xeric.errors import UserError, XericError
 
@@ -35,6 +38,9 @@ app = typer.Typer(
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(list_app, name="list")
 app.command()(pretrain)
+app.add_typer(study_app, name="study")
+app.command()(recommend)
+app.command()(report)
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ from xeric.metrics.significance import DEFAULT_SEED, correct, paired_bootstrap, 
 from xeric.records import Prediction
 from xeric.text import NormalForm
 
-__all__ = ["Comparison", "ComparisonReport", "compare_measured", "compare_predictions"]
+__all__ = ["Comparison", "ComparisonReport", "check_pairs", "compare_measured", "compare_predictions"]
 
 
 class Comparison(Config):
@@ -98,7 +98,7 @@ def compare_measured(
         DataError: the rows cannot be paired, or the metrics or their settings differ.
         UserError: ``resamples`` or ``trials`` is below 1, or ``seed`` is negative.
     """
-    _check_pairs(a, b)
+    check_pairs(a, b)
     choices = {**resampling(resamples, seed), "ar": trials}
     tested = _tests(a, b, resamples, trials, seed) if a.resampled else {}
     second, signatures = b.scores(), a.signatures()
@@ -130,7 +130,12 @@ def _tests(a: Measured, b: Measured, resamples: int, trials: int, seed: int) -> 
     return found
 
 
-def _check_pairs(a: Measured, b: Measured) -> None:
+def check_pairs(a: Measured, b: Measured) -> None:
+    """Check that two systems were measured alike on the same rows.
+
+    Raises:
+        DataError: they were not; the message names the first row, or the metric, that differs.
+    """
     for task, one in sorted(a.rows.keys() ^ b.rows.keys()):
         side = "second" if (task, one) in a.rows else "first"
         raise DataError(f"the {side} set has no prediction for the id {one!r} of task {task!r}", hint="compare the same rows")

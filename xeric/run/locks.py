@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-__all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Lock", "acquire", "is_held"]
+__all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Lock", "acquire", "is_held", "sweep"]
 
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
@@ -99,6 +99,9 @@ def acquire(folder: Path, name: str, *, beat: float = BEAT_SECONDS, stale: float
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
     except FileExistsError:
         return None
+    except FileNotFoundError:
+        # Another process has just swept the empty folder away.
+        return acquire(folder, name, beat=beat, stale=stale)
     content = json.dumps(_myself())
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(content)
@@ -109,6 +112,20 @@ def is_held(folder: Path, name: str, *, stale: float = STALE_SECONDS) -> bool:
     """Return whether a process that is alive holds the lock of a name."""
     there = _generations(folder, name)
     return bool(there) and not _is_stale(there[-1], stale)
+
+
+def sweep(folder: Path) -> None:
+    """Take away the locks of holders that are gone, and the folder if nothing is left in it."""
+    try:
+        names = {path.stem for path in folder.iterdir() if path.suffix[1:].isdecimal()}
+    except FileNotFoundError:
+        return
+    for name in names:
+        lock = acquire(folder, name)
+        if lock is not None:
+            lock.release()
+    with contextlib.suppress(OSError):  # another process still has one
+        folder.rmdir()
 
 
 def _generations(folder: Path, name: str) -> list[Path]:

@@ -7,14 +7,29 @@ grids is one line, so its cells are computed once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from xeric.config import Config
-from xeric.data.prompts import Setting
+from xeric.config import Config, build
+from xeric.data.prompts import UNTRAINED_SETTINGS, Setting
 
-__all__ = ["ClaimConfig", "FigureConfig", "Grid", "LineKey", "StudyConfig", "TableConfig", "TuningConfig"]
+__all__ = [
+    "UNTRAINED",
+    "ClaimConfig",
+    "FigureConfig",
+    "Grid",
+    "LineKey",
+    "MethodEntry",
+    "StudyConfig",
+    "TableConfig",
+    "TuningConfig",
+    "merge",
+]
+
+UNTRAINED = "none"
+"""Method label of the untrained settings."""
 
 Start = Literal["base", "stage-1"]
 
@@ -35,6 +50,28 @@ class LineKey(Config):
     setting: Setting = "instruction"
     start: Start = "base"
     n_train: int | None = Field(default=None, ge=1)
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the line trains nothing on the target tasks."""
+        return self.setting in UNTRAINED_SETTINGS
+
+
+class MethodEntry(Config):
+    """An entry under ``methods`` in its long form, for what needs settings outside the method or is another entry changed.
+
+    The short form is the method's options alone: ``{name: lora, rank: 8}``.
+
+    Attributes:
+        like: label of another entry whose settings, also those that tuning chose for it, this one takes over. An ablation is
+            ``{like: combined, method: {prefix: false}}``: the same settings with one part removed.
+        method: the method's name and options; they go before those of ``like``.
+        train: settings under ``train`` that belong to the method, such as ``weighting``.
+    """
+
+    like: str | None = None
+    method: dict[str, Any] = {}
+    train: dict[str, Any] = {}
 
 
 class Grid(Config):
@@ -113,8 +150,8 @@ class TuningConfig(Config):
     Attributes:
         trials: for each method; the first is the documented default.
         seed: of the trials' runs and draws; never one of the study's seeds.
-        space: dotted setting -> values, or a range ``{low, high, log}``, by method label; what is not named takes the published
-            space of the method.
+        space: dotted setting -> values, or a range ``{low, high, log}``, by method label; a label that is not named takes the
+            published space of its method (:data:`xeric.studies.tuning.SPACES`).
     """
 
     trials: int = Field(default=4, ge=1)
@@ -132,14 +169,15 @@ class StudyConfig(Config):
         tasks: target tasks, scored.
         tasks_dirs: folders to look for tasks in.
         sources: tasks of stage 1; needed where a grid starts from ``stage-1``.
-        methods: settings of the method by label: ``{name: lora, rank: 8}``.
+        methods: the method's options by label, ``{name: lora, rank: 8}``, or a :class:`MethodEntry`.
         joint: one run over all tasks (the paper's joint training), or one run a task.
-        run: settings of every run (``data``, ``prompt``, ``train``, ``decode``, ``device``, ``precision``).
-        stage: settings of stage 1 (``method``, ``train``, ``data``).
+        run: settings of every run (``data``, ``prompt``, ``train``, ``decode``, ``metrics``, ``device``, ``precision``).
+        stage: settings of stage 1 (``method``, ``train``, ``data``, ``prompt``, ``seed``). All lines that start from it start
+            from the same model, one for each base: its method is ``full`` and its seed 0 unless they are given here.
         seeds: of the runs.
         grids: by name.
         tuning: None takes documented defaults and says so in every table.
-        keep: which adapters stay on disk: none, of the best line, or all.
+        keep: which adapters stay on disk: ``none``, the ``adapter`` of every cell, or ``all``: those of tuning's trials too.
         tables: by name, in their order.
         figures: by name.
         claims: by name.
@@ -167,18 +205,57 @@ class StudyConfig(Config):
     baselines: bool = True
     margin: float = Field(default=1.0, ge=0)
 
-    @model_validator(mode="after")
-    def _names_exist(self) -> StudyConfig:
-        for name, grid in self.grids.items():
-            for kind, used, known in (("base", grid.bases, self.bases), ("method", grid.methods, self.methods)):
-                for label in used:
-                    if label not in known and label != "none":
-                        raise ValueError(f"grid {name!r} names the {kind} {label!r}, which the study does not define")
-            if "stage-1" in grid.starts and not self.sources:
-                raise ValueError(f"grid {name!r} starts from stage-1, and the study names no sources")
-        for kind, shown in (("table", self.tables), ("figure", self.figures)):
-            for name, one in shown.items():
-                for grid_name in one.grids:
-                    if grid_name not in self.grids:
-                        raise ValueError(f"{kind} {name!r} names the grid {grid_name!r}, which the study does not define")
-        return self
+    def canonical(self, key: LineKey) -> LineKey:
+        """Return the one key of a line that can be named in several ways.
+
+        An untrained line has no method and depends on no training size; the ``run`` settings' own size is no size named.
+        """
+        own = self.run.get("data", {}).get("n_train") if isinstance(self.run.get("data"), Mapping) else None
+        if key.untrained:
+            return key.model_copy(update={"method": UNTRAINED, "n_train": None})
+        return key.model_copy(update={"n_train": None}) if key.n_train == own else key
+
+    def entry(self, label: str) -> MethodEntry:
+        """Return what stands under a method label, ``like`` resolved: all of the method's options and settings.
+
+        Raises:
+            ConfigError: the entry has an unknown setting, or ``like`` names no entry that stands for itself.
+        """
+        own = self.own_entry(label)
+        if own.like is None:
+            return own
+        other = self.own_entry(own.like)
+        return MethodEntry(like=own.like, method=merge(other.method, own.method), train=merge(other.train, own.train))
+
+    def own_entry(self, label: str) -> MethodEntry:
+        """Return what stands under a method label itself, ``like`` unresolved.
+
+        Raises:
+            ConfigError: the entry has an unknown setting.
+        """
+        raw = self.methods[label]
+        if "name" in raw:
+            return MethodEntry(method=raw)
+        return build(MethodEntry, raw, where=f"methods.{label}")
+
+    def lines_of(self, grid: Grid) -> list[LineKey]:
+        """Return the lines of a grid in their order, each once."""
+        methods = grid.methods or tuple(self.methods)
+        keys = (
+            LineKey(base=base, method=method, setting=setting, start=start, n_train=n_train)
+            for base in grid.bases or tuple(self.bases)
+            for start in grid.starts
+            for setting in grid.settings
+            for method in methods
+            for n_train in grid.n_train
+        )
+        return list(dict.fromkeys(self.canonical(key) for key in keys))
+
+
+def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with changes laid over them, group by group; the arguments stay as they are."""
+    merged = {key: merge(value, {}) if isinstance(value, Mapping) else value for key, value in settings.items()}
+    for key, value in changes.items():
+        under = merged.get(key)
+        merged[key] = merge(under if isinstance(under, Mapping) else {}, value) if isinstance(value, Mapping) else value
+    return merged

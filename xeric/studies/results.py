@@ -187,12 +187,15 @@ class Recommendation(Config):
 
 
 class TuningResult(Config):
-    """Trials of one method on dev, in their order; ``best`` is the best score so far after each."""
+    """Trials of one method on dev, in their order; ``best`` is the best score so far after each, None before the first score.
+
+    A trial is a dump of :class:`xeric.studies.tuning.Trial`: ``settings``, ``status``, ``score``, ``error``, ``cost``.
+    """
 
     method: str
     base: str
     trials: tuple[dict[str, Any], ...]
-    best: tuple[float, ...]
+    best: tuple[float | None, ...]
     chosen: dict[str, Any] = {}
     seconds: float = 0.0
 

@@ -1,0 +1,269 @@
+"""A finished study made by hand: records, predictions, baselines and tuning on disk, with no model behind them.
+
+    folder = write_study(tmp_path / "study")                                  # 4 methods, 2 settings, 2 bases, 3 seeds
+    folder = write_study(tmp_path / "study", broken={("lora", 1): "failed"})  # a cell without a record
+    folder = write_study(tmp_path / "study", study=changed(seeds=(0,)))       # another study file
+
+A prediction is the first reference with some of its words exchanged. How many stay is the method's quality (:data:`QUALITY`), a
+little different for each seed; ``twin`` is ``lora`` under another name, ``empty`` answers nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from xeric.config import digest
+from xeric.metrics import score_predictions
+from xeric.records import Prediction, Record, TaskResult, write_json, write_jsonl
+from xeric.studies.config import ClaimConfig, FigureConfig, Grid, LineKey, StudyConfig, TableConfig, TuningConfig
+from xeric.studies.folder import Failure, PlannedCell, PlannedLine, StudyFolder
+from xeric.studies.results import TuningResult
+
+Broken = Literal["failed", "diverged", "missing"]
+
+TASKS = {"mail_en": "English", "poem_es": "Spanish", "title_hi": "Hindi"}
+
+QUALITY = {"ours": 0.80, "full": 0.72, "lora": 0.66, "adapter": 0.55, "few-shot": 0.30, "zero-shot": 0.22, "empty": 0.0}
+"""Share of the words that a line gets right; ``mono`` loses a tenth of it, and half of it in other languages than English."""
+
+SECONDS = {"ours": 40.0, "full": 60.0, "lora": 20.0, "adapter": 15.0}
+TRAINABLE = {"ours": 30_000, "full": 5_300_000, "lora": 20_000, "adapter": 16_000}
+METRICS = ("bleu", "chrf", "rouge_l", "meteor", "distinct_2", "copy_rate")
+
+_WORDS = {
+    "English": "the rain falls on a dry field and every seed waits for water in the long night of summer",
+    "Spanish": "la lluvia cae sobre un campo seco y cada semilla espera agua en la noche larga del verano",
+    "Hindi": "बारिश सूखे खेत पर गिरती है और हर बीज गर्मी की लंबी रात में पानी का इंतज़ार करता",
+}
+
+STUDY = StudyConfig(
+    name="made",
+    title="A study made by hand",
+    bases={"multi": "bundled:multilingual", "mono": "bundled:english"},
+    tasks=tuple(TASKS),
+    methods={
+        "full": {"name": "full"},
+        "lora": {"name": "lora", "rank": 8},
+        "adapter": {"name": "bottleneck"},
+        "ours": {"name": "combined"},
+    },
+    seeds=(0, 1, 2),
+    grids={
+        "table-1": Grid(bases=("multi",), methods=("full", "lora", "adapter", "ours")),
+        "settings": Grid(bases=("multi",), methods=("lora",), settings=("zero-shot", "few-shot", "instruction")),
+        "bases": Grid(methods=("ours",)),
+        "sizes": Grid(bases=("multi",), methods=("lora",), n_train=(50, 200)),
+    },
+    tuning=TuningConfig(trials=2),
+    tables={
+        "table-1": TableConfig(
+            title="Table 1", grids=("table-1",), published={"full": {"bleu": 32.8, "rouge_l": 41.5, "meteor": 29.4}}
+        ),
+        "languages": TableConfig(title="By language", grids=("bases",), metrics=("chrf",), by="language"),
+        "tasks": TableConfig(title="By task", grids=("table-1",), metrics=("chrf", "distinct_2"), by="task"),
+    },
+    figures={
+        "figure-2": FigureConfig(
+            title="Figure 2", grids=("settings",), metrics=("bleu", "rouge_l"), published={"few-shot": {"rouge_l": 37.6}}
+        ),
+        "figure-3": FigureConfig(title="Figure 3", grids=("bases",), by="language"),
+        "sizes": FigureConfig(title="Sample size", kind="curve", grids=("sizes", "settings")),
+        "cost": FigureConfig(title="Quality against cost", kind="pareto", grids=("table-1",)),
+    },
+    claims={
+        "methods": ClaimConfig(
+            sentence="ours > full > LoRA > adapter",
+            chain=tuple(LineKey(base="multi", method=m) for m in ("ours", "full", "lora", "adapter")),
+        ),
+        "settings": ClaimConfig(
+            sentence="instruction tuning > few-shot > zero-shot",
+            chain=(
+                LineKey(base="multi", method="lora"),
+                LineKey(base="multi", method="none", setting="few-shot"),
+                LineKey(base="multi", method="none", setting="zero-shot"),
+            ),
+        ),
+        "bases": ClaimConfig(
+            sentence="multilingual > monolingual",
+            chain=(LineKey(base="multi", method="ours"), LineKey(base="mono", method="ours")),
+        ),
+        "close": ClaimConfig(
+            sentence="LoRA is close to full fine-tuning",
+            chain=(LineKey(base="multi", method="lora"), LineKey(base="multi", method="full")),
+            kind="close",
+        ),
+    },
+)
+
+
+def changed(**fields: Any) -> StudyConfig:
+    """Return :data:`STUDY` with other fields."""
+    return StudyConfig.model_validate(STUDY.model_dump() | {name: _plain(value) for name, value in fields.items()})
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value.model_dump() if hasattr(value, "model_dump") else value
+
+
+def write_study(
+    root: Path,
+    study: StudyConfig = STUDY,
+    *,
+    instances: int = 12,
+    quality: Mapping[str, float] | None = None,
+    spread: float = 0.01,
+    broken: Mapping[tuple[str, int], Broken] | None = None,
+) -> Path:
+    """Write a study's folder as ``xeric study run`` leaves it, but for results.json and the report.
+
+    Args:
+        root: the folder.
+        study: its study file.
+        instances: test instances a task; half as many dev instances.
+        quality: share of right words by method label or setting; goes before :data:`QUALITY`.
+        spread: standard deviation of that share from seed to seed.
+        broken: cells by method label (or setting) and seed that have no scores, and why.
+    """
+    folder = StudyFolder(root)
+    folder.write_study(study, "0123456789abcdef")
+    cells = planned_cells(study)
+    folder.write_cells(cells)
+    shares = {**QUALITY, **(quality or {})}
+    for cell in cells:
+        name = cell.line.key.setting if cell.line.key.setting != "instruction" else cell.line.key.method
+        why = (broken or {}).get((name, cell.seed))
+        _write_cell(folder, cell, study, instances, shares.get("lora" if name == "twin" else name, 0.5), spread, why)
+    if study.baselines:
+        _write_baselines(folder, study, instances)
+    if study.tuning:
+        _write_tuning(folder)
+    return root
+
+
+def planned_cells(study: StudyConfig) -> list[PlannedCell]:
+    """Return the cells of a study; untrained lines have one, of the first seed."""
+    cells = []
+    for key in dict.fromkeys(key for grid in study.grids.values() for key in study.lines_of(grid)):
+        name = key.setting if key.untrained else key.method
+        size = "" if key.n_train is None else f", n = {key.n_train}"
+        line = PlannedLine(id=f"{key.base}-{name}" + size.replace(", n = ", "-n"), label=f"{key.base}, {name}{size}", key=key)
+        for seed in study.seeds[:1] if key.untrained else study.seeds:
+            for tasks in [study.tasks] if study.joint else [(task,) for task in study.tasks]:
+                suffix = "" if study.joint else f"-{tasks[0]}"
+                cells.append(PlannedCell(id=f"{line.id}-s{seed}{suffix}", line=line, seed=seed, tasks=tasks))
+    return cells
+
+
+def predictions(
+    tasks: tuple[str, ...], part: str, instances: int, kept: float | None, seed: str, *, base: str = "multi"
+) -> list[Prediction]:
+    """Return predictions that keep a share of the references' words; none at all for a share of 0."""
+    rows = []
+    for task in tasks:
+        language = TASKS.get(task, "English")
+        share = kept or 0.0
+        if base == "mono":
+            share *= 0.9 if language == "English" else 0.5
+        for number in range(instances):
+            rng = random.Random(f"{task} {part} {number}")
+            words = _WORDS[language].split()
+            given, reference = rng.choices(words, k=15), rng.choices(words, k=10)
+            # What one run gets right another mostly gets right too, as with real models.
+            ease = [rng.random() for _ in reference]
+            own = random.Random(f"{seed} {task} {part} {number}")
+            right = [0.8 * one + 0.2 * own.random() < share for one in ease]
+            text = " ".join(word if good else own.choice(words) for word, good in zip(reference, right, strict=True))
+            row = Prediction(
+                id=str(number),
+                task=task,
+                language=language,
+                input=" ".join(given),
+                prediction="" if kept == 0 else text,
+                references=(" ".join(reference),),
+            )
+            rows.append(row)
+    return rows
+
+
+def _write_cell(
+    folder: StudyFolder, cell: PlannedCell, study: StudyConfig, instances: int, share: float, spread: float, why: Broken | None
+) -> None:
+    path, key = folder.cell(cell.id), cell.line.key
+    if why == "missing":
+        return
+    if why == "failed":
+        write_json(path / "failure.json", Failure(error="the machine ran out of memory", hint="lower train.micro_batch_size"))
+        return
+    name = "lora" if key.method == "twin" else key.method
+    trained = key.setting == "instruction"
+    seed = f"{key.base} {name} {key.setting} {key.n_train} {cell.seed}"
+    if trained and share:
+        share += random.Random(seed).gauss(0, spread) - 0.1 * (key.n_train == 50)
+    tests = predictions(cell.tasks, "test", instances, share, seed, base=key.base)
+    size = key.n_train or 499
+    dev = predictions(cell.tasks, f"dev {size}", max(instances // 2, 1), share, seed, base=key.base)
+    if why is None:
+        write_jsonl(path / "predictions.jsonl", tests)
+        write_jsonl(path / "dev_predictions.jsonl", dev)
+    write_json(path / "record.json", _record(cell, tests, why))
+
+
+def _record(cell: PlannedCell, tests: list[Prediction], why: Broken | None) -> Record:
+    key = cell.line.key
+    report = score_predictions(tests, METRICS, resamples=0) if why is None else None
+    trained = key.setting == "instruction"
+    seconds = {"train": SECONDS.get(key.method, 20.0) + cell.seed, "test": 3.0} if trained else {"test": 3.0}
+    return Record(
+        run_id=digest(cell.id)[:16],
+        status="ok" if why is None else "diverged",
+        method=key.method,
+        base={"architecture": "causal", "sha256": {"model.safetensors": key.base * 8}, "context": 1024},
+        planned_steps=100 if trained else 0,
+        done_steps=100 if trained else 0,
+        scores=report.scores if report else {},
+        tasks={
+            task: TaskResult(scores=scores, data=_counts(key, len(tests) // len(cell.tasks)), fingerprint="f" * 64)
+            for task, scores in (report.tasks if report else {}).items()
+        },
+        seeds={"split": 0, "init": cell.seed},
+        parameters={"trainable": TRAINABLE.get(key.method, 20_000) if trained else 0, "total": 5_300_000},
+        fingerprint="f" * 64,
+        versions={"python": "3.11.0", "torch": "2.9.0"},
+        cost={
+            "seconds": seconds,
+            "peak_memory_bytes": 2**28,
+            "device": "cpu (x86_64, 2 cores)",
+            "host": "a-host",
+            "threads": 1,
+        },
+    )
+
+
+def _counts(key: LineKey, tests: int) -> dict[str, int]:
+    size = key.n_train or 499
+    return {"train": size - size // 10, "dev": size // 10, "test": tests}
+
+
+def _write_baselines(folder: StudyFolder, study: StudyConfig, instances: int) -> None:
+    rows = predictions(study.tasks, "test", instances, 0.5, "")
+    copied = [row.model_copy(update={"prediction": row.input}) for row in rows]
+    first = [row.model_copy(update={"prediction": row.input.split()[0]}) for row in rows]
+    for name, texts in (("copy_input", copied), ("first_sentence", first)):
+        write_jsonl(folder.baseline(name) / "predictions.jsonl", texts)
+    for seed in study.seeds:
+        texts = predictions(study.tasks, "test", instances, 1e-9, f"random {seed}")
+        write_jsonl(folder.baseline("random_training_output", seed) / "predictions.jsonl", texts)
+
+
+def _write_tuning(folder: StudyFolder) -> None:
+    for method in ("full", "lora"):
+        trials = tuple({"settings": {"train.lr": lr}, "score": score} for lr, score in ((1e-4, 30.0), (1e-3, 31.5)))
+        found = TuningResult(
+            method=method, base="multi", trials=trials, best=(30.0, 31.5), chosen={"train.lr": 1e-3}, seconds=80.0
+        )
+        write_json(folder.tuning("multi", method) / "tuning.json", found)

@@ -1,0 +1,68 @@
+"""``xeric recommend``: which adaptation of a study to take."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xeric.cli.options import AsJson, print_json
+from xeric.errors import UserError
+
+if TYPE_CHECKING:
+    from xeric.studies.results import Estimate, Recommendation, StudyResults
+
+__all__ = ["recommend"]
+
+
+def recommend(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    as_json: AsJson = False,
+) -> None:
+    """Name the cheapest adaptation that is not worse than the best by more than the study's margin, chosen on dev."""
+    from xeric.studies.analysis import current_results
+
+    results = current_results(folder, workers=os.cpu_count() or 1)
+    chosen = results.recommendation
+    if chosen is None:
+        raise UserError(
+            "holds no finished run with dev predictions to choose by",
+            where=str(folder),
+            hint="a dev set needs data.n_train of 50 or more; `xeric study run` makes what is missing",
+        )
+    if as_json:
+        print_json(chosen.model_dump(mode="json"))
+    else:
+        _show(results, chosen)
+
+
+def _show(results: StudyResults, chosen: Recommendation) -> None:
+    from rich.table import Table
+
+    from xeric.cli.show import console
+
+    out = console()
+    out.print(f"recommended: {chosen.label}", style="bold")
+    out.print(f"why: {chosen.reason}", soft_wrap=True, markup=False)
+    if chosen.test is not None:
+        out.print(f"on test, which had no part in the choice: {chosen.metric} {_text(chosen.test)}", soft_wrap=True)
+    table = Table(title=f"{chosen.metric} on dev, mean over tasks and runs, with 95% intervals", title_justify="left")
+    for name in ("line", "dev", "training", "trainable", ""):
+        table.add_column(name, justify="right" if name in ("training", "trainable") else "left")
+    lines = {line.id: line for line in results.lines}
+    for name in sorted(chosen.dev, key=lambda one: -chosen.dev[one].value):
+        line = lines[name]
+        marks = [mark for mark, holds in (("best", name == chosen.best), ("recommended", name == chosen.line)) if holds]
+        seconds = f"{line.seconds or 0:.0f} s"
+        table.add_row(line.label, _text(chosen.dev[name]), seconds, f"{line.trainable or 0:,}", ", ".join(marks))
+    out.print(table)
+    if chosen.command:
+        out.print(f"next: {chosen.command}", soft_wrap=True, markup=False)
+
+
+def _text(found: Estimate) -> str:
+    if found.low is None or found.high is None:
+        return f"{found.value:.1f}"
+    return f"{found.value:.1f} ({found.low:.1f} to {found.high:.1f})"

@@ -1,0 +1,30 @@
+"""``xeric report``: tables, figures and a page from what a study left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from xeric.cli.options import AsJson, print_json
+
+__all__ = ["report"]
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write a study's report: report.html, report.md, tables and figures; no model is needed."""
+    from xeric.report import write_report
+
+    written = write_report(folder)
+    if as_json:
+        print_json({"files": [str(path) for path in written.files], "shown": written.shown, "instances": written.total})
+        return
+    for claim in written.results.claims:
+        typer.echo(f"{claim.verdict:13}  {' '.join(claim.sentence.split())}")
+    left = f" (the page holds {written.shown} of {written.total} test instances)" if written.shown < written.total else ""
+    typer.echo(f"{written.files[0]}{left}")
+    typer.echo(f"{written.files[1]}, {len(written.files) - 2} files in tables/ and figures/")

@@ -1,0 +1,204 @@
+"""Claims, put to the test: each link of a chain of lines, corrected for all links of its family.
+
+A link is the difference between two lines on the mean of the claim's metrics, macro mean over tasks and runs. The verdict follows
+from corrected intervals alone: a claim ``holds`` when every link lies above its null value (0, or minus the margin of a claim of
+closeness), is ``contradicted`` when a link lies below it, and is ``undecided`` otherwise. Where no line of the claim beats the
+trivial baselines there is nothing to compare, and it is ``uninformative``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from xeric.studies.config import ClaimConfig
+from xeric.studies.lines import Lines
+from xeric.studies.results import ClaimResult, Estimate, LinkResult, Verdict
+from xeric.studies.statistics import ALPHA, ASSUMED_SEED_SD, Decision, Estimated, decide_together
+
+__all__ = ["Chain", "Judged", "beats_all", "estimate", "judge"]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A claim and the lines that it speaks of.
+
+    Attributes:
+        name: of the claim.
+        claim: as in the study file.
+        lines: ids of the chain's lines, best first.
+        missing: why the claim cannot be tested: lines that are not there.
+    """
+
+    name: str
+    claim: ClaimConfig
+    lines: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def metric(self) -> str:
+        """Name of what is tested: one metric, or the mean of several."""
+        return "+".join(self.claim.metrics)
+
+    @property
+    def null(self) -> float:
+        """The difference that a link must exceed."""
+        return -self.claim.margin if self.claim.kind == "close" else 0.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of the lines beside their scores.
+
+    Attributes:
+        labels: for people, by line.
+        baselines: ids of the trivial baselines.
+        diverged: seeds whose run diverged, by line.
+        sizes: parameters of the base, by line.
+        stage_one: lines that start from the stage-1 model.
+    """
+
+    labels: Mapping[str, str]
+    baselines: Sequence[str] = ()
+    diverged: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    stage_one: frozenset[str] = frozenset()
+
+
+def judge(lines: Lines | None, chains: Sequence[Chain], known: Judged) -> list[ClaimResult]:
+    """Return the verdict on every claim, in order.
+
+    Args:
+        lines: all lines and baselines, resampled together; None where no run is done.
+        chains: the claims.
+        known: what else a verdict needs.
+    """
+    families: defaultdict[str, list[tuple[Estimated, float]]] = defaultdict(list)
+    for chain in chains:
+        if lines is not None and not chain.missing:
+            for better, worse in pairwise(chain.lines):
+                families[chain.claim.family].append((lines.difference(better, worse, chain.claim.metrics), chain.null))
+    decided = {family: iter(decide_together(links)) for family, links in families.items()}
+    results = []
+    for chain in chains:
+        if lines is None or chain.missing:
+            results.append(_untested(chain))
+        else:
+            decisions = [next(decided[chain.claim.family]) for _ in pairwise(chain.lines)]
+            results.append(_tested(lines, chain, decisions, known))
+    return results
+
+
+def beats_all(lines: Lines, names: Sequence[str], baselines: Sequence[str], metrics: Sequence[str]) -> dict[str, bool]:
+    """Return, for each line, whether its runs beat every baseline, corrected for all these comparisons together.
+
+    The question is whether these very runs have learned anything, so the runs are given and only the test instances vary.
+    """
+    pairs = [(name, baseline) for name in names for baseline in baselines]
+    differences = [lines.difference(*pair, metrics, given_runs=True) for pair in pairs]
+    beaten = dict.fromkeys(names, True)
+    for (name, _), decision in zip(pairs, decide_together([(one, 0.0) for one in differences]), strict=True):
+        beaten[name] &= decision is not None and decision.p_corrected <= ALPHA and decision.low > 0
+    return beaten
+
+
+def estimate(found: Estimated, interval: tuple[float, float] | None = None) -> Estimate:
+    """Return an estimate as it is stored, with its own interval unless another one is given."""
+    low, high = interval or found.interval() or (None, None)
+    return Estimate(value=found.value, low=low, high=high)
+
+
+def _untested(chain: Chain) -> ClaimResult:
+    reason = "; ".join(chain.missing) or "no run is done yet"
+    return ClaimResult(
+        name=chain.name, sentence=chain.claim.sentence, verdict="undecided", scope="nothing was compared", reason=reason
+    )
+
+
+def _tested(lines: Lines, chain: Chain, decisions: Sequence[Decision | None], known: Judged) -> ClaimResult:
+    links: list[LinkResult] = []
+    for (better, worse), decision in zip(pairwise(chain.lines), decisions, strict=True):
+        links.append(_link(lines, better, worse, chain.claim.metrics, chain.null, decision))
+        if len(chain.claim.metrics) > 1:
+            links += [_link(lines, better, worse, (metric,), chain.null, None) for metric in chain.claim.metrics]
+    tested = [link for link in links if link.metric == chain.metric]
+    verdict, reason = _verdict(lines, chain, tested, known)
+    return ClaimResult(
+        name=chain.name,
+        sentence=chain.claim.sentence,
+        verdict=verdict,
+        scope=_scope(lines, chain, known),
+        reason=reason,
+        links=tuple(links),
+    )
+
+
+def _link(lines: Lines, better: str, worse: str, metrics: Sequence[str], null: float, decision: Decision | None) -> LinkResult:
+    found = lines.difference(better, worse, metrics)
+    return LinkResult(
+        better=better,
+        worse=worse,
+        metric="+".join(metrics),
+        difference=estimate(found),
+        p=found.p(null),
+        p_corrected=decision.p_corrected if decision else None,
+        corrected=estimate(found, (decision.low, decision.high)) if decision else None,
+        instances=lines.instances,
+        # What no seed moves has one run, and lacks none.
+        seeds=min((len(line.seeds) for line in (lines.lines[better], lines.lines[worse]) if line.random), default=1),
+    )
+
+
+def _verdict(lines: Lines, chain: Chain, links: Sequence[LinkResult], known: Judged) -> tuple[Verdict, str]:
+    if known.baselines and not any(beats_all(lines, chain.lines, known.baselines, chain.claim.metrics).values()):
+        return "uninformative", "none of these lines beats every trivial baseline, so there is nothing to compare"
+    bounds = [(link, link.corrected.low, link.corrected.high) for link in links if link.corrected]
+    below = [link for link, _, high in bounds if high is not None and high < chain.null]
+    above = [link for link, low, _ in bounds if low is not None and low > chain.null]
+    if below:
+        return "contradicted", _said(below[0], chain, known)
+    open_links = [link for link in links if link not in above]
+    if open_links:
+        return "undecided", _said(open_links[0], chain, known)
+    lucky = [link.better for link in links if known.diverged.get(link.better)]
+    if lucky:
+        seeds = ", ".join(map(str, known.diverged[lucky[0]]))
+        return "undecided", f"it holds among the runs that went well, but {known.labels[lucky[0]]} diverged with seed {seeds}"
+    return "holds", _said(min(above, key=lambda link: link.difference.value), chain, known, smallest=len(above) > 1)
+
+
+def _said(link: LinkResult, chain: Chain, known: Judged, *, smallest: bool = False) -> str:
+    """Return the link that a verdict rests on, in one sentence."""
+    pair = f"({known.labels[link.better]}) minus ({known.labels[link.worse]})"
+    shown = link.corrected
+    if shown is None or shown.low is None or shown.high is None:
+        return f"{pair} is {link.difference.value:+.1f}, and one instance a task tells nothing about others"
+    where = f"corrected interval {shown.low:+.1f} to {shown.high:+.1f}"
+    against = f"; the margin is {chain.claim.margin:g}" if chain.claim.kind == "close" else ""
+    return f"{'the smallest link, ' if smallest else ''}{pair}, is {shown.value:+.1f} points ({where}{against})"
+
+
+_NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+
+
+def _scope(lines: Lines, chain: Chain, known: Judged) -> str:
+    """Return what a verdict speaks of: sizes of the bases, tasks, and what was not varied."""
+    sizes = sorted({_short(known.sizes[name]) for name in chain.lines if name in known.sizes})
+    count = len({stratum.task for stratum in lines.strata})
+    number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
+    parts = [f"at {' and '.join(sizes)} parameters"] if sizes else []
+    parts.append("on this task" if count == 1 else f"on these {number} tasks")
+    if any(name in known.stage_one for name in chain.lines):
+        parts.append("from one stage-1 model")
+    if any(lines.lines[name].random and len(lines.lines[name].seeds) == 1 for name in chain.lines):
+        parts.append(f"from one run, its spread between seeds taken to be {ASSUMED_SEED_SD:g} point")
+    return ", ".join(parts)
+
+
+def _short(count: int) -> str:
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 0.9995 * size:
+            return f"{count / size:.2g}{unit}" if count < 9.95 * size else f"{count / size:.0f}{unit}"
+    return str(count)

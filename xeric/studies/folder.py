@@ -1,0 +1,201 @@
+"""A study's folder: where everything lies in it, and its list of cells. No torch.
+
+======================================  ==========================================================================================
+``study.yaml``                          the study as it is run, overrides applied; its first line names what is computed
+``cells.json``                          every planned cell
+``cells/CELL/``                         a run folder, or ``failure.json`` where the run failed
+``tuning/BASE-METHOD/``                 ``tuning.json``, and a run folder for each trial, scored on dev alone
+``stages/HASH/``                        models that several cells start from
+``baselines/NAME/SEED/``                predictions of the trivial baselines on the same instances
+``locks/``                              who works on what at the moment; empty when nobody does
+``results.json``                        what the statistics make of all that
+======================================  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from xeric.config import Config, build, dump_yaml, load_yaml
+from xeric.errors import DataError, UserError
+from xeric.records import Record, read_json, read_record, write_atomically
+from xeric.studies.config import LineKey, StudyConfig
+
+__all__ = ["CellState", "Failure", "PlannedCell", "PlannedLine", "StudyFolder", "read_state", "remove_parts"]
+
+_HEADING = "# study "
+
+
+class PlannedLine(Config):
+    """A line as the plan names it.
+
+    Attributes:
+        id: readable, and with a hash of the line's settings: the same settings always have the same id.
+        label: for people: the axes that tell it from the study's other lines.
+        key: its axes.
+    """
+
+    id: str
+    label: str
+    key: LineKey
+
+
+class PlannedCell(Config):
+    """A cell as the plan names it: one run.
+
+    Attributes:
+        id: name of its folder under ``cells/``.
+        line: the line it belongs to.
+        seed: of the run. Where a line's outputs do not depend on the seed (nothing is trained, decoding is deterministic) the
+            line has one cell only, of the study's first seed, which stands for all seeds.
+        tasks: what it is scored on.
+        settings: what tuning chose, by dotted path; empty where defaults are used, or as long as tuning is not done.
+    """
+
+    id: str
+    line: PlannedLine
+    seed: int
+    tasks: tuple[str, ...]
+    settings: dict[str, Any] = {}
+
+
+class Failure(Config):
+    """``failure.json``: why a run has no record."""
+
+    error: str
+    hint: str | None = None
+
+
+@dataclass(frozen=True)
+class CellState:
+    """What is in a run folder: a record, a failure, or neither (not begun, or not finished)."""
+
+    record: Record | None
+    failure: Failure | None
+
+    @property
+    def status(self) -> str:
+        """``ok``, ``diverged``, ``failed`` or ``missing``."""
+        if self.record is not None:
+            return self.record.status
+        return "missing" if self.failure is None else "failed"
+
+
+class StudyFolder:
+    """The paths of a study's folder, and what stands in its own files.
+
+    Args:
+        root: the folder; it need not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.study_file = root / "study.yaml"
+        self.cells_file = root / "cells.json"
+        self.results_file = root / "results.json"
+        self.cells_dir = root / "cells"
+        self.tuning_dir = root / "tuning"
+        self.stages_dir = root / "stages"
+        self.baselines_dir = root / "baselines"
+        self.locks_dir = root / "locks"
+
+    def cell(self, cell: str) -> Path:
+        """Return the run folder of a cell."""
+        return self.cells_dir / cell
+
+    def tuning(self, base: str, method: str) -> Path:
+        """Return the folder of the trials of a method on a base, by their labels."""
+        return self.tuning_dir / f"{base}-{method}"
+
+    def baseline(self, name: str, seed: int = 0) -> Path:
+        """Return the folder of a trivial baseline's predictions."""
+        return self.baselines_dir / name / str(seed)
+
+    def lock_name(self, place: Path) -> str:
+        """Return the name under which a run's folder is locked."""
+        return "-".join(place.relative_to(self.root).parts)
+
+    def read_study(self) -> StudyConfig:
+        """Return the study that the folder holds.
+
+        Raises:
+            UserError: it holds none, or its study file cannot be used.
+        """
+        if not self.study_file.is_file():
+            raise UserError("holds no study", where=str(self.root), hint="make one with `xeric study run STUDY -o FOLDER`")
+        return build(StudyConfig, load_yaml(self.study_file))
+
+    def read_identity(self) -> str | None:
+        """Return the hash of what the folder's study computes, or None where the folder holds no study yet."""
+        if not self.study_file.is_file():
+            return None
+        first = self.study_file.read_text(encoding="utf-8").partition("\n")[0]
+        if not first.startswith(_HEADING):
+            raise DataError(
+                "was not written by `xeric study run`", where=str(self.study_file), hint="name another folder with -o"
+            )
+        return first.removeprefix(_HEADING).strip()
+
+    def write_study(self, study: StudyConfig, identity: str) -> None:
+        """Write the study file, unless it stands there as it is."""
+        _write_if_new(self.study_file, f"{_HEADING}{identity}\n{dump_yaml(study)}")
+
+    def read_cells(self) -> list[PlannedCell]:
+        """Return the planned cells, in their order.
+
+        Raises:
+            UserError: the folder holds no list of cells, or one that is not ours.
+        """
+        if not self.cells_file.is_file():
+            raise UserError(
+                "holds no planned cells", where=str(self.root), hint="make them with `xeric study run STUDY -o FOLDER`"
+            )
+        raw = read_json(self.cells_file)
+        if not isinstance(raw, list):
+            raise DataError("not a list of cells", where=str(self.cells_file))
+        return [build(PlannedCell, cell, where=str(number)) for number, cell in enumerate(raw)]
+
+    def write_cells(self, cells: list[PlannedCell]) -> None:
+        """Write the planned cells, in their order."""
+        rows = [cell.model_dump(mode="json") for cell in cells]
+        _write_if_new(self.cells_file, json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+    def state(self, cell: str) -> CellState:
+        """Return what is in a cell's folder.
+
+        Raises:
+            DataError: its record is not one of ours.
+        """
+        return read_state(self.cell(cell))
+
+
+def read_state(folder: Path) -> CellState:
+    """Return what is in a run folder of a study.
+
+    Raises:
+        DataError: its record or its failure is not one of ours.
+    """
+    record = read_record(folder)
+    path = folder / "failure.json"
+    if record is not None or not path.is_file():
+        return CellState(record, None)
+    try:
+        return CellState(None, Failure.model_validate_json(path.read_bytes()))
+    except ValidationError:
+        raise DataError("not the description of a failure", where=str(path)) from None
+
+
+def remove_parts(folder: Path, pattern: str = ".*.part") -> None:
+    """Take away files that a killed process had begun to write; nobody else may be writing there now."""
+    for path in folder.glob(pattern):
+        path.unlink(missing_ok=True)
+
+
+def _write_if_new(path: Path, text: str) -> None:
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        write_atomically(path, text)

@@ -1,0 +1,222 @@
+"""Lines of a study on the same test instances: their means and differences, with what is needed to judge them.
+
+Every run of every line is resampled with the same draws of test instances, within each task and language. What moves all runs of
+a line alike under these draws is the part of the variance that the instances have; what moves one run and not another is part of
+the spread between runs, which the runs themselves show. The tasks are given: nothing here speaks of other tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from xeric.metrics.base import FloatArray
+from xeric.metrics.comparing import check_pairs
+from xeric.metrics.measuring import Measured
+from xeric.metrics.significance import DEFAULT_SEED, Sample, replicates
+from xeric.studies.statistics import ASSUMED_SEED_SD, Estimated, Part, added
+from xeric.text import language
+
+__all__ = ["DRAWS", "Line", "Lines", "Stratum", "resample_lines"]
+
+DRAWS = 1000
+"""Bootstrap draws of test instances."""
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Instances that are drawn among themselves: one task and language.
+
+    Attributes:
+        task: name of the task.
+        language: English name.
+        share: of the task's instances.
+        instances: how many.
+    """
+
+    task: str
+    language: str
+    share: float
+    instances: int
+
+
+@dataclass(frozen=True, eq=False)
+class Line:
+    """One line's scores.
+
+    Attributes:
+        seeds: of its runs.
+        scores: ``[runs, strata, metrics]`` on the instances as they are.
+        draws: ``[draws, runs, strata, metrics]`` on instances drawn with replacement, the same ones for every run of every line.
+        random: whether another seed would give other outputs. Not so for what is untrained and decoded without sampling.
+    """
+
+    seeds: tuple[int, ...]
+    scores: FloatArray
+    draws: FloatArray
+    random: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Lines:
+    """Lines that were resampled together.
+
+    Attributes:
+        metrics: names of the scores, in their order.
+        strata: tasks and languages.
+        lines: by id.
+    """
+
+    metrics: tuple[str, ...]
+    strata: tuple[Stratum, ...]
+    lines: Mapping[str, Line]
+
+    @property
+    def instances(self) -> int:
+        """How many test instances each run was scored on."""
+        return sum(stratum.instances for stratum in self.strata)
+
+    def weights(self, *, task: str | None = None, language: str | None = None) -> FloatArray:
+        """Return what each stratum weighs in a mean: over all tasks, over one, or over those of a language. They sum to 1."""
+        chosen = [task in (None, s.task) and language in (None, s.language) for s in self.strata]
+        weights = np.array([s.share if is_in else 0.0 for s, is_in in zip(self.strata, chosen, strict=True)])
+        return np.asarray(weights / weights.sum())
+
+    def mean(
+        self, line: str, metrics: Sequence[str], weights: FloatArray | None = None, *, given_runs: bool = False
+    ) -> Estimated:
+        """Return a line's mean over runs, strata and metrics.
+
+        Args:
+            line: its id.
+            metrics: names; their plain mean is taken.
+            weights: of the strata; None is every task alike.
+            given_runs: speak of these very runs, not of the line's runs with other seeds.
+        """
+        return self._estimate({line: 1.0}, metrics, weights, given_runs, assumed=None)
+
+    def difference(
+        self, a: str, b: str, metrics: Sequence[str], weights: FloatArray | None = None, *, given_runs: bool = False
+    ) -> Estimated:
+        """Return the mean of one line minus that of another, instances paired; see :meth:`mean`.
+
+        Runs of two lines are independent even where they share a seed, so their spreads add. A line that has one run, and could
+        have others, cannot show its spread: :data:`ASSUMED_SEED_SD` is put in its place.
+        """
+        return self._estimate({a: 1.0, b: -1.0}, metrics, weights, given_runs, assumed=ASSUMED_SEED_SD)
+
+    def run_means(self, line: str, metrics: Sequence[str], weights: FloatArray | None = None) -> FloatArray:
+        """Return the mean over strata and metrics of each run, ``[runs]``."""
+        return self._along_metrics(self.lines[line].scores, metrics) @ (self.weights() if weights is None else weights)
+
+    def _estimate(
+        self,
+        signs: Mapping[str, float],
+        metrics: Sequence[str],
+        weights: FloatArray | None,
+        given_runs: bool,
+        assumed: float | None,
+    ) -> Estimated:
+        weights = self.weights() if weights is None else weights
+        value = sum(sign * self.run_means(name, metrics, weights).mean() for name, sign in signs.items())
+        instances = self._instances(signs, metrics, weights, given_runs)
+        if given_runs:
+            return Estimated(float(value), Part(), instances)
+        runs = [self._runs(name, metrics, weights, assumed) for name in signs]
+        return Estimated(float(value), added(runs), instances)
+
+    def _runs(self, name: str, metrics: Sequence[str], weights: FloatArray, assumed: float | None) -> Part:
+        """Return the variance, from run to run, of a line's mean over its runs."""
+        line = self.lines[name]
+        if not line.random:
+            return Part()
+        if len(line.seeds) == 1:
+            return Part((assumed or 0.0) ** 2)
+        means = self.run_means(name, metrics, weights)
+        return Part(float(means.var(ddof=1)) / len(means), len(means) - 1)
+
+    def _instances(
+        self, signs: Mapping[str, float], metrics: Sequence[str], weights: FloatArray, given_runs: bool
+    ) -> Part | None:
+        """Return the variance of the mean or difference over test instances, strata added up."""
+        used = [s for s, weight in zip(self.strata, weights, strict=True) if weight]
+        if {s.task for s in used if s.instances > 1} != {s.task for s in used}:
+            return None
+        total = np.zeros((len(self.lines[next(iter(signs))].draws), len(self.strata)))
+        of_single_runs = np.zeros(len(self.strata))
+        for name, sign in signs.items():
+            line = self.lines[name]
+            drawn = self._along_metrics(line.draws, metrics)
+            total += sign * drawn.mean(axis=1)
+            if line.random and len(line.seeds) > 1 and not given_runs:
+                of_single_runs += _own_variance(drawn)
+        counts = np.array([s.instances for s in self.strata], dtype=np.float64)
+        # A bootstrap variance is that of a mean over n divided by n instead of n - 1.
+        each = (total.var(axis=0, ddof=1) - of_single_runs) * weights**2 * counts / np.maximum(counts - 1, 1)
+        variance = max(float(each.sum()), 0.0)
+        unsure = float((each**2 / np.maximum(counts - 1, 1)).sum())
+        least = min(s.instances for s in used if s.instances > 1) - 1
+        return Part(variance, max(variance**2 / unsure, least)) if unsure and variance else Part()
+
+    def _along_metrics(self, scores: FloatArray, metrics: Sequence[str]) -> FloatArray:
+        return np.asarray(scores[..., [self.metrics.index(name) for name in metrics]].mean(axis=-1))
+
+
+def _own_variance(drawn: FloatArray) -> FloatArray:
+    """Return the part of the variance of a mean over runs that is each run's own, ``[draws, runs, strata]`` -> ``[strata]``.
+
+    The mean's variance is (own / runs) + common, and common is what two runs share: the mean covariance of different runs.
+    """
+    runs = drawn.shape[1]
+    of_mean, of_runs = drawn.mean(axis=1).var(axis=0, ddof=1), drawn.var(axis=0, ddof=1).mean(axis=0)
+    common = (runs * of_mean - of_runs) / (runs - 1)
+    return np.asarray(of_mean - common)
+
+
+def resample_lines(
+    lines: Mapping[str, Mapping[int, Measured]], *, fixed: Collection[str] = (), draws: int = DRAWS, seed: int = DEFAULT_SEED
+) -> Lines:
+    """Draw test instances for all runs of all lines at once.
+
+    Args:
+        lines: by id and seed, at least one run each; every run measured with the same metrics on the same instances.
+        fixed: ids of the lines whose outputs do not depend on a seed.
+        draws: of the bootstrap.
+        seed: of the draws.
+
+    Raises:
+        DataError: two runs do not have the same instances, references or metrics.
+        UserError: ``draws`` is below 1 or ``seed`` below 0.
+    """
+    runs = [(name, number, measured) for name, by_seed in lines.items() for number, measured in sorted(by_seed.items())]
+    first = runs[0][2]
+    for _, _, measured in runs[1:]:
+        check_pairs(first, measured)
+    samples = [measured.samples() for _, _, measured in runs]
+    scores, drawn = [], []
+    for same in zip(*samples, strict=True):
+        together = _side_by_side(same)
+        scores.append(together.score(together.rows.sum(axis=0)))
+        drawn.append(replicates([together], resamples=draws, seed=seed))
+    # [strata, runs, metrics] -> [runs, strata, metrics], and the same behind the draws
+    scored, resampled = np.stack(scores, axis=1), np.stack(drawn, axis=2)
+    strata = tuple(Stratum(g.task, language(g.language).name, g.weight, len(g)) for g in first.groups)
+    found: dict[str, Line] = {}
+    for name, by_seed in lines.items():
+        rows = [row for row, (owner, _, _) in enumerate(runs) if owner == name]
+        found[name] = Line(tuple(sorted(by_seed)), scored[rows], resampled[:, rows], name not in fixed)
+    return Lines(tuple(first.resampled), strata, found)
+
+
+def _side_by_side(samples: Sequence[Sample]) -> Sample:
+    """Lay the columns of all runs side by side: one draw of rows then serves them all; scores are ``[..., runs, metrics]``."""
+    width = samples[0].rows.shape[1]
+    scores: list[Callable[[FloatArray], FloatArray]] = [sample.score for sample in samples]
+
+    def score(sums: FloatArray) -> FloatArray:
+        parts = [one(sums[..., run * width : (run + 1) * width]) for run, one in enumerate(scores)]
+        return np.stack(parts, axis=-2)
+
+    return Sample(np.hstack([sample.rows for sample in samples]), score, key=samples[0].key)

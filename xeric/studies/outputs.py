@@ -1,0 +1,138 @@
+"""What the runs of a study left behind, read and counted once: records, and predictions by line and seed. No torch."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from xeric.metrics.measuring import Measured, measure
+from xeric.records import Record, read_predictions
+from xeric.studies.config import LineKey, StudyConfig
+from xeric.studies.folder import CellState, PlannedCell, PlannedLine, StudyFolder
+
+__all__ = ["Outputs", "Runs", "measure_runs", "read_outputs"]
+
+Runs = dict[str, dict[int, Measured]]
+"""Counted predictions by line and seed."""
+
+_FILES = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A study's folder, read; predictions are not yet.
+
+    Attributes:
+        folder: the folder.
+        study: its study file.
+        cells: every planned cell with what its folder holds.
+    """
+
+    folder: StudyFolder
+    study: StudyConfig
+    cells: tuple[tuple[PlannedCell, CellState], ...]
+
+    @property
+    def lines(self) -> dict[str, PlannedLine]:
+        """Every planned line, by id, in the order of the plan."""
+        return {cell.line.id: cell.line for cell, _ in self.cells}
+
+    @property
+    def fixed(self) -> set[str]:
+        """Lines whose outputs do not depend on a seed: nothing is trained, and decoding does not sample."""
+        decode = self.study.run.get("decode")
+        sampled = isinstance(decode, Mapping) and decode.get("strategy") == "sample"
+        return {name for name, line in self.lines.items() if line.key.untrained and not sampled}
+
+    def of(self, line: str) -> list[tuple[PlannedCell, CellState]]:
+        """Return the cells of a line."""
+        return [(cell, state) for cell, state in self.cells if cell.line.id == line]
+
+    def records(self, line: str) -> dict[int, list[Record]]:
+        """Return the records of the runs that went well, by seed; a seed counts when all its tasks are done."""
+        found: defaultdict[int, list[Record]] = defaultdict(list)
+        for cell, state in self.of(line):
+            if state.record is not None and state.record.status == "ok":
+                found[cell.seed].append(state.record)
+        return {seed: records for seed, records in found.items() if len(records) == self._parts}
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Training examples of the trained lines, mean over tasks, by id: as planned, or as many as there were."""
+        found: dict[str, int] = {}
+        for name, line in self.lines.items():
+            runs = list(self.records(name).values())
+            if line.key.untrained or not runs:
+                continue
+            counts = [task.data.get("train", 0) + task.data.get("dev", 0) for record in runs[0] for task in record.tasks.values()]
+            found[name] = line.key.n_train or round(sum(counts) / len(counts))
+        return found
+
+    def find(self, key: LineKey) -> str | None:
+        """Return the id of the line with these axes, or None where the study has none."""
+        wanted = self.study.canonical(key)
+        return next((name for name, line in self.lines.items() if self.study.canonical(line.key) == wanted), None)
+
+    def files(self, part: Literal["test", "dev"]) -> dict[tuple[str, int], list[Path]]:
+        """Return the files of predictions by line and seed, of the seeds all of whose tasks are done."""
+        found: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
+        for cell, state in self.cells:
+            path = self.folder.cell(cell.id) / _FILES[part]
+            # Without any dev instances the file is there, and empty.
+            if state.status == "ok" and path.is_file() and path.stat().st_size:
+                found[cell.line.id, cell.seed].append(path)
+        return {owner: paths for owner, paths in found.items() if len(paths) == self._parts}
+
+    def baseline_files(self) -> dict[tuple[str, int], list[Path]]:
+        """Return the files of the trivial baselines' predictions by name and seed."""
+        paths = sorted(self.folder.baselines_dir.glob(f"*/*/{_FILES['test']}")) if self.study.baselines else []
+        return {(path.parts[-3], int(path.parts[-2])): [path] for path in paths if path.parts[-2].isdecimal()}
+
+    @property
+    def _parts(self) -> int:
+        return 1 if self.study.joint else len(self.study.tasks)
+
+
+def read_outputs(root: Path) -> Outputs:
+    """Return what a study's folder holds.
+
+    Raises:
+        UserError: it holds no study, or a file in it is not what it should be.
+    """
+    folder = StudyFolder(root)
+    study = folder.read_study()
+    return Outputs(folder, study, tuple((cell, folder.state(cell.id)) for cell in folder.read_cells()))
+
+
+def measure_runs(files: Mapping[tuple[str, int], list[Path]], metrics: Sequence[str], *, workers: int = 1) -> Runs:
+    """Return the counted predictions of many runs; this is what takes the time of an analysis.
+
+    Args:
+        files: predictions by line and seed; several files of one run are read as one.
+        metrics: names.
+        workers: processes. More than one start Python anew, so a script that asks for them keeps its work under
+            ``if __name__ == "__main__"``.
+
+    Raises:
+        DataError: a file holds no predictions, or they cannot be scored.
+    """
+    jobs = [(paths, tuple(metrics)) for paths in files.values()]
+    if workers > 1 and len(jobs) > workers:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            measured = list(pool.map(_measure, jobs))
+    else:
+        measured = [_measure(job) for job in jobs]
+    found: Runs = defaultdict(dict)
+    for (name, seed), one in zip(files, measured, strict=True):
+        found[name][seed] = one
+    return dict(found)
+
+
+def _measure(job: tuple[Sequence[Path], Sequence[str]]) -> Measured:
+    paths, metrics = job
+    return measure([row for path in paths for row in read_predictions(path)], metrics)

@@ -1,0 +1,117 @@
+"""Which adaptation to take: the cheapest that is shown, on dev, to be not worse than the best by more than a margin.
+
+"Shown" is non-inferiority: the lower end of the one-sided 95% interval of (line - best) lies above minus the margin. The best on
+dev is picked by its score and so looks better than it is, which works against the others: the choice errs towards the best line,
+never towards a cheap one. Test scores play no part in the choice and are reported for what was chosen.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xeric.metrics.measuring import Measured
+from xeric.studies.claims import estimate
+from xeric.studies.lines import Lines, resample_lines
+from xeric.studies.outputs import Runs
+from xeric.studies.results import Estimate, Recommendation
+from xeric.studies.statistics import ALPHA
+
+__all__ = ["Candidate", "not_worse", "recommend"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A line that can be recommended.
+
+    Attributes:
+        label: for people.
+        seconds: of training, mean over runs; 0 where nothing is trained.
+        trainable: parameters.
+        test: its mean on the test set.
+    """
+
+    label: str
+    seconds: float
+    trainable: int
+    test: Estimate | None = None
+
+    @property
+    def cost(self) -> tuple[float, int]:
+        """What "cheapest" goes by: seconds to two digits (they are never the same twice), then trainable parameters."""
+        return float(f"{self.seconds:.2g}"), self.trainable
+
+
+def recommend(
+    candidates: Mapping[str, Candidate], dev: Runs, *, metric: str, margin: float, fixed: Sequence[str] = ()
+) -> Recommendation | None:
+    """Return the recommended line, or None where no candidate has dev predictions.
+
+    Lines can be compared where they have the same dev instances. Dev comes out of the training examples, so lines of another
+    training size have others; those with most dev instances are compared.
+
+    Args:
+        candidates: by id.
+        dev: their dev predictions, counted.
+        metric: name of the metric to choose by.
+        margin: in its points.
+        fixed: lines whose outputs do not depend on a seed.
+    """
+    chosen_from = _comparable({name: dev[name] for name in candidates if name in dev})
+    if not chosen_from:
+        return None
+    lines = resample_lines(chosen_from, fixed=fixed)
+    scores = {name: lines.mean(name, [metric]) for name in chosen_from}
+    best = max(scores, key=lambda name: scores[name].value)
+    good = [best, *(name for name in scores if name != best and not_worse(lines, name, best, metric, margin))]
+    taken = min(good, key=lambda name: (candidates[name].cost, -scores[name].value))
+    left_out = [candidates[name].label for name in candidates if name not in chosen_from]
+    return Recommendation(
+        line=taken,
+        label=candidates[taken].label,
+        best=best,
+        margin=margin,
+        metric=metric,
+        dev={name: estimate(found) for name, found in scores.items()},
+        test=candidates[taken].test,
+        reason=_reason(candidates, taken, best, len(good), margin, left_out),
+    )
+
+
+def not_worse(lines: Lines, name: str, best: str, metric: str, margin: float) -> bool:
+    """Say whether a line is shown to be not worse than another by more than a margin (one-sided, 5%)."""
+    interval = lines.difference(name, best, [metric]).interval(2 * ALPHA)
+    return interval is not None and interval[0] > -margin
+
+
+def _comparable(dev: Runs) -> Runs:
+    """Return the runs on the largest dev set that lines share; the plan's first of two alike."""
+    shared: defaultdict[frozenset[object], Runs] = defaultdict(dict)
+    for name, by_seed in dev.items():
+        for seed, measured in by_seed.items():
+            shared[_identity(measured)].setdefault(name, {})[seed] = measured
+    return max(shared.items(), key=lambda item: len(item[0]))[1] if shared else {}
+
+
+def _identity(measured: Measured) -> frozenset[object]:
+    return frozenset(measured.rows.items())
+
+
+def _reason(candidates: Mapping[str, Candidate], taken: str, best: str, good: int, margin: float, left_out: Sequence[str]) -> str:
+    if taken != best:
+        said = (
+            f"the cheapest of {good} that are not worse than the best, {candidates[best].label}, by more than {margin:g} points"
+        )
+    elif good > 1:
+        said = f"the best on dev, and the cheapest of {good} that are not worse by more than {margin:g} points"
+    else:
+        said = f"the best on dev; nothing cheaper is shown to be within {margin:g} points of it"
+    cost = candidates[taken]
+    spent = (
+        f"{cost.seconds:.0f} s of training, {cost.trainable:,} trainable parameters" if cost.trainable else "nothing is trained"
+    )
+    others = (
+        f"; not compared, for want of the same dev instances: {' '.join(f'({label})' for label in left_out)}" if left_out else ""
+    )
+    return f"{said} ({spent}; cost is training time, then trainable parameters){others}"
