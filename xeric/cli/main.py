@@ -16,8 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from xeric import __version__
+from xeric.cli.demo import demo
 from xeric.cli.listing import list_app
-from xeric.cli.options import AsJson, TasksDir, print_json
+from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
 from xeric.cli.pretrain import pretrain
 from xeric.cli.recommend import recommend
 from xeric.cli.report import report
@@ -37,6 +38,7 @@ app = typer.Typer(
 )
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(list_app, name="list")
+app.command()(demo)
 app.command()(pretrain)
 app.add_typer(study_app, name="study")
 app.command()(recommend)
@@ -101,19 +103,6 @@ def _complain(what: str, hint: str | None) -> None:
     typer.echo(f"xeric: {what}", err=True)
     if hint:
         typer.echo(f"hint: {hint}", err=True)
-
-
-def _quiet_libraries() -> None:
-    """Keep other libraries' bars and advice off the terminal; ours say what matters."""
-    import warnings
-
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", module=r"(peft|transformers|huggingface_hub)")
 
 
 def _print_version(asked: bool) -> None:
@@ -182,7 +171,7 @@ def train(
 
 
 def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
-    _quiet_libraries()
+    quiet_libraries()
     from xeric.cli.progress import TerminalProgress
     from xeric.run.config import run_config
     from xeric.run.execute import execute
@@ -216,7 +205,7 @@ def generate(
     if (text is None) == (file is None):
         raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
     rows: list[dict[str, Any]] = _input_rows(file, task) if file else [{"input": text, "task": task}]
-    _quiet_libraries()
+    quiet_libraries()
     from xeric.run.adapted import open_adapted
 
     adapted = open_adapted(run_dir, base=base, device=device)
@@ -277,33 +266,3 @@ def score(
         print_json(result)
     else:
         show_scores(result)
-
-
-@app.command()
-def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the base and the run.")] = Path("demo-report"),
-) -> int:
-    """Show the whole path on a bundled task; with a random base, as long as none is bundled."""
-    _quiet_libraries()
-    from xeric.cli.demo import TASK, demo_settings, write_random_base
-    from xeric.data.catalog import Catalog
-
-    typer.echo(
-        "No pretrained base is bundled yet: this trains a small RANDOM one on a few dozen examples. "
-        "The path is real, the texts are nonsense."
-    )
-    base = output / "random-base"
-    if not (base / "config.json").is_file():
-        task = Catalog.of().load(TASK)
-        write_random_base(base, [text for i in task.instances for text in (i.input, *i.outputs)])
-    code = _train(demo_settings(base), output / "run", as_json=False)
-    if code == 0:
-        from xeric.records import read_predictions
-
-        row = read_predictions(output / "run" / "predictions.jsonl")[0]
-        typer.echo(f"\ninput:      {row.input}\nprediction: {row.prediction}\nreference:  {row.references[0]}")
-        typer.echo(
-            "\nNext, your own task and a real base:\n"
-            "  xeric train TASK --tasks-dir FOLDER --base FOLDER_OR_HUB_ID --method lora -o out"
-        )
-    return code

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from xeric.cli.options import AsJson, print_json
+from xeric.cli.options import AsJson, print_json, quiet_libraries
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ def pretrain(
     """Train a small causal base from plain text and task files; the same command goes on with it."""
     if output is None:
         raise UserError("no folder is named", hint="add -o FOLDER: the base, its corpus and its state go there")
-    from xeric.cli.main import _quiet_libraries
-
-    _quiet_libraries()
+    quiet_libraries()
     from xeric.training.base_folder import publish_base
     from xeric.training.pretrain import pretrain as train_base
     from xeric.training.pretrain_config import find_recipe, load_pretrain_config

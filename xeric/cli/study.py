@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json
+from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def plan(
 ) -> None:
     """What a study will compute, what is done already, what it will take, and what it can detect."""
     config, folder = _load(study, output, overrides, tasks_dir)
-    _quiet_libraries()
+    quiet_libraries()
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_plan
     from xeric.studies.preview import preview
@@ -65,7 +65,7 @@ def run(
     """
     part = _shard(shard)
     config, folder = _load(study, output, overrides, tasks_dir)
-    _quiet_libraries()
+    quiet_libraries()
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_status
     from xeric.studies.execute import run_study
@@ -143,9 +143,3 @@ def _shard(text: str | None) -> Shard | None:
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UserError(f"{text!r} is no part of a whole", hint="write --shard 1/2 here and --shard 2/2 in the other process")
     return int(number), int(count)
-
-
-def _quiet_libraries() -> None:
-    from xeric.cli.main import _quiet_libraries as quiet
-
-    quiet()
