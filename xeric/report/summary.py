@@ -13,7 +13,7 @@ __all__ = ["VERDICTS", "adaptations", "baselines", "failures", "found", "setup",
 
 VERDICTS: dict[Verdict, str] = {
     "holds": "every link of the claim is above 0, corrected for the number of claims",
-    "contradicted": "a link's corrected interval lies on the other side",
+    "contradicted": "the corrected interval of a link lies wholly on the other side",
     "undecided": "the intervals allow both: this study is too small to tell",
     "uninformative": "nothing beats the trivial baselines, so there is nothing to compare",
 }
