@@ -40,7 +40,7 @@ def subtitle(results: StudyResults) -> str:
     seeds = len({cell.seed for cell in results.cells})
     parts = (
         _times(len(adaptations(results)), "line"),
-        _times(len(results.tasks), "task"),
+        _times(len(results.tasks or results.study.get("tasks", ())), "task"),
         quantities.listed(languages),
         _times(seeds, "seed") if seeds else "",
     )
@@ -57,7 +57,9 @@ def setup(results: StudyResults) -> str:
     compared = [_times(len(methods), "way", "ways") + " of adapting"] if methods else []
     compared += [_times(len(settings), "untrained setting")] if settings else []
     text = f"This study compared {quantities.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
-    text += f" and {_times(len(results.tasks), 'task')} in {quantities.listed(languages)}"
+    # Before the first run is done nobody has looked into the tasks.
+    text += f" and {_times(len(results.tasks or results.study.get('tasks', ())), 'task')}"
+    text += f" in {quantities.listed(languages)}" if languages else ""
     return f"{text}, with {_times(seeds, 'seed')}." if seeds else f"{text}."
 
 
