@@ -63,6 +63,13 @@ def test_flat_keeps_zero_and_false_and_drops_the_empty() -> None:
     assert quantities.flat(values) == [("a.b", "0"), ("e", "no"), ("f", "1, 2.5"), ("g.1.x", "1"), ("g.2.x", "2")]
 
 
+def test_a_sentence_leaves_a_name_at_its_beginning_alone() -> None:
+    assert quantities.sentence("the smallest link  is 0") == "The smallest link is 0."
+    assert quantities.sentence("multi, ours has no scores", ["mono", "multi, ours"]) == "multi, ours has no scores."
+    assert quantities.sentence("Done.") == "Done."
+    assert quantities.sentence("") == ""
+
+
 def test_metric_names() -> None:
     assert quantities.metric_name("bleu+rouge_l") == "mean of BLEU and ROUGE-L"
     assert quantities.with_metrics("Hindi, chrf") == "Hindi, chrF++"

@@ -46,10 +46,11 @@ def _section(title: str, tables: Sequence[Sheet | None], note: str = "") -> list
 def _claims(results: StudyResults) -> list[str]:
     if not results.claims:
         return []
+    names = [line.label for line in results.lines]
     parts = ["## Claims of the paper"]
     for claim in results.claims:
         parts.append(f"### {claim.verdict}: \u201c{escape_markdown(claim.sentence)}\u201d")
-        parts.append(escape_markdown(f"{quantities.sentence(claim.reason)} {quantities.sentence(claim.scope)}"))
+        parts.append(escape_markdown(f"{quantities.sentence(claim.reason, names)} {quantities.sentence(claim.scope)}"))
         table = sheets.link_sheet(claim, sheets.deciding_links(claim)[0], results)
         # The sentence stands above already.
         parts += [to_markdown(table).partition("\n\n")[2].rstrip()] if table else []
@@ -61,7 +62,10 @@ def _recommendation(results: StudyResults) -> list[str]:
     if found is None:
         return []
     labels = {line.id: line.label for line in results.lines}
-    parts = ["## Recommendation", f"**{escape_markdown(found.label)}.** {escape_markdown(quantities.sentence(found.reason))}"]
+    parts = [
+        "## Recommendation",
+        f"**{escape_markdown(found.label)}.** {escape_markdown(quantities.sentence(found.reason, labels.values()))}",
+    ]
     if found.test is not None:
         parts.append(f"On test: {quantities.metric_name(found.metric)} {escape_markdown(quantities.estimate(found.test))}.")
     if found.dev:

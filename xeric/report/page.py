@@ -8,6 +8,7 @@ one whose hash it names, so that even a hole in the former two would run nothing
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -89,14 +90,14 @@ def render_page(
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
-    return _environment().get_template("report.html").render(context)
+    return _environment(results).get_template("report.html").render(context)
 
 
 def _read(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
+def _environment(results: StudyResults) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -107,7 +108,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "estimate": quantities.estimate,
         "ends": tables.ends,
-        "sentence": quantities.sentence,
+        "sentence": functools.partial(quantities.sentence, names=[line.label for line in results.lines]),
         "metric": quantities.metric_name,
         "point": tables.point,
         "shown": tables.shown,

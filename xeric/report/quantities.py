@@ -46,10 +46,12 @@ def with_metrics(label: str) -> str:
     return ", ".join(_METRICS.get(part, part) for part in label.split(", "))
 
 
-def sentence(text: str) -> str:
-    """Return a clause as a sentence: a capital at its beginning, a full stop at its end."""
+def sentence(text: str, names: Iterable[str] = ()) -> str:
+    """Return a clause as a sentence: a capital at its beginning, unless one of ``names`` stands there, a full stop at its end."""
     whole = " ".join(text.split())
-    return f"{whole[:1].upper()}{whole[1:]}" + ("" if whole.endswith((".", "!", "?")) or not whole else ".")
+    if not whole.startswith(tuple(names)):
+        whole = whole[:1].upper() + whole[1:]
+    return whole if whole.endswith((".", "!", "?")) or not whole else f"{whole}."
 
 
 def number(value: float, digits: int = 1) -> str:

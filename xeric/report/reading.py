@@ -2,67 +2,30 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, cast
 
-from pydantic import ValidationError
-
-from xeric.errors import DataError, UserError
-from xeric.records import Prediction, read_predictions, write_json
+from xeric.errors import UserError
+from xeric.records import Prediction, read_predictions
+from xeric.studies.analysis import current_results
+from xeric.studies.folder import StudyFolder
 from xeric.studies.results import CellResult, StudyResults
 
-__all__ = ["RESULTS_FILE", "LineOutputs", "read_outputs", "read_results"]
+__all__ = ["LineOutputs", "read_outputs", "read_results"]
 
-RESULTS_FILE = "results.json"
-_STUDY_FILE = "study.yaml"
 _PREDICTIONS = "predictions.jsonl"
-_INPUTS = (
-    _STUDY_FILE,
-    "cells.json",
-    "cells/*/record.json",
-    "cells/*/failure.json",
-    "tuning/*/tuning.json",
-    f"baselines/*/*/{_PREDICTIONS}",
-)
-
-
-class _Analysis(Protocol):
-    def analyse(self, folder: Path) -> StudyResults: ...
 
 
 def read_results(folder: Path) -> StudyResults:
     """Return a study's results; where they are missing or older than its records they are made and written first.
 
     Raises:
-        UserError: the folder holds no study, or none of its cells is done.
-        DataError: its results cannot be read.
+        UserError: the folder holds no study, or one that cannot be read.
     """
-    path = folder / RESULTS_FILE
-    if not path.is_file() and not (folder / _STUDY_FILE).is_file():
+    if not StudyFolder(folder).study_file.is_file():
         raise UserError("holds no study", where=str(folder), hint="run one first: `xeric study run STUDY.yaml -o DIR`")
-    if not path.is_file() or _newest(folder) > path.stat().st_mtime_ns:
-        # By name, and only here: a report on finished results needs no statistics library.
-        analysis = cast(_Analysis, importlib.import_module("xeric.studies.analysis"))
-        results = analysis.analyse(folder)
-        write_json(path, results)
-        return results
-    try:
-        return StudyResults.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"not a study's results: {field}: {first['msg']}",
-            where=str(path),
-            hint="delete the file; `xeric report` makes it again from the records",
-        ) from None
-
-
-def _newest(folder: Path) -> int:
-    return max((path.stat().st_mtime_ns for pattern in _INPUTS for path in folder.glob(pattern)), default=0)
+    return current_results(folder)
 
 
 @dataclass(frozen=True)
@@ -88,19 +51,19 @@ def read_outputs(folder: Path, results: StudyResults) -> list[LineOutputs]:
     Raises:
         DataError: a predictions file is not one.
     """
-    found = []
+    study, found = StudyFolder(folder), []
     for line in results.lines:
         if line.baseline:
-            found.append(_baseline_outputs(line.id, folder / "baselines" / line.baseline))
+            found.append(_baseline_outputs(line.id, study.baselines_dir / line.baseline))
         else:
-            found.append(_line_outputs(line.id, folder, [cell for cell in results.cells if cell.line == line.id]))
+            found.append(_line_outputs(line.id, study, [cell for cell in results.cells if cell.line == line.id]))
     return found
 
 
-def _line_outputs(line: str, folder: Path, cells: list[CellResult]) -> LineOutputs:
+def _line_outputs(line: str, study: StudyFolder, cells: list[CellResult]) -> LineOutputs:
     files: dict[int, list[Path]] = {}
     for cell in cells:
-        path = folder / "cells" / cell.id / _PREDICTIONS
+        path = study.cell(cell.id) / _PREDICTIONS
         if cell.status == "ok" and path.is_file():
             files.setdefault(cell.seed, []).append(path)
     if not files:

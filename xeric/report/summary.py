@@ -13,7 +13,7 @@ __all__ = ["VERDICTS", "adaptations", "baselines", "failures", "found", "setup",
 
 VERDICTS: dict[Verdict, str] = {
     "holds": "every link of the claim is above 0, corrected for the number of claims",
-    "contradicted": "a link's corrected interval lies on the other side",
+    "contradicted": "the corrected interval of a link lies wholly on the other side",
     "undecided": "the intervals allow both: this study is too small to tell",
     "uninformative": "nothing beats the trivial baselines, so there is nothing to compare",
 }
@@ -40,7 +40,7 @@ def subtitle(results: StudyResults) -> str:
     seeds = len({cell.seed for cell in results.cells})
     parts = (
         _times(len(adaptations(results)), "line"),
-        _times(len(results.tasks), "task"),
+        _times(len(results.tasks or results.study.get("tasks", ())), "task"),
         quantities.listed(languages),
         _times(seeds, "seed") if seeds else "",
     )
@@ -57,7 +57,9 @@ def setup(results: StudyResults) -> str:
     compared = [_times(len(methods), "way", "ways") + " of adapting"] if methods else []
     compared += [_times(len(settings), "untrained setting")] if settings else []
     text = f"This study compared {quantities.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
-    text += f" and {_times(len(results.tasks), 'task')} in {quantities.listed(languages)}"
+    # Before the first run is done nobody has looked into the tasks.
+    text += f" and {_times(len(results.tasks or results.study.get('tasks', ())), 'task')}"
+    text += f" in {quantities.listed(languages)}" if languages else ""
     return f"{text}, with {_times(seeds, 'seed')}." if seeds else f"{text}."
 
 
