@@ -152,7 +152,7 @@ def test_shards_part_the_cells_and_share_the_rest(undisturbed: Path, tasks: Path
     study, told = small.study(tasks, base), Told()
     first = run_study(study, tmp_path / "out", shard=(1, 2), progress=told)
     assert len(first.cells("ok")) == len(first.cells("missing")) == 3
-    assert not first.analysed
+    assert first.results is None
     second = run_study(study, tmp_path / "out", shard=(2, 2), progress=told)
     assert second.cells("missing") == []
     assert len(told.begun) == len(first.plan.cells) + 4, "no trial twice"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from xeric.cli.options import AsJson, print_json
 
-__all__ = ["report"]
+if TYPE_CHECKING:
+    from xeric.report.writing import Written
+
+__all__ = ["report", "show_written"]
 
 
 def report(
@@ -23,6 +26,11 @@ def report(
     if as_json:
         print_json({"files": [str(path) for path in written.files], "shown": written.shown, "instances": written.total})
         return
+    show_written(written)
+
+
+def show_written(written: Written) -> None:
+    """Print the verdicts of a report and where it lies."""
     for claim in written.results.claims:
         typer.echo(f"{claim.verdict:13}  {' '.join(claim.sentence.split())}")
     left = f" (the page holds {written.shown} of {written.total} test instances)" if written.shown < written.total else ""

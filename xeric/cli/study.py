@@ -78,8 +78,11 @@ def run(
         print_json(found.as_json())
     else:
         show_status(found)
-        if done.analysed:
-            typer.echo(f"results: {done.folder.results_file}")
+        if done.results is not None:
+            from xeric.cli.report import show_written
+            from xeric.report import write_report
+
+            show_written(write_report(done.folder.root))
     return 1 if done.cells("failed", "diverged") else 0
 
 
@@ -105,15 +108,16 @@ def rescore(
 ) -> None:
     """Add or renew metrics of every record from its predictions, without a model."""
     from xeric.cli.progress import TerminalProgress
+    from xeric.records import write_json
+    from xeric.studies.analysis import analyse
     from xeric.studies.folder import StudyFolder
     from xeric.studies.rescore import rescore as score_again
-    from xeric.studies.rescore import write_results
 
     place = StudyFolder(folder)
     with TerminalProgress() as progress:
         progress.start("score", len(place.read_cells()))
         changed = score_again(place, metric or (), progress=lambda: progress.advance(1))
-    write_results(place)
+    write_json(place.results_file, analyse(folder))
     if as_json:
         print_json(changed)
     else:

@@ -43,9 +43,8 @@ def show_plan(found: Preview) -> None:
     out.print(f"done: {done} of {len(plan.cells)} cells" + (f"; {found.trials} tuning trials to do" if found.trials else ""))
     if found.estimate:
         out.print(_cost(found.estimate), soft_wrap=True)
-    if found.detectable is not None:
-        points = f"about {found.detectable:.1f} points of {PRIMARY}"
-        out.print(f"smallest difference between two lines that is found in 80% of such studies: {points}", soft_wrap=True)
+    points = f"about {found.detectable:.1f} points of {PRIMARY}"
+    out.print(f"smallest difference between two lines that is found in 80% of such studies: {points}", soft_wrap=True)
 
 
 def _cost(estimate: Estimate) -> str:

@@ -16,15 +16,17 @@ from typing import Any
 from xeric.bases.loading import base_identity
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
-from xeric.errors import ConfigError, DataError, RunError, UserError
+from xeric.errors import ConfigError, DataError, RunError, UserError, XericError
 from xeric.metrics import PRIMARY
+from xeric.records import write_json
 from xeric.run.config import run_config
 from xeric.run.locks import sweep
+from xeric.studies.analysis import analyse
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import LineKey, StudyConfig
 from xeric.studies.folder import CellState, Failure, PlannedCell, StudyFolder, remove_parts
 from xeric.studies.plan import Plan, line_settings, load_study, plan_study, study_identity, user_path
-from xeric.studies.rescore import write_results
+from xeric.studies.results import StudyResults
 from xeric.studies.trials import Trials, trial_settings, tuned_pairs
 from xeric.studies.workshop import StudyProgress, Workshop
 
@@ -50,13 +52,13 @@ class StudyRun:
         folder: where it lies.
         plan: what was asked for.
         states: what each cell's folder holds, by cell; all cells, also those of other shards.
-        analysed: whether the results were written.
+        results: what they show; None while cells are missing, or where all failed.
     """
 
     folder: StudyFolder
     plan: Plan
     states: dict[str, CellState]
-    analysed: bool
+    results: StudyResults | None
 
     def cells(self, *statuses: str) -> list[str]:
         """Return the cells that have one of these statuses."""
@@ -112,11 +114,23 @@ def run_study(
     with workshop.alone("study"):
         work.write_cells()
         states = {cell.id: folder.state(cell.id) for cell in plan.cells}
-        complete = all(state.status != "missing" for state in states.values())
-        analysed = complete and write_results(folder)
+        results = None
+        if all(state.status != "missing" for state in states.values()):
+            results = _results(folder, progress)
     for place in (folder.locks_dir, folder.stages_dir / "locks"):
         sweep(place)
-    return StudyRun(folder, plan, states, analysed)
+    return StudyRun(folder, plan, states, results)
+
+
+def _results(folder: StudyFolder, progress: StudyProgress) -> StudyResults | None:
+    """Make and write a study's results; where every cell failed there are none."""
+    try:
+        results = analyse(folder.root)
+    except XericError as error:
+        progress.note(f"there are no results: {error}")
+        return None
+    write_json(folder.results_file, results)
+    return results
 
 
 def check_settings(plan: Plan) -> None:

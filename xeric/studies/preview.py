@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from xeric.studies.execute import check_settings, open_folder, own_data
 from xeric.studies.folder import CellState, StudyFolder
 from xeric.studies.plan import Plan, plan_study
 from xeric.studies.probe import Estimate, estimate
+from xeric.studies.statistics import detectable_difference
 from xeric.studies.trials import Trials, tuned_pairs
 from xeric.studies.workshop import StudyProgress, Workshop
 
@@ -31,8 +30,7 @@ class Preview:
         tasks: instances for training, dev and test, by task.
         trials: runs of tuning still to be done.
         estimate: what the rest will take; None where it was not asked for.
-        detectable: smallest difference of two lines, in points of the primary metric, that the study would find; None where
-            that cannot be said.
+        detectable: smallest difference of two lines, in points of the primary metric, that the study would find.
     """
 
     plan: Plan
@@ -41,7 +39,7 @@ class Preview:
     tasks: dict[str, dict[str, int]]
     trials: int
     estimate: Estimate | None
-    detectable: float | None
+    detectable: float
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for scripts."""
@@ -94,9 +92,6 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress, probe:
     )
 
 
-def _detectable(study: StudyConfig, data: Prepared) -> float | None:
-    if importlib.util.find_spec("xeric.studies.statistics") is None:
-        return None
-    module: Any = importlib.import_module("xeric.studies.statistics")
+def _detectable(study: StudyConfig, data: Prepared) -> float:
     instances = round(sum(len(task.test) for task in data.tasks) / len(data.tasks))
-    return float(module.detectable_difference(tasks=len(data.tasks), instances=instances, seeds=len(study.seeds)))
+    return detectable_difference(tasks=len(data.tasks), instances=max(instances, 1), seeds=len(study.seeds))

@@ -5,17 +5,14 @@ Useful after a metric was added or mended, and on a machine that could never run
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from xeric.errors import DataError, UserError
 from xeric.metrics import METRICS, score_predictions
 from xeric.records import RECORD_FILE, Record, read_predictions, write_json
 from xeric.studies.folder import StudyFolder
 
-__all__ = ["rescore", "write_results"]
+__all__ = ["rescore"]
 
 
 def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Callable[[], None] | None = None) -> dict[str, bool]:
@@ -57,15 +54,6 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
     if not changed:
         raise UserError("holds no finished run", where=str(folder.root), hint="see `xeric study status`")
     return changed
-
-
-def write_results(folder: StudyFolder) -> bool:
-    """Make a study's results from its records; say whether that was done."""
-    if importlib.util.find_spec("xeric.studies.analysis") is None:
-        return False
-    analysis: Any = importlib.import_module("xeric.studies.analysis")
-    write_json(folder.results_file, analysis.analyse(folder.root))
-    return True
 
 
 def _dump(record: Record) -> str:
