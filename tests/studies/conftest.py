@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,14 @@ def undisturbed(tasks: Path, base: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("undisturbed") / "study"
     run_study(small.study(tasks, base), folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_garbage_collection() -> Iterator[None]:
+    """Take what is loaded already out of garbage collection.
+
+    statsmodels collects garbage in every correction, which takes a quarter of a second each time as soon as torch is loaded.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -39,15 +39,16 @@ def recommend(
 
 
 def _show(results: StudyResults, chosen: Recommendation) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from xeric.cli.show import console
 
     out = console()
-    out.print(f"recommended: {chosen.label}", style="bold")
+    out.print(f"recommended: {chosen.label}", style="bold", markup=False, soft_wrap=True)
     out.print(f"why: {chosen.reason}", soft_wrap=True, markup=False)
     if chosen.test is not None:
-        out.print(f"on test, which had no part in the choice: {chosen.metric} {_text(chosen.test)}", soft_wrap=True)
+        out.print(f"on test, which had no part in the choice: {chosen.metric} {_text(chosen.test)}", soft_wrap=True, markup=False)
     table = Table(title=f"{chosen.metric} on dev, mean over tasks and runs, with 95% intervals", title_justify="left")
     for name in ("line", "dev", "training", "trainable", ""):
         table.add_column(name, justify="right" if name in ("training", "trainable") else "left")
@@ -56,7 +57,7 @@ def _show(results: StudyResults, chosen: Recommendation) -> None:
         line = lines[name]
         marks = [mark for mark, holds in (("best", name == chosen.best), ("recommended", name == chosen.line)) if holds]
         seconds = f"{line.seconds or 0:.0f} s"
-        table.add_row(line.label, _text(chosen.dev[name]), seconds, f"{line.trainable or 0:,}", ", ".join(marks))
+        table.add_row(escape(line.label), _text(chosen.dev[name]), seconds, f"{line.trainable or 0:,}", ", ".join(marks))
     out.print(table)
     if chosen.command:
         out.print(f"next: {chosen.command}", soft_wrap=True, markup=False)

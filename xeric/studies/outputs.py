@@ -20,6 +20,9 @@ __all__ = ["Outputs", "Runs", "measure_runs", "read_outputs"]
 Runs = dict[str, dict[int, Measured]]
 """Counted predictions by line and seed."""
 
+_WORTH_PROCESSES = 4 << 20
+"""Bytes of predictions, some five seconds of counting, from which on starting processes takes less time than it saves."""
+
 _FILES = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
 
 
@@ -122,7 +125,8 @@ def measure_runs(files: Mapping[tuple[str, int], list[Path]], metrics: Sequence[
         DataError: a file holds no predictions, or they cannot be scored.
     """
     jobs = [(paths, tuple(metrics)) for paths in files.values()]
-    if workers > 1 and len(jobs) > workers:
+    size = sum(path.stat().st_size for paths in files.values() for path in paths)
+    if workers > 1 and size > _WORTH_PROCESSES:
         with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
             measured = list(pool.map(_measure, jobs))
     else:

@@ -1,0 +1,154 @@
+"""Verdicts on lines whose scores are given as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from tests.studies.points import run
+from xeric.metrics.measuring import Measured
+from xeric.studies.claims import Chain, Judged, beats_all, judge
+from xeric.studies.config import ClaimConfig, LineKey
+from xeric.studies.lines import Lines, resample_lines
+from xeric.studies.results import ClaimResult
+
+INSTANCES = 60
+POINTS = ("points",)
+
+
+def runs(mean: float, *, seeds: int = 3, name: str = "", spread: float = 0.3) -> dict[int, Measured]:
+    """Runs of one method on two tasks; what is hard for one method is hard for all."""
+    hard = np.random.default_rng(0).normal(0, 15, size=(2, INSTANCES))
+    own = np.random.default_rng([1, *name.encode()])
+    return {seed: run(*(hard + mean + own.normal(0, spread) + own.normal(0, 2, size=hard.shape))) for seed in range(seeds)}
+
+
+def lines_of(made: Mapping[str, dict[int, Measured]], fixed: tuple[str, ...] = ("copy",)) -> Lines:
+    return resample_lines(made, fixed=[name for name in fixed if name in made], draws=300)
+
+
+def chain(*lines: str, name: str = "claim", kind: str = "better", missing: tuple[str, ...] = (), **fields: object) -> Chain:
+    keys = tuple(LineKey(base="b", method=line) for line in lines)
+    claim = ClaimConfig(sentence="as the paper says", chain=keys, metrics=POINTS, kind=kind, **fields)  # type: ignore[arg-type]
+    return Chain(name, claim, lines, missing)
+
+
+def verdict(lines: Lines | None, *chains: Chain, baselines: tuple[str, ...] = ("copy",), **known: object) -> ClaimResult:
+    labels = {name: name for one in chains for name in one.lines}
+    return judge(lines, chains, Judged(labels, baselines, **known))[0]  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def lines() -> Lines:
+    better = {"best": 40.0, "good": 34.0, "fair": 28.0}
+    made = {name: runs(mean, name=name) for name, mean in better.items()}
+    made["twin"] = made["good"]
+    made["empty"] = {seed: run(*np.zeros((2, INSTANCES))) for seed in range(3)}
+    made["copy"] = runs(10.0, seeds=1, name="copy")
+    return lines_of(made)
+
+
+def test_a_chain_holds_where_every_link_does(lines: Lines) -> None:
+    found = verdict(lines, chain("best", "good", "fair"))
+    assert found.verdict == "holds"
+    assert [(link.better, link.worse) for link in found.links] == [("best", "good"), ("good", "fair")]
+    for link in found.links:
+        assert link.difference.value == pytest.approx(6, abs=1.5)
+        assert link.corrected is not None
+        assert link.corrected.low is not None
+        assert link.difference.low is not None
+        assert 0 < link.corrected.low <= link.difference.low
+        assert (link.instances, link.seeds, link.metric) == (2 * INSTANCES, 3, "points")
+
+
+def test_one_link_the_other_way_contradicts(lines: Lines) -> None:
+    found = verdict(lines, chain("best", "fair", "good"))
+    assert found.verdict == "contradicted"
+    assert "(fair) minus (good)" in found.reason
+
+
+def test_the_same_method_under_two_names_is_undecided(lines: Lines) -> None:
+    found = verdict(lines, chain("good", "twin"))
+    assert found.verdict == "undecided"
+    assert found.links[0].difference.value == 0
+    assert found.links[0].p == found.links[0].p_corrected == 1
+    assert verdict(lines, chain("best", "good", "twin")).verdict == "undecided"
+
+
+def test_the_empty_answer_loses(lines: Lines) -> None:
+    assert verdict(lines, chain("fair", "empty")).verdict == "holds"
+    assert verdict(lines, chain("empty", "fair")).verdict == "contradicted"
+
+
+def test_nothing_to_compare_where_nothing_beats_the_baselines(lines: Lines) -> None:
+    poor = lines_of({"copy": runs(50.0, seeds=1, name="copy"), "best": runs(40.0, name="best"), "fair": runs(28.0, name="fair")})
+    assert verdict(poor, chain("best", "fair")).verdict == "uninformative"
+    assert verdict(poor, chain("best", "fair"), baselines=()).verdict == "holds"
+    # One line above the baseline is enough to have something to compare.
+    assert verdict(lines, chain("empty", "fair")).verdict == "contradicted"
+
+
+def test_every_baseline_must_be_beaten(lines: Lines) -> None:
+    assert beats_all(lines, ["best", "fair", "empty"], ["copy"], POINTS) == {"best": True, "fair": True, "empty": False}
+    assert beats_all(lines, ["good"], ["copy", "best"], POINTS) == {"good": False}
+    assert beats_all(lines, ["good"], ["twin"], POINTS) == {"good": False}
+
+
+def test_close_is_not_worse_by_more_than_the_margin() -> None:
+    made = {"full": runs(40, name="full", spread=0.05), "lora": runs(39.7, name="lora", spread=0.05)}
+    close = lines_of(made)
+    for margin, expected in ((2.0, "holds"), (0.3, "undecided")):
+        found = verdict(close, chain("lora", "full", kind="close", margin=margin), baselines=())
+        assert found.verdict == expected, found.reason
+    far = lines_of({"full": runs(40, name="full"), "lora": runs(30, name="lora")})
+    assert verdict(far, chain("lora", "full", kind="close", margin=2.0), baselines=()).verdict == "contradicted"
+    # Being better is close enough.
+    assert verdict(far, chain("full", "lora", kind="close", margin=2.0), baselines=()).verdict == "holds"
+
+
+def test_claims_of_one_family_are_corrected_together(lines: Lines) -> None:
+    one = chain("good", "fair")
+    others = [chain("best", "good", name=f"other {number}") for number in range(9)]
+    apart = [chain("best", "good", name=f"other {number}", family="other") for number in range(9)]
+    alone, together, separate = (verdict(lines, one, *more).links[0] for more in ([], others, apart))
+    assert alone.p_corrected == alone.p == together.p == separate.p_corrected
+    assert together.p_corrected is not None
+    assert alone.p is not None
+    assert together.p_corrected > alone.p
+
+
+def test_each_metric_is_reported_and_only_their_mean_is_tested() -> None:
+    made = {
+        name: {s: run([mean + s, mean - 1, mean + 3], names=["bleu", "meteor"]) for s in range(3)}
+        for name, mean in (("a", 9), ("b", 3))
+    }
+    keys = (LineKey(base="b", method="a"), LineKey(base="b", method="b"))
+    claim = ClaimConfig(sentence="s", chain=keys, metrics=("bleu", "meteor"))
+    found = verdict(resample_lines(made, draws=100), Chain("c", claim, ("a", "b")), baselines=())
+    assert [link.metric for link in found.links] == ["bleu+meteor", "bleu", "meteor"]
+    assert [link.p_corrected is None for link in found.links] == [False, True, True]
+    assert all(link.p is not None and link.difference.low is not None for link in found.links)
+
+
+def test_what_was_not_run_cannot_be_judged(lines: Lines) -> None:
+    found = verdict(lines, chain("best", "gone", missing=("gone has no scores",)), chain("best", "good"))
+    assert (found.verdict, found.reason, found.links) == ("undecided", "gone has no scores", ())
+    assert verdict(None, chain("best", "good")).reason == "no run is done yet"
+
+
+def test_runs_that_diverged_do_not_help_a_claim(lines: Lines) -> None:
+    found = verdict(lines, chain("best", "good"), diverged={"best": [1]})
+    assert found.verdict == "undecided"
+    assert "diverged with seed 1" in found.reason
+    assert verdict(lines, chain("best", "good"), diverged={"good": [1]}).verdict == "holds"
+
+
+def test_the_scope_says_what_was_not_varied() -> None:
+    single = lines_of({"a": runs(40, seeds=1, name="a"), "b": runs(20, seeds=1, name="b")})
+    found = verdict(single, chain("a", "b"), baselines=(), sizes={"a": 5_300_000, "b": 5_310_000}, stage_one=frozenset("a"))
+    assert found.verdict == "holds"
+    assert found.scope.startswith("at 5.3M parameters, on these two tasks, from one stage-1 model, from one run")
+    near = lines_of({"a": runs(32, seeds=1, name="a"), "b": runs(30, seeds=1, name="b")})
+    assert verdict(near, chain("a", "b"), baselines=()).verdict == "undecided"
