@@ -45,7 +45,11 @@ def contents(folder: Path) -> dict[str, Any]:
         name = str(path.relative_to(folder))
         if path.is_dir():
             found[name] = None
-        elif path.name in ("record.json", "tuning.json", "results.json"):
+        elif path.name == "results.json":
+            # What is cheapest, and what all of it cost, is a matter of cost too.
+            results = _without_cost(json.loads(path.read_text()))
+            found[name] = {key: value for key, value in results.items() if key not in ("recommendation", "provenance")}
+        elif path.name in ("record.json", "tuning.json"):
             found[name] = _without_cost(json.loads(path.read_text()))
         else:
             found[name] = path.read_bytes()
