@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from tests import rows, tiny
+from tests.attached import SMALL_TUNERS
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
-from xeric.data.prompts import SEGMENT_KINDS
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import RunError
 from xeric.methods import METHODS
@@ -33,7 +31,7 @@ def is_tuner(name: str) -> bool:
 
 
 def shapes_of(name: str) -> list[str]:
-    """All shapes; PEFT's tuners, many and alike, on llama only, and on gpt2 once (tests/methods has the refusals)."""
+    """All shapes; PEFT's tuners, many and alike, on llama only, and on gpt2 once (tests/methods has them in short on others)."""
     return ["llama"] if is_tuner(name) else SHAPES
 
 
@@ -46,17 +44,6 @@ TRAINED_CASES = [(name, shape) for name, shape in CASES if name != "none"]
 SAVED_CASES = TRAINED_CASES + [(name, shape) for name in TRAINED for shape in on_conv1d_too(name)]
 
 DEFINITIONS = {"one": "Turn the words around.", "said": "Say the last word first, and so on."}
-# Where the defaults are for matrices larger than any here.
-SMALL: dict[str, dict[str, Any]] = {
-    "peft:c3a": {"block_size": 16},
-    "peft:fourierft": {"n_frequency": 100},
-    "peft:miss": {"r": 8},
-    "peft:psoft": {"r": 8},
-    "peft:road": {"group_size": 8},
-    "peft:shira": {"r": 4},
-    "peft:vblora": {"vector_length": 16, "num_vectors": 16},
-    "peft:waveft": {"n_frequency": 64},
-}
 # What the base's own weights cannot express; merging is refused in a sentence and changes nothing.
 UNMERGEABLE = {"bottleneck", "prefix", "embedding", "combined", "peft:beft", "peft:lily"}
 # Whose trainable parameters all start at fixed values; everything else draws by its seed.
@@ -67,18 +54,12 @@ DRAWS_NOTHING = {"full", "prefix", *(f"peft:{name}" for name in _FIXED.split())}
 
 
 def attach(base: Base, name: str, *, seed: int = 1, tasks: Sequence[str] = tuple(DEFINITIONS)) -> Adaptation:
-    options = method_options({"name": name, "options": SMALL[name]} if name in SMALL else name)
+    options = method_options({"name": name, "options": SMALL_TUNERS[name]} if name in SMALL_TUNERS else name)
     return METHODS.get(name).attach(base, options, seed=seed, definitions={task: DEFINITIONS[task] for task in tasks})
 
 
 def step_zero(name: str) -> StepZero:
     return METHODS.get(name).step_zero(method_options(name))
-
-
-def begun_with(task: EncodedTask, tokens: tuple[int, ...]) -> EncodedTask:
-    """The same rows after these tokens."""
-    kinds = (SEGMENT_KINDS.index("instruction"),) * len(tokens)
-    return replace(task, prefixes=tuple(replace(p, ids=(*tokens, *p.ids), kinds=(*kinds, *p.kinds)) for p in task.prefixes))
 
 
 def learning_rate(name: str) -> float:
@@ -109,7 +90,7 @@ def test_step_zero_reference(name: str, shape: str, open_base: Callable[[str], B
     begins = [adaptation.initial_tokens(name) for name in ("one", "said")]
     assert any(begins) == (step_zero(name) == "initial-tokens")
     adaptation.detach()
-    task, said = begun_with(task, begins[0]), begun_with(said, begins[1])
+    task, said = rows.begun_with(task, begins[0]), rows.begun_with(said, begins[1])
     if step_zero(name) == "none":
         assert loss_of(base, task) != loss, "it starts at the base after all, so let it say so"
         return

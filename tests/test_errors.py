@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from multiprocessing.reduction import ForkingPickler
+
 import pytest
 
 from xeric.errors import ConfigError, DataError, RunError, UnknownNameError, UserError, XericError, suggest
@@ -58,3 +60,28 @@ def test_at_most_three_names_are_suggested() -> None:
 def test_an_own_hint_takes_the_place_of_the_suggestion() -> None:
     assert UnknownNameError("base", "lora", ["lora2"], hint="fetch it").hint == "fetch it"
     assert UnknownNameError("base", "lora", ["b", "a"]).known == ["a", "b"]
+
+
+class _WithSignature(UserError):
+    """A child as somebody may add it: what it is called with says nothing about what it says."""
+
+    def __init__(self, *, place: int) -> None:
+        self.place = place
+        super().__init__("is occupied", where=f"place {place}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnknownNameError("method", "lroa", ["lora", "full"]),
+        UnknownNameError("base", "x", [], hint="fetch it"),
+        DataError("not valid JSON", where="a.jsonl, line 3", hint="save it again"),
+        RunError("the disk is full"),
+        _WithSignature(place=3),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_crosses_to_another_process_as_it_is(error: XericError) -> None:
+    arrived = ForkingPickler.loads(ForkingPickler.dumps(error))
+    assert type(arrived) is type(error)
+    assert (str(arrived), arrived.args, vars(arrived)) == (str(error), error.args, vars(error))

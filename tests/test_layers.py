@@ -24,6 +24,7 @@ LIGHT = (
     "xeric.data",
     "xeric.metrics",
     "xeric.studies.analysis",
+    "xeric.report",
 )
 
 

@@ -6,12 +6,14 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from xeric import records
+from xeric.config import load_yaml
 from xeric.errors import DataError
 from xeric.records import (
     RECORD_FILE,
@@ -308,6 +310,28 @@ def test_a_file_that_cannot_be_read_is_refused_by_name(tmp_path: Path, write: Wr
         with pytest.raises(DataError, match=what) as caught:
             read(path)
         assert caught.value.where == str(path)
+
+
+@pytest.mark.parametrize("name", ["a\0b.json", "\ud800.json"])
+def test_a_path_that_no_file_can_have_is_refused_like_a_missing_one(tmp_path: Path, name: str) -> None:
+    for read in (read_json, lambda path: list(iter_jsonl(path)), read_predictions, load_yaml):
+        with pytest.raises(DataError, match="not a path") as caught:
+            read(tmp_path / name)
+        assert str(caught.value).isprintable()
+    assert read_record(tmp_path / name) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "readable"), [("9" * 5000, False), ("-" + "9" * 5000, False), ("9" * 4300, True), ("1e400", True)]
+)
+def test_huge_numbers_are_read_or_refused_as_data(write: Write, number: str, readable: bool) -> None:
+    path = write(f'{{"id": 1, "prediction": "a", "references": ["b"], "language": "en", "x": {number}}}')
+    for read in (read_json, lambda path: list(iter_jsonl(path)), read_predictions):
+        with nullcontext() if readable else pytest.raises(DataError, match="too many digits"):
+            read(path)
+    with pytest.raises(DataError) as caught:
+        read_predictions(write(f'{{"id": {number}, "prediction": {number}, "references": ["b"], "language": "en"}}'))
+    assert caught.value.where == f"{path}, line 1"
 
 
 def test_broken_json_is_refused_at_its_line(write: Write) -> None:

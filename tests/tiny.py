@@ -23,7 +23,10 @@ SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": dict(
         model_type="gpt2", n_embd=32, n_layer=2, n_head=4, n_positions=256, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0
     ),
-    "bloom": dict(model_type="bloom", hidden_size=32, n_layer=2, n_head=4, seq_length=256, tie_word_embeddings=False),
+    # Wider than the others: it normalises its embeddings, and answered every input with the same text.
+    "bloom": dict(
+        model_type="bloom", hidden_size=32, n_layer=2, n_head=4, seq_length=256, tie_word_embeddings=False, initializer_range=0.06
+    ),
     # Seven layers: the sixth is the first with full attention, the rest slide; both windows are shorter than any prefix here.
     "gemma3": dict(model_type="gemma3_text", num_hidden_layers=7, max_position_embeddings=256, sliding_window=6, **_GQA),
     "mistral": dict(model_type="mistral", num_hidden_layers=2, max_position_embeddings=256, sliding_window=6, **_GQA),

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from xeric.bases.loading import load_base
     from xeric.run.adapted import open_adapted
     from xeric.run.api import generate, load_task, prepare, score, train
+    from xeric.studies.execute import run_study
 
-__all__ = ["generate", "load_base", "load_task", "open_adapted", "prepare", "score", "train"]
+__all__ = ["generate", "load_base", "load_task", "open_adapted", "prepare", "run_study", "score", "train"]
 
 # Imported when asked for: `import xeric` costs nothing, and what scores predictions never loads a model library.
 _HOMES = {
@@ -21,6 +22,7 @@ _HOMES = {
     "load_task": "xeric.run.api",
     "open_adapted": "xeric.run.adapted",
     "prepare": "xeric.run.api",
+    "run_study": "xeric.studies.execute",
     "score": "xeric.run.api",
     "train": "xeric.run.api",
 }

@@ -106,6 +106,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise DataError(f"cannot be read: {reason}", where=str(path), hint="give the path of a YAML file") from None
+    except ValueError:  # a NUL, or half of a surrogate pair
+        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
     value = parse_yaml(text, str(path))
     if value is None:
         return {}
@@ -147,7 +149,7 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
     Raises:
         ConfigError: an override is not of the form ``dotted.path=value``, or its path runs through something that holds no keys.
     """
-    result = _copy(data)
+    result: dict[str, Any] = _copy(data)
     for override in overrides:
         path, equals, text = override.partition("=")
         keys = [key.strip() for key in path.split(".")]
@@ -158,18 +160,35 @@ def apply_overrides(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[s
         except DataError:
             value = text
         *parents, last = keys
-        node = result
+        node: Any = result
         for depth, key in enumerate(parents):
-            inner = node.setdefault(key, {})
-            if not isinstance(inner, dict):
-                raise ConfigError(f"holds {inner!r}, not a group of settings", where=".".join(parents[: depth + 1]))
-            node = inner
-        node[last] = value
+            node = _inner(node, key, ".".join(parents[: depth + 1]))
+        _set(node, last, value, path)
     return result
 
 
-def _copy(data: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: _copy(value) if isinstance(value, Mapping) else value for key, value in data.items()}
+def _inner(node: Any, key: str, path: str) -> Any:
+    """Return the group of settings under a key of a mapping, made where it is missing, or at a number of a list."""
+    inner = node[_place(node, key, path)] if isinstance(node, list) else node.setdefault(key, {})
+    if not isinstance(inner, (dict, list)):
+        raise ConfigError(f"holds {inner!r}, not a group of settings", where=path)
+    return inner
+
+
+def _set(node: Any, key: str, value: Any, path: str) -> None:
+    node[_place(node, key, path) if isinstance(node, list) else key] = value
+
+
+def _place(node: list[Any], key: str, path: str) -> int:
+    if not key.isdecimal() or int(key) >= len(node):
+        raise ConfigError(f"there are {len(node)} of these, numbered from 0", where=path)
+    return int(key)
+
+
+def _copy(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {key: _copy(value) for key, value in data.items()}
+    return [_copy(value) for value in data] if isinstance(data, (list, tuple)) else data
 
 
 def build(model: type[C], data: Mapping[str, Any], *, where: str = "") -> C:

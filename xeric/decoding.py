@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from transformers import DynamicCache, GenerationConfig
+from transformers import GenerationConfig
 
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
@@ -126,23 +126,21 @@ def _generate(
     # Beam search works on every row as many times as there are beams, next to each other; the cache must have as many.
     beams = config.num_beams or 1
     cache = state.shifted_cache([pad for pad in pads for _ in range(beams)]) if state else None
-    if cache is None and base.embedding_addition:
-        cache = DynamicCache()  # the layout counts the columns that it holds
     kinds = [(*[_KIND["prefix"]] * learned, *prefix.kinds, *row.kinds) for row in rows]
     model: Any = base.model  # the library mixes generate() into causal models only, and their common base class does not know it
-    with base.laid_out(_layout(kinds, pads, beams, config.max_new_tokens or 0, cache, base.device)):
+    with base.laid_out(_layout(kinds, pads, beams, config.max_new_tokens or 0, state, base.device)):
         output = model.generate(input_ids=tokens, attention_mask=present, past_key_values=cache, generation_config=config)
     return [_up_to_end(row[width:].tolist(), base.eos) for row in output]
 
 
 def _layout(
-    kinds: Sequence[Sequence[int]], pads: Sequence[int], beams: int, new: int, cache: DynamicCache | None, device: torch.device
+    kinds: Sequence[Sequence[int]], pads: Sequence[int], beams: int, new: int, state: PrefixState | None, device: torch.device
 ) -> RowLayout:
     """Return the layout of rows padded on the left, ``beams`` times each, with room for ``new`` tokens of the target."""
     table = [[*[0] * pad, *row, *[_KIND["target"]] * new] for pad, row in zip(pads, kinds, strict=True)]
     columns = torch.arange(len(table[0]), device=device)[None] - torch.tensor(pads, device=device)[:, None]
     spread = torch.tensor(table, device=device).repeat_interleave(beams, dim=0)
-    return RowLayout(columns.clamp_min(0).repeat_interleave(beams, dim=0), spread, cache)
+    return RowLayout(columns.clamp_min(0).repeat_interleave(beams, dim=0), spread, state.length if state else 0)
 
 
 def _up_to_end(ids: list[int], eos: tuple[int, ...]) -> list[int]:

@@ -7,7 +7,8 @@ leaves with :attr:`XericError.exit_code`; a traceback is shown only on request.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 __all__ = ["ConfigError", "DataError", "RunError", "UnknownNameError", "UserError", "XericError", "suggest"]
 
@@ -28,6 +29,11 @@ class XericError(Exception):
         self.where = where
         self.hint = hint
         super().__init__(f"{where}: {what}" if where else what)
+
+    def __reduce__(self) -> tuple[Callable[..., XericError], tuple[Any, ...]]:
+        # By default Python would call the class with the finished sentence alone, which no child's signature need allow: an error
+        # that cannot cross to another process takes the whole pool of workers down with it.
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class UserError(XericError):
@@ -62,6 +68,12 @@ class UnknownNameError(UserError):
 
 class RunError(XericError):
     """The run itself failed: exit code 1."""
+
+
+def _restored(kind: type[XericError], arguments: tuple[Any, ...], state: dict[str, Any]) -> XericError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error
 
 
 def suggest(name: str, known: Iterable[str], kind: str) -> str:

@@ -94,6 +94,7 @@ class Record(Config):
         status: ``ok``, ``failed`` (with ``error``) or ``diverged`` (the loss was no longer finite).
         scores: macro mean over tasks, by metric name; empty unless ``ok``.
         parameters: ``trainable`` and ``total``.
+        stages: what was trained before the run's own tasks, in order: hash, method, tasks, leaks, steps.
         base: name, architecture and weights' SHA-256 of the base.
         deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
         cost: seconds, memory, tokens, device, host: the only part that may differ between repetitions.
@@ -114,6 +115,7 @@ class Record(Config):
     parameters: dict[str, int] = {}
     fingerprint: str
     leaks: dict[str, Any] = {}
+    stages: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     deterministic: Literal["bytes", "seeds"] = "bytes"
     cost: dict[str, Any] = {}
@@ -177,6 +179,8 @@ def _read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise DataError("not UTF-8 text", where=str(path), hint="save the file as UTF-8") from None
+    except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
+        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
 

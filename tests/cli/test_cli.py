@@ -113,8 +113,18 @@ def test_lists(kind: str, xeric: Xeric) -> None:
     code, said, _ = xeric("list", kind, "--json")
     rows = json.loads(said)
     assert code == 0
-    assert all(set(row) == {"name", "summary"} for row in rows)
+    assert all(set(row) >= {"name", "summary"} for row in rows)
     assert rows or kind == "bases"
+
+
+def test_a_script_learns_why_a_method_is_not_offered(xeric: Xeric) -> None:
+    rows = {row["name"]: row for row in json.loads(xeric("list", "methods", "--json")[1])}
+    assert rows["lora"]["supported"]
+    assert not rows["peft:adalora"]["supported"]
+    for name, row in rows.items():
+        assert bool(row["summary"]) == row["supported"] != bool(row["reason"]), name
+    said = xeric("list", "methods")[1]
+    assert all(name in said and (row["reason"] or row["summary"]) in said for name, row in rows.items())
 
 
 BAD: list[tuple[list[str], str, str]] = [
@@ -145,6 +155,20 @@ BAD: list[tuple[list[str], str, str]] = [
     (["reverse_words", "--n-train", "0"], "no training instance", "--n-train"),
     (["reverse_words", "--n-train", "2", "prompt.demonstrations=6"], "no training instance", "fewer demonstrations"),
     (["reverse_words", "method.targets=[nowhere]"], "method.targets", "q_proj"),
+    (["reverse_words", "--precision", "4bit"], "CUDA", "bf16"),
+    (
+        ["reverse_words", "--method", "prefix", "train.gradient_checkpointing=true"],
+        "train.gradient_checkpointing",
+        "level: input",
+    ),
+    (["reverse_words", "--sources", "reverse_word"], "unknown task 'reverse_word'", "reverse_words"),
+    (["reverse_words", "--sources", "reverse_words"], "which is scored", "other tasks"),
+    (["reverse_words", "stages.0.train.lr=1"], "stages", ""),
+    (
+        ["reverse_words", "--method", "combined", "method.lora=false", "method.prefix=false", "method.embedding=false"],
+        "use the method 'none'",
+        "",
+    ),
 ]
 
 

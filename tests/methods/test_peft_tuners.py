@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests import rows
+from tests import attached, rows
 from xeric.bases.base import Base
 from xeric.errors import ConfigError, DataError, RunError, UnknownNameError
 from xeric.methods import METHODS, unsupported_methods
@@ -116,6 +116,34 @@ def test_an_attachment_that_fails_leaves_the_base_as_it_was(
     assert not any(p.requires_grad for p in base.model.parameters())
     assert torch.equal(outputs(base), before)
     attach(base, "peft:dora")  # and another method goes on
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"),
+    [(shape, name) for shape in ("gpt2", "bloom") for name in TUNERS if TUNERS[name].on_conv1d or shape != "gpt2"],
+)
+def test_the_contract_in_short(shape: str, name: str, open_base: Callable[[str], Base], tmp_path: Path) -> None:
+    """What tests/test_contracts.py asks of every tuner on llama, on transposed layers and on layers with biases."""
+    tuner, base = TUNERS[name], open_base(shape)
+    options = attached.SMALL_TUNERS.get(f"peft:{name}", {})
+    task = rows.training_rows(base, rows.task("one"), 3)
+    before, weights = attached.loss_of(base, task), {n: p.detach().clone() for n, p in base.model.named_parameters()}
+    adaptation = attach(base, f"peft:{name}", **options)
+    at_start = attached.loss_of(base, task)
+    assert at_start == pytest.approx(before, rel=1e-5) if tuner.starts_at_base else at_start != before
+    start, declared = adaptation.state(), set(adaptation.trainable())
+    attached.fit(base, adaptation, task, steps=2, lr=max(5e-3, 10 * tuner.lr))
+    assert any(not torch.equal(tensor, start[n]) for n, tensor in adaptation.state().items())
+    frozen = {n: p for n, p in base.model.named_parameters() if n not in declared and n in weights}
+    assert all(torch.equal(p, weights[n]) for n, p in frozen.items())
+    trained = attached.loss_of(base, task)
+    assert trained != before
+    adaptation.save(tmp_path)
+    adaptation.detach()
+    assert attached.loss_of(base, task) == before
+    again = METHODS.get(f"peft:{name}").attach(base, method_options({"name": f"peft:{name}", "options": options}), seed=9)
+    again.load(tmp_path)
+    assert attached.loss_of(base, task) == pytest.approx(trained, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", ["peft:dora", "peft:ia3", "peft:ln_tuning", "peft:oft"])

@@ -303,13 +303,19 @@ def test_rows_are_laid_out_as_the_prompt_module_does(corpus: Corpus, shown: int)
     encoded = encoder.training_rows(prompt, [("i", source, target)])
     row = encoded.rows[0]
 
-    ids, places = _mixture(corpus).encode(task.definition, pairs[: shown + 1])
+    ids, targets = _mixture(corpus).encode(task.definition, pairs[: shown + 1])
 
     assert ids == [*encoded.prefix_of(row).ids, *row.ids]
     last = range(len(ids) - row.target_tokens, len(ids))
-    assert places[-row.target_tokens :] == list(last)
-    learned = tokenizer.decode([ids[place] for place in places], skip_special_tokens=False)
-    assert learned == "".join(f" {y}" for _, y in pairs[: shown + 1]) + "</s>"
+    assert list(targets)[-row.target_tokens :] == list(last)
+    learned = tokenizer.decode(list(targets.values()), skip_special_tokens=False)
+    assert learned == "".join(f" {y}</s>" for _, y in pairs[: shown + 1])
+    # Where an answer ends in the middle of the row, what stands there is the blank line, and EOS is what is learned.
+    ends = [place for place, token in targets.items() if token != ids[place]]
+    assert len(ends) == shown
+    for place, (_, y) in zip(ends, pairs[:shown], strict=True):
+        assert tokenizer.decode(ids[:place], skip_special_tokens=False).endswith(y)
+        assert tokenizer.decode(ids[place : place + 2]).startswith("\n")
 
 
 def test_batches_are_a_function_of_seed_and_step(corpus: Corpus) -> None:
@@ -331,6 +337,7 @@ def test_batches_made_ahead_are_the_same(tmp_path: Path) -> None:
             for a, b in zip(mixture.step(step), ahead.step(step), strict=True):
                 assert (a.ids == b.ids).all()
                 assert (a.targets == b.targets).all()
+                assert (a.labels == b.labels).all()
     finally:
         ahead.close()
 
@@ -355,6 +362,8 @@ def test_targets_are_outputs(corpus: Corpus) -> None:
         assert (rows.ids[:, 0] == BOS).all()
         assert ((rows.ids == EOS).sum(axis=1) == 1).all()
         assert 0 < len(rows.targets) < (flat != 0).sum()
+        assert (flat[rows.targets] == rows.labels)[rows.labels != EOS].all()
+        assert (rows.labels == EOS).sum() >= len(rows.ids)
 
 
 def test_lengths_must_divide_the_micro_batch() -> None:

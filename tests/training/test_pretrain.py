@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,18 +19,19 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.training.test_corpus import write_sources
 from xeric.bases.loading import load_base
 from xeric.config import apply_overrides, build, load_yaml
-from xeric.errors import ConfigError, RunError
+from xeric.errors import ConfigError, RunError, UserError
 from xeric.training import pretrain as module
+from xeric.training.base_folder import publish_base
 from xeric.training.bpe import characters_by_token
 from xeric.training.corpus import prepare_corpus
 from xeric.training.optimizer import Optimizer, OptimizerOptions
 from xeric.training.pretrain import pretrain
-from xeric.training.pretrain_config import PretrainConfig, load_pretrain_config
+from xeric.training.pretrain_config import PretrainConfig, bundled_recipes, load_pretrain_config
 from xeric.training.pretrain_progress import PretrainResult, Progress
 from xeric.training.token_loss import mean_token_loss, summed_token_loss
 
 _LENGTHS = [{"tokens": 64, "share": 0.5}, {"tokens": 128, "share": 0.5}]
-_SETTINGS: dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "title": "A tiny base",
     "mixture": {"tokens": 256, "windows": _LENGTHS, "rows": _LENGTHS},
     "shape": {
@@ -78,7 +80,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _config(sources: Path, *overrides: str) -> PretrainConfig:
     corpus = json.loads((sources / "corpus.json").read_text(encoding="utf-8"))
-    return build(PretrainConfig, apply_overrides({**_SETTINGS, "corpus": corpus}, overrides))
+    return build(PretrainConfig, apply_overrides({**SETTINGS, "corpus": corpus}, overrides))
 
 
 def _run(config: PretrainConfig, sources: Path, folder: Path, watcher: _Watcher | None = None, **options: Any) -> PretrainResult:
@@ -150,11 +152,22 @@ def test_decay_can_be_started_at_once(sources: Path, tmp_path: Path) -> None:
     assert all(later < earlier for earlier, later in itertools.pairwise(rates[4:]))
 
 
-def test_another_training_starts_anew(sources: Path, tmp_path: Path) -> None:
-    _run(_config(sources), sources, tmp_path)
-    watcher = _Watcher()
-    pretrain(_config(sources, "seed=1"), tmp_path, observer=watcher)
-    assert watcher.seen[0].step == 1
+def test_hours_of_work_are_not_overwritten_by_another_training(sources: Path, tmp_path: Path) -> None:
+    with pytest.raises(_Killed):
+        _run(_config(sources), sources, tmp_path, _Watcher(2))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match="other settings"):
+        _run(_config(sources, "seed=1"), sources, tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_files_of_something_else_are_left_alone(sources: Path, tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("my project", encoding="utf-8")
+    for folder, what in ((tmp_path, r"README\.md"), (tmp_path / "README.md", "is a file")):
+        with pytest.raises(UserError, match=what):
+            _run(_config(sources), sources, folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["README.md"]
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "my project"
 
 
 def test_key_leaves_out_how_long_and_how_fast(sources: Path) -> None:
@@ -172,7 +185,8 @@ def test_best_weights_are_written(finished: tuple[Path, PretrainResult, _Watcher
     means = {step: values["bits_per_character"]["mean"] for step, values in watcher.values.items()}
     assert len(means) > 2
     assert result.best_step == min(means, key=means.__getitem__)
-    assert {**watcher.values[result.best_step], "dev": result.measures["dev"]} == result.measures
+    assert result.measures.items() >= watcher.values[result.best_step].items()
+    assert result.measures.keys() - watcher.values[result.best_step].keys() == {"dev", "passages", "beside"}
     assert result.measures["dev"]["dev"].keys() == {"zero-shot", "few-shot", "copy"}
     assert min(means.values()) < means[3]
 
@@ -281,7 +295,55 @@ def test_card_says_what_is_needed(finished: tuple[Path, PretrainResult, _Watcher
         assert f"| {language} | {value:.3f} |" in card
     for name in result.measures["copy_accuracy"]:
         assert f"| {name} |" in card
+    for language, value in result.measures["passages"].items():
+        assert f"| {language} passage | {value:.3f} |" in card
     assert "not finished" not in card
+
+
+def test_two_bases_side_by_side_on_the_same_text(
+    sources: Path, finished: tuple[Path, PretrainResult, _Watcher], tmp_path: Path
+) -> None:
+    """Each is measured as itself and as the other's other: the figures are the same."""
+    folder = tmp_path / "multilingual"
+    shutil.copytree(finished[0], folder)
+    corpus = json.loads((sources / "corpus.json").read_text(encoding="utf-8"))
+    settings = {**SETTINGS, "corpus": {**corpus, "text": {"English": corpus["text"]["English"]}}}
+    english = pretrain(
+        build(PretrainConfig, settings),
+        tmp_path / "english",
+        text_dir=sources / "text",
+        tasks_dir=sources / "tasks",
+        beside=[folder],
+    )
+    again = pretrain(_config(sources), folder, beside=[tmp_path / "english"])
+    ours, theirs = english.measures["beside"], again.measures["beside"]
+    assert list(ours) == list(theirs) == ["English", "Spanish", "Hindi"]
+    for language, row in ours.items():
+        assert row["this base"] == pytest.approx(theirs[language]["english"], rel=1e-4)
+        assert row["multilingual"] == pytest.approx(theirs[language]["this base"], rel=1e-4)
+    card = (tmp_path / "english" / "README.md").read_text(encoding="utf-8")
+    assert "| bits per character, held-out text | this base | multilingual |" in card
+    assert f"| Hindi | {ours['Hindi']['this base']:.3f} | {ours['Hindi']['multilingual']:.3f} |" in card
+
+
+def test_a_published_base_is_whole_and_nothing_else(finished: tuple[Path, PretrainResult, _Watcher], tmp_path: Path) -> None:
+    folder, _, _ = finished
+    for _ in range(2):  # the second time it takes the place of the first
+        published = publish_base(folder, tmp_path / "base")
+    assert sorted(published) == sorted((tmp_path / "base").iterdir())
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    assert model.num_parameters() == finished[1].parameters
+    assert AutoTokenizer.from_pretrained(tmp_path / "base")("the dog")["input_ids"][0] == 1
+    assert (
+        not {path.name for path in folder.iterdir()}
+        - {path.name for path in published}
+        - {"corpus", "state", "log.jsonl", "pretrain.yaml"}
+    )
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("my project", encoding="utf-8")
+    with pytest.raises(UserError, match="not a base's"):
+        publish_base(folder, tmp_path / "mine")
+    assert (tmp_path / "mine" / "README.md").read_text(encoding="utf-8") == "my project"
 
 
 # --- settings ---------------------------------------------------------------------------------------------------------------
@@ -294,13 +356,26 @@ def test_unknown_setting_is_an_error_with_its_path(sources: Path) -> None:
     assert error.value.hint == "did you mean 'row_loss'?"
 
 
-def _bundled() -> dict[str, Path]:
-    folder = Path(module.__file__).parents[1] / "bundled" / "bases"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+@pytest.mark.parametrize(
+    ("override", "where", "what"),
+    [
+        ("shape.num_attention_heads=3", "shape", "even number of channels"),
+        ("shape.num_key_value_heads=3", "shape", "does not divide"),
+        ("shape.max_position_embeddings=64", None, "rows of 128 tokens"),
+    ],
+)
+def test_a_shape_that_no_model_can_have(sources: Path, override: str, where: str | None, what: str) -> None:
+    with pytest.raises(ConfigError, match=what) as error:
+        _config(sources, override)
+    assert error.value.where == where
+
+
+def test_settings_are_left_beside_the_base(sources: Path, finished: tuple[Path, PretrainResult, _Watcher]) -> None:
+    assert load_pretrain_config(finished[0] / "pretrain.yaml") == _config(sources)
 
 
 def test_bundled_configs_differ_in_language_alone() -> None:
-    one, other = (load_pretrain_config(_bundled()[name]) for name in ("multilingual", "english"))
+    one, other = (load_pretrain_config(bundled_recipes()[name]) for name in ("multilingual", "english"))
     for name in set(PretrainConfig.model_fields) - {"title", "corpus"}:
         assert getattr(one, name) == getattr(other, name), name
     for name in set(type(one.corpus).model_fields) - {"text", "tokenizer_characters"}:
@@ -312,7 +387,7 @@ def test_bundled_configs_differ_in_language_alone() -> None:
 
 
 def test_bundled_configs_name_no_folder_of_a_machine() -> None:
-    for path in _bundled().values():
+    for path in bundled_recipes().values():
         text = path.read_text(encoding="utf-8")
         assert "../" not in text
         assert not any(str(value).startswith("/") for value in _leaves(load_yaml(path)))

@@ -23,7 +23,7 @@ from xeric.errors import ConfigError
 __all__ = ["Architecture", "Base", "Precision"]
 
 Architecture = Literal["causal", "seq2seq", "encoder"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "bf16", "4bit"]
 
 _DATE = "26 Jul 2024"
 
@@ -42,7 +42,8 @@ class Base:
         bos: id of the token its tokenizer puts first by itself, or None.
         eos: ids that end its texts; the first closes a training target.
         pad: an id for padding; masked everywhere, so it need not be special.
-        precision: ``fp32``, or ``bf16`` (matrix products under autocast, frozen weights kept in bf16).
+        precision: ``fp32``; ``bf16`` (matrix products under autocast, frozen weights kept in bf16); ``4bit`` (the same, linear
+            layers kept in four bits).
         device: where the model is.
         sha256: of its weights and, apart, of its config and tokenizer files.
         parameters: how many parameters the model has.
@@ -71,7 +72,8 @@ class Base:
     layout: RowLayout | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        self.parameters = sum(p.numel() for p in self.model.parameters())
+        # Not a sum of numel(): four-bit weights are kept two in a byte.
+        self.parameters = int(self.model.num_parameters())
 
     # --- text ---------------------------------------------------------------------------------------------------------------
 
@@ -148,7 +150,7 @@ class Base:
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """Return the context that matrix products run in: bf16 autocast, or nothing."""
-        if self.precision == "bf16":
+        if self.precision != "fp32":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return contextlib.nullcontext()
 
@@ -160,6 +162,24 @@ class Base:
             yield
         finally:
             self.layout = before
+
+    @contextlib.contextmanager
+    def recomputing(self) -> Iterator[None]:
+        """Compute each layer's activations again in the backward pass instead of keeping them (Chen et al. 2016).
+
+        Raises:
+            ConfigError: the family cannot.
+        """
+        if not self.model.supports_gradient_checkpointing:
+            raise ConfigError(
+                f"{self.name} cannot recompute activations", where="train.gradient_checkpointing", hint="set it to false"
+            )
+        # Not the reentrant kind: that loses the gradients of adapters where the embeddings are frozen.
+        self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        try:
+            yield
+        finally:
+            self.model.gradient_checkpointing_disable()
 
     @contextlib.contextmanager
     def mode(self, *, training: bool) -> Iterator[None]:

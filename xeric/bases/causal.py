@@ -98,7 +98,7 @@ def _logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, share
     if state and not shared and _recomputes_activations(base.model) and base.model.training:
         raise RunError(
             "a prefix of keys and values cannot be trained under gradient checkpointing, which drops them",
-            hint="set train.gradient_checkpointing=false, or method.level=input",
+            hint="set train.gradient_checkpointing=false, or give the prefix level=input",
         )
     tokens, present = _pad_right(ids, base.pad, base.device)
     kinds = [(*before.kinds, *row.kinds) for row in rows]

@@ -6,6 +6,7 @@ Only safetensors weights are read and no code that comes with a model is ever ru
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 import re
@@ -17,6 +18,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -28,7 +30,9 @@ from xeric.bases.bundled import PREFIX as BUNDLED
 from xeric.bases.bundled import bundled_bases
 from xeric.errors import DataError, UnknownNameError, UserError
 
-__all__ = ["base_identity", "load_base", "resolve_device", "resolve_precision", "sha256_of_files"]
+__all__ = ["PrecisionName", "base_identity", "load_base", "resolve_device", "resolve_precision", "sha256_of_files"]
+
+PrecisionName = Literal["auto", "fp32", "bf16", "4bit"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _WEIGHTS = "*.safetensors"
@@ -61,27 +65,31 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def resolve_precision(name: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
+def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
     """Return the precision of a name; ``auto`` is bf16 on a CUDA device that has it, else fp32.
 
     Raises:
-        UserError: the device cannot compute in bf16.
+        UserError: the device cannot compute in bf16 or has no four-bit weights, or the library for them is missing.
     """
     capable = device.type != "cuda" or torch.cuda.is_bf16_supported()
     if name == "auto":
         return "bf16" if device.type == "cuda" and capable else "fp32"
-    if name == "bf16" and not capable:
+    if name != "fp32" and not capable:
         raise UserError("this CUDA device has no bf16", hint="use --precision fp32")
+    if name == "4bit" and device.type != "cuda":
+        raise UserError("four-bit weights need a CUDA device", hint="use --precision bf16, or --device cuda where there is one")
+    if name == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("four-bit weights need the package bitsandbytes", hint="pip install 'xeric[gpu]'")
     return name
 
 
-def load_base(name: str, *, device: str = "auto", precision: Literal["auto", "fp32", "bf16"] = "auto") -> Base:
+def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "auto") -> Base:
     """Open a pretrained causal model.
 
     Args:
         name: ``bundled:NAME``, a local folder in the Hugging Face layout, or a hub id (fetched into the hub's own cache).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto``, ``fp32`` or ``bf16``.
+        precision: ``auto``, ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
 
     Raises:
         UnknownNameError: no such bundled base.
@@ -93,8 +101,7 @@ def load_base(name: str, *, device: str = "auto", precision: Literal["auto", "fp
     config = _read_config(name, folder)
     sha256 = _identity(name, folder)
     tokenizer = _read_tokenizer(name, folder)
-    model = _read_model(name, folder, torch.bfloat16 if kind == "bf16" else torch.float32)
-    model.to(place)  # type: ignore[arg-type]  # the library wraps the method and loses its type
+    model = _read_model(name, folder, kind, place)
     eos = _end_tokens(name, model, tokenizer)
     pad = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else eos[0]
     # A clean generation config: what the base's authors found pleasant to sample with must not leak into measured decoding.
@@ -203,10 +210,22 @@ def _read_tokenizer(name: str, folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _read_model(name: str, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
+def _read_model(name: str, folder: Path, precision: Precision, device: torch.device) -> PreTrainedModel:
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    # NF4 with quantised constants, computed in bf16: QLoRA (Dettmers et al. 2023, arXiv 2305.14314, section 3).
+    four_bit = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    quantized: dict[str, Any] = {"quantization_config": four_bit, "device_map": {"": device}} if precision == "4bit" else {}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True, output_loading_info=True
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+            **quantized,
         )
     except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
         raise DataError(f"its weights cannot be loaded: {_first_line(error)}", where=name) from None
@@ -218,6 +237,8 @@ def _read_model(name: str, folder: Path, dtype: torch.dtype) -> PreTrainedModel:
         raise DataError(f"the shape of {mismatched[0]!r} does not fit its config", where=name)
     assert isinstance(model, PreTrainedModel)
     model.requires_grad_(False).eval()
+    if not quantized:  # four-bit weights are put in their place as they are read
+        model.to(device)  # type: ignore[arg-type]  # the library wraps the method and loses its type
     return model
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from transformers import DynamicCache
 
 __all__ = ["EmbeddingAddition", "KeysAndValues", "LearnedPrefix", "RowLayout"]
 
@@ -39,21 +38,29 @@ class EmbeddingAddition(Protocol):
         """Return ``[..., hidden]`` for positions and segment kinds ``[...]`` (indices into ``SEGMENT_KINDS``)."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class RowLayout:
     """Position and segment kind of every column of a batch, for whatever depends on them while the model runs.
 
     Attributes:
         positions: ``[B, T]``, in the row, padding not counted.
         kinds: ``[B, T]``, indices into ``SEGMENT_KINDS``.
-        cache: what holds the columns computed already, or None: a forward pass then begins at column 0.
+        start: columns that were computed before, and that the model is given as a state.
     """
 
     positions: torch.Tensor
     kinds: torch.Tensor
-    cache: DynamicCache | None = None
+    start: int = 0
 
-    def columns(self, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return positions and kinds of the next ``width`` columns that the model computes."""
-        start = int(self.cache.get_seq_length()) if self.cache is not None else 0
-        return self.positions[:, start : start + width], self.kinds[:, start : start + width]
+    def __post_init__(self) -> None:
+        self._next = self.start
+
+    def next_columns(self, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return positions and kinds of the ``width`` columns that the model embeds now.
+
+        One column follows the last one, as decoding goes; several begin at ``start``: the first pass over the rows, and every
+        pass of a family that keeps no state. No cache is asked, since families keep their states in different ones.
+        """
+        begin = self._next if width == 1 else self.start
+        self._next = begin + width
+        return self.positions[:, begin : self._next], self.kinds[:, begin : self._next]

@@ -132,7 +132,7 @@ def run_rows(
     held = state.length if state else 0
     vectors = base.learned_prefix.vectors(task) if base.learned_prefix and state is None else None
     first = 0 if vectors is None else len(vectors)
-    layout = _layout(ids, kinds, state.kinds if state else (_LEARNED,) * first, cache)
+    layout = _layout(ids, kinds, state.kinds if state else (_LEARNED,) * first, held)
     inputs: dict[str, Any] = {"attention_mask": torch.cat([present.new_ones(batch, held + first), present], dim=1)}
     if vectors is None:
         inputs["input_ids"] = ids
@@ -149,11 +149,11 @@ def run_rows(
         return model(**inputs, past_key_values=cache, use_cache=cache is not None), first
 
 
-def _layout(ids: torch.Tensor, kinds: Sequence[Sequence[int]], before: tuple[int, ...], cache: DynamicCache | None) -> RowLayout:
+def _layout(ids: torch.Tensor, kinds: Sequence[Sequence[int]], before: tuple[int, ...], held: int) -> RowLayout:
     width = ids.shape[1]
     table = [[*before, *row, *[0] * (width - len(row))] for row in kinds]
     positions = torch.arange(len(before) + width, device=ids.device)[None].expand(len(ids), -1)
-    return RowLayout(positions, torch.tensor(table, dtype=torch.long, device=ids.device), cache)
+    return RowLayout(positions, torch.tensor(table, dtype=torch.long, device=ids.device), held)
 
 
 def _keys_and_values(layer: object) -> KeysAndValues:

@@ -1,16 +1,95 @@
-"""``xeric demo``: the whole path once, on a bundled task.
+"""``xeric demo``: the paper's study, small, on bundled tasks and bases; its report is the end of it.
 
-No pretrained bases are bundled yet, so the base is small and random and the texts are nonsense; the command says so.
-What it shows is the path: clean, split, train, decode, score, record.
+Where the package carries no pretrained bases, two small random ones take their place: the path is the same, the texts are
+nonsense, and the command says so.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-__all__ = ["TASK", "demo_settings", "write_random_base"]
+import typer
 
-TASK = "summarization_en"
+from xeric.cli.options import quiet_libraries
+
+if TYPE_CHECKING:
+    from xeric.report import Written
+
+__all__ = ["demo", "write_random_base"]
+
+_STUDY = "demo"
+_RANDOM = """\
+The package carries no pretrained bases, so this study adapts two small RANDOM ones. The path is real, the texts are nonsense,
+and no method can beat the trivial baselines."""
+_MEANING = """\
+Read this with care: models of a few million parameters, a few dozen examples, {tests} test instances a task and one seed.
+Differences of a few points are noise at this size, so most verdicts are "undecided"; a study that decides has more of
+each (`xeric study plan paper` says how much)."""
+_NEXT = """\
+Next:
+  open {page}
+  xeric tasks import my.csv --name my_task --definition "..." --language Hindi -o tasks
+  xeric train my_task --tasks-dir tasks --base FOLDER_OR_HUB_ID --method lora -o out
+  xeric study run paper --set "tasks=[my_task]" --set "sources=[]" --set "bases=[FOLDER_OR_HUB_ID]" --tasks-dir tasks"""
+
+
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the study and its report.")] = Path("demo-report"),
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting of the study by dotted path.")] = None,
+) -> int:
+    """The paper's study, small, on bundled tasks and bases, with its report."""
+    from xeric.cli.study_progress import TerminalStudyProgress
+
+    quiet_libraries()
+    from xeric.bases.bundled import PREFIX as BUNDLED
+    from xeric.bases.bundled import bundled_bases
+    from xeric.report import write_report
+    from xeric.studies.execute import run_study
+    from xeric.studies.plan import load_study
+
+    chosen = list(overrides or [])
+    wanted = {name for name in load_study(_STUDY, chosen)[0].bases.values() if name.startswith(BUNDLED)}
+    if wanted - set(bundled_bases()):
+        typer.echo(_RANDOM)
+        chosen = [f"bases={json.dumps(_random_bases(output.with_name(f'{output.name}-random-bases')))}", *chosen]
+    study, remarks = load_study(_STUDY, chosen)
+    with TerminalStudyProgress() as progress:
+        for remark in remarks:
+            progress.note(remark)
+        done = run_study(study, output, progress=progress)
+    written = write_report(output)
+    _show(written)
+    typer.echo(_MEANING.format(tests=study.run.get("data", {}).get("max_test", "all")))
+    typer.echo(_NEXT.format(page=written.files[0]))
+    return 1 if done.cells("failed", "diverged") else 0
+
+
+def _random_bases(folder: Path) -> list[str]:
+    """Write the two random bases unless they are there, each with a tokenizer made of the bundled tasks."""
+    from xeric.data.catalog import Catalog
+    from xeric.studies.plan import load_study
+
+    texts: list[str] = []
+    for name in load_study(_STUDY)[0].tasks:
+        texts += [text for i in Catalog.of().load(name).instances for text in (i.input, *i.outputs)]
+    places = [folder / "first", folder / "second"]
+    for seed, place in enumerate(places):
+        if not (place / "model.safetensors").is_file():
+            write_random_base(place, texts, seed=seed)
+    return [str(place) for place in places]
+
+
+def _show(written: Written) -> None:
+    from xeric.report.tables import sheet, to_markdown
+
+    results = written.results
+    for table in results.tables:
+        typer.echo(f"\n{to_markdown(sheet(table, results))}")
+    for claim in results.claims:
+        typer.echo(f"{claim.verdict:13}  {' '.join(claim.sentence.split())}")
+    typer.echo("")
 
 
 def write_random_base(folder: Path, texts: list[str], *, vocabulary: int = 1024, seed: int = 0) -> None:
@@ -44,16 +123,3 @@ def write_random_base(folder: Path, texts: list[str], *, vocabulary: int = 1024,
         LlamaForCausalLM(config).save_pretrained(folder)
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
     tokenizer.save_pretrained(folder)
-
-
-def demo_settings(base: Path) -> dict[str, object]:
-    """Return the settings of the demonstration's run."""
-    return {
-        "tasks": [TASK],
-        "base": str(base),
-        "method": {"name": "full"},
-        "train": {"epochs": 15, "lr": 1e-3},
-        "decode": {"max_new_tokens": 40},
-        "device": "cpu",
-        "precision": "fp32",
-    }

@@ -25,13 +25,17 @@ def _show(rows: Iterable[tuple[str, str]], as_json: bool) -> None:
 
 @list_app.command()
 def methods(as_json: AsJson = False) -> None:
-    """Ways of adapting a base."""
+    """Ways of adapting a base; also those of the PEFT library that are not offered, with the reason."""
     from xeric.methods import METHODS, unsupported_methods
 
+    if as_json:
+        offered = [{"name": entry.name, "summary": entry.summary, "supported": True, "reason": None} for entry in METHODS]
+        refused = [{"name": n, "summary": None, "supported": False, "reason": why} for n, why in unsupported_methods().items()]
+        print_json(offered + refused)
+        return
     _show(((entry.name, entry.summary) for entry in METHODS), as_json)
-    if not as_json:
-        typer.echo("\nof the PEFT library, not offered:")
-        _show(unsupported_methods().items(), as_json)
+    typer.echo("\nof the PEFT library, not offered:")
+    _show(unsupported_methods().items(), as_json)
 
 
 @list_app.command()

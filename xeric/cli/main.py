@@ -16,9 +16,13 @@ from typing import Annotated, Any
 import typer
 
 from xeric import __version__
+from xeric.cli.demo import demo
 from xeric.cli.listing import list_app
-from xeric.cli.options import AsJson, TasksDir, print_json
+from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
+from xeric.cli.pretrain import pretrain
 from xeric.cli.recommend import recommend
+from xeric.cli.report import report
+from xeric.cli.study import study_app
 from xeric.cli.tasks import tasks_app
 from xeric.errors import UserError, XericError
 
@@ -34,7 +38,11 @@ app = typer.Typer(
 )
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(list_app, name="list")
+app.command()(demo)
+app.command()(pretrain)
+app.add_typer(study_app, name="study")
 app.command()(recommend)
+app.command()(report)
 
 
 def main() -> None:
@@ -45,7 +53,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on arguments and return its exit code."""
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = _spread([argument for argument in arguments if argument != "--debug"], "--sources")
     try:
         result = app(arguments, standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -70,6 +78,19 @@ def run(arguments: list[str]) -> int:
         return 1
 
 
+def _spread(arguments: list[str], option: str) -> list[str]:
+    """Give each of the names behind an option an option of its own: ``--sources a b`` is ``--sources a --sources b``."""
+    result: list[str] = []
+    taking = False
+    for argument in arguments:
+        if argument == option:
+            taking = True
+            continue
+        taking = taking and not argument.startswith("-") and "=" not in argument
+        result += [option, argument] if taking else [argument]
+    return result
+
+
 def _usage(error: typer.TyperException) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         typer.echo(error.format_message())
@@ -82,19 +103,6 @@ def _complain(what: str, hint: str | None) -> None:
     typer.echo(f"xeric: {what}", err=True)
     if hint:
         typer.echo(f"hint: {hint}", err=True)
-
-
-def _quiet_libraries() -> None:
-    """Keep other libraries' bars and advice off the terminal; ours say what matters."""
-    import warnings
-
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    warnings.filterwarnings("ignore", module=r"(peft|transformers|huggingface_hub)")
 
 
 def _print_version(asked: bool) -> None:
@@ -121,11 +129,14 @@ def train(
     tasks: Annotated[list[str], typer.Argument(help="Tasks by name, then settings such as train.lr=1e-4 or method.rank=8.")],
     base: Annotated[str | None, typer.Option(help="bundled:NAME, a folder, or a hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
+    sources: Annotated[
+        list[str] | None, typer.Option(help="Tasks that a first stage is trained on; settings: stages.0.*")
+    ] = None,
     n_train: Annotated[int | None, typer.Option(help="Examples that may be used, dev included.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of initialisation, order and dropout.")] = None,
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file with settings; the command line goes before it.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
     tasks_dir: TasksDir = None,
@@ -143,6 +154,9 @@ def train(
     settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None])
     if names:
         settings["tasks"] = names
+    if sources:
+        first, *later = settings.get("stages") or [{}]
+        settings["stages"] = [{**first, "tasks": sources}, *later]
     if tasks_dir:
         settings["tasks_dirs"] = [str(folder) for folder in tasks_dir]
     settings = apply_overrides(settings, [argument for argument in tasks if "=" in argument])
@@ -157,7 +171,7 @@ def train(
 
 
 def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
-    _quiet_libraries()
+    quiet_libraries()
     from xeric.cli.progress import TerminalProgress
     from xeric.run.config import run_config
     from xeric.run.execute import execute
@@ -191,7 +205,7 @@ def generate(
     if (text is None) == (file is None):
         raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
     rows: list[dict[str, Any]] = _input_rows(file, task) if file else [{"input": text, "task": task}]
-    _quiet_libraries()
+    quiet_libraries()
     from xeric.run.adapted import open_adapted
 
     adapted = open_adapted(run_dir, base=base, device=device)
@@ -252,33 +266,3 @@ def score(
         print_json(result)
     else:
         show_scores(result)
-
-
-@app.command()
-def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the base and the run.")] = Path("demo-report"),
-) -> int:
-    """Show the whole path on a bundled task; with a random base, as long as none is bundled."""
-    _quiet_libraries()
-    from xeric.cli.demo import TASK, demo_settings, write_random_base
-    from xeric.data.catalog import Catalog
-
-    typer.echo(
-        "No pretrained base is bundled yet: this trains a small RANDOM one on a few dozen examples. "
-        "The path is real, the texts are nonsense."
-    )
-    base = output / "random-base"
-    if not (base / "config.json").is_file():
-        task = Catalog.of().load(TASK)
-        write_random_base(base, [text for i in task.instances for text in (i.input, *i.outputs)])
-    code = _train(demo_settings(base), output / "run", as_json=False)
-    if code == 0:
-        from xeric.records import read_predictions
-
-        row = read_predictions(output / "run" / "predictions.jsonl")[0]
-        typer.echo(f"\ninput:      {row.input}\nprediction: {row.prediction}\nreference:  {row.references[0]}")
-        typer.echo(
-            "\nNext, your own task and a real base:\n"
-            "  xeric train TASK --tasks-dir FOLDER --base FOLDER_OR_HUB_ID --method lora -o out"
-        )
-    return code

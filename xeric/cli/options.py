@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "TasksDir", "print_json"]
+__all__ = ["AsJson", "TasksDir", "print_json", "quiet_libraries"]
 
 TasksDir = Annotated[
     list[Path] | None,
@@ -20,3 +21,16 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 def print_json(value: Any) -> None:
     """Print plain values as indented JSON on standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def quiet_libraries() -> None:
+    """Keep other libraries' bars and advice off the terminal; ours say what matters."""
+    import warnings
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", module=r"(peft|transformers|huggingface_hub)")

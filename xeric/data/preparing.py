@@ -7,7 +7,7 @@ clean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -91,31 +91,45 @@ class Prepared:
     prompt: PromptOptions
 
     @property
+    def definitions(self) -> dict[str, str]:
+        """Definitions of the tasks, by name."""
+        return {task.name: task.task.definition for task in self.tasks}
+
+    @property
     def notes(self) -> list[str]:
         """What the user should know, task by task."""
         return [f"{task.name}: {note}" for task in self.tasks for note in task.notes]
 
 
-def prepare(tasks: Sequence[Task], options: DataOptions | None = None, prompt: PromptOptions | None = None) -> Prepared:
+def prepare(
+    tasks: Sequence[Task],
+    options: DataOptions | None = None,
+    prompt: PromptOptions | None = None,
+    *,
+    protect: Mapping[str, Sequence[Instance]] | None = None,
+) -> Prepared:
     """Clean and split tasks, take out leaks between any two of them, and choose their demonstrations.
 
     Args:
         tasks: with different names.
         options: how to clean and split; None for the defaults.
         prompt: how many demonstrations, and their seed.
+        protect: test sets of other tasks, by name, that these tasks must not give away; None protects their own.
 
     Raises:
-        ConfigError: a task is named twice, or there are not enough instances or demonstrations.
+        ConfigError: a task is named twice or is among those to protect, or there are not enough instances or demonstrations.
         DataError: a task has too few instances, or no single output language.
     """
     options, prompt = options or DataOptions(), prompt or PromptOptions()
     names = [task.name for task in tasks]
     if len(set(names)) < len(names):
         raise ConfigError(f"names {next(n for n in names if names.count(n) > 1)!r} twice", where="tasks")
+    if both := sorted(set(names) & set(protect or {})):
+        raise ConfigError(f"names {both[0]!r}, which is scored", where="stages", hint="train a stage on other tasks")
     languages = {task.name: task.language for task in tasks}
     cleaned = [clean(task, options.cleaning) for task in tasks]
     splits = [split(one, options) for one in cleaned]
-    report = _leaks(splits) if options.leak_check else None
+    report = _leaks(splits, protect) if options.leak_check else None
     ready = tuple(
         _prepare_one(one, parts, report, prompt, languages[one.task.name]) for one, parts in zip(cleaned, splits, strict=True)
     )
@@ -123,9 +137,9 @@ def prepare(tasks: Sequence[Task], options: DataOptions | None = None, prompt: P
     return Prepared(ready, leaks, digest([task.fingerprint for task in ready]), options, prompt)
 
 
-def _leaks(splits: Sequence[Split]) -> LeakReport:
+def _leaks(splits: Sequence[Split], protect: Mapping[str, Sequence[Instance]] | None) -> LeakReport:
     return find_leaks(
-        {one.task.name: one.test for one in splits},
+        {one.task.name: one.test for one in splits} if protect is None else protect,
         {one.task.name: one.pool for one in splits},
         {one.task.name: one.task.positive_examples for one in splits},
     )

@@ -97,6 +97,10 @@ class Adaptation(ABC):
         """Return the tokens that the untrained method stands for in front of a task's rows; none for most methods."""
         return ()
 
+    def carried(self) -> set[str]:
+        """Return the names of the parameters that mean the same on other tasks: what goes on into a next stage."""
+        return set(self.trainable())
+
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return every parameter that trains, by name, in a fixed order."""
         return {name: parameter for group in self.groups() for name, parameter in group.parameters.items()}
@@ -136,6 +140,11 @@ class Method(ABC):
         Exactly the ``base``; the base fed the ``initial-tokens`` (:meth:`Adaptation.initial_tokens`); or ``none`` of the two.
         """
         return "base"
+
+    @classmethod
+    def mergeable(cls, options: Any) -> bool:
+        """Return whether :meth:`Adaptation.merge` is defined."""
+        return True
 
     @classmethod
     @abstractmethod

@@ -139,6 +139,11 @@ class Bottleneck(Method):
     default_lr = 1e-3
 
     @classmethod
+    def mergeable(cls, options: BottleneckOptions) -> bool:
+        """Return False: an adapter is not linear."""
+        return False
+
+    @classmethod
     def attach(
         cls, base: Base, options: BottleneckOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS
     ) -> Adaptation:

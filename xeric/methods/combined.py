@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from xeric.bases.base import Base
 from xeric.config import Config
-from xeric.errors import DataError, RunError
+from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
 from xeric.methods.embedding import FusedEmbedding, FusedEmbeddingOptions
 from xeric.methods.lora import Lora, LoraOptions
@@ -76,9 +76,16 @@ class _CombinedAdaptation(Adaptation):
         try:
             for name, chosen in options.parts.items():
                 self._parts[name] = _METHODS[name].attach(base, chosen, seed=seed, definitions=definitions)
+        except ConfigError as error:
+            self.detach()
+            raise _of_part(error, name) from None
         except BaseException:
             self.detach()
             raise
+
+    def carried(self) -> set[str]:
+        """Return what the parts carry."""
+        return {name for part in self._parts.values() for name in part.carried()}
 
     def groups(self) -> list[ParameterGroup]:
         return [
@@ -120,6 +127,12 @@ class _CombinedAdaptation(Adaptation):
         self._parts["lora"].merge()
 
 
+def _of_part(error: ConfigError, name: str) -> ConfigError:
+    """Return a part's complaint with the dotted paths that the part's options have here."""
+    where, hint = (text and text.replace("method.", f"method.{name}.") for text in (error.where, error.hint))
+    return ConfigError(error.what, where=where, hint=hint)
+
+
 class Combined(Method):
     """The paper's last row of Table 1."""
 
@@ -131,6 +144,11 @@ class Combined(Method):
     def step_zero(cls, options: CombinedOptions) -> StepZero:
         """Return that of the prefix; the other parts start at the base."""
         return Prefix.step_zero(options.prefix) if options.prefix else "base"
+
+    @classmethod
+    def mergeable(cls, options: CombinedOptions) -> bool:
+        """Return whether LoRA is the only part."""
+        return list(options.parts) == ["lora"]
 
     @classmethod
     def attach(cls, base: Base, options: CombinedOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:

@@ -5,8 +5,8 @@ instruction, demonstration, input, target. The gates g_pos and g_seg, one number
 exactly the base; the first steps move the gates, then gates and tables. Both sums reach every decoding step, since they are made
 where the base embeds its tokens. A base with a position table of its own (GPT-2, OPT) uses that and gets segments only.
 
-Trainable parameters: (N + 1) d for N positions (without a table of the base's own), 6 d for the five segments, each with its
-gate. The base's weights hold no such sums, so they cannot be merged.
+Trainable parameters: (N + 1) d for the table of N positions and its gate (where the base has no table of its own), and 6 d for
+the table of five segments and its gate. The base's weights hold no such sums, so they cannot be merged.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class _FusedEmbeddingAdaptation(OwnWeights):
             raise RunError(
                 "fused embeddings need to know where a row's tokens stand", hint="compute rows with target_logits() or decode()"
             )
-        return words + self(*self.base.layout.columns(words.shape[1])).to(words.dtype)
+        return words + self(*self.base.layout.next_columns(words.shape[1])).to(words.dtype)
 
     def groups(self) -> list[ParameterGroup]:
         return [ParameterGroup("embedding", self.parameters_under(f"{_CHILD}."), weight_decay=False)]
@@ -135,6 +135,11 @@ class FusedEmbedding(Method):
 
     Options = FusedEmbeddingOptions
     default_lr = 1e-2
+
+    @classmethod
+    def mergeable(cls, options: FusedEmbeddingOptions) -> bool:
+        """Return False: the sums depend on where a token stands."""
+        return False
 
     @classmethod
     def attach(

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from xeric.bases.base import Base
-from xeric.errors import DataError
+from xeric.errors import ConfigError, DataError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
 
 __all__ = ["Full", "FullOptions"]
@@ -75,5 +75,11 @@ class Full(Method):
 
     @classmethod
     def attach(cls, base: Base, options: FullOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
-        """Make every parameter of the base trainable; the seed plays no part, since nothing is initialised."""
+        """Make every parameter of the base trainable; the seed plays no part, since nothing is initialised.
+
+        Raises:
+            ConfigError: the base's weights are kept in four bits.
+        """
+        if base.precision == "4bit":
+            raise ConfigError("four-bit weights cannot be trained", where="method.name", hint="use lora, or --precision bf16")
         return _FullAdaptation(base)

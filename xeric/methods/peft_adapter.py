@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from xeric.bases.base import Base
-from xeric.errors import DataError
+from xeric.errors import DataError, RunError
 from xeric.methods.base import Adaptation, ParameterGroup
 from xeric.records import write_json
 
@@ -101,7 +101,13 @@ class PeftAdaptation(Adaptation):
         self._leave()
 
     def merge(self) -> None:
-        """Fold PEFT's layers into the base's weights."""
+        """Fold PEFT's layers into the base's weights.
+
+        Raises:
+            RunError: the weights are kept in four bits: rounding would change what the model answers.
+        """
+        if self.base.precision == "4bit":
+            raise RunError("four-bit weights take no merged adapter", hint="export the adapter as it is")
         self._peft.merge_and_unload(safe_merge=True)
         self._leave()
 

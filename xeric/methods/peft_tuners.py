@@ -76,6 +76,11 @@ class PeftTuner(Method):
         return "base" if cls.tuner.starts_at_base else "none"
 
     @classmethod
+    def mergeable(cls, options: Any) -> bool:
+        """Return whether PEFT can merge the tuner."""
+        return cls.tuner.merges
+
+    @classmethod
     def attach(cls, base: Base, options: Any, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Put PEFT's layers on.
 

@@ -17,7 +17,8 @@ Trainable parameters of each prefix: m d (``input``), or 2 m h over the layers, 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -30,9 +31,10 @@ from xeric.bases.rows import KeysAndValues
 from xeric.bases.shared_prefix import run_prefix
 from xeric.data.encoding import PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
-from xeric.errors import ConfigError, RunError, UnknownNameError
+from xeric.errors import ConfigError, DataError, RunError, UnknownNameError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
 from xeric.methods.own_weights import OwnWeights
+from xeric.records import read_json
 
 __all__ = ["Prefix", "PrefixOptions"]
 
@@ -77,7 +79,6 @@ class _OnePrefix(nn.Module):
         super().__init__()
         self.ids = ids
         self.vectors = None if vectors is None else nn.Parameter(vectors.float())
-        self.layers = [pair is not None for pair in pairs]
         self.dtypes = [pair[0].dtype if pair else None for pair in pairs]
         for number, pair in enumerate(pairs):
             if pair is not None:
@@ -103,7 +104,7 @@ class _PrefixAdaptation(OwnWeights):
     def __init__(self, base: Base, options: PrefixOptions, seed: int, definitions: Mapping[str, str]) -> None:
         super().__init__(base, options)
         texts = _texts(options, definitions)
-        # One token for a random start: it shows the shape of the layers' states, the values are drawn.
+        # A random start runs tokens too: they show the shapes of the layers' states, the values are drawn.
         with torch.no_grad(), base.mode(training=False), base.autocast():
             made = [_make(base, options, text, seed, number) for number, text in enumerate(texts.values())]
         self._numbers = {task: number for number, task in enumerate(texts)}
@@ -131,12 +132,30 @@ class _PrefixAdaptation(OwnWeights):
     def initial_tokens(self, task: str) -> tuple[int, ...]:
         return self._of(task).ids
 
+    def carried(self) -> set[str]:
+        """Return the shared prefix; the prefix of one task says nothing about another."""
+        return super().carried() if _SHARED in self._numbers else set()
+
     def groups(self) -> list[ParameterGroup]:
         # Decay would pull a prefix towards 0, away from the tokens it started as.
         return [ParameterGroup("prefix", self.parameters_under(f"{_CHILD}."), weight_decay=False)]
 
     def describe(self) -> dict[str, Any]:
         return {"tasks": list(self._numbers), "initial_tokens": [list(one.ids) for one in self._prefixes]}
+
+    def load(self, folder: Path) -> None:
+        """Read back what :meth:`save` wrote.
+
+        Raises:
+            DataError: there are no such prefixes, or they are of other tasks or sizes.
+        """
+        # The weights carry numbers, not names: prefixes of other tasks could be of the same sizes.
+        path = folder / f"{self._options.name}.json"
+        described = read_json(path)
+        saved = described.get("tasks") if isinstance(described, dict) else None
+        if saved != list(self._numbers):
+            raise DataError(f"holds prefixes of {_named(saved)}, not of {_named(self._numbers)}", where=str(path))
+        super().load(folder)
 
     def detach(self) -> None:
         self.base.learned_prefix = None
@@ -155,12 +174,19 @@ class _PrefixAdaptation(OwnWeights):
         )
 
 
+def _named(tasks: object) -> str:
+    names = [str(task) for task in tasks] if isinstance(tasks, Iterable) else []
+    return ", ".join(name or "all tasks together" for name in names) or "no task"
+
+
 def _texts(options: PrefixOptions, definitions: Mapping[str, str]) -> dict[str, str]:
-    """Return the text that each prefix starts from; the shared one's name is empty."""
+    """Return the text that each prefix starts from, tasks in alphabetical order; the shared one's name is empty."""
     if options.scope == "task":
         if not definitions:
-            raise ConfigError("a prefix for each task needs to know the tasks", where="method.scope", hint="use scope=shared")
-        return {task: options.text or definition for task, definition in definitions.items()}
+            raise ConfigError(
+                "a prefix for each task needs to know the tasks", where="method.scope", hint="use method.scope=shared"
+            )
+        return {task: options.text or definition for task, definition in sorted(definitions.items())}
     texts = [options.text] if options.text else sorted(set(definitions.values()))
     if options.start == "instruction" and len(texts) != 1:
         raise ConfigError(
@@ -201,7 +227,9 @@ def _initial_ids(base: Base, options: PrefixOptions, text: str, seed: int, numbe
     """Return the tokens that a prefix starts as; for a random start, a few that only show shapes and spread."""
     first = [] if base.bos is None else [base.bos]
     if options.start != "instruction":
-        usual = [i for i in range(base.vocabulary) if i not in {*base.eos, base.pad, *base.tokenizer.all_special_ids}]
+        # Tables are often longer than the tokenizer's list of tokens; the rows behind it were never trained.
+        special = {*base.eos, base.pad, *base.tokenizer.all_special_ids}
+        usual = [i for i in range(min(base.vocabulary, len(base.tokenizer))) if i not in special]
         drawn = random.Random(f"{seed} {number}").choices(usual, k=options.length or _DEFAULT_LENGTH)
         return tuple([*first, *drawn][: options.length or _DEFAULT_LENGTH])
     # As the plain prompt writes a definition, so that this prefix can take its place.
@@ -235,6 +263,11 @@ class Prefix(Method):
     def step_zero(cls, options: PrefixOptions) -> StepZero:
         """Return what the start stands for."""
         return "none" if options.start == "random" else "initial-tokens"
+
+    @classmethod
+    def mergeable(cls, options: PrefixOptions) -> bool:
+        """Return False: P is no change of the weights."""
+        return False
 
     @classmethod
     def attach(cls, base: Base, options: PrefixOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:

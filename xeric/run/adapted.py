@@ -6,7 +6,8 @@ the limit of new tokens, so that texts can be generated where neither the tasks 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
 from xeric.records import read_json, read_record, write_json
+from xeric.run.stages import MergedStage
 
 __all__ = ["Adapted", "open_adapted", "save_adapted"]
 
@@ -72,6 +74,10 @@ class Adapted:
         return decode(self.base, encoded, self.options, max_new_tokens=limit, seed=self.seed)
 
 
+def _stage(number: int) -> str:
+    return f"stage-{number + 1}"
+
+
 def save_adapted(
     folder: Path,
     adaptation: Adaptation,
@@ -82,6 +88,8 @@ def save_adapted(
     max_new_tokens: int,
     options: DecodeOptions,
     seed: int,
+    definitions: Mapping[str, str],
+    stages: Sequence[MergedStage] = (),
 ) -> None:
     """Write an adaptation and what is needed to use it.
 
@@ -94,15 +102,21 @@ def save_adapted(
         max_new_tokens: limit of a generated text.
         options: how the run decoded.
         seed: of sampling.
+        definitions: of the tasks.
+        stages: that are part of the base's weights; their adaptations are copied, so that the folder needs nothing but the base.
     """
     folder.mkdir(parents=True, exist_ok=True)
     adaptation.save(folder)
+    for number, stage in enumerate(stages):
+        shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns("log.jsonl"))
     description = {
         "base": {"name": base, "sha256": adaptation.base.sha256, "precision": adaptation.base.precision},
         "method": method,
         "max_new_tokens": max_new_tokens,
         "decode": options.model_dump(mode="json"),
         "seed": seed,
+        "definitions": dict(definitions),
+        "stages": [{"method": stage.method.model_dump(mode="json"), "definitions": dict(stage.definitions)} for stage in stages],
         "prompts": {name: asdict(prompt) for name, prompt in prompts.items()},
     }
     write_json(folder / _FILE, description)
@@ -133,12 +147,19 @@ def open_adapted(folder: Path, *, base: str | None = None, device: str = "auto")
         decoding = build(DecodeOptions, description["decode"])
         opened = load_base(base or saved["name"], device=device, precision=saved["precision"])
         options = method_options(description["method"])
+        definitions = TypeAdapter(dict[str, str]).validate_python(description["definitions"])
+        stages = [
+            MergedStage(method_options(stage["method"]), dict(stage["definitions"]), path.parent / _stage(number))
+            for number, stage in enumerate(description["stages"])
+        ]
     except (KeyError, TypeError, ValueError, ValidationError):
         raise DataError("not the description of an adaptation", where=str(path)) from None
     if opened.sha256["weights"] != saved["sha256"]["weights"]:
         raise DataError(
             "has other weights than the base that this run adapted", where=opened.name, hint="give the right one with --base"
         )
-    adaptation = METHODS.get(options.name).attach(opened, options, seed=0)
+    for stage in stages:
+        stage.apply(opened)
+    adaptation = METHODS.get(options.name).attach(opened, options, seed=0, definitions=definitions)
     adaptation.load(path.parent)
     return Adapted(opened, adaptation, prompts, limit, decoding, seed)

@@ -26,7 +26,8 @@ from xeric.metrics import score_predictions
 from xeric.records import Prediction, Score, read_predictions
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
-from xeric.run.execute import Progress, Run, execute
+from xeric.run.execute import Run, execute
+from xeric.run.progress import Progress
 
 __all__ = ["generate", "load_task", "prepare", "score", "train"]
 

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
-from xeric.bases.loading import resolve_device, resolve_precision
+from xeric.bases.loading import PrecisionName, resolve_device, resolve_precision
 from xeric.config import Config, build, digest
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
 from xeric.decoding import DecodeOptions
+from xeric.errors import ConfigError
 from xeric.methods import METHODS
 from xeric.methods.base import MethodOptions, method_options
 from xeric.metrics import METRICS
 from xeric.records import RESULT_VERSION
 from xeric.training.options import TrainOptions
 
-__all__ = ["RunConfig", "Seeds", "run_config", "run_id"]
+__all__ = ["RunConfig", "Seeds", "Stage", "run_config", "run_id"]
 
 
 class Seeds(Config):
@@ -45,6 +47,30 @@ class Seeds(Config):
         return {name: seed if value is None else value for name, value in self.model_dump().items()}
 
 
+def _stage_method(data: Any) -> MethodOptions | None:
+    return None if data is None else method_options(data, where="stages.N.method")
+
+
+class Stage(Config):
+    """What is trained before a run's own tasks (``stages.N.*``).
+
+    Attributes:
+        tasks: names of its (source) tasks.
+        method: None is the run's own; any other must be one that can be merged.
+        data: as in a run; the stage's own split.
+        prompt: as in a run.
+        train: as in a run.
+        seed: as in a run; None is the run's own.
+    """
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    method: Annotated[SerializeAsAny[MethodOptions] | None, PlainValidator(_stage_method)] = None
+    data: DataOptions = DataOptions()
+    prompt: PromptOptions = PromptOptions()
+    train: TrainOptions = TrainOptions()
+    seed: int | None = None
+
+
 class RunConfig(Config):
     """Everything that decides a run's result.
 
@@ -53,9 +79,11 @@ class RunConfig(Config):
         tasks_dirs: folders to look for them in, before those of ``XERIC_TASKS`` and the bundled ones.
         base: ``bundled:NAME``, a folder or a hub id.
         method: its name and its own options.
+        stages: what is trained before, in this order, each going on from the one before it; see :mod:`xeric.run.stages`.
+        predict: which parts are decoded: the test set (and scored), the dev set (kept beside, for choosing among runs).
         metrics: names of metrics; empty is all of them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32`` or ``bf16``.
+        precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
         seed: of everything in ``seeds`` that is not set there.
     """
 
@@ -63,13 +91,15 @@ class RunConfig(Config):
     tasks_dirs: tuple[str, ...] = ()
     base: str
     method: Annotated[SerializeAsAny[MethodOptions], PlainValidator(method_options)]
+    stages: tuple[Stage, ...] = ()
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
     train: TrainOptions = TrainOptions()
+    predict: tuple[Literal["test", "dev"], ...] = Field(default=("test",), min_length=1)
     decode: DecodeOptions = DecodeOptions()
     metrics: tuple[str, ...] = ()
     device: str = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: PrecisionName = "auto"
     seed: int = 0
     seeds: Seeds = Seeds()
 
@@ -106,12 +136,46 @@ def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
             f"prompt.setting={config.prompt.setting} is an untrained setting: method {config.method.name!r} is not used"
         )
         config = config.model_copy(update={"method": method_options("none")})
+    config = config.model_copy(update={"stages": _stages(config), "train": _weighted(config.train, config.method)})
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     return config.model_copy(update={"device": str(device), "precision": precision}), remarks
 
 
-def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str]) -> str:
+def _stages(config: RunConfig) -> tuple[Stage, ...]:
+    """Return the stages with their methods filled in."""
+    methods = [config.method if stage.method is None else stage.method for stage in config.stages]
+    for number, (method, following) in enumerate(pairwise([*methods, config.method])):
+        where = f"stages.{number}.method"
+        if method.name == "none" or config.stages[number].prompt.untrained:
+            raise ConfigError("a stage trains, and this one does not", where=where, hint="name a method, such as lora")
+        if method != following and config.precision == "4bit":
+            raise ConfigError(
+                "another method follows, and four-bit weights take no merged stage",
+                where=where,
+                hint="use the same method and options for both, or --precision bf16",
+            )
+        if method != following and not METHODS.get(method.name).mergeable(method):
+            raise ConfigError(
+                f"{method.name} cannot be merged into the base's weights, and another method follows",
+                where=where,
+                hint="use full or lora for the stage, or the same method and options for both",
+            )
+    return tuple(
+        stage.model_copy(update={"method": method, "train": _weighted(stage.train, method)})
+        for stage, method in zip(config.stages, methods, strict=True)
+    )
+
+
+def _weighted(options: TrainOptions, method: MethodOptions) -> TrainOptions:
+    """Return the options with the method's own weighting of the tasks, where the user names none."""
+    if options.weighting.name != "auto":
+        return options
+    weighting = options.weighting.model_copy(update={"name": METHODS.get(method.name).default_weighting})
+    return options.model_copy(update={"weighting": weighting})
+
+
+def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], stages: Sequence[str] = ()) -> str:
     """Return the identity of a run: 16 hex digits over everything that decides its result and nothing else.
 
     Where files lie (``tasks_dirs``, the folder of the base) is left out: data and weights go in by their contents. So
@@ -121,9 +185,12 @@ def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str]) 
         config: a config of :func:`run_config`.
         fingerprint: of the data really used.
         base_sha256: of the base's weights and tokenizer.
+        stages: hashes of the stages before it.
     """
     settings = config.model_dump(mode="json")
     for place in ("tasks_dirs", "base"):
         del settings[place]
-    del settings["train"]["checkpoint_seconds"]
-    return digest({"config": settings, "data": fingerprint, "base": dict(base_sha256), "result_version": RESULT_VERSION})[:16]
+    for trained in (settings, *settings["stages"]):
+        del trained["train"]["checkpoint_seconds"]
+    parts = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
+    return digest({**parts, "result_version": RESULT_VERSION})[:16]

@@ -8,22 +8,19 @@ and ends with the same bytes.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from xeric.bases.base import Base
 from xeric.bases.loading import base_identity, load_base
 from xeric.config import dump_yaml
 from xeric.data.catalog import Catalog
-from xeric.data.encoding import EncodedTask
-from xeric.data.preparing import Prepared, PreparedTask, prepare
-from xeric.data.prompts import Prompt, build_prompt
-from xeric.decoding import decode
-from xeric.errors import ConfigError, DataError, UserError
-from xeric.methods import METHODS
+from xeric.data.preparing import Prepared, prepare
+from xeric.errors import ConfigError, UserError
 from xeric.methods.base import Adaptation
-from xeric.metrics import METRICS, PRIMARY, score_predictions
+from xeric.metrics import METRICS, score_predictions
 from xeric.records import (
     RECORD_FILE,
     Prediction,
@@ -39,31 +36,12 @@ from xeric.records import (
 from xeric.run.adapted import save_adapted
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
+from xeric.run.fitting import Fitting, Part
+from xeric.run.progress import Progress, Silent
+from xeric.run.stages import MergedStage, attach_after, plan_stages, restored
 from xeric.training.checkpoint import CheckpointFile
-from xeric.training.loop import TrainResult, train
-from xeric.training.loss import dev_loss
-from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
 
-__all__ = ["Progress", "Run", "execute", "prepare_run"]
-
-
-class Progress(Protocol):
-    """Is told how a run proceeds; it cannot influence it."""
-
-    def note(self, text: str) -> None:
-        """Something the user should read."""
-
-    def start(self, phase: str, total: int, done: int = 0) -> None:
-        """A phase (``train``, ``decode dev``, ``decode test``) of ``total`` units begins, ``done`` of which were done before."""
-
-    def advance(self, units: int, loss: float | None = None) -> None:
-        """Units of the present phase are done."""
-
-
-class _Silent:
-    def note(self, text: str) -> None: ...
-    def start(self, phase: str, total: int, done: int = 0) -> None: ...
-    def advance(self, units: int, loss: float | None = None) -> None: ...
+__all__ = ["Run", "execute", "prepare_run"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +83,7 @@ def execute(
     *,
     base: Base | None = None,
     data: Prepared | None = None,
+    stages: Path | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Carry out a run, or return it as it is where its folder already holds it.
@@ -114,6 +93,7 @@ def execute(
         folder: where to put it; None is ``runs/RUN_ID``.
         base: the base, where it is open already (it is left as it was found).
         data: the prepared tasks, where they are at hand already.
+        stages: folder where stages are kept for other runs to find; None is ``stages`` beside the run's folder.
         progress: is told what happens.
 
     Returns:
@@ -122,37 +102,39 @@ def execute(
     Raises:
         UserError: the config does not fit tasks or base, or the folder holds something else.
     """
-    progress = progress or _Silent()
+    progress = progress or Silent()
     data = data or prepare_run(config)
     if (data.options, data.prompt, [task.name for task in data.tasks]) != (config.data, config.prompt, list(config.tasks)):
         raise ConfigError("the prepared tasks were prepared under other settings", where="data")
     for note in data.notes:
         progress.note(note)
     sha256 = base.sha256 if base else base_identity(config.base)
-    identity = run_id(config, data.fingerprint, sha256)
+    planned = plan_stages(config, data, sha256)
+    identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned])
     folder = folder or Path("runs") / identity
     text = f"# run {identity}\n{dump_yaml(config)}"
     done = _finished(folder, identity, text)
     if done is not None:
         return Run(folder, config, done, fresh=False)
     opened = base or load_base(config.base, device=config.device, precision=config.precision)
-    method = METHODS.get(config.method.name)
-    adaptation = method.attach(opened, config.method, seed=config.all_seeds["init"])
-    try:
-        work = _Work(config, folder, identity, opened, adaptation, data, progress)
-        # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
-        write_atomically(folder / "config.yaml", text)
-        record = work.record()
-    finally:
-        if base is not None:
-            adaptation.detach()
+    with restored(opened, needed=base is not None and bool(planned)):
+        adaptation, merged, found = attach_after(planned, config, data, opened, stages or folder.parent / "stages", progress)
+        try:
+            work = _Work(config, folder, identity, opened, adaptation, data, progress)
+            # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
+            write_atomically(folder / "config.yaml", text)
+            record = work.record(merged, found)
+        finally:
+            if base is not None:
+                adaptation.detach()
     write_json(folder / RECORD_FILE, record)
     shutil.rmtree(folder / _STATE, ignore_errors=True)
     return Run(folder, config, record, fresh=True)
 
 
 _STATE = "checkpoint"
-_OURS = {"config.yaml", "log.jsonl", "predictions.jsonl", "adapter", _STATE}
+_PREDICTIONS: dict[Part, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
+_OURS = {"config.yaml", "log.jsonl", *_PREDICTIONS.values(), "adapter", _STATE}
 
 
 def _finished(folder: Path, identity: str, config: str) -> Record | None:
@@ -178,16 +160,6 @@ def _finished(folder: Path, identity: str, config: str) -> Record | None:
     return None
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """One task's rows and what they were made with."""
-
-    data: PreparedTask
-    prompt: Prompt
-    train: EncodedTask
-    dev: EncodedTask
-
-
 class _Work:
     """The work of one run, once its method is attached."""
 
@@ -202,62 +174,28 @@ class _Work:
         progress: Progress,
     ) -> None:
         self.config, self.folder, self.identity = config, folder, identity
-        self.base, self.adaptation, self.data, self.progress = base, adaptation, data, progress
+        self.base, self.adaptation, self.data = base, adaptation, data
         self.watch = Stopwatch(base.device)
-        self.cuts: dict[str, dict[str, dict[str, int]]] = {}
-        self.rows = [self._encode(task) for task in data.tasks]
-        self._check_rows()
-        self.limit = self._new_token_limit()
-
-    def _encode(self, task: PreparedTask) -> _Rows:
-        config, base = self.config, self.base
-        render = base.render_chat if base.has_chat_template else None
-        prompt = build_prompt(task.task, task.demonstrations, config.prompt, render_chat=render)
-        seed = config.all_seeds["reference"]
-        train, dev = (
-            base.encoder(task.name).training_rows(prompt, [(i.id, i.input, task.training_output(i, seed)) for i in part])
-            for part in (task.train, task.dev)
+        self.fitting = Fitting(
+            base,
+            adaptation,
+            data,
+            prompt=config.prompt,
+            options=config.train,
+            decoding=config.decode,
+            lr=config.learning_rate,
+            seeds=config.all_seeds,
+            progress=progress,
         )
-        return _Rows(task, prompt, train, dev)
 
-    def _check_rows(self) -> None:
-        if not self.adaptation.trainable():
-            return
-        for rows in self.rows:
-            if not rows.train.rows:
-                beside, too_long = len(rows.data.train), rows.train.cuts.get("target_too_long", 0)
-                raise DataError(
-                    f"no training instance of task {rows.data.name!r} is left "
-                    f"({beside} beside dev and demonstrations, {too_long} too long)",
-                    hint="raise --n-train, ask for fewer demonstrations, or take a base with a longer context",
-                )
-
-    def _new_token_limit(self) -> int:
-        if self.config.decode.max_new_tokens is not None:
-            return self.config.decode.max_new_tokens
-        longest = max((row.target_tokens for rows in self.rows for row in rows.train.rows), default=1)
-        return min(longest, self.base.context // 2)
-
-    def record(self) -> Record:
+    def record(self, merged: Sequence[MergedStage], stages: Sequence[dict[str, Any]]) -> Record:
         """Train, decode, score and save; return the record, which is not yet written."""
-        estimate = self._estimate()
-        result = self._train()
+        estimate = self.fitting.estimate()
+        result = self.fitting.train(self.folder, CheckpointFile(self.folder / _STATE / "training.safetensors", self.identity))
         parts: dict[str, Any] = {"scores": {}, "tasks": {}}
         if result.status == "ok":
-            predictions = self._predict()
-            parts = self._score(predictions)
-            write_jsonl(self.folder / "predictions.jsonl", predictions)
-            prompts = {rows.data.name: rows.prompt for rows in self.rows}
-            save_adapted(
-                self.folder / "adapter",
-                self.adaptation,
-                base=self.config.base,
-                method=self.config.method.model_dump(mode="json"),
-                prompts=prompts,
-                max_new_tokens=self.limit,
-                options=self.config.decode,
-                seed=self.config.all_seeds["decode"],
-            )
+            parts = self._results()
+            self._save(merged)
         trainable = sum(p.numel() for p in self.adaptation.trainable().values())
         return Record(
             run_id=self.identity,
@@ -272,105 +210,44 @@ class _Work:
             parameters={"trainable": trainable, "total": sum(p.numel() for p in self.base.model.parameters())},
             fingerprint=self.data.fingerprint,
             leaks=self.data.leaks,
+            stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in stages],
             deterministic="bytes" if self.base.device.type == "cpu" else "seeds",
             versions=versions(),
-            cost=self.watch.cost(result, estimate),
+            cost={**self.watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in stages}},
         )
 
-    def _estimate(self) -> MemoryEstimate:
-        options = self.config.train
-        size = options.micro_batch_size or options.batch_size
-        rows = [rows.train for rows in self.rows]
-        estimate = estimate_memory(self.base, self.adaptation, rows, size, shared=options.shared_prefix)
-        needed, free = estimate.total - estimate.weights, available_memory(self.base.device)
-        self.progress.note(f"memory: about {_bytes(estimate.total)} for training; {_bytes(free)} are free besides the weights")
-        if needed > free:
-            self.progress.note("training may not fit into memory: lower train.micro_batch_size, or take a smaller base")
-        return estimate
-
-    def _train(self) -> TrainResult:
-        if not self.adaptation.trainable():
-            return TrainResult()
-        config, seeds = self.config, self.config.all_seeds
-        if any(rows.dev.rows for rows in self.rows):
-            evaluate = self._dev_chrf if config.train.select == "chrf" else self._dev_loss
-        else:
-            evaluate = None
-        return train(
-            self.base,
-            self.adaptation,
-            [rows.train for rows in self.rows],
-            config.train,
-            lr=config.learning_rate,
-            order_seed=seeds["order"],
-            dropout_seed=seeds["dropout"],
-            evaluate=evaluate,
-            checkpoint=CheckpointFile(self.folder / _STATE / "training.safetensors", self.identity),
-            log=self.folder / "log.jsonl",
-            observer=_TrainingProgress(self.progress),
-        )
-
-    def _dev_loss(self) -> float:
-        options = self.config.train
-        rows = [rows.dev for rows in self.rows if rows.dev.rows]
-        return -dev_loss(self.base, rows, batch_size=options.batch_size, shared=options.shared_prefix)
-
-    def _dev_chrf(self) -> float:
-        predictions = [p for rows in self.rows if rows.data.dev for p in self._decode(rows, "dev")]
-        return score_predictions(predictions, [PRIMARY], resamples=0).scores[PRIMARY].score
-
-    def _predict(self) -> list[Prediction]:
-        self.progress.start("decode test", sum(len(rows.data.test) for rows in self.rows))
-        with self.watch.measure("test"):
-            return [p for rows in self.rows for p in self._decode(rows, "test", self.progress)]
-
-    def _decode(self, rows: _Rows, part: str, progress: Progress | None = None) -> list[Prediction]:
-        instances = rows.data.test if part == "test" else rows.data.dev
-        encoded = self.base.encoder(rows.data.name).decoding_rows(rows.prompt, [(i.id, i.input) for i in instances], self.limit)
-        texts = decode(
-            self.base,
-            encoded,
-            self.config.decode,
-            max_new_tokens=self.limit,
-            seed=self.config.all_seeds["decode"],
-            progress=progress.advance if progress else None,
-        )
-        if part == "test":
-            self.cuts[rows.data.name] = {"train": rows.train.cuts, "test": encoded.cuts}
-        return [
-            Prediction(
-                id=i.id, task=rows.data.name, language=rows.data.language, input=i.input, prediction=text, references=i.outputs
-            )
-            for i, text in zip(instances, texts, strict=True)
-        ]
-
-    def _score(self, predictions: list[Prediction]) -> dict[str, Any]:
+    def _results(self) -> dict[str, Any]:
+        """Decode, write the predictions and score them."""
+        predictions: dict[Part, list[Prediction]] = {}
+        for part in self.config.predict:
+            with self.watch.measure("test" if part == "test" else "decode dev"):
+                predictions[part] = self.fitting.predict(part)
+            write_jsonl(self.folder / _PREDICTIONS[part], predictions[part])
+        if "test" not in predictions:
+            return {"scores": {}, "tasks": {}}
         with self.watch.measure("score"):
             names = self.config.metrics or METRICS.names()
-            report = score_predictions(predictions, names, seed=self.config.seeds.bootstrap)
+            report = score_predictions(predictions["test"], names, seed=self.config.seeds.bootstrap)
         tasks = {
             rows.data.name: TaskResult(
                 scores=report.tasks[rows.data.name],
-                data={**rows.data.counts, "cuts": self.cuts[rows.data.name]},
+                data={**rows.data.counts, "cuts": self.fitting.cuts[rows.data.name]},
                 fingerprint=rows.data.fingerprint,
             )
-            for rows in self.rows
+            for rows in self.fitting.rows
         }
         return {"scores": report.scores, "tasks": tasks}
 
-
-class _TrainingProgress:
-    """Hands the loop's steps on to a run's progress."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def started(self, total: int, done: int) -> None:
-        self._progress.start("train", total, done)
-
-    def step(self, loss: float) -> None:
-        self._progress.advance(1, loss)
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    def _save(self, merged: Sequence[MergedStage]) -> None:
+        save_adapted(
+            self.folder / "adapter",
+            self.adaptation,
+            base=self.config.base,
+            method=self.config.method.model_dump(mode="json"),
+            prompts={rows.data.name: rows.prompt for rows in self.fitting.rows},
+            max_new_tokens=self.fitting.limit,
+            options=self.config.decode,
+            seed=self.config.all_seeds["decode"],
+            definitions=self.data.definitions,
+            stages=merged,
+        )

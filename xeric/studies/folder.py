@@ -26,7 +26,7 @@ from xeric.errors import DataError, UserError
 from xeric.records import Record, read_json, read_record, write_atomically
 from xeric.studies.config import LineKey, StudyConfig
 
-__all__ = ["CellState", "Failure", "PlannedCell", "PlannedLine", "StudyFolder", "read_state"]
+__all__ = ["CellState", "Failure", "PlannedCell", "PlannedLine", "StudyFolder", "read_state", "remove_parts"]
 
 _HEADING = "# study "
 
@@ -116,6 +116,10 @@ class StudyFolder:
         """Return the folder of a trivial baseline's predictions."""
         return self.baselines_dir / name / str(seed)
 
+    def lock_name(self, place: Path) -> str:
+        """Return the name under which a run's folder is locked."""
+        return "-".join(place.relative_to(self.root).parts)
+
     def read_study(self) -> StudyConfig:
         """Return the study that the folder holds.
 
@@ -184,6 +188,12 @@ def read_state(folder: Path) -> CellState:
         return CellState(None, Failure.model_validate_json(path.read_bytes()))
     except ValidationError:
         raise DataError("not the description of a failure", where=str(path)) from None
+
+
+def remove_parts(folder: Path, pattern: str = ".*.part") -> None:
+    """Take away files that a killed process had begun to write; nobody else may be writing there now."""
+    for path in folder.glob(pattern):
+        path.unlink(missing_ok=True)
 
 
 def _write_if_new(path: Path, text: str) -> None:

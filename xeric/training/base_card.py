@@ -129,16 +129,29 @@ def _measures(measures: Mapping[str, Any]) -> str:
     lines += ["The first 512 tokens of each held-out document, each document read from its beginning.", ""]
     lines += ["| exact copies, by language and number of words | |", "|---|---:|"]
     lines += [f"| {name} | {value:.0%} |" for name, value in measures["copy_accuracy"].items()]
+    if passages := measures.get("passages"):
+        lines += ["", "| reference passage of `xeric.training.reference_passages` | bits per character |", "|---|---:|"]
+        lines += [f"| {name} passage | {value:.3f} |" for name, value in passages.items()]
+    lines += _beside(measures.get("beside") or {})
     if measures.get("dev"):
         lines += [
             "",
             "| dev task, ROUGE-L, nothing adapted | definition only | with 2 demonstrations | copy of the input |",
             "|---|---:|---:|---:|",
         ]
-        lines += [
-            f"| {name} | {v['zero-shot']:.1f} | {v['few-shot']:.1f} | {v['copy']:.1f} |" for name, v in measures["dev"].items()
-        ]
+        for name, values in measures["dev"].items():
+            cells = [values[part] for part in ("zero-shot", "few-shot", "copy")]
+            lines.append(f"| {name} | {' | '.join('too long' if cell is None else f'{cell:.1f}' for cell in cells)} |")
     return "\n".join(lines)
+
+
+def _beside(measures: Mapping[str, Mapping[str, float]]) -> list[str]:
+    if not measures:
+        return []
+    names = list(next(iter(measures.values())))
+    lines = ["", f"| bits per character, held-out text | {' | '.join(names)} |", f"|---|{'---:|' * len(names)}"]
+    lines += [f"| {language} | {' | '.join(f'{row[name]:.3f}' for name in names)} |" for language, row in measures.items()]
+    return [*lines, "", "The first 1,000 characters of documents that none of these bases was trained on, the same for each."]
 
 
 def _samples(shown: list[tuple[str, str, str]]) -> str:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 
+from xeric.errors import UserError
 from xeric.records import write_atomically
 from xeric.training.bpe import BOS, EOS, PAD, SPECIAL
 from xeric.training.corpus import Corpus
@@ -17,7 +18,17 @@ from xeric.training.dev_tasks import generate
 from xeric.training.mixture import Mixture
 from xeric.training.pretrain_config import Shape
 
-__all__ = ["new_model", "samples", "write_base"]
+__all__ = ["BASE_FILES", "new_model", "publish_base", "samples", "write_base"]
+
+BASE_FILES = (
+    "README.md",
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "model.safetensors",
+)
+"""What a base consists of; the rest of a training's folder is not needed to use it. The weights come last."""
 
 _SAMPLE_TOKENS = 60
 
@@ -65,8 +76,26 @@ def write_base(folder: Path, model: Any, weights: Mapping[str, torch.Tensor], co
     write_atomically(folder / "model.safetensors", save(tensors, metadata={"format": "pt"}))
 
 
+def publish_base(folder: Path, target: Path) -> list[Path]:
+    """Copy a base out of its training's folder, without corpus and state; an older copy is replaced.
+
+    Args:
+        folder: of the training.
+        target: made where it is missing.
+
+    Raises:
+        UserError: the target holds files of something else.
+    """
+    found = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    if (target.exists() and not target.is_dir()) or (found and (found - {*BASE_FILES} or "config.json" not in found)):
+        raise UserError("holds files that are not a base's", where=str(target), hint="publish into a folder of its own")
+    for name in BASE_FILES:
+        write_atomically(target / name, (folder / name).read_bytes())
+    return [target / name for name in BASE_FILES]
+
+
 def samples(model: Any, corpus: Corpus, mixture: Mixture) -> list[tuple[str, str, str]]:
-    """Return ``(what, prompt, text)``: for each language the greedy continuation of a held-out text, a copy, and a shortening."""
+    """Return ``(what, prompt, text)`` of greedy texts: in each language a continuation, a copy, a shortening; those that fit."""
     asked: list[tuple[str, str, list[int]]] = []
     for language, places in corpus.held_out.items():
         words = corpus.texts(places[:1])[0].split()
@@ -74,7 +103,9 @@ def samples(model: Any, corpus: Corpus, mixture: Mixture) -> list[tuple[str, str
         asked.append((f"{language}, plain text", opening, [BOS, *_ids(corpus, opening)]))
         for definition in ("Copy the text exactly as it is.", "Shorten the sentence by leaving out what is not necessary."):
             row, targets = mixture.encode(definition, [(sentence, "x")])
-            asked.append((f"{language}, {definition}", sentence, row[: targets[0]]))
+            asked.append((f"{language}, {definition}", sentence, row[: min(targets)]))
+    context = int(model.config.max_position_embeddings)
+    asked = [row for row in asked if len(row[2]) + _SAMPLE_TOKENS <= context]
     texts = generate(model, corpus, [ids for _, _, ids in asked], _SAMPLE_TOKENS)
     return [(what, prompt, text) for (what, prompt, _), text in zip(asked, texts, strict=True)]
 

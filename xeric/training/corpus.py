@@ -29,7 +29,7 @@ from xeric.text import normalize, words
 from xeric.training.bpe import BOS, EOS, read_tokenizer, train_tokenizer
 from xeric.training.source_tasks import SourceTask, below, read_dev_task, read_source_tasks, task_from_plain
 
-__all__ = ["Corpus", "CorpusOptions", "TextSource", "prepare_corpus"]
+__all__ = ["Corpus", "CorpusOptions", "TextSource", "open_corpus", "prepare_corpus"]
 
 # Raised when a corpus made by older code is no longer what the present code would make.
 _FORMAT = 1
@@ -121,9 +121,18 @@ def prepare_corpus(options: CorpusOptions, folder: Path, text_dir: Path | None, 
     return _read(folder, read_json(index))
 
 
+def open_corpus(folder: Path) -> Corpus:
+    """Return the corpus that lies in a folder, whatever it was made from.
+
+    Raises:
+        DataError: there is none.
+    """
+    if not (folder / "corpus.json").is_file():
+        raise DataError("holds no corpus", where=str(folder), hint="give the folder of a training")
+    return _read(folder, read_json(folder / "corpus.json"))
+
+
 def _make(options: CorpusOptions, folder: Path, key: str, text_dir: Path | None, tasks_dir: Path | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "corpus.json").unlink(missing_ok=True)
     leaks = _target_index(options, tasks_dir)
     texts: dict[str, list[str]] = {}
     held: dict[str, list[str]] = {}
@@ -133,6 +142,9 @@ def _make(options: CorpusOptions, folder: Path, key: str, text_dir: Path | None,
     refused = {*options.target_tasks, *options.dev_tasks}
     rows, counts["tasks"] = read_source_tasks(options.source_tasks, refused, leaks, tasks_dir)
     dev = [read_dev_task(name, tasks_dir) for name in options.dev_tasks]
+    # Only now, when all sources have been read: a mistake in the settings leaves no folder behind.
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "corpus.json").unlink(missing_ok=True)
     tokenizer = train_tokenizer(_sample(texts, options.tokenizer_characters), options.vocabulary)
     tokenizer.save(str(folder / "tokenizer.json"))
     places = _tokenise(tokenizer, texts, held, folder)

@@ -20,8 +20,10 @@ _NEW_TOKENS = 48
 _BATCH = 25
 
 
-def measure_dev_tasks(model: Any, corpus: Corpus, mixture: Mixture, *, rows: int = 100) -> dict[str, dict[str, float]]:
+def measure_dev_tasks(model: Any, corpus: Corpus, mixture: Mixture, *, rows: int = 100) -> dict[str, dict[str, float | None]]:
     """Return ROUGE-L (0-100) by dev task of greedy answers, ``zero-shot`` and ``few-shot`` (2 demonstrations), and of a ``copy``.
+
+    None stands where no row fits into the context.
 
     Args:
         model: with its weights, unadapted.
@@ -30,13 +32,13 @@ def measure_dev_tasks(model: Any, corpus: Corpus, mixture: Mixture, *, rows: int
         rows: at most so many of each task; those too long for the context are left out.
     """
     context = int(model.config.max_position_embeddings)
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, dict[str, float | None]] = {}
     for task in corpus.dev:
         found[task.name] = {"copy": _rouge(task.pairs[:rows], [source for source, _ in task.pairs[:rows]])}
         for name, shown in (("zero-shot", 0), ("few-shot", 2)):
             pairs = [pair for pair in task.pairs[:rows] if len(_prompt(mixture, task, pair, shown)) + _NEW_TOKENS <= context]
             prompts = [_prompt(mixture, task, pair, shown) for pair in pairs]
-            found[task.name][name] = _rouge(pairs, generate(model, corpus, prompts, _NEW_TOKENS)) if pairs else 0.0
+            found[task.name][name] = _rouge(pairs, generate(model, corpus, prompts, _NEW_TOKENS)) if pairs else None
     return found
 
 

@@ -81,7 +81,8 @@ def _copy_rows(texts: Texts, mixture: Mixture, words: int, count: int) -> Iterat
         if len(parts) >= words:
             text = " ".join(parts[:words])
             found += 1
-            yield mixture.encode(copy.definition(rng, 0), [(text, text)])
+            ids, targets = mixture.encode(copy.definition(rng, 0), [(text, text)])
+            yield ids, list(targets)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ have taken.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import time
@@ -157,7 +158,8 @@ class _Training:
             observer.started(result.planned_steps, result.done_steps)
         devices = [self.base.device] if self.base.device.type == "cuda" else []
         saved = time.monotonic()
-        with torch.random.fork_rng(devices=devices):
+        recomputing = self.base.recomputing() if self.options.gradient_checkpointing else contextlib.nullcontext()
+        with recomputing, torch.random.fork_rng(devices=devices):
             while result.done_steps < result.planned_steps and not self._stopped():
                 loss = self._step(result.done_steps)
                 if observer:

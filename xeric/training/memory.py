@@ -36,7 +36,13 @@ class MemoryEstimate:
 
 
 def estimate_memory(
-    base: Base, adaptation: Adaptation, tasks: Sequence[EncodedTask], micro_batch_size: int, *, shared: bool
+    base: Base,
+    adaptation: Adaptation,
+    tasks: Sequence[EncodedTask],
+    micro_batch_size: int,
+    *,
+    shared: bool,
+    recomputing: bool = False,
 ) -> MemoryEstimate:
     """Return the estimate for the largest micro-batch that these rows can give."""
     trained = sum(p.numel() for p in adaptation.trainable().values())
@@ -48,12 +54,14 @@ def estimate_memory(
         prefix = max((len(task.prefix_of(row).ids) for row in task.rows), default=0)
         tokens = max(tokens, (longest[0] if longest else 0) * len(longest) + prefix * (1 if shared else len(longest)))
         targets = max(targets, sum(sorted((row.target_tokens for row in task.rows), reverse=True)[:micro_batch_size]))
-    width = 1 if base.precision == "bf16" else 2
+    width = 2 if base.precision == "fp32" else 1
+    # Recomputing keeps the input of each layer (2 bytes a hidden unit) and the activations of one.
+    kept = layers * 2 + _ACTIVATION_BYTES if recomputing else layers * _ACTIVATION_BYTES
     return MemoryEstimate(
         weights=sum(p.numel() * p.element_size() for p in base.model.parameters()),
         gradients=4 * trained,
         optimizer=8 * trained,
-        activations=tokens * layers * hidden * _ACTIVATION_BYTES * width,
+        activations=tokens * hidden * kept * width,
         logits=3 * targets * base.vocabulary * 4,
     )
 

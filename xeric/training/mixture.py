@@ -2,12 +2,13 @@ r"""What each training step reads: windows of plain text and rows in the prompt'
 
 A step is two micro-batches of the same number of tokens. The first holds windows of the documents' token stream, every token a
 target. The second holds rows: a definition, as many examples of one kind as fit, laid out and tokenised as
-:mod:`xeric.data.prompts` and :mod:`xeric.data.encoding` do. Every example's output is a target (a row of three examples trains
-answering after none, one and two demonstrations); EOS follows the last one. Rows are not packed together: each begins with BOS at
-position 0, as in use. For ``Double the word.`` and two examples::
+:mod:`xeric.data.prompts` and :mod:`xeric.data.encoding` do. Every example's output is a target, its end included: a row of three
+examples trains answering, and stopping, after none, one and two demonstrations. Where another example follows, what is to be
+predicted at the end is EOS all the same, though the row goes on with a blank line. Rows are not packed together: each begins with
+BOS at position 0, as in use. For ``Double the word.`` and two examples::
 
-    BOS Double the word.\n\nInput: a\nOutput: a a\n\nInput: b\nOutput: b b EOS
-                                            ^^^                      ^^^^^^^   targets
+    BOS Double the word.\n\nInput: a\nOutput: a a   \n\nInput: b\nOutput: b b EOS
+                                            a a EOS                      b b EOS   targets
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from xeric.training.source_tasks import SourceTask
 __all__ = ["Batch", "Length", "Mixture", "MixtureOptions"]
 
 Ids = npt.NDArray[np.int64]
+Row = tuple[list[int], dict[int, int]]
+"""A row's tokens, and what is to be predicted at which of its places."""
+
 Draw = Callable[[], tuple[str, str] | None]
 
 # Rows that fill less of their length than this are drawn again: padding costs as much as text.
@@ -93,12 +97,14 @@ class Batch:
     Attributes:
         ids: ``[B, T]`` token ids, padded on the right.
         targets: places in the flattened ``ids`` that are predicted, each from the place before it.
+        labels: the token to predict at each of them.
         weight: of its mean loss in the step.
         characters: how many characters of text it holds.
     """
 
     ids: Ids
     targets: Ids
+    labels: Ids
     weight: float
     characters: int
 
@@ -134,7 +140,7 @@ class Mixture:
         count = self.options.tokens // length
         ids = np.stack([self._window(number * self.options.tokens + n * length, length) for n in range(count)])
         places = np.flatnonzero(np.tile(np.arange(length) > 0, count))
-        return Batch(ids, places, 1.0 - self.options.row_loss, self._count(ids))
+        return Batch(ids, places, ids.flatten()[places], 1.0 - self.options.row_loss, self._count(ids))
 
     def _window(self, place: int, length: int) -> Ids:
         """Return the window of ``length`` that training reaches after ``place`` tokens of plain text.
@@ -167,18 +173,19 @@ class Mixture:
         length = _drawn(rng, self.options.rows)
         count = self.options.tokens // length
         ids = np.full((count, length), PAD, dtype=np.int64)
-        targets: list[int] = []
+        targets: dict[int, int] = {}
         characters = 0
         for number in range(count):
-            row, places = self.row(rng, length)
+            row, wanted = self.row(rng, length)
             ids[number, : len(row)] = row
-            targets += [number * length + place for place in places]
+            targets |= {number * length + place: token for place, token in wanted.items()}
             characters += int(self._characters[row].sum())
-        return Batch(ids, np.array(targets, dtype=np.int64), self.options.row_loss, characters)
+        places, labels = (np.fromiter(part, dtype=np.int64) for part in (targets.keys(), targets.values()))
+        return Batch(ids, places, labels, self.options.row_loss, characters)
 
-    def row(self, rng: random.Random, length: int) -> tuple[list[int], list[int]]:
-        """Return the tokens of one row of at most ``length`` tokens and the places of its targets."""
-        best: tuple[list[int], list[int]] = ([BOS, EOS], [1])  # where no text of the corpus is short enough
+    def row(self, rng: random.Random, length: int) -> Row:
+        """Return one row of at most ``length`` tokens."""
+        best: Row = ([BOS, EOS], {1: EOS})  # where no text of the corpus is short enough
         for _ in range(_TRIES):
             if self.corpus.sources and rng.random() < self.options.source_share:
                 definition, draw = self._source(rng)
@@ -217,21 +224,23 @@ class Mixture:
         largest = max(60, 3 * length // rng.choice((2, 3, 4, 6)))
         return definition, lambda: exercise.make(rng, texts, rng.randint(40, largest), n)
 
-    def encode(self, definition: str, examples: list[tuple[str, str]]) -> tuple[list[int], list[int]]:
-        """Return the tokens of a row in the plain layout and the places of its targets."""
+    def encode(self, definition: str, examples: list[tuple[str, str]]) -> Row:
+        """Return a row in the plain layout."""
         ids = [BOS, *self._ids(f"{definition}\n\n")]
-        places: list[int] = []
+        targets: dict[int, int] = {}
         for source, target in examples[:-1]:
             opening = f"Input: {source}\nOutput:"
             encoding = self.corpus.tokenizer.encode(f"{opening} {target}\n\n", add_special_tokens=False)
             ends = len(opening) + 1 + len(target)
-            places += [len(ids) + n for n, (start, _) in enumerate(encoding.offsets) if len(opening) <= start < ends]
+            within = [n for n, (start, _) in enumerate(encoding.offsets) if len(opening) <= start < ends]
+            targets |= {len(ids) + n: encoding.ids[n] for n in within}
+            targets[len(ids) + within[-1] + 1] = EOS
             ids += encoding.ids
         source, target = examples[-1]
         ids += [*self._ids("Input:"), *self._ids(f" {source}"), *self._ids("\nOutput:")]
         answer = [*self._ids(f" {target}"), EOS]
-        places += range(len(ids), len(ids) + len(answer))
-        return ids + answer, places
+        targets |= dict(enumerate(answer, len(ids)))
+        return ids + answer, targets
 
     def _ids(self, text: str) -> list[int]:
         return list(self.corpus.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -33,6 +33,8 @@ class TrainOptions(Config):
         patience: evaluations without improvement before stopping.
         weighting: of the tasks in the joint loss; see :mod:`xeric.training.weighting`.
         shared_prefix: compute the task prefix once a micro-batch; off is the plain computation, for comparison.
+        gradient_checkpointing: compute activations again in the backward pass instead of keeping them: less memory, more time,
+            and the task prefix is computed for every row.
         checkpoint_seconds: least time between checkpoints; it moves no result.
     """
 
@@ -51,6 +53,7 @@ class TrainOptions(Config):
     patience: int = Field(default=3, ge=1)
     weighting: WeightingOptions = WeightingOptions()
     shared_prefix: bool = True
+    gradient_checkpointing: bool = False
     checkpoint_seconds: float = Field(default=60.0, ge=0)
 
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from xeric.bases.loading import resolve_device
+from xeric.config import dump_yaml
 from xeric.errors import RunError
+from xeric.records import write_atomically
 from xeric.training import block_attention
 from xeric.training.base_card import card_text
 from xeric.training.base_folder import new_model, samples, write_base
@@ -32,7 +35,10 @@ from xeric.training.mixture import Batch, Mixture
 from xeric.training.optimizer import Optimizer
 from xeric.training.prefetch import Prefetch
 from xeric.training.pretrain_config import PretrainConfig
+from xeric.training.pretrain_folder import check_folder, state_files
 from xeric.training.pretrain_progress import PretrainObserver, PretrainResult, Progress
+from xeric.training.reference_passages import measure_passages
+from xeric.training.side_by_side import finished_trainings, side_by_side
 from xeric.training.token_loss import mean_token_loss
 
 __all__ = ["pretrain"]
@@ -46,25 +52,33 @@ def pretrain(
     tasks_dir: Path | None = None,
     observer: PretrainObserver | None = None,
     seconds: float | None = None,
+    beside: Sequence[Path] = (),
 ) -> PretrainResult:
     """Train a base, or go on with it, and write it.
 
     Args:
         config: what to train.
-        folder: where the base, its corpus (``corpus/``), its log (``log.jsonl``) and its state (``state/``) go.
+        folder: where the base, its settings (``pretrain.yaml``), corpus (``corpus/``), log (``log.jsonl``) and state (``state/``)
+            go. A training that was stopped there goes on.
         text_dir: folder of the text files; needed until the corpus is in ``folder``.
         tasks_dir: folder of the task files; likewise.
         observer: for a progress bar.
         seconds: stop after so long, with a checkpoint; None goes on to the end of the schedule.
+        beside: folders of other trainings, whose bases are measured on the same held-out text at the end; their names go into the
+            card.
 
     Raises:
-        DataError: the corpus is neither in ``folder`` nor can it be made.
+        DataError: the corpus is neither in ``folder`` nor can it be made; or a folder of ``beside`` holds no base.
+        UserError: the folder holds another training or files of something else, or there is no such device.
         RunError: the loss is no longer finite.
     """
+    check_folder(folder, config.key)
+    device, others = resolve_device(config.device), finished_trainings(beside)
     if config.threads:
         torch.set_num_threads(config.threads)
     corpus = prepare_corpus(config.corpus, folder / "corpus", text_dir, tasks_dir)
-    training = _Pretraining(config, folder, corpus)
+    write_atomically(folder / "pretrain.yaml", dump_yaml(config))
+    training = _Pretraining(config, folder, corpus, device, others)
     if not config.workers:
         return training.run(training.mixture, observer, seconds)
     ahead = Prefetch(config.corpus, folder / "corpus", config.mixture, config.seed, config.workers)
@@ -77,10 +91,12 @@ def pretrain(
 class _Pretraining:
     """The state of one training; :func:`pretrain` is its only user."""
 
-    def __init__(self, config: PretrainConfig, folder: Path, corpus: Corpus) -> None:
-        self.config, self.folder, self.corpus = config, folder, corpus
+    def __init__(
+        self, config: PretrainConfig, folder: Path, corpus: Corpus, device: torch.device, beside: Mapping[str, Path]
+    ) -> None:
+        self.config, self.folder, self.corpus, self.beside = config, folder, corpus, beside
         self.mixture = Mixture(corpus, config.mixture, config.seed)
-        self.device = resolve_device(config.device)
+        self.device = device
         self.dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
         self.model = new_model(config.shape, corpus.tokenizer.get_vocab_size(), config.seed).to(self.device)
         if self.device.type == "cpu":
@@ -89,7 +105,7 @@ class _Pretraining:
         self.optimizer = Optimizer(self.parameters, config.optimizer)
         self.body = torch.compile(self._states, dynamic=False) if config.compile else self._states
         self.held_out = HeldOut(corpus, self.mixture)
-        self.now, self.stable = (CheckpointFile(folder / "state" / f"{n}.safetensors", config.key) for n in ("now", "stable"))
+        self.now, self.stable = state_files(folder, config.key)
         self.log = StepLog(folder / "log.jsonl")
         self.step = self.characters = self.tokens = 0
         self.seconds = 0.0
@@ -139,12 +155,12 @@ class _Pretraining:
         return losses
 
     def _backward(self, batch: Batch) -> float:
-        ids, places = torch.from_numpy(batch.ids).to(self.device), torch.from_numpy(batch.targets).to(self.device)
+        ids, places, labels = (torch.from_numpy(part).to(self.device) for part in (batch.ids, batch.targets, batch.labels))
         if not len(places) or not batch.weight:
             return 0.0
         hidden = self.body(ids).flatten(0, 1)[places - 1]
         head = self.model.get_output_embeddings().weight
-        loss = mean_token_loss(hidden, head, ids.flatten()[places], compiled=self.config.compile, dtype=self.dtype)
+        loss = mean_token_loss(hidden, head, labels, compiled=self.config.compile, dtype=self.dtype)
         (loss * batch.weight).backward()
         return float(loss.detach())
 
@@ -189,7 +205,7 @@ class _Pretraining:
                 parameter.copy_(weights[name])
         self.model.set_attn_implementation("sdpa")
         if self._finished():
-            measures = {**measures, "dev": measure_dev_tasks(self.model, self.corpus, self.mixture)}
+            measures = {**measures, **self._final_measures()}
         size = sum(p.numel() for p in self.parameters.values())
         result = PretrainResult(
             self.folder, self._finished(), size, self.step, self.characters, self.tokens, self.seconds, step, measures
@@ -197,6 +213,12 @@ class _Pretraining:
         card = card_text(self.config, self.corpus, result, samples(self.model, self.corpus, self.mixture))
         write_base(self.folder, self.model, weights, self.corpus, card)
         return result
+
+    def _final_measures(self) -> dict[str, Any]:
+        """Return what is measured only of the finished base, with the weights as they are written."""
+        dev = measure_dev_tasks(self.model, self.corpus, self.mixture)
+        passages = measure_passages(self.model, lambda text: self.corpus.tokenizer.encode(text, add_special_tokens=False).ids)
+        return {"dev": dev, "passages": passages, "beside": side_by_side(self.model, self.corpus, self.beside)}
 
     # --- state --------------------------------------------------------------------------------------------------------------
 

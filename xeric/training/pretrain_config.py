@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.resources
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from xeric.config import Config, build, digest, load_yaml
+from xeric.config import Config, apply_overrides, build, digest, load_yaml
+from xeric.errors import UnknownNameError
 from xeric.training.corpus import CorpusOptions
 from xeric.training.mixture import MixtureOptions
 from xeric.training.optimizer import OptimizerOptions
 
-__all__ = ["PretrainConfig", "Schedule", "Shape", "load_pretrain_config"]
+__all__ = ["PretrainConfig", "Schedule", "Shape", "bundled_recipes", "find_recipe", "load_pretrain_config"]
 
 # Settings that say how long, how often and how fast; everything else is part of a training's identity.
 _FREE = {"schedule", "title", "evaluate_every", "checkpoint_seconds", "compile", "device", "threads", "workers"}
@@ -29,6 +32,15 @@ class Shape(Config):
     num_key_value_heads: int = Field(default=4, ge=1)
     max_position_embeddings: int = Field(default=1024, ge=8)
     rope_theta: float = Field(default=10_000.0, gt=0)
+
+    @model_validator(mode="after")
+    def _fits(self) -> Shape:
+        heads, groups = self.num_attention_heads, self.num_key_value_heads
+        if self.hidden_size % (2 * heads):
+            raise ValueError(f"hidden_size={self.hidden_size} is not an even number of channels for each of {heads} heads")
+        if heads % groups:
+            raise ValueError(f"num_key_value_heads={groups} does not divide num_attention_heads={heads}")
+        return self
 
 
 class Schedule(Config):
@@ -81,17 +93,49 @@ class PretrainConfig(Config):
     evaluate_every: int = Field(default=250, ge=1)
     checkpoint_seconds: float = Field(default=180.0, ge=0)
 
+    @model_validator(mode="after")
+    def _rows_fit(self) -> PretrainConfig:
+        longest, context = self.mixture.longest, self.shape.max_position_embeddings
+        if longest > context:
+            raise ValueError(f"the mixture has rows of {longest} tokens, but shape.max_position_embeddings={context}")
+        return self
+
     @property
     def key(self) -> str:
         """Identity of a training: equal for settings that differ only in how long or how fast; a setting added later keeps it."""
         return digest(self.model_dump(mode="json", exclude=_FREE, exclude_defaults=True))
 
 
-def load_pretrain_config(path: Path) -> PretrainConfig:
+def bundled_recipes() -> dict[str, Path]:
+    """Return the configs that the bundled bases were made from, by name."""
+    root = Path(str(importlib.resources.files("xeric"))) / "bundled" / "bases"
+    return {path.stem: path for path in sorted(root.glob("*.yaml"))}
+
+
+def find_recipe(name: str) -> Path:
+    """Return the config of a name: a bundled one's (``english``), or the path of a file.
+
+    Raises:
+        UnknownNameError: it is neither a bundled one nor a path.
+    """
+    recipes = bundled_recipes()
+    path = Path(name)
+    if name in recipes:
+        return recipes[name]
+    if not path.suffix and len(path.parts) < 2 and not path.is_file():
+        raise UnknownNameError("pretraining config", name, recipes)
+    return path
+
+
+def load_pretrain_config(path: Path, overrides: Iterable[str] = ()) -> PretrainConfig:
     """Return the settings in a YAML file.
+
+    Args:
+        path: of the file.
+        overrides: dotted settings (``optimizer.lr=1e-3``) that go before those of the file.
 
     Raises:
         DataError: the file cannot be read or is not YAML.
         ConfigError: a setting is unknown, missing or ill-typed; ``where`` is its dotted path.
     """
-    return build(PretrainConfig, load_yaml(path))
+    return build(PretrainConfig, apply_overrides(load_yaml(path), overrides))

@@ -36,7 +36,11 @@ def below(folder: Path | None, name: str, setting: str) -> Path:
         DataError: it was not named.
     """
     if folder is None:
-        raise DataError("the folder that this file lies in is not known", where=name, hint=f"give {setting}")
+        raise DataError(
+            "the folder that this file lies in is not known",
+            where=name,
+            hint=f"give --{setting.replace('_', '-')} ({setting} in Python)",
+        )
     return folder / name
 
 

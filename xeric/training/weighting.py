@@ -39,13 +39,13 @@ class WeightingOptions(Config):
     """Which weighting (``train.weighting.*``).
 
     Attributes:
-        name: of the weighting.
+        name: of the weighting; ``auto`` is the method's own: ``uncertainty`` for ``combined``, else ``uniform``.
         temperature: T of ``temperature``.
         weights: of ``manual``, by task; only their ratios matter.
         lr_scale: learning rate of the log-variances of ``uncertainty``, times the run's.
     """
 
-    name: Literal["uniform", "size", "temperature", "uncertainty", "manual"] = "uniform"
+    name: Literal["auto", "uniform", "size", "temperature", "uncertainty", "manual"] = "auto"
     temperature: float = Field(default=2.0, ge=1)
     weights: dict[str, float] = {}
     lr_scale: float = Field(default=10.0, gt=0)

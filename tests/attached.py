@@ -1,0 +1,95 @@
+"""Attaching methods to tiny bases, and looking at what they compute: what the tests of single methods share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from tests import rows
+from xeric.bases.base import Base
+from xeric.bases.causal import target_logits
+from xeric.data.batching import micro_batches
+from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.methods import METHODS
+from xeric.methods.base import Adaptation, method_options
+from xeric.training.loop import train
+from xeric.training.loss import Rows, step_loss
+from xeric.training.options import TrainOptions
+
+DEFINITIONS = {"one": rows.task("one").definition}
+# Where the defaults are for matrices larger than any here.
+SMALL_TUNERS: dict[str, dict[str, Any]] = {
+    "peft:c3a": {"block_size": 16},
+    "peft:fourierft": {"n_frequency": 100},
+    "peft:miss": {"r": 8},
+    "peft:psoft": {"r": 8},
+    "peft:road": {"group_size": 8},
+    "peft:shira": {"r": 4},
+    "peft:vblora": {"vector_length": 16, "num_vectors": 16},
+    "peft:waveft": {"n_frequency": 64},
+}
+
+
+def attach(base: Base, name: str, *, seed: int = 1, definitions: Mapping[str, str] = DEFINITIONS, **options: Any) -> Adaptation:
+    chosen = method_options({"name": name, **options})
+    return METHODS.get(name).attach(base, chosen, seed=seed, definitions=definitions)
+
+
+def stir(adaptation: Adaptation, scale: float = 0.3) -> None:
+    """Move every parameter, so that nothing is what it was at the start."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in adaptation.trainable().values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
+
+
+def numbers(adaptation: Adaptation) -> int:
+    return sum(parameter.numel() for parameter in adaptation.trainable().values())
+
+
+def fit(base: Base, adaptation: Adaptation, *tasks: EncodedTask, steps: int = 3, lr: float = 1e-2) -> None:
+    options = TrainOptions(max_steps=steps, batch_size=8, schedule="constant", warmup=0.0)
+    assert train(base, adaptation, tasks, options, lr=lr, order_seed=0, dropout_seed=0).status == "ok"
+
+
+def batches(*tasks: EncodedTask) -> list[list[tuple[EncodedTask, InstanceRow]]]:
+    """Micro-batches of at most three rows, each of one task and one prefix row."""
+    of = Rows.of(tasks)
+    return [[of.items[i] for i in batch] for batch in micro_batches(range(len(of.items)), of.groups, of.lengths, 3)]
+
+
+@torch.no_grad()
+def loss_of(base: Base, task: EncodedTask) -> float:
+    return step_loss(base, batches(task), backward=False)[task.task]
+
+
+@torch.no_grad()
+def logits_of(base: Base, task: EncodedTask, *, shared: bool = True) -> list[torch.Tensor]:
+    """Return the logits at the targets of each row; the rows of a task with one prefix row."""
+    logits, _ = target_logits(base, task.prefixes[task.rows[0].prefix], task.rows, shared=shared)
+    return list(logits.split([row.target_tokens for row in task.rows]))
+
+
+def gradients(
+    base: Base, adaptation: Adaptation, *tasks: EncodedTask, shared: bool = True
+) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+    """Return losses and the gradient of every parameter that got one, in training mode."""
+    for parameter in adaptation.trainable().values():
+        parameter.grad = None
+    with base.mode(training=True):
+        losses = step_loss(base, batches(*tasks), shared=shared)
+    return losses, {n: p.grad.clone() for n, p in adaptation.trainable().items() if p.grad is not None}
+
+
+def assert_same_gradients(
+    one: tuple[dict[str, float], dict[str, torch.Tensor]], other: tuple[dict[str, float], dict[str, torch.Tensor]]
+) -> None:
+    """Losses and gradients agree to 1e-5, gradients relative to the largest of their parameter."""
+    (losses, found), (expected_losses, expected) = one, other
+    assert set(found) == set(expected)
+    for task, loss in expected_losses.items():
+        assert abs(losses[task] - loss) < 1e-5 * loss
+    for name, gradient in expected.items():
+        assert (found[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max() + 1e-7, name

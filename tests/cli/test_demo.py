@@ -1,0 +1,45 @@
+"""``xeric demo``: from a clone to a report, with random bases where none are bundled."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from xeric.cli import run
+from xeric.records import read_record
+
+# As the command, but for tasks, methods and steps enough for a test.
+SMALL = [
+    "tasks=[summarization_en, poem_generation_hi]",
+    "run.train.max_steps=1",
+    "run.data.max_test=2",
+    "run.decode.max_new_tokens=3",
+    "run.metrics=[chrf, bleu, rouge_l, meteor]",
+]
+
+
+def test_the_demo_ends_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xeric.bases.bundled.bundled_bases", dict)
+    output = tmp_path / "report"
+    arguments = ["demo", "-o", str(output), *(part for setting in SMALL for part in ("--set", setting))]
+    assert run(arguments) == 0
+    said = capsys.readouterr().out
+    assert "RANDOM" in said, "texts of random bases are not shown as if they meant anything"
+    assert "Table 1" in said
+    assert str(output / "report.html") in said
+    assert "undecided" in said or "uninformative" in said
+    page = (output / "report.html").read_text(encoding="utf-8")
+    assert "नदी" in page or "हिन्दी" in page or "Hindi" in page
+    cells = [folder for folder in (output / "cells").iterdir() if folder.is_dir()]
+    records = {folder.name: read_record(folder) for folder in cells}
+    assert len(records) == 7
+    assert all(record is not None and record.status == "ok" for record in records.values())
+    results = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert {claim["name"] for claim in results["claims"]} == {"methods", "settings", "languages", "lora-close"}
+
+    # Again: nothing is computed anew.
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("record.json")}
+    assert run(arguments) == 0
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("record.json")} == before

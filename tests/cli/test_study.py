@@ -1,0 +1,121 @@
+"""``xeric study`` as its user meets it: plan, run, status, rescore; exit codes, one sentence and a hint, JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import tiny
+from tests.studies import small
+from xeric.cli import run
+from xeric.config import dump_yaml
+
+Xeric = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def xeric(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Xeric:
+    monkeypatch.delenv("XERIC_TASKS", raising=False)
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = run(["study", *(str(argument) for argument in arguments)])
+        return code, *capfd.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def study(tmp_path: Path, base_folder: Callable[[str], Path]) -> Path:
+    """One task, two methods of which one cannot be attached, one untrained line, one seed."""
+    tiny.write_task(tmp_path / "tasks", "one", instances=80)
+    data = small.plain(
+        tmp_path / "tasks",
+        base_folder("llama"),
+        *("tasks=[one]", "seeds=[0]", "tuning=null", "baselines=false", "tasks_dirs=[]", "run.metrics=[chrf]"),
+        "methods={lora: {name: lora, targets: [nothing]}, full: {name: full}}",
+    )
+    path = tmp_path / "study.yaml"
+    path.write_text(dump_yaml(data), encoding="utf-8")
+    return path
+
+
+def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
+    out, given = tmp_path / "out", (study, "--tasks-dir", tmp_path / "tasks", "-o", tmp_path / "out")
+    only = ("--set", "grids={g: {methods: [full], settings: [instruction, zero-shot]}}")
+    code, said, _ = xeric("plan", *given, *only, "--json")
+    planned = json.loads(said)
+    assert (code, [cell["status"] for cell in planned["cells"]]) == (0, ["missing", "missing"])
+    assert planned["tasks"] == {"one": {"train": 40, "dev": 10, "test": 6}}
+    trained, untrained = planned["estimate"]["lines"]
+    assert trained["trainable"] > untrained["trainable"] == 0
+    assert planned["estimate"]["seconds"] == pytest.approx(trained["seconds"] + untrained["seconds"])
+    assert not out.exists(), "a plan leaves nothing behind"
+
+    code, said, notes = xeric("run", *given, *only)
+    assert code == 0
+    assert "2 of 2 cells ok" in said
+    assert notes.count(": ok, chrf ") == 2
+    assert "Traceback" not in notes
+    code, said, _ = xeric("status", out, "--json")
+    assert json.loads(said)["counts"] == {"ok": 2, "diverged": 0, "failed": 0, "running": 0, "missing": 0}
+    code, said, _ = xeric("rescore", out)
+    assert (code, said) == (0, "2 records scored again, 0 of them changed\n")
+    code, said, _ = xeric("plan", out, "--json")
+    assert [line["runs"] for line in json.loads(said)["estimate"]["lines"]] == []
+    assert xeric("run", out)[0] == 0, "a study's folder is enough to go on with it"
+
+
+def test_a_failed_cell_is_exit_code_1_and_said(xeric: Xeric, study: Path, tmp_path: Path) -> None:
+    given = (study, "--tasks-dir", tmp_path / "tasks", "-o", tmp_path / "out")
+    code, said, _ = xeric("run", *given, "--set", "grids={g: {}}")
+    assert code == 1
+    assert "1 of 2 cells ok" in said
+    assert "no layer of" in said
+    assert "hint: layers: " in said
+    assert xeric("status", tmp_path / "out")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "hint"),
+    [
+        (["run", "papr"], "unknown study 'papr'", "'paper'"),
+        (["run", "missing.yaml"], "missing.yaml: cannot be read", "YAML"),
+        (["run", "STUDY", "--set", "seed=[1]"], "seed: unknown setting", "'seeds'"),
+        (["run", "STUDY", "--set", "seeds"], "'seeds' is not a setting", "dotted.path=value"),
+        (["run", "STUDY", "--set", "tasks=[on]", "--tasks-dir", "TASKS"], "unknown task 'on'", "'one'"),
+        (["run", "STUDY", "--shard", "3/2"], "'3/2' is no part", "--shard 1/2"),
+        (["plan", "STUDY", "--set", "bases=[nowhere/at/all]", "--tasks-dir", "TASKS"], "no such folder", "folder"),
+        (["status", "nowhere"], "nowhere: holds no planned cells", "xeric study run"),
+        (["rescore", "nowhere"], "nowhere: holds no planned cells", "xeric study run"),
+    ],
+)
+def test_a_mistake_is_one_sentence_a_hint_and_exit_code_2(
+    arguments: list[str], said: str, hint: str, xeric: Xeric, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"STUDY": str(study), "TASKS": str(tmp_path / "tasks")}
+    code, out, err = xeric(*[names.get(argument, argument) for argument in arguments])
+    assert (code, out) == (2, "")
+    first, second = err.splitlines()
+    assert said in first
+    assert second.startswith("hint: ")
+    assert hint in second
+    assert {path.name for path in tmp_path.iterdir()} == {"tasks", "study.yaml"}, "nothing is left behind"
+
+
+def test_looking_and_scoring_load_no_torch(xeric: Xeric, study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    xeric("run", study, "--tasks-dir", tmp_path / "tasks", "-o", out, "--set", "grids={g: {methods: [full]}}")
+    code = (
+        "import sys; from xeric.cli import run; codes = [run(['study', c, sys.argv[1]]) for c in ('status', 'rescore')]; "
+        "assert codes == [0, 0]; assert not {'torch', 'transformers', 'peft'} & set(sys.modules)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, str(out)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,117 @@
+"""Figures: the same bytes every time, true to their numbers, texts as texts, and nothing shared between two on one page."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import warnings
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.report.made import LABEL, results
+from xeric.report.canvas import GRID, INK, MUTED, PALETTE, PAPER
+from xeric.report.figures import NARROW, WIDE, draw, inline
+from xeric.studies.results import Estimate, FigurePoint, FigureResult, FigureSeries
+
+SVG = "{http://www.w3.org/2000/svg}"
+FIGURES = {figure.kind: figure for figure in results().figures}
+
+
+def texts(svg: str) -> list[str]:
+    return ["".join(one.itertext()) for one in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def one_bar(*values: float, published: float | None = None, label: str = "a") -> FigureResult:
+    points = [FigurePoint(x=f"g{n}", y=Estimate(value=value), published=published) for n, value in enumerate(values)]
+    series = FigureSeries(line="a", label=label, points=tuple(points))
+    return FigureResult(name="f", title="F", kind="bars", x_label="x", y_label="score", series=(series,))
+
+
+@pytest.mark.parametrize("kind", ["bars", "curve", "pareto"])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_same_figure_same_bytes_and_the_width_asked_for(kind: str, width: float) -> None:
+    svg = draw(FIGURES[kind], width=width)
+    assert svg == draw(FIGURES[kind], width=width)
+    assert f'width="{width * 72:g}pt"' in svg
+    assert "<dc:date>" not in svg
+
+
+def test_another_process_draws_the_same_bytes() -> None:
+    code = "import sys; from tests.report.test_figures import FIGURES, draw; sys.stdout.write(draw(FIGURES['bars']))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7", "PYTHONIOENCODING": "utf-8"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", env=environment, check=True)
+    assert ran.stdout == draw(FIGURES["bars"])
+
+
+def test_labels_are_texts_in_any_script_and_no_markup() -> None:
+    series = [
+        FigureSeries(line=t, label=t, points=(FigurePoint(x="क", y=Estimate(value=1)),)) for t in (LABEL[:20], "हिन्दी", "a $x$ b")
+    ]
+    figure = FigureResult(name="f", title=LABEL, kind="bars", x_label="x", y_label="score", series=tuple(series))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = texts(draw(figure, width=NARROW))
+    assert {"हिन्दी", "क", "a $x$ b", LABEL[:20]} <= set(found)
+
+
+def bar_widths(svg: str) -> list[float]:
+    """Widths of the bars, from the corners of the paths that are filled with the bars' colour."""
+    widths = []
+    for path in ET.fromstring(svg).iter(f"{SVG}path"):
+        if path.get("style", "").startswith(f"fill: {PALETTE[0]}"):
+            xs = [float(x) for x in re.findall(r"[ML] ([-\d.]+)", path.get("d", ""))]
+            widths.append(max(xs) - min(xs))
+    return widths
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_bars_are_as_long_as_their_values_in_every_panel(width: float) -> None:
+    widths = bar_widths(draw(one_bar(10.0, 20.0, 5.0, published=33.0), width=width))
+    assert [one / widths[0] for one in widths] == pytest.approx([1.0, 2.0, 0.5], rel=1e-3)
+
+
+def test_published_figures_are_named_only_where_there_are_any() -> None:
+    assert "published in the paper" in texts(draw(one_bar(1.0, published=30.0)))
+    assert "published in the paper" not in texts(draw(one_bar(1.0)))
+    assert len(bar_widths(draw(one_bar(1.0, published=30.0)))) == 1  # a mark, no bar
+
+
+def test_untrained_lines_stand_beside_trained_ones_on_a_wide_range_of_costs() -> None:
+    costs = [("zero-shot", 0.0), ("a", 2.0), ("b", 4000.0)]
+    series = [FigureSeries(line=t, label=t, points=(FigurePoint(x=x, y=Estimate(value=x + 1)),)) for t, x in costs]
+    figure = FigureResult(name="f", title="F", kind="pareto", x_label="training time", y_label="chrF++", series=tuple(series))
+    found = texts(draw(figure))
+    assert {"0 s", "2 s", "1 h", "zero-shot", "a", "b"} <= set(found)
+
+
+def test_a_line_without_a_size_is_drawn_as_a_level_and_named() -> None:
+    assert "few-shot" in texts(draw(FIGURES["curve"]))
+    assert "few-shot" in texts(draw(FIGURES["curve"], width=NARROW))
+
+
+@pytest.mark.parametrize("kind", ["bars", "curve", "pareto"])
+def test_an_empty_figure_says_so(kind: str) -> None:
+    figure = FigureResult.model_validate(FIGURES[kind].model_dump() | {"series": ()})
+    assert any("nothing to show" in text for text in texts(draw(figure)))
+    without = FigureResult.model_validate(FIGURES[kind].model_dump() | {"series": ({"line": "a", "label": "a", "points": ()},)})
+    assert any("nothing to show" in text for text in texts(draw(without)))
+
+
+@pytest.mark.parametrize("kind", ["bars", "curve", "pareto"])
+def test_inline_figures_share_no_ids_and_follow_the_theme(kind: str) -> None:
+    svg = draw(FIGURES[kind])
+    both = inline(svg, "a") + inline(svg, "b")
+    ids = re.findall(r'\bid="([^"]*)"', both)
+    assert len(ids) == len(set(ids)) > 0
+    used = set(re.findall(r'href="#([^"]*)"', both)) | set(re.findall(r"url\(#([^)]*)\)", both))
+    assert used <= set(ids)
+    assert not [colour for colour in (INK, MUTED, GRID, PAPER, *PALETTE) if colour in both]
+    ET.fromstring(f"<div>{both}</div>")
+
+
+def test_a_label_that_looks_like_an_attribute_is_left_alone() -> None:
+    label = f'id="x" {INK}'
+    assert label in texts(inline(draw(one_bar(1.0, label=label), width=NARROW), "p"))

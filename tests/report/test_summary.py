@@ -1,0 +1,67 @@
+"""The sentences at the top of a report say what its numbers say, no more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.report.made import results
+from xeric.report import summary
+from xeric.studies.results import Estimate, StudyResults
+
+
+def changed(**fields: Any) -> StudyResults:
+    return results(hostile=False).model_copy(update=fields)
+
+
+def test_setup_counts_what_differs() -> None:
+    said = summary.setup(results())
+    assert said == (
+        "This study compared 5 ways of adapting and 2 untrained settings on 2 bases and 9 tasks in English, Hindi and Spanish, "
+        "with 2 seeds."
+    )
+
+
+def test_best_line_and_best_baseline_are_named_with_their_scores() -> None:
+    made = results(hostile=False)
+    by_score = sorted((line for line in made.lines if "chrf" in line.scores), key=lambda line: line.scores["chrf"].value)
+    best = next(line for line in reversed(by_score) if line.baseline is None)
+    trivial = next(line for line in reversed(by_score) if line.baseline)
+    said = summary.found(made)
+    assert f"{best.scores['chrf'].value:.1f} [" in said
+    assert f"({best.label})" in said
+    assert f"the best trivial baseline, {trivial.label}, reaches {trivial.scores['chrf'].value:.1f}" in said
+    assert "6 of 9 lines beat every baseline" in said
+
+
+@pytest.mark.parametrize(("beating", "said"), [(0, "none of 9 lines beat"), (1, "1 of 9 lines beats"), (9, "9 of 9 lines beat ")])
+def test_how_many_lines_beat_the_baselines(beating: int, said: str) -> None:
+    lines, left = [], beating
+    for line in results().lines:
+        judged = line.baseline is None and bool(line.scores)
+        lines.append(line.model_copy(update={"beats_baselines": left > 0} if judged else {}))
+        left -= judged
+    assert said in summary.found(changed(lines=tuple(lines)))
+
+
+def test_verdicts_are_counted() -> None:
+    claims = results().claims
+    assert "1 holds, 1 is contradicted, 1 is undecided and 1 is uninformative" in summary.found(changed(claims=claims))
+    assert "Of the 2 claims tested, 2 are undecided." in summary.found(changed(claims=(claims[0], claims[0])))
+    assert "claims" not in summary.found(changed(claims=()))
+
+
+def test_what_could_not_be_seen_and_what_failed_is_said() -> None:
+    said = summary.found(changed(detectable=Estimate(value=2.34)))
+    assert "differences of 2.3 chrF++ points or more" in said
+    assert "2 cells of 20 gave no scores." in said
+    whole = changed(cells=tuple(cell for cell in results().cells if cell.status == "ok"))
+    assert "gave no scores" not in summary.found(whole)
+
+
+def test_tuning_says_when_nothing_was_tuned() -> None:
+    assert "documented defaults" in summary.tuning_note(changed(tuning=()))
+    assert summary.tuning_note(results()) == (
+        "Every method had 4 trials on development data, never on test data; together they took 16 min 32 s."
+    )

@@ -1,0 +1,148 @@
+"""Tables keep what they are given: no format takes a label, a note or an error for its own markup."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.report.made import LABEL, results
+from xeric.report import sheets
+from xeric.report.tables import Column, Sheet, escape_latex, escape_markdown, sheet, to_csv, to_latex, to_markdown
+from xeric.studies.results import Estimate, TableResult, TableRow
+
+TEXTS = (
+    LABEL,
+    "a | b || c",
+    "*bold* _it_ `code` ~~gone~~ [link](http://a.invalid) ![img](x) <script>alert(1)</script> &lt; $x$ \\",
+    "# not a heading",
+    "- not a list\n\nnor a paragraph",
+    "1. one",
+    "हिन्दी की पंक्ति",
+    "{% raw %} {{ x }} \\newcommand ^ ~ % #",
+)
+
+
+def made_sheet(*texts: str) -> Sheet:
+    columns = (Column("line", "line"), Column("chrf", "chrF++", "estimate"))
+    rows = tuple((text, Estimate(value=-0.04 + n, low=-1.26, high=2.0)) for n, text in enumerate(texts))
+    return Sheet("made", "Made", columns, rows)
+
+
+def markdown_cells(text: str) -> list[list[str]]:
+    """Cells of a Markdown table as an independent parser reads them; anything but plain text in them is an error."""
+    rows: list[list[str]] = []
+    for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
+        if token.type == "tr_open":
+            rows.append([])
+        elif token.type == "inline" and rows:
+            kinds = {child.type for child in token.children or []}
+            assert kinds <= {"text", "text_special"}, f"{token.content!r} is read as {kinds}"
+            rows[-1].append("".join(child.content for child in token.children or []))
+    return rows
+
+
+def test_markdown_shows_every_text_as_it_is() -> None:
+    rows = markdown_cells(to_markdown(made_sheet(*TEXTS)))
+    assert [row[0] for row in rows[1:]] == [" ".join(text.split()) for text in TEXTS]
+    assert rows[0] == ["line", "chrF++"]
+    assert rows[1][1] == "0.0 [−1.3, 2.0]"
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_markdown_paragraphs_show_every_text_as_it_is(text: str) -> None:
+    tokens = MarkdownIt("commonmark").parse(escape_markdown(text))
+    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+    assert {child.type for child in tokens[1].children or []} <= {"text", "text_special"}
+    assert "".join(child.content for child in tokens[1].children or []) == " ".join(text.split())
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\t=x", "\r=x", "  =1+1"])
+def test_csv_texts_are_no_formulas_and_numbers_stay_numbers(text: str) -> None:
+    table = Sheet("made", "Made", (Column("line", "line"), Column("d", "d", "difference")), ((text, Estimate(value=-1.25)),))
+    rows = list(csv.reader(io.StringIO(to_csv(table), newline="")))
+    assert rows[0] == ["line", "d", "d_low", "d_high"]
+    assert rows[1:] == [["'" + text.replace("\r", "\n"), "-1.25", "", ""]]
+
+
+def test_csv_reads_back_with_every_digit() -> None:
+    made = results()
+    rows = list(csv.DictReader(io.StringIO(to_csv(sheet(made.tables[0], made)))))
+    assert [row["line"] for row in rows] == [row.label for row in made.tables[0].rows]
+    first = made.tables[0].rows[0].cells["chrf"]
+    assert (float(rows[0]["chrf"]), float(rows[0]["chrf_low"]), float(rows[0]["chrf_high"])) == (
+        first.value,
+        first.low,
+        first.high,
+    )
+    assert float(rows[0]["bleu_published"]) == 32.8
+    assert float(rows[0]["bleu"]) == made.tables[0].rows[0].cells["bleu"].value
+    assert (int(rows[0]["trainable"]), float(rows[0]["seconds"])) == (5_120_000, 655.0)
+
+
+def latex_cells(row: str) -> list[str]:
+    return re.split(r"(?<!\\)&", row)
+
+
+def test_latex_rows_have_one_cell_a_column_whatever_the_texts() -> None:
+    lines = to_latex(made_sheet(*TEXTS, "[2pt] after a row end", "* starred")).splitlines()
+    body = lines[lines.index(r"    \midrule") + 1 : lines.index(r"    \bottomrule")]
+    assert len(body) == len(TEXTS) + 2
+    for row in body:
+        assert row.endswith(r" \\")
+        assert len(latex_cells(row)) == 2
+        assert not re.search(r"(?<!\\)[%#_$](?!-\$)", row.replace("$-$", ""))
+    # After \\ LaTeX would read [2pt] as a length and * as a star: neither may be the first thing of a row.
+    assert body[-2].strip().startswith("{[}2pt{]}")
+    assert body[-1].strip().startswith("{*}")
+
+
+def test_latex_braces_are_balanced_after_escaping() -> None:
+    for text in TEXTS:
+        bare = re.sub(r"\\[{}]", "", escape_latex(text))
+        assert bare.count("{") == bare.count("}")
+        assert "\n" not in bare
+
+
+def test_published_figures_stand_in_columns_of_their_own() -> None:
+    made = results()
+    table = sheet(made.tables[0], made)
+    groups = {column.key: column.group for column in table.columns}
+    assert groups["bleu"] == ""
+    assert groups["bleu_published"] == "published in the paper"
+    assert groups["trainable"] == "cost"
+    assert r"\multicolumn{3}{c}{published in the paper}" in to_latex(table)
+    assert "BLEU (published in the paper)" in to_markdown(table)
+    assert "chrf_published" not in groups  # the paper has none
+
+
+def test_a_line_that_has_no_scores_keeps_its_row() -> None:
+    made = results()
+    table = sheet(made.tables[1], made)
+    assert markdown_cells(to_markdown(table))[-1][:2] == ["prefix alone", ""]
+
+
+def test_a_grouped_table_names_the_group_of_every_row() -> None:
+    made = results()
+    rows = markdown_cells(to_markdown(sheet(made.tables[2], made)))
+    assert [row[0] for row in rows[1:]] == ["English", "English", "Spanish", "Spanish", "Hindi", "Hindi"]
+    assert "training" not in rows[0]  # a line's cost is not the cost of its part
+
+
+def test_an_unknown_line_and_an_empty_table_are_shown() -> None:
+    row = TableRow(line="gone", label="gone", cells={"chrf": Estimate(value=3.0)})
+    made = results()
+    assert "| gone | 3.0 |" in to_markdown(sheet(TableResult(name="t", title="T", metrics=("chrf",), rows=(row,)), made))
+    assert "T" in to_latex(sheet(TableResult(name="t", title="T", metrics=("chrf",), rows=()), made))
+
+
+def test_deciding_links_are_those_that_were_corrected() -> None:
+    claim = results().claims[0]
+    single = claim.links[0].model_copy(update={"metric": "bleu", "corrected": None, "p_corrected": None})
+    both = claim.model_copy(update={"links": (claim.links[0], single)})
+    assert sheets.deciding_links(both) == ([claim.links[0]], [single])
+    alone = claim.model_copy(update={"links": (single,)})
+    assert sheets.deciding_links(alone) == ([single], [])

@@ -1,0 +1,107 @@
+"""Locks that several processes and machines can share a folder by: one holder, dead and silent ones replaced, once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from xeric.run import locks
+from xeric.run.locks import acquire, is_held
+
+
+def test_a_lock_has_one_holder_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    first = acquire(tmp_path / "locks", "cell-a")
+    assert first is not None
+    assert acquire(tmp_path / "locks", "cell-a") is None
+    other = acquire(tmp_path / "locks", "cell-b")
+    assert other is not None
+    assert is_held(tmp_path / "locks", "cell-a")
+    first.release()
+    assert not is_held(tmp_path / "locks", "cell-a")
+    again = acquire(tmp_path / "locks", "cell-a")
+    assert again is not None
+    again.release()
+    other.release()
+    assert list((tmp_path / "locks").iterdir()) == []
+
+
+def test_names_with_dots_are_names(tmp_path: Path) -> None:
+    held = [acquire(tmp_path, name) for name in ("v1.2", "v1", "v1.2.3")]
+    assert all(held)
+    assert len(list(tmp_path.iterdir())) == 3
+    for lock in held:
+        assert lock is not None
+        lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from xeric.run.locks import acquire; "
+        "acquire(Path(sys.argv[1]), 'x'); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parents[2])
+    assert [path.name for path in tmp_path.iterdir()] == ["x.1"]
+    lock = acquire(tmp_path, "x")
+    assert lock is not None
+    lock.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_number_given_to_a_new_process_does_not_bring_the_old_one_back(tmp_path: Path) -> None:
+    held = acquire(tmp_path, "x")
+    assert held is not None
+    (path,) = tmp_path.iterdir()
+    holder = json.loads(path.read_text())
+    held.release()
+    path.write_text(json.dumps({**holder, "started": holder["started"] - 60.0}))
+    lock = acquire(tmp_path, "x")
+    assert lock is not None
+    lock.release()
+
+
+def test_silence_of_another_machine_is_told_by_the_clock_of_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeper = acquire(tmp_path, "x")
+    assert sleeper is not None
+    (path,) = tmp_path.iterdir()
+    monkeypatch.setattr(locks, "_machine", lambda: "elsewhere")
+    assert acquire(tmp_path, "x") is None, "it was touched just now"
+    os.utime(path, (path.stat().st_atime, path.stat().st_mtime - locks.STALE_SECONDS - 5))
+    taker = acquire(tmp_path, "x")
+    assert taker is not None
+    assert acquire(tmp_path, "x") is None, "of several that see a stale lock one gets it"
+    sleeper.release()
+    assert sleeper.lost
+    assert not taker.lost
+    assert is_held(tmp_path, "x"), "the one that lost it must not give it back"
+    taker.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    folder = tmp_path / "locks"
+    held = acquire(folder, "held")
+    assert held is not None
+    (folder / "dead.3").write_text(json.dumps({**json.loads((folder / "held.1").read_text()), "started": 0.0}))
+    locks.sweep(folder)
+    assert [path.name for path in folder.iterdir()] == ["held.1"]
+    assert not held.lost
+    held.release()
+    locks.sweep(folder)
+    assert not folder.exists()
+    locks.sweep(folder)
+
+
+def test_a_lock_that_is_not_yet_written_is_held(tmp_path: Path) -> None:
+    (tmp_path / "x.1").write_text("")
+    assert acquire(tmp_path, "x") is None
+    os.utime(tmp_path / "x.1", (0, 0))
+    lock = acquire(tmp_path, "x")
+    assert lock is not None
+    lock.release()
+    assert list(tmp_path.iterdir()) == []

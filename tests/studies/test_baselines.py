@@ -1,0 +1,73 @@
+"""Trivial baselines answer the very instances of the study's runs, each by its own rule."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.studies import small
+from xeric.records import read_predictions
+from xeric.run.config import run_config
+from xeric.run.execute import prepare_run
+from xeric.studies.baselines import BASELINES, baseline_predictions, first_sentence
+from xeric.studies.config import LineKey
+from xeric.studies.folder import StudyFolder
+from xeric.studies.plan import line_settings
+
+
+@pytest.mark.parametrize("part", ["predictions.jsonl", "dev_predictions.jsonl"])
+def test_they_answer_the_instances_that_the_runs_answer(part: str, undisturbed: Path) -> None:
+    folder = StudyFolder(undisturbed)
+    asked = [(row.task, row.id, row.input, row.references) for row in read_predictions(next(folder.cells_dir.iterdir()) / part)]
+    assert {task for task, *_ in asked} == {"one", "two"}
+    for name in BASELINES:
+        rows = read_predictions(folder.baseline(name) / part)
+        assert [(row.task, row.id, row.input, row.references) for row in rows] == asked
+
+
+def test_each_has_its_rule(undisturbed: Path, tasks: Path, base: Path) -> None:
+    study = small.study(tasks, base)
+    config, _ = run_config(line_settings(study, LineKey(base="tiny", method="full"), study.tasks))
+    data = prepare_run(config)
+    found = {name: baseline_predictions(name, data, "test", 0) for name in BASELINES}
+    by_task = {task.name: task for task in data.tasks}
+    assert all(row.prediction == row.input for row in found["copy_input"])
+    for row in found["copy_demonstration"]:
+        assert row.prediction == by_task[row.task].demonstrations[0].output
+    outputs = {name: {o for i in (*task.train, *task.dev) for o in i.outputs} for name, task in by_task.items()}
+    drawn = found["random_training_output"]
+    assert all(row.prediction in outputs[row.task] for row in drawn)
+    assert len({row.prediction for row in drawn}) > len(drawn) / 2, "drawn for each instance anew"
+    assert drawn == baseline_predictions("random_training_output", data, "test", 0)
+    assert drawn != baseline_predictions("random_training_output", data, "test", 1)
+    folder = StudyFolder(undisturbed)
+    assert read_predictions(folder.baseline("random_training_output", 1) / "predictions.jsonl") == baseline_predictions(
+        "random_training_output", data, "test", 1
+    )
+    for row in baseline_predictions("random_training_output", data, "dev", 0):
+        assert row.prediction not in row.references, "an instance of dev does not answer itself"
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("The cat sat. It ran.", "The cat sat."),
+        ("Mr. Smith met J. K. Rowling. She left.", "Mr. Smith met J. K. Rowling."),
+        ("He paid 3.5 dollars. Then he left", "He paid 3.5 dollars."),
+        ("¿Qué hora es? Son las tres.", "¿Qué hora es?"),
+        ("¡Hola! ¿Qué tal?", "¡Hola!"),
+        ("Llegó el Sr. Pérez. ¿Quién más?", "Llegó el Sr. Pérez."),
+        ("राम घर गया। वह सो गया।", "राम घर गया।"),
+        ("क्या हुआ? कुछ नहीं।", "क्या हुआ?"),
+        ("今日は雨です。明日は晴れ。", "今日は雨です。"),
+        ("她说：“走吧！”然后走了。", "她说：“走吧！”"),
+        ("ما اسمك؟ اسمي زيد.", "ما اسمك؟"),
+        ('He said "Stop." Then he left.', 'He said "Stop."'),
+        ("a title without an end\nand a line. More", "a title without an end"),
+        ("  no end  ", "no end"),
+        ("", ""),
+    ],
+)
+def test_the_first_sentence_in_many_scripts(text: str, first: str) -> None:
+    assert first_sentence(text) == first

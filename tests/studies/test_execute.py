@@ -1,0 +1,302 @@
+"""A study carried out: killed and started again, by several processes at once, with cells that fail, scored again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.studies import small
+from xeric.config import dump_yaml
+from xeric.records import Record, read_record, write_json
+from xeric.run.execute import Run, execute
+from xeric.studies import workshop
+from xeric.studies.execute import run_study
+from xeric.studies.folder import StudyFolder
+from xeric.studies.plan import plan_study
+from xeric.studies.rescore import rescore
+from xeric.studies.status import study_status
+
+ROOT = Path(__file__).parents[2]
+# What a user's command does, and which runs it began, one a line.
+RUN = """
+import sys
+from pathlib import Path
+from xeric.studies.execute import run_study
+
+class Told:
+    def note(self, text): ...
+    def start(self, phase, total, done=0): ...
+    def advance(self, units, loss=None): ...
+    def begin(self, what): print(what, flush=True)
+    def overall(self, done, total, seconds_left): ...
+
+done = run_study(sys.argv[1], sys.argv[2], progress=Told(), poll=0.1)
+sys.exit(1 if done.cells("failed", "missing") else 0)
+"""
+
+
+class Told:
+    """Progress that remembers."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.notes: list[str] = []
+        self.position: tuple[int, int, float | None] = (0, 0, None)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def start(self, phase: str, total: int, done: int = 0) -> None: ...
+
+    def advance(self, units: int, loss: float | None = None) -> None: ...
+
+    def begin(self, what: str) -> None:
+        self.begun.append(what)
+
+    def overall(self, done: int, total: int, seconds_left: float | None) -> None:
+        self.position = (done, total, seconds_left)
+
+
+def process(study: Path, folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(study), str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+@pytest.fixture
+def file(tasks: Path, base: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "study.yaml"
+    path.write_text(dump_yaml(small.plain(tasks, base)), encoding="utf-8")
+    return path
+
+
+def test_a_study_leaves_what_the_contract_names(undisturbed: Path, tasks: Path, base: Path) -> None:
+    found = {path.name for path in undisturbed.iterdir()}
+    assert found - {"results.json"} == {"study.yaml", "cells.json", "cells", "tuning", "baselines"}
+    plan = plan_study(small.study(tasks, base))
+    assert {path.name for path in (undisturbed / "cells").iterdir()} == {cell.id for cell in plan.cells}
+    for cell in plan.cells:
+        record = read_record(undisturbed / "cells" / cell.id)
+        assert record is not None
+        assert (record.status, record.seeds["init"]) == ("ok", cell.seed)
+        assert record.method == cell.line.key.method
+        assert (undisturbed / "cells" / cell.id / "dev_predictions.jsonl").is_file()
+        assert (undisturbed / "cells" / cell.id / "adapter").is_dir()
+    assert (undisturbed / "study.yaml").read_text().startswith("# study ")
+
+
+def test_a_finished_study_is_not_computed_again(undisturbed: Path, tasks: Path, base: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*.json*")}
+    told = Told()
+    done = run_study(small.study(tasks, base), undisturbed, progress=told)
+    assert told.begun == []
+    assert told.position[:2] == (6, 6)
+    assert done.cells("ok") == [cell.id for cell in done.plan.cells]
+    after = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*.json*") if path.name != "results.json"}
+    assert after == {path: at for path, at in before.items() if path.name != "results.json"}
+
+
+def killed_when(running: subprocess.Popen[str], folder: Path, files: float) -> None:
+    """Kill a process as soon as so many files stand in a folder."""
+    for _ in range(5000):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(0.05)
+        if running.poll() is not None or sum(path.is_file() for path in folder.rglob("*")) > files:
+            break
+    running.send_signal(signal.SIGKILL)
+
+
+def test_killed_at_any_moment_and_started_again_ends_with_the_same_bytes(undisturbed: Path, file: Path, tmp_path: Path) -> None:
+    """A real process, really killed when a drawn number of files stand there."""
+    total, folder = sum(path.is_file() for path in undisturbed.rglob("*")), tmp_path / "out"
+    running = process(file, folder)
+    killed_when(running, folder, random.Random(5).uniform(0.3, 0.9) * total)
+    running.communicate()
+    assert running.returncode == -signal.SIGKILL
+    counts = study_status(StudyFolder(folder)).counts()
+    assert counts["running"] == 0, "a dead process works on nothing"
+    assert counts["missing"] > 0
+    run_study(file, folder)
+    assert small.contents(folder) == small.contents(undisturbed)
+
+
+def test_of_two_processes_on_one_folder_one_is_killed_and_the_other_ends_the_work(
+    undisturbed: Path, file: Path, tmp_path: Path
+) -> None:
+    total, folder = sum(path.is_file() for path in undisturbed.rglob("*")), tmp_path / "out"
+    running = [process(file, folder) for _ in range(2)]
+    killed_when(running[0], folder, 0.6 * total)
+    begun = [one.communicate(timeout=240)[0].split() for one in running]
+    assert [one.returncode for one in running] == [-signal.SIGKILL, 0]
+    names = {path.parent.name for path in undisturbed.glob("cells/*/record.json")}
+    twice = [name for name in names if (begun[0] + begun[1]).count(name) > 1]
+    assert twice in ([], begun[0][-1:]), "what the killed one had in hand is taken over, nothing else is done twice"
+    assert names <= {*begun[0], *begun[1]}
+    assert small.contents(folder) == small.contents(undisturbed)
+
+
+def test_shards_part_the_cells_and_share_the_rest(undisturbed: Path, tasks: Path, base: Path, tmp_path: Path) -> None:
+    study, told = small.study(tasks, base), Told()
+    first = run_study(study, tmp_path / "out", shard=(1, 2), progress=told)
+    assert len(first.cells("ok")) == len(first.cells("missing")) == 3
+    assert first.results is None
+    second = run_study(study, tmp_path / "out", shard=(2, 2), progress=told)
+    assert second.cells("missing") == []
+    assert len(told.begun) == len(first.plan.cells) + 4, "no trial twice"
+    assert small.contents(tmp_path / "out") == small.contents(undisturbed)
+
+
+QUICK = ("tuning=null", "seeds=[0]", "tasks=[one]", "run.metrics=[chrf]", "baselines=false")
+
+
+def test_a_failing_cell_is_recorded_and_the_others_go_on(tasks: Path, base: Path, tmp_path: Path) -> None:
+    study = small.study(
+        tasks, base, *QUICK, "methods={bad: {name: lora, targets: [nothing]}, full: {name: full}}", "grids={g: {}}"
+    )
+    done = run_study(study, tmp_path / "out")
+    assert [done.states[cell.id].status for cell in done.plan.cells] == ["failed", "ok"]
+    (failed,) = done.cells("failed")
+    left = json.loads((tmp_path / "out" / "cells" / failed / "failure.json").read_text())
+    assert "no layer" in left["error"]
+    assert left["hint"]
+    assert read_record(tmp_path / "out" / "cells" / failed) is None
+    row = next(row for row in study_status(done.folder).as_json()["cells"] if row["id"] == failed)
+    assert (row["status"], row["error"]) == ("failed", left["error"])
+    again = Told()
+    run_study(study, tmp_path / "out", progress=again)
+    assert again.begun == [failed], "tried once more, and nothing else"
+
+
+def broken(cell: str, error: Exception) -> Callable[..., Run]:
+    """The execution of runs with one that breaks."""
+
+    def run(config: Any, folder: Path, **more: Any) -> Run:
+        if folder.name.startswith(cell):
+            raise error
+        return execute(config, folder, **more)
+
+    return run
+
+
+def test_what_broke_by_chance_ends_as_if_nothing_had_happened(
+    tasks: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small.study(tasks, base, *QUICK)
+    run_study(study, tmp_path / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(workshop, "execute", broken("tiny-lora", RuntimeError("CUDA out of memory.\nTried to allocate 2 GiB")))
+        done = run_study(study, tmp_path / "b")
+    (failed,) = done.cells("failed")
+    failure = done.states[failed].failure
+    assert failure is not None
+    assert failure.error.startswith("unexpected RuntimeError: CUDA out of memory. Tried to allocate 2 GiB (test_execute.py:")
+    assert "micro_batch_size" in (failure.hint or "")
+    assert run_study(study, tmp_path / "b").cells("failed") == []
+    assert small.contents(tmp_path / "a") == small.contents(tmp_path / "b")
+
+
+def test_a_failed_trial_counts_as_a_trial_without_score(
+    tasks: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small.study(tasks, base, *QUICK, "tuning={trials: 2}", "grids={g: {methods: [full]}}")
+    with monkeypatch.context() as patch:
+        patch.setattr(workshop, "execute", broken("trial-", RuntimeError("no")))
+        done = run_study(study, tmp_path / "out")
+        (cell,) = done.cells("failed")
+        assert "no trial" in str(done.states[cell].failure)
+    with monkeypatch.context() as patch:
+        patch.setattr(workshop, "execute", broken("trial-0", RuntimeError("no")))
+        done = run_study(study, tmp_path / "out")
+    assert len(done.cells("ok")) == 1
+    found = json.loads((tmp_path / "out" / "tuning" / "tiny-full" / "tuning.json").read_text())
+    assert [one["status"] for one in found["trials"]] == ["failed", "ok"]
+    assert found["best"][0] is None
+    assert found["chosen"] == found["trials"][1]["settings"]
+
+
+def test_divergence_is_a_result(tasks: Path, base: Path, tmp_path: Path) -> None:
+    study = small.study(
+        tasks, base, *QUICK, "run.train={max_steps: 8, lr: 1.0e+30, warmup: 0.0, clip: 0.0}", "grids={g: {methods: [full]}}"
+    )
+    done = run_study(study, tmp_path / "out")
+    assert done.cells("diverged") == [done.plan.cells[0].id]
+    again = Told()
+    run_study(study, tmp_path / "out", progress=again)
+    assert again.begun == []
+
+
+@pytest.mark.parametrize(("keep", "cell", "trial"), [("none", False, False), ("all", True, True)])
+def test_what_is_kept(keep: str, cell: bool, trial: bool, tasks: Path, base: Path, tmp_path: Path) -> None:
+    study = small.study(tasks, base, *QUICK, "tuning={trials: 1}", "grids={g: {methods: [lora]}}", f"keep={keep}")
+    run_study(study, tmp_path / "out")
+    assert [path.is_dir() for path in (next((tmp_path / "out/cells").iterdir()) / "adapter",)] == [cell]
+    assert (tmp_path / "out/tuning/tiny-lora/trial-0/adapter").is_dir() == trial
+
+
+def test_one_stage_serves_all_cells(tasks: Path, base: Path, tmp_path: Path) -> None:
+    study = small.study(
+        tasks,
+        base,
+        *QUICK,
+        "seeds=[0, 1]",
+        "sources=[two]",
+        "stage={data: {n_train: 20}, train: {max_steps: 2}}",
+        "grids={g: {methods: [lora], starts: [base, stage-1], settings: [instruction, zero-shot]}}",
+    )
+    done = run_study(study, tmp_path / "out")
+    assert done.cells("ok") == [cell.id for cell in done.plan.cells]
+    assert len(list((tmp_path / "out" / "stages").glob("*/stage.json"))) == 1
+    texts = {
+        start: (tmp_path / "out" / "cells" / cell.id / "predictions.jsonl").read_text()
+        for cell in done.plan.cells
+        if cell.line.key.untrained
+        for start in (cell.line.key.start,)
+    }
+    assert texts["base"] != texts["stage-1"]
+
+
+def test_a_study_grows_by_seeds_without_doing_anything_again(tasks: Path, base: Path, tmp_path: Path) -> None:
+    grids = "grids={g: {methods: [full]}}"
+    first, told = run_study(small.study(tasks, base, *QUICK, grids), tmp_path / "out"), Told()
+    more = run_study(small.study(tasks, base, *QUICK, grids, "seeds=[0, 1]"), tmp_path / "out", progress=told)
+    assert told.begun == [cell.id for cell in more.plan.cells if cell.id not in first.states]
+    assert len(more.cells("ok")) == 2
+
+
+def test_scores_are_made_again_without_torch(tasks: Path, base: Path, tmp_path: Path) -> None:
+    study = small.study(tasks, base, *QUICK, "grids={g: {methods: [full]}}")
+    done = run_study(study, tmp_path / "out")
+    place = done.folder.cell(done.plan.cells[0].id)
+    original = (place / "record.json").read_bytes()
+    record = read_record(place)
+    assert record is not None
+    assert rescore(done.folder) == {done.plan.cells[0].id: False}
+    assert (place / "record.json").read_bytes() == original
+    spoilt = record.scores["chrf"].model_copy(update={"score": 99.0})
+    write_json(place / "record.json", Record.model_validate({**record.model_dump(), "scores": {"chrf": spoilt.model_dump()}}))
+    code = (
+        "import sys; from pathlib import Path; from xeric.studies.rescore import rescore; from xeric.studies.folder import "
+        "StudyFolder; print(rescore(StudyFolder(Path(sys.argv[1])), ['chrf', 'bleu'])); assert 'torch' not in sys.modules"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    renewed = read_record(place)
+    assert renewed is not None
+    assert renewed.scores["chrf"] == record.scores["chrf"]
+    assert set(renewed.tasks["one"].scores) == {"chrf", "bleu"}
+    assert renewed.model_copy(update={"scores": record.scores, "tasks": record.tasks}) == record

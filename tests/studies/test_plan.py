@@ -1,0 +1,267 @@
+"""From a study file to cells: each line once, stable names, complaints that name the path, shipped studies that plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.studies import small
+from xeric.config import apply_overrides, build, dump_yaml, load_yaml
+from xeric.errors import UserError
+from xeric.run.config import run_config
+from xeric.studies.config import LineKey, StudyConfig
+from xeric.studies.execute import check_settings, open_folder
+from xeric.studies.folder import StudyFolder
+from xeric.studies.plan import bundled_studies, line_settings, load_study, plan_study
+
+Where = tuple[Path, Path]
+
+
+@pytest.fixture
+def where(tasks: Path, base: Path) -> Where:
+    return tasks, base
+
+
+def test_a_line_in_two_grids_is_one_line_and_untrained_lines_have_one_cell(where: Where) -> None:
+    plan = plan_study(small.study(*where))
+    keys = [(line.key.method, line.key.setting) for line in plan.lines]
+    assert sorted(keys) == [
+        ("full", "instruction"),
+        ("lora", "instruction"),
+        ("none", "few-shot"),
+        ("none", "zero-shot"),
+    ]
+    seeds = {line.label: [cell.seed for cell in plan.cells if cell.line == line] for line in plan.lines}
+    assert seeds == {"lora": [0, 1], "full": [0, 1], "zero-shot": [0], "few-shot": [0]}
+    sampled = plan_study(small.study(*where, "run.decode.strategy=sample"))
+    assert [cell.seed for cell in sampled.cells if cell.line.label == "zero-shot"] == [0, 1]
+
+
+def test_names_of_cells_go_by_content(where: Where) -> None:
+    def ids(*overrides: str) -> dict[str, str]:
+        return {line.label: line.id for line in plan_study(small.study(*where, *overrides)).lines}
+
+    before = ids()
+    assert ids("seeds=[3]", "title=Other", "grids.settings.settings=[few-shot, instruction, zero-shot]") == before
+    lora = ids("methods.lora.rank=3")
+    assert lora["lora"] != before["lora"]
+    assert lora["full"] == before["full"]
+    trained = ids("run.data.n_train=51")
+    assert all(trained[label] != name for label, name in before.items())
+
+
+def test_the_size_of_the_run_settings_is_no_size_of_its_own(where: Where) -> None:
+    study = small.study(*where, "grids.settings.n_train=[null, 50, 20]")
+    labels = [line.label for line in plan_study(study).lines]
+    assert labels == ["lora", "full", "zero-shot", "few-shot", "lora, n = 20"]
+    assert study.canonical(LineKey(base="tiny", method="lora", n_train=50)) == LineKey(base="tiny", method="lora")
+
+
+def test_settings_of_a_cell(where: Where) -> None:
+    study = small.study(
+        *where,
+        "sources=[three]",
+        "stage.train.epochs=2",
+        "methods.weighted={like: lora, method: {rank: 5}, train: {weighting: {name: size}}}",
+        "grids={all: {starts: [base, stage-1], settings: [instruction, zero-shot], n_train: [20]}}",
+    )
+    plan = plan_study(study)
+    settings = {cell.line.label: plan.settings(cell) for cell in plan.cells if cell.seed == study.seeds[0]}
+    own = settings["weighted, from stage 1, n = 20"]
+    assert own["method"] == {"name": "lora", "rank": 5}
+    assert own["train"] == {"max_steps": 3, "checkpoint_seconds": 0.0, "weighting": {"name": "size"}}
+    assert own["data"] == {"n_train": 20, "max_test": 6}
+    assert own["stages"] == [{"method": {"name": "full"}, "seed": 0, "train": {"epochs": 2}, "tasks": ["three"]}]
+    assert (own["seed"], own["predict"], own["tasks"]) == (0, ["test", "dev"], ["one", "two"])
+    assert settings["zero-shot"]["prompt"] == {"demonstrations": None, "setting": "zero-shot"}
+    assert settings["zero-shot"]["method"] == {"name": "none"}
+    assert settings["zero-shot"]["data"] == {"n_train": 50, "max_test": 6}
+    assert "stages" not in settings["lora, n = 20"]
+
+
+def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
+    plan = plan_study(small.study(*where, "joint=false", "grids={all: {methods: [full]}}"))
+    assert [(cell.tasks, cell.seed) for cell in plan.cells] == [(("one",), 0), (("two",), 0), (("one",), 1), (("two",), 1)]
+    assert len({cell.id for cell in plan.cells}) == 4
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "hint"),
+    [
+        ("grids.methods.bases=[tinny]", "grids.methods.bases", "tiny"),
+        ("grids.methods.methods=[lroa]", "grids.methods.methods", "lora"),
+        ("grids.methods.method=[lora]", "grids.methods.method", "methods"),
+        ("grids.methods.settings=[few-shots]", "grids.methods.settings.0", ""),
+        ("grids.methods.methods=[none]", "grids.methods.methods", "leave it out"),
+        ("grids.methods.starts=[stage-1]", "grids.methods.starts", "sources"),
+        ("grids.methods.n_train=[]", "grids.methods.n_train", ""),
+        ("tables.t={title: T, grids: [metods]}", "tables.t.grids", "methods"),
+        ("tables.t={title: T, grids: [methods], metrics: [rouge]}", "tables.t.metrics", "rouge_l"),
+        ("tables.t={title: T, grids: [methods], published: {lra: {bleu: 1.0}}}", "tables.t.published", "lora"),
+        ("figures.f={title: T, grids: [methods], kind: pie}", "figures.f.kind", ""),
+        ("claims.c={sentence: s, chain: [{base: tiny, method: full}]}", "claims.c.chain", ""),
+        (
+            "claims.c={sentence: s, chain: [{base: tiny, method: full}, {base: tiny, method: full, start: stage-1}]}",
+            "claims.c.chain.1",
+            "method=full",
+        ),
+        (
+            "claims.c={sentence: s, chain: [{base: tiny, method: full}, {base: tiny, method: full, n_train: 50}]}",
+            "claims.c.chain",
+            "",
+        ),
+        ("methods.lora.rnk=3", "methods.lora.rnk", "rank"),
+        ("methods.lora={method: {name: lora, rnk: 3}}", "methods.lora.method.rnk", "rank"),
+        ("methods.lora={method: {name: lora}, trian: {}}", "methods.lora.trian", "train"),
+        ("methods.lora={rank: 3}", "methods.lora.rank", ""),
+        ("methods.other={like: lor}", "methods.other.like", "lora"),
+        ("methods.few-shot={name: lora}", "methods.few-shot", ""),
+        ("run.train.max_step=3", "run.train.max_step", "max_steps"),
+        ("run.tasks=[one]", "run.tasks", ""),
+        ("run.metrics=[rouge]", "run.metrics", "rouge_l"),
+        ("stage.epochs=3", "stage.epochs", ""),
+        ("tuning.trial=3", "tuning.trial", "trials"),
+        ("tuning.seed=1", "tuning.seed", ""),
+        ("tuning.space={lora: {method.rnk: [3]}}", "tuning.space.lora.method.rnk", ""),
+        ("tuning.space={lora: {method.rank: [3, many]}}", "tuning.space.lora.method.rank", ""),
+        ("tuning.space={lora: {train.lr: {low: 0.1, high: 0.01}}}", "tuning.space.lora.train.lr", ""),
+        ("tuning.space={lroa: {}}", "tuning.space", "lora"),
+        ("seeds=[0, 0]", "seeds", ""),
+        ("seed=[0]", "seed", "seeds"),
+        ("tasks=[]", "tasks", ""),
+        ("sources=[one]", "sources", ""),
+        ("name=My Study", "name", ""),
+        ("bases=[]", "bases", ""),
+    ],
+)
+def test_a_mistake_is_named_by_its_path(override: str, path: str, hint: str, where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml(small.plain(*where)), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        check_settings(plan_study(load_study(file, [override])[0]))
+    assert caught.value.where == path
+    assert hint in (caught.value.hint or "")
+    assert caught.value.exit_code == 2
+
+
+def test_other_bases_by_a_list(where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    data = small.plain(
+        *where,
+        "bases={big: path/big, other: path/other}",
+        "grids={methods: {bases: [big]}, two: {methods: [lora]}, only: {bases: [other], methods: [lora]}}",
+        "tables.t={title: T, grids: [only]}",
+        "figures.f={title: T, grids: [two], published: {big: {bleu: 2.0}, other: {bleu: 1.0}}}",
+        "claims.c={sentence: s, chain: [{base: big, method: lora}, {base: other, method: lora}]}",
+    )
+    file.write_text(dump_yaml(data), encoding="utf-8")
+    study, remarks = load_study(file, ["bases=[hub/Qwen-1, bundled:x]"])
+    assert study.bases == {"Qwen-1": "hub/Qwen-1", "x": "bundled:x"}
+    assert study.grids["methods"].bases == ("Qwen-1",)
+    assert [link.base for link in study.claims["c"].chain] == ["Qwen-1", "x"]
+    assert study.figures["f"].published == {"Qwen-1": {"bleu": 2.0}, "x": {"bleu": 1.0}}
+    assert not remarks
+    study, remarks = load_study(file, ["bases=[hub/Qwen-1]"])
+    assert {line.key.base for line in plan_study(study).lines} == {"Qwen-1"}
+    assert (set(study.grids), study.tables, study.claims) == ({"methods", "two"}, {}, {})
+    assert study.figures["f"].published == {"Qwen-1": {"bleu": 2.0}}
+    assert len(remarks) == 3
+
+
+def test_a_folder_belongs_to_one_study_that_may_grow(where: Where, tmp_path: Path) -> None:
+    def identity(*overrides: str) -> str:
+        return open_folder(small.study(*where, *overrides), tmp_path / "out")[1]
+
+    study = small.study(*where)
+    folder = StudyFolder(tmp_path / "out")
+    folder.write_study(study, identity())
+    assert folder.read_study() == study
+    identity("seeds=[0, 1, 2]", "title=Other", "claims={}", "keep=none")
+    for change in ("run.train.max_steps=4", "tasks=[one]", "methods.full={name: lora}", "tuning=null"):
+        with pytest.raises(UserError, match="another study"):
+            identity(change)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(UserError, match="holds no study"):
+        open_folder(study, tmp_path / "mine")
+
+
+def test_other_texts_or_weights_make_another_study(where: Where, tmp_path: Path) -> None:
+    from tests import tiny
+
+    other = tiny.write_base(tmp_path / "base", seed=4)
+    here, there = (open_folder(small.study(where[0], base), tmp_path / "out")[1] for base in (where[1], other))
+    assert here != there
+    tiny.write_task(tmp_path / "tasks", "one", instances=90, seed=1)
+    tiny.write_task(tmp_path / "tasks", "two", instances=80, language="Hindi")
+    assert open_folder(small.study(tmp_path / "tasks", where[1]), tmp_path / "out")[1] != here
+
+
+def test_the_list_of_cells_reads_back(where: Where, tmp_path: Path) -> None:
+    folder, plan = StudyFolder(tmp_path), plan_study(small.study(*where))
+    folder.write_cells(list(plan.cells))
+    assert folder.read_cells() == list(plan.cells)
+    raw = json.loads(folder.cells_file.read_text())
+    assert set(raw[0]) == {"id", "line", "seed", "tasks", "settings"}
+    assert set(raw[0]["line"]) == {"id", "label", "key"}
+
+
+PUBLISHED = {
+    "full": (32.8, 41.5, 29.4),
+    "lora": (31.2, 39.8, 28.1),
+    "adapter": (29.6, 38.2, 26.9),
+    "ours": (33.5, 42.7, 29.8),
+}
+
+
+@pytest.mark.parametrize("name", sorted(bundled_studies()))
+def test_every_shipped_study_plans(name: str) -> None:
+    """Every run has settings that a run can have; tasks and bases need not be at hand."""
+    study, remarks = load_study(name)
+    plan = plan_study(study)
+    assert not remarks
+    assert study.name == name
+    check_settings(plan)
+    for cell in plan.cells:
+        run_config(plan.settings(cell))
+    for override in ("bases=[path/to/mine]", "tasks=[mine]"):
+        assert plan_study(load_study(name, [override])[0]).cells
+
+
+def test_the_paper_study_says_what_the_paper_says() -> None:
+    assert {"paper", "sample_size", "demo"} <= set(bundled_studies())
+    study, _ = load_study("paper")
+    for table in ("table1", "table1-stage1"):
+        shown = study.tables[table]
+        (grid,) = shown.grids
+        assert [key.method for key in study.lines_of(study.grids[grid])] == list(PUBLISHED)
+        assert {label: tuple(row.values()) for label, row in shown.published.items()} == PUBLISHED
+    starts = [study.grids[study.tables[table].grids[0]].starts for table in ("table1", "table1-stage1")]
+    assert starts == [("base",), ("stage-1",)]
+    assert [link.method for link in study.claims["methods"].chain] == ["ours", "full", "lora", "adapter"]
+    assert [link.setting for link in study.claims["settings"].chain] == ["instruction", "few-shot", "zero-shot"]
+    assert study.claims["lora-close"].kind == "close"
+    removed = {label: line_settings(study, LineKey(base="multilingual", method=label), ("t",)) for label in study.methods}
+    whole = removed["ours"]
+    for part in ("lora", "prefix", "embedding"):
+        assert removed[f"without-{part}"]["method"] == {**whole["method"], part: False}
+        assert removed[f"without-{part}"]["train"] == whole["train"]
+    assert removed["uniform-weights"]["train"]["weighting"] == {"name": "uniform"}
+    assert removed["uniform-weights"]["method"] == whole["method"]
+
+
+def test_the_demo_is_made_of_what_the_package_carries() -> None:
+    from xeric.data.catalog import Catalog
+
+    study, _ = load_study("demo")
+    assert set(study.tasks) <= set(Catalog.of(environment={}).names())
+    assert all(name.startswith("bundled:") for name in study.bases.values())
+
+
+def test_yaml_of_the_shipped_studies_holds_no_setting_twice() -> None:
+    for path in bundled_studies().values():
+        data: dict[str, Any] = load_yaml(path)
+        assert build(StudyConfig, apply_overrides(data, [])).name == path.stem

@@ -1,0 +1,142 @@
+"""Tuning: the same number of trials for every method, covering the space, on dev alone, with a seed of its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.studies import small
+from xeric.config import load_yaml
+from xeric.errors import UserError
+from xeric.methods import METHODS
+from xeric.metrics import score_predictions
+from xeric.records import read_predictions
+from xeric.studies.config import LineKey, MethodEntry, TuningConfig
+from xeric.studies.execute import run_study
+from xeric.studies.plan import line_settings, plan_study, with_chosen
+from xeric.studies.results import TuningResult
+from xeric.studies.trials import trial_settings, tuned_pairs
+from xeric.studies.tuning import SPACES, Range, Trial, choose, draw_trials, space_of
+
+TUNING = TuningConfig(trials=5)
+
+
+def trial(score: float | None, **settings: float) -> Trial:
+    return Trial(settings=settings, status="ok" if score is not None else "diverged", score=score, cost={"seconds": 1.5})
+
+
+def test_every_method_of_a_study_gets_the_same_number_of_trials(undisturbed: Path) -> None:
+    found = {path.parent.name: json.loads(path.read_text()) for path in undisturbed.glob("tuning/*/tuning.json")}
+    assert set(found) == {"tiny-lora", "tiny-full"}
+    for name, result in found.items():
+        parsed = TuningResult.model_validate_json(json.dumps(result))
+        assert len(parsed.trials) == len(parsed.best) == 2
+        places = sorted((undisturbed / "tuning" / name).glob("trial-*"))
+        assert len(places) == 2
+        scores = []
+        for place in places:
+            assert not (place / "predictions.jsonl").exists(), "a trial never touches the test set"
+            assert not (place / "adapter").exists()
+            config = load_yaml(place / "config.yaml")
+            assert (config["seed"], config["predict"]) == (1000, ["dev"])
+            rows = read_predictions(place / "dev_predictions.jsonl")
+            scores.append(score_predictions(rows, ["chrf"], resamples=0).scores["chrf"].score)
+        assert [one["score"] for one in parsed.trials] == pytest.approx(scores)
+        assert parsed.best == pytest.approx((scores[0], max(scores)))
+        assert parsed.chosen == parsed.trials[scores.index(max(scores))]["settings"]
+        assert parsed.seconds > 0
+
+
+def test_cells_are_run_with_what_was_chosen_and_say_so(undisturbed: Path) -> None:
+    chosen = json.loads((undisturbed / "tuning" / "tiny-full" / "tuning.json").read_text())["chosen"]
+    cells = json.loads((undisturbed / "cells.json").read_text())
+    tuned = [cell for cell in cells if cell["line"]["key"]["method"] == "full"]
+    assert tuned
+    for cell in tuned:
+        assert cell["settings"] == chosen
+        assert load_yaml(undisturbed / "cells" / cell["id"] / "config.yaml")["train"]["lr"] == chosen["train.lr"]
+    assert all(cell["settings"] == {} for cell in cells if cell["line"]["key"]["method"] == "none")
+
+
+def test_the_first_trial_is_the_documented_default(tasks: Path, base: Path) -> None:
+    study = small.study(tasks, base, "methods.lora={name: lora}", "tuning={trials: 3}")
+    for key in tuned_pairs(plan_study(study)):
+        assert study.tuning is not None
+        drawn = trial_settings(study, key, study.tuning)
+        assert len(drawn) == 3
+        assert drawn[0]["train.lr"] == METHODS.get(key.method).default_lr
+    assert trial_settings(study, LineKey(base="tiny", method="lora"), TUNING)[0]["method.rank"] == 16
+
+
+def test_draws_cover_the_space_and_depend_on_it_and_the_seed_alone() -> None:
+    space = {"train.lr": Range(low=1e-5, high=1e-1), "method.rank": (1, 2, 3, 4)}
+    default = {"train.lr": 3e-3, "method.rank": 2}
+    drawn = draw_trials(space, default, trials=5, seed=7)
+    assert drawn[0] == default
+    decades = sorted(int(f"{one['train.lr']:e}".partition("e")[2]) for one in drawn[1:])
+    assert decades == [-5, -4, -3, -2], "one draw in each of the four decades"
+    assert sorted(one["method.rank"] for one in drawn[1:]) == [1, 2, 3, 4]
+    assert draw_trials(dict(reversed(space.items())), default, trials=5, seed=7) == drawn
+    assert draw_trials(space, default, trials=5, seed=8) != drawn
+    assert draw_trials(space, default, trials=1, seed=7) == [default]
+
+
+@pytest.mark.parametrize("method", sorted(SPACES))
+def test_the_published_space_fits_the_method(method: str, tasks: Path, base: Path) -> None:
+    study = small.study(tasks, base, f"methods={{m: {{name: {method}}}}}", "grids={g: {}}", "tuning={trials: 2}")
+    (key,) = tuned_pairs(plan_study(study))
+    drawn = trial_settings(study, key, TUNING)
+    assert {tuple(sorted(one)) for one in drawn} == {tuple(sorted(SPACES[method]))}
+    values = SPACES[method]["train.lr"]
+    assert isinstance(values, Range)
+    assert values.low <= METHODS.get(method).default_lr <= values.high
+
+
+def test_what_the_study_fixes_is_not_tuned() -> None:
+    def paths(entry: MethodEntry, **space: object) -> set[str]:
+        return set(space_of("m", entry, TuningConfig(space={"m": space} if space else {}), 1e-3))
+
+    assert paths(MethodEntry(method={"name": "lora"})) == {"train.lr", "method.rank"}
+    assert paths(MethodEntry(method={"name": "lora", "rank": 4})) == {"train.lr"}
+    assert paths(MethodEntry(method={"name": "lora"}, train={"lr": 1e-3})) == {"method.rank"}
+    assert paths(MethodEntry(method={"name": "combined", "lora": False})) == {"train.lr", "method.prefix.length"}
+    assert paths(MethodEntry(method={"name": "lora", "rank": 4}), **{"method.rank": [4, 8]}) == {"method.rank"}
+    unknown = space_of("m", MethodEntry(method={"name": "peft:ia3"}), TuningConfig(), 1e-3)
+    assert unknown == {"train.lr": Range(low=1e-4, high=1e-2)}
+
+
+def test_an_ablation_takes_over_what_was_chosen_for_the_whole(tasks: Path, base: Path) -> None:
+    study = small.study(
+        tasks, base, "methods={whole: {name: combined}, part: {like: whole, method: {prefix: false}}}", "grids={g: {}}"
+    )
+    assert [key.method for key in tuned_pairs(plan_study(study))] == ["whole"]
+    chosen = {"train.lr": 1e-3, "method.lora.rank": 8, "method.prefix.length": 32}
+    settings = with_chosen(line_settings(study, LineKey(base="tiny", method="part"), ("one",)), chosen)
+    assert settings["method"] == {"name": "combined", "prefix": False, "lora": {"rank": 8}}
+    assert settings["train"]["lr"] == 1e-3
+
+
+def test_the_best_trial_is_chosen_the_earlier_of_two_alike() -> None:
+    trials = [trial(None, lr=1.0), trial(3.0, lr=2.0), trial(5.0, lr=3.0), trial(5.0, lr=4.0), trial(4.0, lr=5.0)]
+    found = choose("m", "b", trials)
+    assert found is not None
+    assert found.best == (None, 3.0, 5.0, 5.0, 5.0)
+    assert found.chosen == {"lr": 3.0}
+    assert found.seconds == 7.5
+    assert choose("m", "b", trials[:1]) is None
+
+
+def test_one_method_under_two_names_gets_the_same_trials(tasks: Path, base: Path) -> None:
+    study = small.study(tasks, base, "methods={one: {name: lora}, two: {name: lora}}", "grids={g: {}}")
+    assert study.tuning is not None
+    first, second = (trial_settings(study, key, study.tuning) for key in tuned_pairs(plan_study(study)))
+    assert first == second
+
+
+def test_tuning_needs_a_dev_set(tasks: Path, base: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no dev set") as caught:
+        run_study(small.study(tasks, base, "run.data.n_train=20"), tmp_path / "out")
+    assert caught.value.where == "tuning"
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,149 @@
+"""``xeric study``: plan a study, carry it out, look how far it is, score it again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
+from xeric.errors import UserError
+
+if TYPE_CHECKING:
+    from xeric.studies.config import StudyConfig
+    from xeric.studies.execute import Shard
+
+__all__ = ["study_app"]
+
+study_app = typer.Typer(
+    help="A grid of runs from one file, with tables, figures and a verdict on each claim.", no_args_is_help=True
+)
+
+Source = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, a bundled study's name, or the folder of a study.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the study; studies/NAME if not given.")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="A setting by dotted path: seeds=[0,1], bases=[A,B], tasks=[T].")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
+
+
+@study_app.command()
+def plan(
+    study: Source,
+    output: Output = None,
+    overrides: Set = None,
+    tasks_dir: TasksDir = None,
+    probe: Annotated[bool, typer.Option(help="Try a few steps and texts, to estimate time and memory.")] = True,
+    as_json: AsJson = False,
+) -> None:
+    """What a study will compute, what is done already, what it will take, and what it can detect."""
+    config, folder = _load(study, output, overrides, tasks_dir)
+    quiet_libraries()
+    from xeric.cli.study_progress import TerminalStudyProgress
+    from xeric.cli.study_show import show_plan
+    from xeric.studies.preview import preview
+
+    with TerminalStudyProgress() as progress:
+        found = preview(config, folder, progress=progress, probe=probe)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        show_plan(found)
+
+
+@study_app.command()
+def run(
+    study: Source,
+    output: Output = None,
+    overrides: Set = None,
+    tasks_dir: TasksDir = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the cells only.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Carry a study out, or go on with it where it was; what is done is not done again.
+
+    Leaves with exit code 1 if a cell failed or diverged. Several processes may work on one folder, on several machines too.
+    """
+    part = _shard(shard)
+    config, folder = _load(study, output, overrides, tasks_dir)
+    quiet_libraries()
+    from xeric.cli.study_progress import TerminalStudyProgress
+    from xeric.cli.study_show import show_status
+    from xeric.studies.execute import run_study
+    from xeric.studies.status import study_status
+
+    with TerminalStudyProgress() as progress:
+        done = run_study(config, folder, shard=part, progress=progress)
+    found = study_status(done.folder)
+    if as_json:
+        print_json(found.as_json())
+    else:
+        show_status(found)
+        if done.results is not None:
+            from xeric.cli.report import show_written
+            from xeric.report import write_report
+
+            show_written(write_report(done.folder.root))
+    return 1 if done.cells("failed", "diverged") else 0
+
+
+@study_app.command()
+def status(folder: Folder, as_json: AsJson = False) -> None:
+    """How far a study is, at any time."""
+    from xeric.cli.study_show import show_status
+    from xeric.studies.folder import StudyFolder
+    from xeric.studies.status import study_status
+
+    found = study_status(StudyFolder(folder))
+    if as_json:
+        print_json(found.as_json())
+    else:
+        show_status(found)
+
+
+@study_app.command()
+def rescore(
+    folder: Folder,
+    metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Add or renew metrics of every record from its predictions, without a model."""
+    from xeric.cli.progress import TerminalProgress
+    from xeric.records import write_json
+    from xeric.studies.analysis import analyse
+    from xeric.studies.folder import StudyFolder
+    from xeric.studies.rescore import rescore as score_again
+
+    place = StudyFolder(folder)
+    with TerminalProgress() as progress:
+        progress.start("score", len(place.read_cells()))
+        changed = score_again(place, metric or (), progress=lambda: progress.advance(1))
+    write_json(place.results_file, analyse(folder))
+    if as_json:
+        print_json(changed)
+    else:
+        typer.echo(f"{len(changed)} records scored again, {sum(changed.values())} of them changed")
+
+
+def _load(
+    source: str, output: Path | None, overrides: list[str] | None, tasks_dir: list[Path] | None
+) -> tuple[StudyConfig, Path]:
+    import json
+
+    from xeric.studies.plan import load_study
+
+    folders = [f"tasks_dirs={json.dumps([str(folder) for folder in tasks_dir])}"] if tasks_dir else []
+    study, remarks = load_study(source, [*folders, *(overrides or [])])
+    for remark in remarks:
+        typer.echo(remark, err=True)
+    if output is None:
+        output = Path(source) if Path(source).is_dir() else Path("studies") / study.name
+    return study, output
+
+
+def _shard(text: str | None) -> Shard | None:
+    if text is None:
+        return None
+    number, slash, count = text.partition("/")
+    if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UserError(f"{text!r} is no part of a whole", hint="write --shard 1/2 here and --shard 2/2 in the other process")
+    return int(number), int(count)

@@ -1,0 +1,75 @@
+"""Progress of a study on the terminal: one bar over all runs with the time left, one for the present run."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.text import Text
+
+__all__ = ["TerminalStudyProgress", "duration"]
+
+
+class TerminalStudyProgress:
+    """See :class:`xeric.studies.workshop.StudyProgress`. Use it as a context."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[remark]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._all: TaskID | None = None
+        self._phase: TaskID | None = None
+        self._run = ""
+        self._position = ""
+
+    def __enter__(self) -> TerminalStudyProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.stop()
+
+    def note(self, text: str) -> None:
+        """Print a remark above the bars."""
+        self._console.print(Text(text if self._console.is_terminal or not self._position else f"[{self._position}] {text}"))
+
+    def begin(self, what: str) -> None:
+        """Remember which run the next phases belong to."""
+        self._run = what
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        """Begin a phase of the present run; its bar takes the place of the last one."""
+        if self._phase is not None:
+            self._bar.remove_task(self._phase)
+        self._phase = self._bar.add_task(f"{self._run} {phase}".strip(), total=total, completed=done, remark="")
+
+    def advance(self, units: int, loss: float | None = None) -> None:
+        """Move the bar of the present phase."""
+        if self._phase is not None:
+            if loss is not None:
+                self._bar.update(self._phase, remark=f"loss {loss:.3f}")
+            self._bar.advance(self._phase, units)
+
+    def overall(self, done: int, total: int, seconds_left: float | None) -> None:
+        """Move the bar over all runs."""
+        left = "" if seconds_left is None or done >= total else f"about {duration(seconds_left)} left"
+        self._position = f"{done} of {total}" + (f", {left}" if left else "")
+        if self._all is None:
+            self._all = self._bar.add_task("all runs", total=total, completed=done, remark=left)
+        self._bar.update(self._all, total=total, completed=done, remark=left)
+
+
+def duration(seconds: float) -> str:
+    """Return a time span in words: ``45 s``, ``12 min``, ``3 h 5 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

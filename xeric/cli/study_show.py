@@ -1,0 +1,109 @@
+"""A study's plan and its state as tables on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from xeric.cli.show import console
+from xeric.cli.study_progress import duration
+from xeric.metrics import PRIMARY, QUALITY
+
+if TYPE_CHECKING:
+    from xeric.studies.folder import PlannedCell, PlannedLine
+    from xeric.studies.preview import Preview
+    from xeric.studies.probe import Estimate
+    from xeric.studies.status import StudyStatus
+
+__all__ = ["show_plan", "show_status"]
+
+
+def show_plan(found: Preview) -> None:
+    """Print the lines of a plan with their cells, and below what they take and can detect."""
+    plan, out = found.plan, console()
+    estimates = {line.key: line for line in found.estimate.lines} if found.estimate else {}
+    table = Table(title=f"{plan.study.title}: {len(plan.lines)} lines, {len(plan.cells)} cells", title_justify="left")
+    table.add_column("line", overflow="fold")
+    table.add_column("cells by seed (+ done, ! failed, . to do)", overflow="fold")
+    for heading in ("trainable", "a run", "memory") if estimates else ():
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in plan.lines:
+        row = [line.label, _marks(_of_line(plan.cells, line), {name: state.status for name, state in found.states.items()})]
+        if estimates:
+            one = estimates.get(line.key)
+            row += [f"{one.trainable:,}", duration(one.seconds), _bytes(one.memory)] if one else ["", "", ""]
+        table.add_row(*row)
+    out.print(table)
+    sizes = [", ".join(f"{count} {part}" for part, count in task.items()) for task in found.tasks.values()]
+    for name, size in zip(found.tasks, sizes, strict=True):
+        out.print(f"{name}: {size}", soft_wrap=True)
+    done = sum(state.record is not None for state in found.states.values())
+    out.print(f"done: {done} of {len(plan.cells)} cells" + (f"; {found.trials} tuning trials to do" if found.trials else ""))
+    if found.estimate:
+        out.print(_cost(found.estimate), soft_wrap=True)
+    points = f"about {found.detectable:.1f} points of {PRIMARY}"
+    out.print(f"smallest difference between two lines that is found in 80% of such studies: {points}", soft_wrap=True)
+
+
+def _cost(estimate: Estimate) -> str:
+    parts = [f"{duration(estimate.tuning)} of it tuning"] if estimate.tuning else []
+    parts += [f"{duration(estimate.stages)} of it stage 1"] if estimate.stages else []
+    inside = f" ({', '.join(parts)})" if parts else ""
+    return (
+        f"estimate for one process: about {duration(estimate.seconds)}{inside}, up to {_bytes(estimate.memory)} of memory; "
+        "extrapolated from a few steps and texts, without early stopping"
+    )
+
+
+def show_status(found: StudyStatus) -> None:
+    """Print how far each line is, with mean scores of what is done, and every failure."""
+    out = console()
+    counts = found.counts()
+    shown = [metric for metric in QUALITY if any(s.record and metric in s.record.scores for s in found.states.values())]
+    table = Table(title=f"{counts['ok']} of {len(found.cells)} cells ok", title_justify="left")
+    table.add_column("line", overflow="fold")
+    table.add_column("cells by seed (+ ok, ! failed, x diverged, > running, . to do)", overflow="fold")
+    for metric in shown:
+        table.add_column(metric, justify="right", no_wrap=True)
+    statuses = {cell.id: found.status(cell) for cell in found.cells}
+    for line in dict.fromkeys(cell.line.id for cell in found.cells):
+        cells = [cell for cell in found.cells if cell.line.id == line]
+        records = [record for cell in cells if (record := found.states[cell.id].record) is not None and record.scores]
+        means = [_mean(record.scores[metric].score for record in records if metric in record.scores) for metric in shown]
+        table.add_row(cells[0].line.label, _marks(cells, statuses), *means)
+    out.print(table)
+    if found.trials:
+        ended = sum(status != "missing" for status in found.trials.values())
+        out.print(f"tuning: {found.tuned} methods done, {ended} trials in all")
+    for name, state in found.states.items():
+        if state.failure is not None:
+            out.print(f"failed: {name}: {state.failure.error}", markup=False, soft_wrap=True)
+            if state.failure.hint:
+                out.print(f"  hint: {state.failure.hint}", markup=False, soft_wrap=True)
+    text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    out.print(f"cells: {text}; study folder: {found.folder.root}", soft_wrap=True)
+
+
+_MARKS = {"ok": "+", "failed": "!", "diverged": "x", "running": ">", "missing": "."}
+
+
+def _marks(cells: Iterable[PlannedCell], statuses: dict[str, str]) -> str:
+    marks: dict[int, str] = {}
+    for cell in cells:
+        marks[cell.seed] = marks.get(cell.seed, "") + _MARKS[statuses[cell.id]]
+    return " ".join(f"{seed}{found}" for seed, found in marks.items())
+
+
+def _of_line(cells: Sequence[PlannedCell], line: PlannedLine) -> list[PlannedCell]:
+    return [cell for cell in cells if cell.line.id == line.id]
+
+
+def _mean(values: Iterable[float]) -> str:
+    found = list(values)
+    return f"{sum(found) / len(found):.1f}" if found else ""
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

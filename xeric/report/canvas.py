@@ -1,0 +1,39 @@
+"""What all figures are drawn on: a canvas of a fixed width in inches, panels at places of it, colours, and labels that fit."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Any
+
+__all__ = ["GRID", "INK", "MUTED", "PALETTE", "PAPER", "new_canvas", "panel_at", "shortened", "wrapped"]
+
+# Stand for themselves in a file; a page puts its own variables in their place, so that figures follow its theme.
+INK, MUTED, GRID, PAPER = "#26221d", "#6b645a", "#ded8cd", "#fffdf9"
+PALETTE = ("#0072b2", "#d55e00", "#00795a", "#b3578f", "#8a6d00", "#3a8fc4", "#7a4b2a", "#5b5b5b")
+
+
+def new_canvas(width: float, height: float) -> Any:
+    """Return an empty matplotlib figure of a size in inches, apart from pyplot and its global state."""
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    canvas = Figure(figsize=(width, height))
+    FigureCanvasSVG(canvas)
+    return canvas
+
+
+def panel_at(canvas: Any, left: float, top: float, width: float, height: float) -> Any:
+    """Add and return axes at a place in inches from the upper left: a figure is as wide as asked, whatever its labels."""
+    across, down = canvas.get_size_inches()
+    return canvas.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+
+def wrapped(label: str, width: int) -> str:
+    """Return a label on at most two lines of ``width`` letters."""
+    return "\n".join(textwrap.wrap(label, width, max_lines=2, placeholder=" \u2026") or [""])
+
+
+def shortened(label: str, width: int) -> str:
+    """Return a label on one line of at most ``width`` letters."""
+    flat = " ".join(label.split())
+    return flat if len(flat) <= width else flat[: width - 1].rstrip() + "\u2026"

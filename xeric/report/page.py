@@ -1,0 +1,165 @@
+"""The report as one HTML file that opens from disk: no network, no other file.
+
+Nothing that a model or a study file wrote is ever markup here. Templates escape every value; the texts of test instances travel
+as JSON that cannot close its element and are put on the page as text nodes; and the page's own policy lets no script run but the
+one whose hash it names, so that even a hole in the former two would run nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from xeric.report import quantities, sheets, summary, tables
+from xeric.report.figures import NARROW, draw, inline
+from xeric.report.instances import Browser, safe_json
+from xeric.report.tables import Sheet
+from xeric.studies.results import ClaimResult, Estimate, FigureResult, LinkResult, StudyResults
+
+__all__ = ["render_page"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A figure for a wide and for a narrow window, and its numbers."""
+
+    figure: FigureResult
+    wide: Markup
+    narrow: Markup
+    numbers: Sheet
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A claim, the links that decide it as a table and as bars, the others, and the ends of the bars' scale."""
+
+    result: ClaimResult
+    links: Sheet | None
+    details: Sheet | None
+    bars: tuple[dict[str, str], ...]
+    low: str
+    high: str
+
+
+def render_page(
+    results: StudyResults, study_tables: Sequence[Sheet], figures: Sequence[tuple[FigureResult, str]], browser: Browser
+) -> str:
+    """Return the page.
+
+    Args:
+        results: of the study.
+        study_tables: those that the study's file asks for.
+        figures: those that it asks for, each as it is drawn for a wide window.
+        browser: the test instances.
+    """
+    script = _read("script.js")
+    drawn = [_drawn(figure, f"f{number}", svg) for number, (figure, svg) in enumerate(figures)]
+    tuning = sheets.tuning_figure(results)
+    context = {
+        "results": results,
+        "summary": summary,
+        "verdict_meanings": summary.VERDICTS,
+        "claims": _claims(results),
+        "tables": study_tables,
+        "bars": [one for one in drawn if one.figure.kind == "bars"],
+        "costs": [one for one in drawn if one.figure.kind == "pareto"],
+        "curves": [one for one in drawn if one.figure.kind == "curve"],
+        "recommended": _recommended(results),
+        "parts": sheets.part_sheet(results),
+        "baselines": sheets.baseline_sheet(results),
+        "tuning": sheets.tuning_sheet(results),
+        "tuning_figure": _drawn(tuning, "ft", draw(tuning)) if tuning else None,
+        "trials": sheets.trial_sheet(results),
+        "spread": sheets.spread_sheet(results),
+        "stability": sheets.further_stability(results),
+        "failures": sheets.failure_sheet(results),
+        "provenance": quantities.flat(results.provenance),
+        "browser": browser,
+        "instances": Markup(safe_json(browser.data)),
+        "style": Markup(_read("style.css") + _read("browser.css")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    }
+    return _environment(results).get_template("report.html").render(context)
+
+
+def _read(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _environment(results: StudyResults) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "estimate": quantities.estimate,
+        "ends": tables.ends,
+        "sentence": functools.partial(quantities.sentence, names=[line.label for line in results.lines]),
+        "metric": quantities.metric_name,
+        "point": tables.point,
+        "shown": tables.shown,
+    }
+    environment.tests["estimate"] = lambda value: isinstance(value, Estimate)
+    return environment
+
+
+def _drawn(figure: FigureResult, prefix: str, svg: str) -> _Drawn:
+    wide, narrow = inline(svg, f"{prefix}w"), inline(draw(figure, width=NARROW), f"{prefix}n")
+    return _Drawn(figure, Markup(wide), Markup(narrow), sheets.figure_sheet(figure))
+
+
+def _claims(results: StudyResults) -> list[_Claim]:
+    return [_claim(claim, results) for claim in results.claims]
+
+
+def _claim(claim: ClaimResult, results: StudyResults) -> _Claim:
+    """Return a claim with its links drawn on one scale, 0 in the middle."""
+    deciding, others = sheets.deciding_links(claim)
+    reach = max((abs(end) for link in deciding for end in _ends(link)), default=1.0) or 1.0
+    ends = quantities.signed(-reach), quantities.signed(reach)
+    tested = sheets.link_sheet(claim, deciding, results), sheets.link_sheet(claim, others, results)
+    return _Claim(claim, *tested, tuple(_bar(link, reach) for link in deciding), *ends)
+
+
+def _ends(link: LinkResult) -> list[float]:
+    shown = (link.difference, link.corrected)
+    return [end for one in shown if one for end in (one.value, one.low, one.high) if end is not None]
+
+
+def _bar(link: LinkResult, reach: float) -> dict[str, str]:
+    """Return the places, in percent of the width, of a link's difference and of its two intervals around 0 in the middle."""
+
+    def place(value: float) -> str:
+        return f"{50 + 48 * value / reach:.2f}"
+
+    bar = {"value": place(link.difference.value), "own_left": "", "corrected_left": ""}
+    for name, one in (("own", link.difference), ("corrected", link.corrected)):
+        if one is not None and one.low is not None and one.high is not None:
+            bar[f"{name}_left"] = place(one.low)
+            bar[f"{name}_width"] = f"{48 * (one.high - one.low) / reach:.2f}"
+    return bar
+
+
+def _recommended(results: StudyResults) -> Sheet | None:
+    found = results.recommendation
+    if found is None or not found.dev:
+        return None
+    labels = {line.id: line.label for line in results.lines}
+    name = quantities.metric_name(found.metric)
+    columns = (tables.Column("line", "line"), tables.Column("dev", f"{name} on dev", "estimate"))
+    rows: list[tuple[Any, ...]] = [(labels.get(line, line), score) for line, score in found.dev.items()]
+    return Sheet("recommendation", f"Chosen on development data, by {name}", columns, tuple(rows))

@@ -1,0 +1,272 @@
+"""The tables that every study has, beside those its file asks for: baselines, parts, stability, tuning, failed cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xeric.report import quantities, summary
+from xeric.report.tables import Cell, Column, Sheet
+from xeric.studies.results import (
+    ClaimResult,
+    Estimate,
+    FigurePoint,
+    FigureResult,
+    FigureSeries,
+    LineResult,
+    LinkResult,
+    StudyResults,
+)
+
+__all__ = [
+    "baseline_sheet",
+    "claims_sheet",
+    "cost_figure",
+    "deciding_links",
+    "failure_sheet",
+    "figure_sheet",
+    "further_stability",
+    "link_sheet",
+    "part_sheet",
+    "spread_sheet",
+    "trial_sheet",
+    "tuning_figure",
+    "tuning_sheet",
+]
+
+
+def _estimates(metrics: Sequence[str]) -> list[Column]:
+    return [Column(metric, quantities.metric_name(metric), "estimate") for metric in metrics]
+
+
+def baseline_sheet(results: StudyResults) -> Sheet | None:
+    """Return the trivial baselines' scores, or None where none were scored."""
+    lines = summary.baselines(results)
+    if not lines:
+        return None
+    rows = [(line.label, *(line.scores.get(metric) for metric in results.metrics)) for line in lines]
+    columns = (Column("baseline", "trivial baseline"), *_estimates(results.metrics))
+    return _without_empty(Sheet("trivial-baselines", "Trivial baselines on the same test instances", columns, tuple(rows)))
+
+
+def part_sheet(results: StudyResults) -> Sheet | None:
+    """Return the primary metric of every line by language and by task, or None where there is nothing to break down."""
+    languages = list(dict.fromkeys(results.tasks.values())) if len(set(results.tasks.values())) > 1 else []
+    tasks = list(results.tasks) if len(results.tasks) > 1 else []
+    if not languages and not tasks:
+        return None
+    columns = [Column("line", "line")]
+    columns += [Column(f"language_{one}", one, "estimate", "by language") for one in languages]
+    columns += [Column(f"task_{one}", one.replace("_", " "), "estimate", "by task") for one in tasks]
+
+    def row(line: LineResult) -> tuple[Cell, ...]:
+        parts = [line.languages.get(one, {}) for one in languages] + [line.tasks.get(one, {}) for one in tasks]
+        return (line.label, *(part.get(results.primary) for part in parts))
+
+    rows = tuple(row(line) for line in results.lines if line.scores)
+    return Sheet("by-part", f"{quantities.metric_name(results.primary)} by language and task", tuple(columns), rows)
+
+
+def spread_sheet(results: StudyResults) -> Sheet | None:
+    """Return the standard deviation over seeds of every line that has one, with its interval where one is known; or None."""
+    lines = [line for line in summary.adaptations(results) if line.spread]
+    if not lines:
+        return None
+    columns = [Column("line", "line"), Column("seeds", "seeds", "count")]
+    columns += [Column(metric, quantities.metric_name(metric), "spread") for metric in results.metrics]
+    known = results.stability.get("seeds", {})
+
+    def cell(line: LineResult, metric: str) -> Estimate | None:
+        if metric not in line.spread:
+            return None
+        ends = known.get(line.id, {}).get(metric, {})
+        return Estimate(value=line.spread[metric], low=ends.get("low"), high=ends.get("high"))
+
+    rows = tuple((line.label, line.seeds, *(cell(line, metric) for metric in results.metrics)) for line in lines)
+    return _without_empty(Sheet("stability", "Standard deviation over seeds", tuple(columns), rows))
+
+
+def further_stability(results: StudyResults) -> list[tuple[str, str]]:
+    """Return what a study says of stability beside the spread over seeds (over paraphrased definitions, say)."""
+    return quantities.flat({name: value for name, value in results.stability.items() if name != "seeds"})
+
+
+def tuning_sheet(results: StudyResults) -> Sheet | None:
+    """Return what tuning chose and what it cost, or None where nothing was tuned."""
+    if not results.tuning:
+        return None
+    columns = (
+        Column("base", "base"),
+        Column("method", "method"),
+        Column("trials", "trials", "count"),
+        Column("best", f"best {quantities.metric_name(results.primary)} on dev", "number"),
+        Column("seconds", "time", "duration"),
+        Column("chosen", "chosen"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for one in results.tuning:
+        chosen = _settings(one.chosen)
+        scores = [score for score in one.best if score is not None]
+        rows.append((one.base, one.method, len(one.trials), scores[-1] if scores else None, one.seconds, chosen))
+    return Sheet("tuning", "Tuning on development data", columns, tuple(rows))
+
+
+def trial_sheet(results: StudyResults) -> Sheet | None:
+    """Return every trial of tuning, or None where there was none."""
+    columns = (
+        Column("base", "base"),
+        Column("method", "method"),
+        Column("trial", "trial", "count"),
+        Column("score", f"{quantities.metric_name(results.primary)} on dev", "number"),
+        Column("status", "status"),
+        Column("settings", "settings"),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (one.base, one.method, number, trial.get("score"), str(trial.get("status", "")), _settings(trial.get("settings", {})))
+        for one in results.tuning
+        for number, trial in enumerate(one.trials, 1)
+    ]
+    return Sheet("trials", "Every trial", columns, tuple(rows)) if rows else None
+
+
+def _settings(chosen: Mapping[str, Any]) -> str:
+    return "; ".join(f"{path}={value}" for path, value in quantities.flat(chosen)) or "the defaults"
+
+
+def tuning_figure(results: StudyResults) -> FigureResult | None:
+    """Return the best score so far after each trial, or None where nothing was tuned."""
+    several = len({one.base for one in results.tuning}) > 1
+    series = []
+    for one in results.tuning:
+        points = [
+            FigurePoint(x=float(trial), y=Estimate(value=score)) for trial, score in enumerate(one.best, 1) if score is not None
+        ]
+        label = f"{one.method}, {one.base}" if several else one.method
+        series.append(FigureSeries(line=f"{one.base}-{one.method}", label=label, points=tuple(points)))
+    if not series:
+        return None
+    label = f"{quantities.metric_name(results.primary)} on dev"
+    title = "Best score so far, by number of trials"
+    return FigureResult(name="tuning", title=title, kind="curve", x_label="trials", y_label=label, series=tuple(series))
+
+
+def cost_figure(results: StudyResults) -> FigureResult | None:
+    """Return the primary metric of all lines against training time, or None where fewer than two have both."""
+    series = [
+        FigureSeries(line=line.id, label=line.label, points=(FigurePoint(x=line.seconds, y=line.scores[results.primary]),))
+        for line in summary.adaptations(results)
+        if line.seconds is not None and results.primary in line.scores
+    ]
+    if len(series) < 2:
+        return None
+    name = quantities.metric_name(results.primary)
+    title = "Quality against training time, all lines"
+    return FigureResult(name="all-costs", title=title, kind="pareto", x_label="training time", y_label=name, series=tuple(series))
+
+
+def failure_sheet(results: StudyResults) -> Sheet | None:
+    """Return the cells that gave no scores and why, or None where every cell did."""
+    cells = summary.failures(results)
+    if not cells:
+        return None
+    labels = {line.id: line.label for line in results.lines}
+    said = {"diverged": "the loss was no longer finite", "missing": "not run yet", "failed": "no reason was recorded"}
+    columns = (
+        Column("cell", "cell"),
+        Column("line", "line"),
+        Column("seed", "seed"),
+        Column("status", "status"),
+        Column("error", "why"),
+    )
+    rows = [
+        (cell.id, labels.get(cell.line, cell.line), str(cell.seed), cell.status, cell.error or said.get(cell.status, ""))
+        for cell in cells
+    ]
+    return Sheet("failed-cells", "Cells without scores", columns, tuple(rows))
+
+
+def deciding_links(claim: ClaimResult) -> tuple[list[LinkResult], list[LinkResult]]:
+    """Return the links that a verdict rests on, those that were corrected, and the rest: the same on single metrics."""
+    deciding = [link for link in claim.links if link.corrected is not None or link.p_corrected is not None]
+    if not deciding:
+        return list(claim.links), []
+    return deciding, [link for link in claim.links if link not in deciding]
+
+
+def link_sheet(claim: ClaimResult, links: Sequence[LinkResult], results: StudyResults) -> Sheet | None:
+    """Return links of a claim as a table, or None where there are none."""
+    if not links:
+        return None
+    labels = {line.id: line.label for line in results.lines}
+    columns = (
+        Column("comparison", "comparison"),
+        Column("metric", "metric"),
+        Column("difference", "difference", "difference"),
+        Column("corrected", "corrected interval"),
+        Column("p", "p, corrected" if any(link.p_corrected is not None for link in links) else "p"),
+        Column("instances", "instances", "count"),
+        Column("seeds", "seeds", "count"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for link in links:
+        p = link.p if link.p_corrected is None else link.p_corrected
+        better, worse = (
+            f"({label})" if "," in label else label
+            for label in (labels.get(link.better, link.better), labels.get(link.worse, link.worse))
+        )
+        comparison = f"{better} \u2212 {worse}"
+        corrected = quantities.interval(link.corrected) if link.corrected else ""
+        tested = "" if p is None else quantities.p_value(p)
+        metric = quantities.metric_name(link.metric)
+        rows.append((comparison, metric, link.difference, corrected, tested, link.instances, link.seeds))
+    return _without_empty(Sheet(f"claim-{claim.name}", claim.sentence, columns, tuple(rows)))
+
+
+def claims_sheet(results: StudyResults) -> Sheet | None:
+    """Return every link of every claim with its verdict, or None where the study makes no claims."""
+    labels = {line.id: line.label for line in results.lines}
+    columns = (
+        Column("claim", "claim"),
+        Column("verdict", "verdict"),
+        Column("better", "better"),
+        Column("worse", "worse"),
+        Column("metric", "metric"),
+        Column("difference", "difference", "difference"),
+        Column("corrected", "corrected", "difference"),
+        Column("p", "p", "p"),
+        Column("p_corrected", "p, corrected", "p"),
+        Column("instances", "instances", "count"),
+        Column("seeds", "seeds", "count"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for claim in results.claims:
+        if not claim.links:
+            rows.append((claim.name, claim.verdict, *(None for _ in columns[2:])))
+        for link in claim.links:
+            ends = labels.get(link.better, link.better), labels.get(link.worse, link.worse), quantities.metric_name(link.metric)
+            numbers = link.difference, link.corrected, link.p, link.p_corrected, link.instances, link.seeds
+            rows.append((claim.name, claim.verdict, *ends, *numbers))
+    return Sheet("claims", "Claims of the paper", columns, tuple(rows)) if rows else None
+
+
+def _without_empty(table: Sheet) -> Sheet:
+    """Return a table without the columns that no row fills."""
+    kept = [place for place in range(len(table.columns)) if any(row[place] not in (None, "") for row in table.rows)]
+    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
+
+
+def figure_sheet(figure: FigureResult) -> Sheet:
+    """Return a figure's numbers as a table."""
+    published = any(point.published is not None for one in figure.series for point in one.points)
+    y_label = quantities.with_metrics(figure.y_label)
+    columns = [Column("line", "line"), Column("x", figure.x_label), Column("y", y_label, "estimate")]
+    columns += [Column("published", "published in the paper", "published")] if published else []
+    write = quantities.duration if figure.kind == "pareto" else quantities.plain
+    rows: list[tuple[Cell, ...]] = []
+    for one in figure.series:
+        for point in one.points:
+            x = quantities.with_metrics(point.x) if isinstance(point.x, str) else write(point.x)
+            rows.append((quantities.with_metrics(one.label), x, point.y, *((point.published,) if published else ())))
+    return Sheet(figure.name, figure.title, tuple(columns), tuple(rows))

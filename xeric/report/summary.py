@@ -1,0 +1,127 @@
+"""The sentences of a report: what was compared, what was found, what is missing. The same in Markdown and on the page."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import get_args
+
+from xeric.report import quantities
+from xeric.studies.results import CellResult, ClaimResult, LineResult, StudyResults, Verdict
+
+__all__ = ["VERDICTS", "adaptations", "baselines", "failures", "found", "setup", "subtitle", "tuning_note"]
+
+VERDICTS: dict[Verdict, str] = {
+    "holds": "every link of the claim is above 0, corrected for the number of claims",
+    "contradicted": "the corrected interval of a link lies wholly on the other side",
+    "undecided": "the intervals allow both: this study is too small to tell",
+    "uninformative": "nothing beats the trivial baselines, so there is nothing to compare",
+}
+
+
+def adaptations(results: StudyResults) -> list[LineResult]:
+    """Return the lines that are no trivial baselines."""
+    return [line for line in results.lines if line.baseline is None]
+
+
+def baselines(results: StudyResults) -> list[LineResult]:
+    """Return the trivial baselines."""
+    return [line for line in results.lines if line.baseline is not None]
+
+
+def failures(results: StudyResults) -> list[CellResult]:
+    """Return the cells that gave no scores."""
+    return [cell for cell in results.cells if cell.status != "ok"]
+
+
+def subtitle(results: StudyResults) -> str:
+    """Return the size of the study in a few words."""
+    languages = sorted(set(results.tasks.values()))
+    seeds = len({cell.seed for cell in results.cells})
+    parts = (
+        _times(len(adaptations(results)), "line"),
+        _times(len(results.tasks or results.study.get("tasks", ())), "task"),
+        quantities.listed(languages),
+        _times(seeds, "seed") if seeds else "",
+    )
+    return " \u00b7 ".join(part for part in parts if part)
+
+
+def setup(results: StudyResults) -> str:
+    """Return what was compared, in one sentence."""
+    keys = [line.key for line in adaptations(results) if line.key]
+    bases, methods = {key.base for key in keys}, {key.method for key in keys} - {"none"}
+    settings = {key.setting for key in keys} - {"instruction"}
+    languages = sorted(set(results.tasks.values()))
+    seeds = len({cell.seed for cell in results.cells})
+    compared = [_times(len(methods), "way", "ways") + " of adapting"] if methods else []
+    compared += [_times(len(settings), "untrained setting")] if settings else []
+    text = f"This study compared {quantities.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
+    # Before the first run is done nobody has looked into the tasks.
+    text += f" and {_times(len(results.tasks or results.study.get('tasks', ())), 'task')}"
+    text += f" in {quantities.listed(languages)}" if languages else ""
+    return f"{text}, with {_times(seeds, 'seed')}." if seeds else f"{text}."
+
+
+def found(results: StudyResults) -> str:
+    """Return the main finding: the best line, the best baseline, the verdicts, what could be seen at all."""
+    sentences = [_best(results), _verdicts(results.claims)]
+    if results.detectable is not None:
+        name = quantities.metric_name(results.primary)
+        smallest = quantities.number(results.detectable.value)
+        sentences.append(f"A study of this size sees differences of {smallest} {name} points or more (80% power, 5% level).")
+    if results.recommendation is not None:
+        sentences.append(f"Recommended: {results.recommendation.label}.")
+    lost = failures(results)
+    if lost:
+        sentences.append(f"{_times(len(lost), 'cell')} of {len(results.cells)} gave no scores.")
+    return " ".join(sentence for sentence in sentences if sentence)
+
+
+def _best(results: StudyResults) -> str:
+    metric, name = results.primary, quantities.metric_name(results.primary)
+    scored = [line for line in adaptations(results) if metric in line.scores]
+    if not scored:
+        return "No line has been scored yet."
+    top = max(scored, key=lambda line: line.scores[metric].value)
+    text = f"The highest mean {name} over tasks is {quantities.estimate(top.scores[metric])} ({top.label})"
+    trivial = [line for line in baselines(results) if metric in line.scores]
+    if not trivial:
+        return text + "."
+    bar = max(trivial, key=lambda line: line.scores[metric].value)
+    text += f"; the best trivial baseline, {bar.label}, reaches {quantities.estimate(bar.scores[metric])}"
+    judged = [line for line in scored if line.beats_baselines is not None]
+    better = sum(bool(line.beats_baselines) for line in judged)
+    if not judged:
+        return text + "."
+    return f"{text}, and {better or 'none'} of {len(judged)} lines {'beats' if better == 1 else 'beat'} every baseline."
+
+
+def _verdicts(claims: Sequence[ClaimResult]) -> str:
+    if not claims:
+        return ""
+    counted = Counter(claim.verdict for claim in claims)
+    parts = [f"{counted[verdict]} {_SAID[verdict][counted[verdict] > 1]}" for verdict in get_args(Verdict) if counted[verdict]]
+    return f"Of the {_times(len(claims), 'claim')} tested, {quantities.listed(parts)}."
+
+
+_SAID: dict[Verdict, tuple[str, str]] = {
+    "holds": ("holds", "hold"),
+    "contradicted": ("is contradicted", "are contradicted"),
+    "undecided": ("is undecided", "are undecided"),
+    "uninformative": ("is uninformative", "are uninformative"),
+}
+
+
+def tuning_note(results: StudyResults) -> str:
+    """Return what was tuned, in one sentence."""
+    if not results.tuning:
+        return "Nothing was tuned: every method ran with its documented defaults."
+    trials = sorted({len(one.trials) for one in results.tuning})
+    spent = quantities.duration(sum(one.seconds for one in results.tuning))
+    number = _times(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"
+    return f"Every method had {number} on development data, never on test data; together they took {spent}."
+
+
+def _times(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,270 @@
+r"""Tables of a study as Markdown, CSV and LaTeX.
+
+A :class:`Sheet` is a table that is ready to be written: columns, rows, notes. Measured numbers, what the paper published and what
+a line cost stand in column groups of their own, so that nobody reads one as the other. Every format escapes what it would
+otherwise take for markup: texts come from study files and models.
+
+The LaTeX needs only ``booktabs``; for labels in scripts that pdfLaTeX does not know, use XeLaTeX or LuaLaTeX.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from xeric.report import quantities
+from xeric.studies.results import Estimate, LineResult, StudyResults, TableResult, TableRow
+
+__all__ = [
+    "Cell",
+    "Column",
+    "Sheet",
+    "ends",
+    "escape_latex",
+    "escape_markdown",
+    "markdown_rows",
+    "point",
+    "sheet",
+    "shown",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
+]
+
+Kind = Literal["text", "estimate", "difference", "number", "spread", "p", "published", "count", "duration", "memory"]
+Cell = str | float | Estimate | None
+
+PUBLISHED = "published in the paper"
+COST = "cost"
+
+_WITH_INTERVAL = ("estimate", "difference", "spread")
+_SHOWN: dict[Kind, Callable[[float | None], str]] = {
+    "count": quantities.count,
+    "duration": quantities.duration,
+    "memory": quantities.memory,
+    "p": lambda value: "" if value is None else quantities.p_value(value),
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: ``key`` names it in CSV, ``title`` heads it elsewhere, ``group`` heads it and its neighbours."""
+
+    key: str
+    title: str
+    kind: Kind = "text"
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table ready to be written in any format; a row has one cell for each column."""
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    notes: tuple[str, ...] = ()
+
+    def spans(self) -> list[tuple[str, int]]:
+        """Return the groups of neighbouring columns, each with its number of columns."""
+        groups = itertools.groupby(column.group for column in self.columns)
+        return [(group, len(list(members))) for group, members in groups]
+
+
+def sheet(table: TableResult, results: StudyResults) -> Sheet:
+    """Return a study's table with what its lines cost beside it; columns that would be empty throughout are left out."""
+    lines = {line.id: line for line in results.lines}
+    grouped = any(row.group for row in table.rows)
+    columns = [Column("group", "part")] if grouped else []
+    columns.append(Column("line", "line"))
+    columns += [Column(metric, quantities.metric_name(metric), "estimate") for metric in table.metrics]
+    published = [m for m in table.metrics if any(m in row.published for row in table.rows)]
+    columns += [Column(f"{m}_published", quantities.metric_name(m), "published", PUBLISHED) for m in published]
+    costs = [] if grouped else _cost_columns([lines[row.line] for row in table.rows if row.line in lines])
+    rows = [_row(row, lines.get(row.line), table.metrics, published, costs, grouped) for row in table.rows]
+    return Sheet(table.name, table.title, (*columns, *costs), tuple(rows), table.notes)
+
+
+def _cost_columns(lines: Sequence[LineResult]) -> list[Column]:
+    offered = [
+        Column("trainable", "trainable", "count", COST),
+        Column("seconds", "training", "duration", COST),
+        Column("memory", "peak memory", "memory", COST),
+    ]
+    return [column for column in offered if any(getattr(line, column.key) is not None for line in lines)]
+
+
+def _row(
+    row: TableRow,
+    line: LineResult | None,
+    metrics: Sequence[str],
+    published: Sequence[str],
+    costs: Sequence[Column],
+    grouped: bool,
+) -> tuple[Cell, ...]:
+    cells: list[Cell] = [row.group] if grouped else []
+    cells.append(row.label)
+    cells += [row.cells.get(metric) for metric in metrics]
+    cells += [row.published.get(metric) for metric in published]
+    cells += [getattr(line, column.key, None) for column in costs]
+    return tuple(cells)
+
+
+def shown(cell: Cell, column: Column) -> str:
+    """Return a cell as people read it, not yet escaped for any format."""
+    if cell is None:
+        return ""
+    if isinstance(cell, Estimate):
+        return f"{point(cell, column)} {ends(cell, column)}".rstrip()
+    if isinstance(cell, str):
+        return cell
+    return _SHOWN.get(column.kind, quantities.number)(cell)
+
+
+def point(cell: Estimate, column: Column) -> str:
+    """Return an estimate without its interval; a difference has its sign."""
+    return quantities.signed(cell.value) if column.kind == "difference" else quantities.number(cell.value, _digits(column))
+
+
+def ends(cell: Estimate, column: Column) -> str:
+    """Return an estimate's interval, or nothing."""
+    return quantities.interval(cell, _digits(column))
+
+
+def _digits(column: Column) -> int:
+    # Standard deviations over seeds are often below 1.
+    return 2 if column.kind == "spread" else 1
+
+
+# --- Markdown -------------------------------------------------------------------------------------------------------------------
+
+_MARKDOWN = re.compile(r"([\\`*_\[\]|~$])")
+_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+
+
+def escape_markdown(text: str) -> str:
+    """Return text that Markdown shows as it is, on one line: no markup, no HTML, no end of a table's cell."""
+    flat = " ".join(text.split())
+    safe = _MARKDOWN.sub(r"\\\1", re.sub("[&<>]", lambda found: _HTML[found[0]], flat))
+    # At the start of a line these would open a heading or a list.
+    return re.sub(r"^([#+-]|\d+[.)])(?=\s|$)", lambda found: f"{found[0][:-1]}\\{found[0][-1]}", safe)
+
+
+def markdown_rows(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
+    """Return a Markdown table of texts that are not yet escaped; ``right`` says which columns are numbers."""
+    aligned = ["---:" if flag else "---" for flag in itertools.islice(itertools.chain(right, itertools.repeat(False)), len(head))]
+    lines = [[escape_markdown(one) for one in head], aligned, *([escape_markdown(one) for one in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def to_markdown(table: Sheet) -> str:
+    """Return the table with its title and notes."""
+    head = [f"{column.title} ({column.group})" if column.group == PUBLISHED else column.title for column in table.columns]
+    body = [[shown(cell, column) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows]
+    text = f"**{escape_markdown(table.title)}**\n\n" + markdown_rows(head, body, [c.kind != "text" for c in table.columns])
+    return text + "".join(f"\n{escape_markdown(note)}\n" for note in table.notes)
+
+
+# --- CSV ------------------------------------------------------------------------------------------------------------------------
+
+
+def to_csv(table: Sheet) -> str:
+    """Return the table with unrounded numbers, an interval as two columns, and texts that no spreadsheet takes for a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([name for column in table.columns for name in _csv_names(column)])
+    for row in table.rows:
+        writer.writerow([text for cell, column in zip(row, table.columns, strict=True) for text in _csv_cells(cell, column)])
+    return out.getvalue()
+
+
+def _csv_names(column: Column) -> list[str]:
+    return [column.key, f"{column.key}_low", f"{column.key}_high"] if column.kind in _WITH_INTERVAL else [column.key]
+
+
+def _csv_cells(cell: Cell, column: Column) -> list[str]:
+    if column.kind in _WITH_INTERVAL:
+        numbers = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (None, None, None)
+        return ["" if one is None else repr(round(one, 6)) for one in numbers]
+    if isinstance(cell, str):
+        # The csv module leaves a bare carriage return unquoted, and readers take it for the end of a row.
+        text = cell.replace("\r\n", "\n").replace("\r", "\n")
+        # What OWASP names "CSV injection": a cell that begins so is run by spreadsheets; the quote makes it text.
+        return [f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text]
+    return ["" if cell is None else repr(round(cell, 6)) if isinstance(cell, float) else str(cell)]
+
+
+# --- LaTeX ----------------------------------------------------------------------------------------------------------------------
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # After \\ at the end of a row, LaTeX takes [ for a length and * for a star.
+    "[": "{[}",
+    "]": "{]}",
+    "*": "{*}",
+    "\u2212": "$-$",
+}
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX prints as it is, on one line."""
+    printable = "".join(mark for mark in " ".join(text.split()) if mark.isprintable())
+    return "".join(_LATEX.get(mark, mark) for mark in printable)
+
+
+def to_latex(table: Sheet) -> str:
+    """Return a ``table`` environment with booktabs rules; the published figures are set in italics."""
+    spans = table.spans()
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        rf"  \caption{{{escape_latex(table.title)}}}",
+        rf"  \begin{{tabular}}{{{''.join('l' if c.kind == 'text' else 'r' for c in table.columns)}}}",
+        r"    \toprule",
+    ]
+    if any(group for group, _ in spans):
+        lines.append("    " + " & ".join(_latex_span(group, width) for group, width in spans) + r" \\")
+        lines.append("    " + _latex_rules(spans))
+    lines.append("    " + " & ".join(escape_latex(column.title) for column in table.columns) + r" \\")
+    lines.append(r"    \midrule")
+    lines += ["    " + " & ".join(map(_latex_cell, row, table.columns)) + r" \\" for row in table.rows]
+    lines += [r"    \bottomrule", r"  \end{tabular}"]
+    lines += [rf"  \par\smallskip{{\footnotesize {escape_latex(note)}}}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}", ""])
+
+
+def _latex_span(group: str, width: int) -> str:
+    return rf"\multicolumn{{{width}}}{{{'c' if group else 'l'}}}{{{escape_latex(group)}}}"
+
+
+def _latex_rules(spans: Sequence[tuple[str, int]]) -> str:
+    ends = list(itertools.accumulate(width for _, width in spans))
+    return " ".join(
+        rf"\cmidrule(lr){{{end - width + 1}-{end}}}" for (group, width), end in zip(spans, ends, strict=True) if group
+    )
+
+
+def _latex_cell(cell: Cell, column: Column) -> str:
+    if isinstance(cell, Estimate):
+        value, interval = escape_latex(point(cell, column)), escape_latex(ends(cell, column))
+        return rf"{value} {{\footnotesize {interval}}}" if interval else value
+    text = escape_latex(shown(cell, column))
+    return rf"\textit{{{text}}}" if text and column.kind == "published" else text

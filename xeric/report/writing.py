@@ -1,0 +1,94 @@
+"""Writes a report into its study's folder, every file whole or not at all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from xeric.records import write_atomically
+from xeric.report import sheets
+from xeric.report.figures import draw
+from xeric.report.instances import browser
+from xeric.report.markdown import report_markdown
+from xeric.report.page import render_page
+from xeric.report.reading import read_outputs, read_results
+from xeric.report.tables import sheet, to_csv, to_latex, to_markdown
+from xeric.studies.results import StudyResults
+
+__all__ = ["Written", "write_report"]
+
+
+_EVERY_STUDY = (
+    sheets.claims_sheet,
+    sheets.part_sheet,
+    sheets.baseline_sheet,
+    sheets.tuning_sheet,
+    sheets.trial_sheet,
+    sheets.spread_sheet,
+    sheets.failure_sheet,
+)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        results: what it shows.
+        files: all paths; the page is the first.
+        shown: test instances that the page holds.
+        total: test instances that there are.
+    """
+
+    results: StudyResults
+    files: tuple[Path, ...]
+    shown: int
+    total: int
+
+
+def write_report(folder: Path) -> Written:
+    """Write ``report.html``, ``report.md``, ``tables/`` and ``figures/`` of a study.
+
+    The same results and predictions give the same bytes.
+
+    Args:
+        folder: of the study; its results are computed first where they are missing or older than its records.
+
+    Raises:
+        UserError: the folder holds no study.
+        DataError: its results or predictions cannot be read.
+    """
+    results = read_results(folder)
+    texts = browser(results, read_outputs(folder, results))
+    tables = [sheet(table, results) for table in results.tables]
+    figures = list(results.figures)
+    if not any(figure.kind == "pareto" for figure in figures) and (cost := sheets.cost_figure(results)):
+        figures.append(cost)
+    further = [found for found in (make(results) for make in _EVERY_STUDY) if found is not None]
+    content: dict[Path, str] = {}
+    names = _file_names(table.name for table in (*tables, *further))
+    for name, table in zip(names, (*tables, *further), strict=True):
+        for ending, write in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
+            content[folder / "tables" / f"{name}.{ending}"] = write(table)
+    drawn = [(figure, draw(figure)) for figure in figures]
+    places = [f"figures/{name}.svg" for name in _file_names(figure.name for figure in figures)]
+    content |= {folder / place: svg for place, (_, svg) in zip(places, drawn, strict=True)}
+    markdown = report_markdown(results, tables, list(zip(figures, places, strict=True)))
+    first = {folder / "report.html": render_page(results, tables, drawn, texts), folder / "report.md": markdown}
+    for path, text in (first | content).items():
+        write_atomically(path, text)
+    return Written(results, tuple(first | content), texts.shown, texts.total)
+
+
+def _file_names(names: Iterable[str]) -> list[str]:
+    """Return a file name for each name of a study file, which may be any text; no two are the same on any file system."""
+    found: list[str] = []
+    for name in names:
+        plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") or "unnamed"
+        number = 1
+        while (one := plain if number == 1 else f"{plain}-{number}") in found:
+            number += 1
+        found.append(one)
+    return found

@@ -1,0 +1,191 @@
+"""Who works on what: locks that processes on several machines can share a folder by.
+
+A lock is a file that is created exclusively, which every file system can do atomically, shared ones included; no ``flock``. It
+names its holder, and the holder touches it every few seconds. A lock whose holder is dead (its process has gone, on this
+machine) or silent (not touched for minutes, by the file system's own clock) is stale and can be taken over.
+
+Taking over creates the *next generation* of the file (``NAME.2`` after ``NAME.1``), again exclusively, so of several that see
+the same stale lock one gets it. A holder that was only asleep finds the next generation there and knows that it has lost the
+lock.
+
+Whoever gets a lock looks again whether the work is done already: it may have been finished between the first look and the lock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import secrets
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+__all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Lock", "acquire", "is_held", "sweep"]
+
+BEAT_SECONDS = 15.0
+STALE_SECONDS = 180.0
+
+
+class Lock:
+    """A lock that this process holds; see :func:`acquire`.
+
+    Args:
+        path: its file.
+        content: what was written into it; no other lock has the same.
+        beat: seconds between touches.
+    """
+
+    def __init__(self, path: Path, content: str, *, beat: float = BEAT_SECONDS) -> None:
+        self._path = path
+        self._content = content
+        self._beat = beat
+        self._released = threading.Event()
+        self._lost = False
+        self._thread = threading.Thread(target=self._touch, name=f"lock {path.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def lost(self) -> bool:
+        """Whether another process took the lock over, because this one was asleep for minutes."""
+        return self._lost
+
+    def release(self) -> None:
+        """Give the lock back."""
+        self._released.set()
+        self._thread.join()
+        if self._check():
+            # Its own file last: as long as that is there, nobody takes an older one for the newest.
+            for path in self._generations():
+                path.unlink(missing_ok=True)
+
+    def _touch(self) -> None:
+        while not self._released.wait(self._beat):
+            if not self._check():
+                return
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
+
+    def _check(self) -> bool:
+        """Say whether the lock is still held; once lost it stays lost."""
+        with contextlib.suppress(OSError):  # a shared file system that fails for a moment says nothing
+            there = self._generations()
+            self._lost = self._lost or there[-1:] != [self._path] or self._path.read_text(encoding="utf-8") != self._content
+        return not self._lost
+
+    def _generations(self) -> list[Path]:
+        return _generations(self._path.parent, self._path.stem)
+
+
+def acquire(folder: Path, name: str, *, beat: float = BEAT_SECONDS, stale: float = STALE_SECONDS) -> Lock | None:
+    """Return the lock of a name, or None where another process holds it.
+
+    Args:
+        folder: where locks lie; made where it is missing.
+        name: what is locked; a part of a file name.
+        beat: seconds between the holder's touches.
+        stale: seconds of silence after which a holder on another machine counts as gone; many times ``beat``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    there = _generations(folder, name)
+    if there and not _is_stale(there[-1], stale):
+        return None
+    path = folder / f"{name}.{_generation(there[-1]) + 1 if there else 1}"
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return None
+    except FileNotFoundError:
+        # Another process has just swept the empty folder away.
+        return acquire(folder, name, beat=beat, stale=stale)
+    content = json.dumps(_myself())
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(content)
+    return Lock(path, content, beat=beat)
+
+
+def is_held(folder: Path, name: str, *, stale: float = STALE_SECONDS) -> bool:
+    """Return whether a process that is alive holds the lock of a name."""
+    there = _generations(folder, name)
+    return bool(there) and not _is_stale(there[-1], stale)
+
+
+def sweep(folder: Path) -> None:
+    """Take away the locks of holders that are gone, and the folder if nothing is left in it."""
+    try:
+        names = {path.stem for path in folder.iterdir() if path.suffix[1:].isdecimal()}
+    except FileNotFoundError:
+        return
+    for name in names:
+        lock = acquire(folder, name)
+        if lock is not None:
+            lock.release()
+    with contextlib.suppress(OSError):  # another process still has one
+        folder.rmdir()
+
+
+def _generations(folder: Path, name: str) -> list[Path]:
+    """Return the files of a lock, oldest first."""
+    try:
+        there = list(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    return sorted((path for path in there if path.stem == name and path.suffix[1:].isdecimal()), key=_generation)
+
+
+def _generation(path: Path) -> int:
+    return int(path.suffix[1:])
+
+
+def _myself() -> dict[str, Any]:
+    started = psutil.Process().create_time()
+    return {"machine": _machine(), "pid": os.getpid(), "started": started, "token": secrets.token_hex(8)}
+
+
+def _machine() -> str:
+    """Return what tells whether a process number means a process here: host, boot and, in containers, the space of numbers."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        # Not Linux: the host's name has to do.
+        return platform.node()
+    return f"{platform.node()} {boot} {numbers}"
+
+
+def _is_stale(path: Path, seconds: float) -> bool:
+    """Say whether a lock's holder is gone; a lock that vanishes meanwhile is not stale, it was given back."""
+    try:
+        holder = json.loads(path.read_text(encoding="utf-8"))
+        if holder["machine"] == _machine():
+            return not _is_alive(int(holder["pid"]), float(holder["started"]))
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        # Just made and not yet written, or written by a process that was killed in the middle: silence tells.
+        pass
+    try:
+        return _now(path.parent) - path.stat().st_mtime > seconds
+    except FileNotFoundError:
+        return False
+
+
+def _is_alive(pid: int, started: float) -> bool:
+    try:
+        process = psutil.Process(pid)
+        # A number that was given to a new process does not bring the old one back.
+        return abs(process.create_time() - started) < 1.0 and bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _now(folder: Path) -> float:
+    """Return the time by the file system's clock: machines that share a folder need not agree on theirs."""
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as file:
+        return Path(file.name).stat().st_mtime

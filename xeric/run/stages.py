@@ -1,0 +1,266 @@
+"""Stages before a run's own tasks: instruction tuning on source tasks, computed once and found again by its hash.
+
+A stage is trained, and kept under its hash in a folder that many runs share. What goes on into the next stage (the run itself
+comes last):
+
+* the same method with the same options: its trained parameters, as far as they mean the same on other tasks
+  (:meth:`Adaptation.carried`; a prompt prefix of one task does not);
+* another method: the stage's model, its adaptation merged into the base's weights.
+
+The optimiser starts anew, and so do the weights of the tasks. What is trained in a stage gives away no test instance of the run's
+tasks: leaks against them are taken out of every stage.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from xeric.bases.base import Base
+from xeric.config import digest
+from xeric.data.catalog import Catalog
+from xeric.data.preparing import Prepared, prepare
+from xeric.errors import RunError
+from xeric.methods import METHODS
+from xeric.methods.base import Adaptation, MethodOptions
+from xeric.records import RESULT_VERSION, read_json, write_json
+from xeric.run.config import RunConfig, Stage
+from xeric.run.cost import Stopwatch
+from xeric.run.fitting import Fitting
+from xeric.run.locks import acquire
+from xeric.run.progress import Progress
+from xeric.training.checkpoint import CheckpointFile
+
+__all__ = ["MergedStage", "PlannedStage", "attach_after", "plan_stages", "restored"]
+
+_DONE = "stage.json"
+_POLL = 1.0
+
+
+@dataclass(frozen=True)
+class PlannedStage:
+    """A stage with its data at hand.
+
+    Attributes:
+        options: what the config says.
+        data: its tasks, without what gives test instances of the run away.
+        id: the hash that it is kept under.
+        seeds: by name.
+    """
+
+    options: Stage
+    data: Prepared
+    id: str
+    seeds: dict[str, int]
+
+    @property
+    def definitions(self) -> dict[str, str]:
+        """Definitions of its tasks, by name."""
+        return self.data.definitions
+
+
+@dataclass(frozen=True)
+class MergedStage:
+    """A stage whose model is part of the base's weights from now on: how to make it so again.
+
+    Attributes:
+        method: its options.
+        definitions: of its tasks.
+        folder: where its adaptation lies.
+    """
+
+    method: MethodOptions
+    definitions: Mapping[str, str]
+    folder: Path
+
+    def apply(self, base: Base) -> None:
+        """Put the stage's model into the base's weights."""
+        adaptation = METHODS.get(self.method.name).attach(base, self.method, seed=0, definitions=self.definitions)
+        adaptation.load(self.folder)
+        adaptation.merge()
+
+
+def plan_stages(config: RunConfig, data: Prepared, base_sha256: Mapping[str, str]) -> list[PlannedStage]:
+    """Prepare the data of a run's stages and name them.
+
+    Args:
+        config: of the run.
+        data: the run's own tasks, whose test sets the stages must not give away.
+        base_sha256: of the base.
+
+    Raises:
+        UserError: a task is unknown, cannot be used, or is one that the run scores.
+    """
+    catalog = Catalog.of(config.tasks_dirs)
+    protect = {task.name: task.test for task in data.tasks}
+    planned: list[PlannedStage] = []
+    for stage in config.stages:
+        tasks = [catalog.load(name, group_key=stage.data.group_column) for name in stage.tasks]
+        prepared = prepare(tasks, stage.data, stage.prompt, protect=protect)
+        seeds = config.seeds.resolve(config.seed if stage.seed is None else stage.seed)
+        identity = {
+            "stage": _settings(stage),
+            "data": prepared.fingerprint,
+            "base": dict(base_sha256),
+            "before": planned[-1].id if planned else None,
+            "seeds": {name: seeds[name] for name in ("init", "order", "dropout", "reference", "decode")},
+            "where": [config.device, config.precision],
+            "result_version": RESULT_VERSION,
+        }
+        planned.append(PlannedStage(stage, prepared, digest(identity)[:16], seeds))
+    return planned
+
+
+def _settings(stage: Stage) -> dict[str, Any]:
+    settings = stage.model_dump(mode="json")
+    del settings["train"]["checkpoint_seconds"]
+    return settings
+
+
+def attach_after(
+    stages: list[PlannedStage], config: RunConfig, data: Prepared, base: Base, store: Path, progress: Progress
+) -> tuple[Adaptation, list[MergedStage], list[dict[str, Any]]]:
+    """Bring a base through the stages, training those that the store does not hold, and attach the run's own method.
+
+    Args:
+        stages: of :func:`plan_stages`.
+        config: of the run.
+        data: the run's own tasks.
+        base: without a method.
+        store: folder that finished stages are kept in.
+        progress: is told what happens.
+
+    Returns:
+        The run's adaptation as it starts; the stages that are now part of the base's weights; and, for the record, what each
+        stage was.
+
+    Raises:
+        RunError: the loss of a stage was no longer finite.
+    """
+    merged: list[MergedStage] = []
+    found: list[dict[str, Any]] = []
+    previous: tuple[MethodOptions, Adaptation] | None = None
+    for number, stage in enumerate(stages):
+        method = _method_of(stage)
+        adaptation = _follow(base, previous, method, stage.definitions, stage.seeds["init"])
+        folder = store / stage.id
+        found.append(_ensure(stage, number, folder, config, base, adaptation, progress))
+        # Also where it was trained just now: a stage is what its files say, whoever made them.
+        adaptation.load(folder)
+        following = _method_of(stages[number + 1]) if number + 1 < len(stages) else config.method
+        if following != method:
+            merged.append(MergedStage(method, stage.definitions, folder))
+        previous = (method, adaptation)
+    return _follow(base, previous, config.method, data.definitions, config.all_seeds["init"]), merged, found
+
+
+def _method_of(stage: PlannedStage) -> MethodOptions:
+    assert stage.options.method is not None, "run_config() fills it in"
+    return stage.options.method
+
+
+def _follow(
+    base: Base,
+    previous: tuple[MethodOptions, Adaptation] | None,
+    method: MethodOptions,
+    definitions: Mapping[str, str],
+    seed: int,
+) -> Adaptation:
+    """Attach a method on what a stage has left."""
+    carried: dict[str, torch.Tensor] = {}
+    if previous is not None and previous[0] == method:
+        names = previous[1].carried()
+        carried = {name: tensor for name, tensor in previous[1].state().items() if name in names}
+        previous[1].detach()
+    elif previous is not None:
+        previous[1].merge()
+    adaptation = METHODS.get(method.name).attach(base, method, seed=seed, definitions=definitions)
+    adaptation.load_state({**adaptation.state(), **carried})
+    return adaptation
+
+
+def _ensure(
+    stage: PlannedStage, number: int, folder: Path, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
+) -> dict[str, Any]:
+    """Train a stage unless the store holds it, and return what it was; only one process at a time trains it."""
+    told = False
+    while not (folder / _DONE).is_file():
+        lock = acquire(folder.parent / "locks", folder.name)
+        if lock is None:
+            if not told:
+                progress.note(f"another process trains stage {number + 1} ({folder.name}); waiting for it")
+                told = True
+            time.sleep(_POLL)
+            continue
+        try:
+            if not (folder / _DONE).is_file():
+                _train(stage, number, folder, config, base, adaptation, progress)
+        finally:
+            lock.release()
+    found: dict[str, Any] = read_json(folder / _DONE)
+    return found
+
+
+def _train(
+    stage: PlannedStage, number: int, folder: Path, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
+) -> None:
+    for note in stage.data.notes:
+        progress.note(f"stage {number + 1}: {note}")
+    watch = Stopwatch(base.device)
+    options = stage.options
+    fitting = Fitting(
+        base,
+        adaptation,
+        stage.data,
+        prompt=options.prompt,
+        options=options.train,
+        decoding=config.decode,
+        lr=METHODS.get(_method_of(stage).name).default_lr if options.train.lr is None else options.train.lr,
+        seeds=stage.seeds,
+        progress=progress,
+    )
+    estimate = fitting.estimate()
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint"
+    result = fitting.train(folder, CheckpointFile(checkpoint / "training.safetensors", stage.id), f"train stage {number + 1}")
+    if result.status != "ok":
+        raise RunError(f"stage {number + 1} {result.status} at step {result.done_steps}", hint="lower stages.N.train.lr")
+    adaptation.save(folder)
+    description = {
+        "id": stage.id,
+        "method": _method_of(stage).model_dump(mode="json"),
+        "tasks": {task.name: task.counts for task in stage.data.tasks},
+        "fingerprint": stage.data.fingerprint,
+        "leaks": stage.data.leaks,
+        "planned_steps": result.planned_steps,
+        "done_steps": result.done_steps,
+        "best_step": result.best_step,
+        "cost": watch.cost(result, estimate),
+    }
+    write_json(folder / _DONE, description)
+    shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+@contextmanager
+def restored(base: Base, needed: bool) -> Iterator[None]:
+    """Give the base its weights back afterwards, where stages are merged into them.
+
+    Args:
+        base: somebody else's, to be left as it was found.
+        needed: whether anything will be merged.
+    """
+    before = {name: p.detach().to("cpu", copy=True) for name, p in base.model.named_parameters()} if needed else {}
+    try:
+        yield
+    finally:
+        if needed:
+            for name, parameter in base.model.named_parameters():
+                parameter.requires_grad_(False)
+                parameter.data = before[name].to(parameter.device)

@@ -1,0 +1,222 @@
+"""From a study file to lines, cells and the settings of every run. Nothing is loaded or computed here, and no torch.
+
+What a study computes is decided by its tasks, bases, methods, ``run``, ``stage`` and ``tuning`` settings; their hash is the
+study's identity and stands in its folder. Grids, seeds, tables, figures and claims say which of it is computed and what is
+shown: a study may grow by them in the same folder, and what is done already is not done again.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xeric.config import apply_overrides, build, digest, load_yaml
+from xeric.errors import ConfigError, UnknownNameError
+from xeric.records import RESULT_VERSION
+from xeric.studies.bases_override import rename_bases
+from xeric.studies.checking import check_study
+from xeric.studies.config import UNTRAINED, LineKey, StudyConfig, merge
+from xeric.studies.folder import PlannedCell, PlannedLine
+
+__all__ = [
+    "Plan",
+    "bundled_studies",
+    "line_settings",
+    "load_study",
+    "plan_study",
+    "stage_settings",
+    "study_identity",
+    "user_path",
+    "with_chosen",
+]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study, unfolded.
+
+    Attributes:
+        study: the study.
+        lines: each once, in the order of the grids.
+        cells: in the order in which one process computes them: base by base, line by line, seed by seed.
+    """
+
+    study: StudyConfig
+    lines: tuple[PlannedLine, ...]
+    cells: tuple[PlannedCell, ...]
+
+    def settings(self, cell: PlannedCell) -> dict[str, Any]:
+        """Return the settings of a cell's run, for :func:`xeric.run.config.run_config`; what tuning chose is in."""
+        settings = line_settings(self.study, cell.line.key, cell.tasks) | {"seed": cell.seed, "predict": ["test", "dev"]}
+        return with_chosen(settings, cell.settings)
+
+
+def bundled_studies() -> dict[str, Path]:
+    """Return the files of the studies that come with the package, by name."""
+    root = Path(str(importlib.resources.files("xeric"))) / "bundled" / "studies"
+    return {path.stem: path for path in sorted(root.glob("*.yaml"))}
+
+
+def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[StudyConfig, list[str]]:
+    """Return a study with overrides applied, and remarks the user should see.
+
+    Args:
+        source: a study file, the folder of a study, or the name of a bundled study.
+        overrides: ``"seeds=[0]"``, ``"run.train.max_steps=50"``. ``bases`` also takes a list of names: they take the places of
+            the study's own bases in their order, and what spoke of bases beyond the list is left out, with a remark.
+
+    Raises:
+        UserError: there is no such study, or a setting is unknown, ill-typed or contradictory.
+    """
+    data = load_yaml(_find(str(source)))
+    data, remarks = rename_bases(data, apply_overrides(data, overrides))
+    study = build(StudyConfig, data)
+    check_study(study)
+    return study, remarks
+
+
+def _find(source: str) -> Path:
+    path = Path(source)
+    if path.is_dir() and (path / "study.yaml").is_file():
+        return path / "study.yaml"
+    known = bundled_studies()
+    if source in known and not path.is_file():
+        return known[source]
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        raise UnknownNameError("study", source, known)
+    return path
+
+
+def study_identity(study: StudyConfig, contents: Mapping[str, Any]) -> str:
+    """Return the hash of what a study computes: 16 hex digits.
+
+    Args:
+        study: the study; where files lie is left out.
+        contents: hashes of what its bases and tasks hold, by label and name.
+    """
+    settings = study.model_dump(mode="json", include={"tasks", "sources", "methods", "joint", "run", "stage", "tuning"})
+    settings["run"].pop("device", None)
+    return digest({"study": settings, "contents": dict(contents), "result_version": RESULT_VERSION})[:16]
+
+
+def plan_study(study: StudyConfig) -> Plan:
+    """Return the lines and cells of a study.
+
+    Raises:
+        ConfigError: parts of the study do not fit together.
+    """
+    check_study(study)
+    keys = list(dict.fromkeys(key for grid in study.grids.values() for key in study.lines_of(grid)))
+    # Base by base, so that one process opens each base once; within a base the order of the grids is kept.
+    keys.sort(key=lambda key: list(study.bases).index(key.base))
+    lines = tuple(PlannedLine(id=_line_id(study, key), label=_label(key, keys), key=key) for key in keys)
+    cells = tuple(cell for line in lines for cell in _cells(study, line))
+    repeated = [name for name, count in Counter(cell.id for cell in cells).items() if count > 1]
+    assert not repeated, f"two cells with the id {repeated[0]}"
+    return Plan(study, lines, cells)
+
+
+def _cells(study: StudyConfig, line: PlannedLine) -> list[PlannedCell]:
+    groups = [study.tasks] if study.joint else [(task,) for task in study.tasks]
+    return [
+        PlannedCell(id=f"{line.id}-s{seed}" + ("" if study.joint else f"-{tasks[0]}"), line=line, seed=seed, tasks=tasks)
+        for seed in _seeds(study, line.key)
+        for tasks in groups
+    ]
+
+
+def _seeds(study: StudyConfig, key: LineKey) -> tuple[int, ...]:
+    """Return the seeds that a line is run with: one where its outputs do not depend on the seed."""
+    sampled = study.run.get("decode", {}).get("strategy") == "sample"
+    return study.seeds[:1] if key.untrained and not sampled else study.seeds
+
+
+def line_settings(study: StudyConfig, key: LineKey, tasks: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings of a line's runs on some tasks; seed and what tuning chose are not in."""
+    entry = study.entry(key.method) if key.method != UNTRAINED else None
+    changes: dict[str, Any] = {"prompt": {"setting": key.setting}, "train": entry.train if entry else {}}
+    if key.n_train is not None:
+        changes["data"] = {"n_train": key.n_train}
+    if key.setting == "zero-shot":
+        # How many demonstrations the other settings show is no matter of this one.
+        changes["prompt"]["demonstrations"] = None
+    settings = merge(study.run, changes) | {
+        "tasks": list(tasks),
+        "tasks_dirs": list(study.tasks_dirs),
+        "base": study.bases[key.base],
+        "method": entry.method if entry else {"name": UNTRAINED},
+    }
+    if key.start == "stage-1":
+        settings["stages"] = [stage_settings(study)]
+    return settings
+
+
+def stage_settings(study: StudyConfig) -> dict[str, Any]:
+    """Return the settings of stage 1: one model for all lines and seeds of a base."""
+    return {"method": {"name": "full"}, "seed": 0, **study.stage, "tasks": list(study.sources)}
+
+
+def with_chosen(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings with those laid over them that tuning chose, by dotted path.
+
+    A path that leads into a part that is switched off (``method.prefix.length`` where ``method.prefix`` is false) is passed over:
+    an ablation takes over what was chosen for the parts that it has.
+    """
+    result = merge(settings, {})
+    for path, value in chosen.items():
+        *parents, last = path.split(".")
+        node: Any = result
+        for key in parents:
+            node = node.setdefault(key, {}) if isinstance(node, dict) else None
+        if isinstance(node, dict):
+            node[last] = value
+    return result
+
+
+def _line_id(study: StudyConfig, key: LineKey) -> str:
+    settings = line_settings(study, key, study.tasks)
+    for place in ("tasks_dirs", "base", "device"):
+        settings.pop(place, None)
+    parts = [key.base, key.setting if key.untrained else key.method]
+    parts += ["stage1"] if key.start == "stage-1" else []
+    parts += [f"n{key.n_train}"] if key.n_train is not None else []
+    return "-".join(parts) + "-" + digest([key.base, settings])[:6]
+
+
+def _label(key: LineKey, keys: list[LineKey]) -> str:
+    """Return the axes that tell a line from the others of its study, in words."""
+    parts = [key.base] if len({other.base for other in keys}) > 1 else []
+    parts.append(key.setting if key.untrained else key.method)
+    if len({other.start for other in keys}) > 1 and key.start == "stage-1":
+        parts.append("from stage 1")
+    if key.n_train is not None:
+        parts.append(f"n = {key.n_train}")
+    return ", ".join(parts)
+
+
+def user_path(study: StudyConfig, key: LineKey, error: ConfigError) -> ConfigError:
+    """Return the complaint about a run's setting, with the path at which the user wrote it in the study file."""
+    path = (error.where or "").split(".")
+    if path[:2] == ["stages", "0"]:
+        return ConfigError(error.what, where=".".join(["stage", *path[2:]]), hint=error.hint)
+    label = key.method if key.method != UNTRAINED else None
+    while label is not None:
+        own = study.own_entry(label)
+        if _holds({"method": own.method, "train": own.train}, path):
+            short = "name" in study.methods[label]
+            return ConfigError(error.what, where=".".join(["methods", label, *path[short:]]), hint=error.hint)
+        label = own.like
+    where = ".".join(["run", *path]) if _holds(study.run, path) else error.where
+    return ConfigError(error.what, where=where, hint=error.hint)
+
+
+def _holds(settings: Any, path: list[str]) -> bool:
+    for part in path:
+        if not isinstance(settings, Mapping) or part not in settings:
+            return False
+        settings = settings[part]
+    return True

@@ -1,0 +1,97 @@
+"""What ``xeric study plan`` tells before anything is computed for good: cells, what is done, cost, what can be detected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xeric.data.preparing import Prepared
+from xeric.studies.config import StudyConfig
+from xeric.studies.execute import check_settings, open_folder, own_data
+from xeric.studies.folder import CellState, StudyFolder
+from xeric.studies.plan import Plan, plan_study
+from xeric.studies.probe import Estimate, estimate
+from xeric.studies.statistics import detectable_difference
+from xeric.studies.trials import Trials, tuned_pairs
+from xeric.studies.workshop import StudyProgress, Workshop
+
+__all__ = ["Preview", "preview"]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A study that may be begun or not.
+
+    Attributes:
+        plan: its lines and cells.
+        folder: where it would lie.
+        states: what each cell's folder holds, by cell.
+        tasks: instances for training, dev and test, by task.
+        trials: runs of tuning still to be done.
+        estimate: what the rest will take; None where it was not asked for.
+        detectable: smallest difference of two lines, in points of the primary metric, that the study would find.
+    """
+
+    plan: Plan
+    folder: StudyFolder
+    states: dict[str, CellState]
+    tasks: dict[str, dict[str, int]]
+    trials: int
+    estimate: Estimate | None
+    detectable: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        cells = [
+            {"id": cell.id, "line": cell.line.id, "label": cell.line.label, "seed": cell.seed, "tasks": list(cell.tasks)}
+            | {"key": cell.line.key.model_dump(mode="json"), "status": self.states[cell.id].status}
+            for cell in self.plan.cells
+        ]
+        found: dict[str, Any] = {"folder": str(self.folder.root), "cells": cells, "tasks": self.tasks, "trials": self.trials}
+        if self.estimate is not None:
+            lines = [
+                {"key": line.key.model_dump(mode="json"), "seconds": line.seconds, "memory_bytes": line.memory}
+                | {"trainable": line.trainable, "runs": line.runs}
+                for line in self.estimate.lines
+            ]
+            parts = {"tuning_seconds": self.estimate.tuning, "stage_seconds": self.estimate.stages, "lines": lines}
+            found["estimate"] = {"seconds": self.estimate.seconds, "memory_bytes": self.estimate.memory, **parts}
+        return found | {"detectable_difference": self.detectable}
+
+
+def preview(study: StudyConfig, output: Path, *, progress: StudyProgress, probe: bool = True) -> Preview:
+    """Return what a study would compute and take; its folder stays as it is.
+
+    Args:
+        study: the study.
+        output: its folder; it need not exist.
+        progress: is told what happens.
+        probe: whether to try a few steps and texts.
+
+    Raises:
+        UserError: settings, tasks or bases are at fault, or the folder holds another study.
+    """
+    plan = plan_study(study)
+    check_settings(plan)
+    folder, _ = open_folder(study, output)
+    workshop = Workshop(folder, progress)
+    data = own_data(plan, workshop)
+    states = {cell.id: folder.state(cell.id) for cell in plan.cells}
+    todo = [cell for cell in plan.cells if states[cell.id].record is None]
+    trials = Trials(plan, workshop, lambda key, state: None)
+    tunings = {(key.base, key.method): trials.runs(key) for key in tuned_pairs(plan)} if todo else {}
+    return Preview(
+        plan=plan,
+        folder=folder,
+        states=states,
+        tasks={task.name: {part: len(getattr(task, part)) for part in ("train", "dev", "test")} for task in data.tasks},
+        trials=sum(tunings.values()),
+        estimate=estimate(plan, workshop, todo, tunings, progress.begin) if probe else None,
+        detectable=_detectable(study, data),
+    )
+
+
+def _detectable(study: StudyConfig, data: Prepared) -> float:
+    instances = round(sum(len(task.test) for task in data.tasks) / len(data.tasks))
+    return detectable_difference(tasks=len(data.tasks), instances=max(instances, 1), seeds=len(study.seeds))

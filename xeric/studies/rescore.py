@@ -1,0 +1,60 @@
+"""Scores of a study made again from its predictions: no model, no torch.
+
+Useful after a metric was added or mended, and on a machine that could never run the study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from xeric.errors import DataError, UserError
+from xeric.metrics import METRICS, score_predictions
+from xeric.records import RECORD_FILE, Record, read_predictions, write_json
+from xeric.studies.folder import StudyFolder
+
+__all__ = ["rescore"]
+
+
+def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Callable[[], None] | None = None) -> dict[str, bool]:
+    """Add metrics to the records of a study, or renew them; scores by other metrics stay as they are.
+
+    Args:
+        folder: of the study.
+        metrics: names; none is those of the study, or all where it names none.
+        progress: is called after each cell.
+
+    Returns:
+        Whether each record changed, by cell.
+
+    Raises:
+        UserError: the folder holds no study, a metric is unknown, or the predictions do not fit their record.
+    """
+    names = list(metrics) or list(folder.read_study().run.get("metrics", ())) or METRICS.names()
+    for name in names:
+        METRICS.check(name)
+    changed: dict[str, bool] = {}
+    for cell in folder.read_cells():
+        place = folder.cell(cell.id)
+        record = folder.state(cell.id).record
+        if record is not None and record.status == "ok":
+            predictions = read_predictions(place / "predictions.jsonl")
+            if {row.task for row in predictions} != set(record.tasks):
+                raise DataError("the predictions are of other tasks than the record", where=str(place))
+            report = score_predictions(predictions, names, seed=record.seeds.get("bootstrap", 0))
+            tasks = {
+                name: task.model_copy(update={"scores": {**task.scores, **report.tasks[name]}})
+                for name, task in record.tasks.items()
+            }
+            renewed = record.model_copy(update={"scores": {**record.scores, **report.scores}, "tasks": tasks})
+            changed[cell.id] = _dump(renewed) != _dump(record)
+            if changed[cell.id]:
+                write_json(place / RECORD_FILE, renewed)
+        if progress:
+            progress()
+    if not changed:
+        raise UserError("holds no finished run", where=str(folder.root), hint="see `xeric study status`")
+    return changed
+
+
+def _dump(record: Record) -> str:
+    return record.model_dump_json()
