@@ -94,6 +94,7 @@ class Record(Config):
         status: ``ok``, ``failed`` (with ``error``) or ``diverged`` (the loss was no longer finite).
         scores: macro mean over tasks, by metric name; empty unless ``ok``.
         parameters: ``trainable`` and ``total``.
+        task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
         stages: what was trained before the run's own tasks, in order: hash, method, tasks, leaks, steps.
         base: name, architecture and weights' SHA-256 of the base.
         deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
@@ -111,6 +112,7 @@ class Record(Config):
     best_step: int | None = None
     scores: dict[str, Score] = {}
     tasks: dict[str, TaskResult] = {}
+    task_weights: dict[str, float] = {}
     seeds: dict[str, int] = {}
     parameters: dict[str, int] = {}
     fingerprint: str

@@ -17,7 +17,7 @@ from xeric.errors import ConfigError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.run.config import run_config
-from xeric.training.loop import train
+from xeric.training.loop import TrainResult, train
 from xeric.training.options import TrainOptions
 from xeric.training.weighting import WEIGHTINGS, Weighting, WeightingOptions
 
@@ -47,15 +47,21 @@ def test_fixed_weights_follow_their_formula_and_average_one(options: dict[str, A
 
 
 def logged(base: Base, folder: Path, options: dict[str, Any], steps: int, lr: float = 1e-3) -> list[dict[str, Any]]:
+    return trained(base, folder, options, steps, lr)[0]
+
+
+def trained(
+    base: Base, folder: Path, options: dict[str, Any], steps: int, lr: float = 1e-3
+) -> tuple[list[dict[str, Any]], TrainResult]:
     tasks = [rows.training_rows(base, rows.task("one"), 6), rows.training_rows(base, rows.task("two", language="Hindi"), 3)]
     adaptation = METHODS.get("lora").attach(base, method_options("lora"), seed=0)
     settings = TrainOptions(
         max_steps=steps, batch_size=16, schedule="constant", warmup=0.0, weight_decay=0.5, weighting=WeightingOptions(**options)
     )
     log = folder / "log.jsonl"
-    train(base, adaptation, tasks, settings, lr=lr, order_seed=0, dropout_seed=0, log=log)
+    result = train(base, adaptation, tasks, settings, lr=lr, order_seed=0, dropout_seed=0, log=log)
     adaptation.detach()
-    return [json.loads(line) for line in log.read_text().splitlines()]
+    return [json.loads(line) for line in log.read_text().splitlines()], result
 
 
 def test_the_loss_is_the_weighted_sum_and_lambda_is_logged(open_base: Callable[[str], Base], tmp_path: Path) -> None:
@@ -91,3 +97,11 @@ def test_weights_that_do_not_fit_are_refused(open_base: Callable[[str], Base], t
     for bad in ({"name": "manual"}, {"weights": {"one": 1.0}}, {"name": "manual", "weights": {"one": -1.0}}, {"name": "sise"}):
         with pytest.raises(ConfigError, match=r"train\.weighting"):
             run_config({"tasks": ["t"], "base": "b", "method": "lora", "train": {"weighting": bad}})
+
+
+def test_the_result_holds_lambda_after_the_last_step(open_base: Callable[[str], Base], tmp_path: Path) -> None:
+    """It is what a step more would have been taken with."""
+    options = {"name": "uncertainty", "lr_scale": 50.0}
+    _, result = trained(open_base("llama"), tmp_path, options, 3)
+    assert result.task_weights == logged(open_base("llama"), tmp_path, options, 4)[3]["lambda"]
+    assert result.task_weights["one"] != 1.0

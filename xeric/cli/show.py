@@ -51,6 +51,9 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
     out.print(table)
     for name in tasks:
         out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
+    if len(record.task_weights) > 1:
+        weights = ", ".join(f"{name} {value:.3f}" for name, value in record.task_weights.items())
+        out.print(f"task weights: {weights}", soft_wrap=True)
     seconds = record.cost.get("seconds", {})
     out.print(
         f"steps {record.done_steps} of {record.planned_steps}"

@@ -206,6 +206,7 @@ class _Work:
             done_steps=result.done_steps,
             best_step=result.best_step,
             **parts,
+            task_weights=result.task_weights,
             seeds=self.config.all_seeds,
             parameters={"trainable": trainable, "total": sum(p.numel() for p in self.base.model.parameters())},
             fingerprint=self.data.fingerprint,

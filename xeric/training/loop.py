@@ -55,6 +55,7 @@ class TrainResult:
         planned_steps: optimiser steps planned.
         done_steps: optimiser steps taken (fewer after early stopping or divergence).
         best_step: the step whose weights were kept, or None where the last ones were.
+        task_weights: lambda of each task after the last step.
         seconds: in steps, and in dev evaluations, over all processes that took part.
         tokens: ``target`` tokens that carried loss and ``row`` tokens of instances (prefixes not counted), padding left out.
     """
@@ -63,6 +64,7 @@ class TrainResult:
     planned_steps: int = 0
     done_steps: int = 0
     best_step: int | None = None
+    task_weights: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "dev": 0.0})
     tokens: dict[str, int] = field(default_factory=lambda: {"target": 0, "row": 0})
 
@@ -169,6 +171,7 @@ class _Training:
                 if self.checkpoint and time.monotonic() - saved >= self.options.checkpoint_seconds:
                     self._save()
                     saved = time.monotonic()
+        result.task_weights = self.weighting.weights()
         if result.status == "ok" and self.best is not None:
             result.best_step = self.best[1]
             self.adaptation.load_state(self.best[2])

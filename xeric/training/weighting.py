@@ -48,7 +48,7 @@ class WeightingOptions(Config):
     name: Literal["auto", "uniform", "size", "temperature", "uncertainty", "manual"] = "auto"
     temperature: float = Field(default=2.0, ge=1)
     weights: dict[str, float] = {}
-    lr_scale: float = Field(default=10.0, gt=0)
+    lr_scale: float = Field(default=100.0, gt=0)
 
     @model_validator(mode="after")
     def _manual_has_weights(self) -> WeightingOptions:
