@@ -186,12 +186,22 @@ def test_what_is_no_override_is_refused(override: str) -> None:
 
 @pytest.mark.parametrize(
     ("data", "override", "where"),
-    [({"a": 5}, "a.b=1", "a"), ({"a": {"b": [1]}}, "a.b.0=2", "a.b"), ({"a": {"b": "x"}}, "a.b.c.d=2", "a.b")],
+    [({"a": 5}, "a.b=1", "a"), ({"a": {"b": [1]}}, "a.b.0.c=2", "a.b.0"), ({"a": {"b": "x"}}, "a.b.c.d=2", "a.b")],
 )
 def test_a_path_through_a_value_is_refused_where_the_value_is(data: dict[str, Any], override: str, where: str) -> None:
     with pytest.raises(ConfigError, match="not a group of settings") as caught:
         apply_overrides(data, [override])
     assert caught.value.where == where
+
+
+def test_a_number_reaches_into_a_list() -> None:
+    data = {"stages": [{"train": {"lr": 1}}, {}]}
+    changed = apply_overrides(data, ["stages.0.train.lr=2", "stages.1.seed=3"])
+    assert changed == {"stages": [{"train": {"lr": 2}}, {"seed": 3}]}
+    assert data == {"stages": [{"train": {"lr": 1}}, {}]}
+    for wrong in ("stages.2.seed=1", "stages.x.seed=1", "stages.2=1"):
+        with pytest.raises(ConfigError, match="numbered from 0"):
+            apply_overrides(data, [wrong])
 
 
 # --- validation -------------------------------------------------------------------------------------------------------

@@ -223,9 +223,9 @@ def test_saved_files_are_checked(any_base: Callable[..., Base], tmp_path: Path) 
     assert set(load_file(tmp_path / "bottleneck.safetensors")) == set(adaptation.trainable())
     assert json.loads((tmp_path / "bottleneck.json").read_text())["method"]["size"] == 4
     adaptation.detach()
-    for options, complaint in (({"size": 5}, "another size"), ({"size": 4, "placement": "pfeiffer"}, "placement pfeiffer")):
+    for options in ({"size": 5}, {"size": 4, "placement": "pfeiffer"}):
         other = attach(base, **options)
-        with pytest.raises(DataError, match=complaint):
+        with pytest.raises(DataError, match="other places or sizes"):
             other.load(tmp_path)
         other.detach()
     (tmp_path / "bottleneck.safetensors").write_bytes(b"no weights at all")
