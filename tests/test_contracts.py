@@ -140,6 +140,7 @@ def test_save_load_merge_and_detach(name: str, shape: str, open_base: Callable[[
     again.save(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
 
+    assert METHODS.get(name).mergeable(method_options(name)) == (name not in UNMERGEABLE)
     if name in UNMERGEABLE:
         with pytest.raises(RunError, match=r"^[^.]*cannot be merged[^.]*$"):
             again.merge()

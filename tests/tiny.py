@@ -32,6 +32,17 @@ SHAPES: dict[str, dict[str, Any]] = {
     "mistral": dict(model_type="mistral", num_hidden_layers=2, max_position_embeddings=256, sliding_window=6, **_GQA),
 }
 
+# A family with a table of positions of its own, beside GPT-2.
+OPT: dict[str, Any] = dict(
+    model_type="opt",
+    hidden_size=32,
+    ffn_dim=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    max_position_embeddings=256,
+    word_embed_proj_dim=32,
+)
+
 _WORDS = {
     "English": [
         "the",

@@ -22,8 +22,10 @@ from xeric.config import Config
 from xeric.errors import DataError
 
 __all__ = [
+    "PREDICTION_FILES",
     "RECORD_FILE",
     "RESULT_VERSION",
+    "Part",
     "Prediction",
     "Record",
     "Score",
@@ -42,6 +44,10 @@ RESULT_VERSION = 1
 """Raised when the same config, data and base would give other results; part of every ``run_id``."""
 
 RECORD_FILE = "record.json"
+
+Part = Literal["test", "dev"]
+PREDICTION_FILES: Mapping[Part, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
+"""Where a run's predictions lie, by the part of the data they are for."""
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rouge-score", "nltk", "snowballstemmer", "numpy")
 

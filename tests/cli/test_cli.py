@@ -12,22 +12,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from xeric.cli import run
-
-Xeric = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def xeric(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Xeric:
-    monkeypatch.delenv("XERIC_TASKS", raising=False)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return call
+from tests.cli.conftest import Xeric
 
 
 @pytest.fixture(scope="module")

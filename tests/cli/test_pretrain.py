@@ -6,29 +6,27 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from transformers import AutoModelForCausalLM
 
+from tests.cli.conftest import Xeric
 from tests.training.test_corpus import write_sources
 from tests.training.test_pretrain import SETTINGS
-from xeric.cli import run
-from xeric.cli.pretrain import PretrainingProgress
+from xeric.cli.pretrain_progress import PretrainingProgress
 from xeric.config import dump_yaml
 from xeric.training.pretrain_config import find_recipe
 from xeric.training.pretrain_progress import Progress
 
 ROOT = Path(__file__).parents[2]
-Xeric = Callable[..., tuple[int, str, str]]
 
 # The command itself, in a process that kills itself, hard, in the middle of a step.
 KILLED = """
 import os, signal, sys
 from xeric.cli import run
-from xeric.cli.pretrain import PretrainingProgress
+from xeric.cli.pretrain_progress import PretrainingProgress
 
 shown = PretrainingProgress.step
 
@@ -40,16 +38,6 @@ def step(self, progress):
 PretrainingProgress.step = step
 run(sys.argv[1:])
 """
-
-
-@pytest.fixture
-def xeric(capfd: pytest.CaptureFixture[str]) -> Xeric:
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = run([str(argument) for argument in arguments])
-        return code, *capfd.readouterr()
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -24,15 +24,7 @@ from xeric.training.options import TrainOptions
 
 _WIDE = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=256)
 MORE: dict[str, dict[str, Any]] = {
-    "opt": dict(
-        model_type="opt",
-        hidden_size=32,
-        ffn_dim=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=256,
-        word_embed_proj_dim=32,
-    ),
+    "opt": tiny.OPT,
     "gpt_neox": dict(model_type="gpt_neox", **_WIDE),
     "olmo2": dict(model_type="olmo2", **_WIDE),
     "phi3": dict(model_type="phi3", **_WIDE),

@@ -33,15 +33,6 @@ _HYBRID = dict(
     num_key_value_heads=2,
     max_position_embeddings=256,
 )
-_POSITION_TABLE = dict(
-    model_type="opt",
-    hidden_size=32,
-    ffn_dim=64,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    max_position_embeddings=256,
-    word_embed_proj_dim=32,
-)
 
 
 def greedy(base: Base, task: EncodedTask, *, shared: bool = True, **options: Any) -> list[str]:
@@ -227,7 +218,7 @@ def test_shared_is_plain_in_loss_and_every_gradient(shape: str, prefix: str | No
 
 @pytest.mark.parametrize("shape", ["gpt2", "opt"])
 def test_a_base_with_a_position_table_gets_no_second_one(shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(tiny.SHAPES, "opt", _POSITION_TABLE)
+    monkeypatch.setitem(tiny.SHAPES, "opt", tiny.OPT)
     base = tiny.open_base(tmp_path, shape)
     adaptation = attach(base, "embedding")
     assert set(adaptation.trainable()) == {"fused_embedding.segment.table", "fused_embedding.segment.gate"}

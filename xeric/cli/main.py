@@ -7,24 +7,22 @@ sentence and a hint.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from xeric import __version__
 from xeric.cli.demo import demo
 from xeric.cli.listing import list_app
-from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
 from xeric.cli.pretrain import pretrain
 from xeric.cli.recommend import recommend
 from xeric.cli.report import report
+from xeric.cli.runs import generate, score, train
 from xeric.cli.study import study_app
 from xeric.cli.tasks import tasks_app
-from xeric.errors import UserError, XericError
+from xeric.errors import XericError
 
 __all__ = ["app", "main"]
 
@@ -36,13 +34,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.add_typer(tasks_app, name="tasks")
-app.add_typer(list_app, name="list")
-app.command()(demo)
-app.command()(pretrain)
-app.add_typer(study_app, name="study")
-app.command()(recommend)
-app.command()(report)
+for command in (train, generate, score, recommend, report, demo, pretrain):
+    app.command()(command)
+for name, commands in (("study", study_app), ("tasks", tasks_app), ("list", list_app)):
+    app.add_typer(commands, name=name)
 
 
 def main() -> None:
@@ -119,150 +114,3 @@ def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     """Options of every command; ``--debug`` is taken out before parsing, so that it may stand anywhere."""
-
-
-# --- train, generate, score -----------------------------------------------------------------------------------------------------
-
-
-@app.command()
-def train(
-    tasks: Annotated[list[str], typer.Argument(help="Tasks by name, then settings such as train.lr=1e-4 or method.rank=8.")],
-    base: Annotated[str | None, typer.Option(help="bundled:NAME, a folder, or a hub id.")] = None,
-    method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
-    sources: Annotated[
-        list[str] | None, typer.Option(help="Tasks that a first stage is trained on; settings: stages.0.*")
-    ] = None,
-    n_train: Annotated[int | None, typer.Option(help="Examples that may be used, dev included.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of initialisation, order and dropout.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with settings; the command line goes before it.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
-    tasks_dir: TasksDir = None,
-    as_json: AsJson = False,
-) -> int:
-    """Adapt a base to tasks, decode their test sets and score them."""
-    from xeric.config import apply_overrides, load_yaml
-
-    settings = load_yaml(config) if config else {}
-    names = [argument for argument in tasks if "=" not in argument]
-    given: dict[str, Any] = {"base": base, "device": device, "precision": precision, "seed": seed, "method.name": method}
-    given |= {"data.n_train": n_train, "data.group_column": group_column}
-    if isinstance(settings.get("method"), str):
-        settings["method"] = {"name": settings["method"]}
-    settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None])
-    if names:
-        settings["tasks"] = names
-    if sources:
-        first, *later = settings.get("stages") or [{}]
-        settings["stages"] = [{**first, "tasks": sources}, *later]
-    if tasks_dir:
-        settings["tasks_dirs"] = [str(folder) for folder in tasks_dir]
-    settings = apply_overrides(settings, [argument for argument in tasks if "=" in argument])
-    if "tasks" not in settings:
-        raise UserError("no task is named", hint="xeric train TASK --base BASE --method METHOD")
-    if "base" not in settings:
-        raise UserError("no base is named", hint="add --base: a folder, a hub id, or one of `xeric list bases`")
-    if isinstance(chosen := settings.setdefault("method", {}), dict):
-        untrained = settings.get("prompt", {}).get("setting") in ("zero-shot", "few-shot")
-        chosen.setdefault("name", "none" if untrained else "lora")
-    return _train(settings, output, as_json)
-
-
-def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
-    quiet_libraries()
-    from xeric.cli.progress import TerminalProgress
-    from xeric.run.config import run_config
-    from xeric.run.execute import execute
-
-    config, remarks = run_config(settings)
-    with TerminalProgress() as progress:
-        for remark in remarks:
-            progress.note(remark)
-        run = execute(config, output, progress=progress)
-    if as_json:
-        print_json(run.record.model_dump(mode="json"))
-    else:
-        from xeric.cli.show import show_run
-
-        show_run(run.record, run.folder, fresh=run.fresh)
-    return 0 if run.record.status == "ok" else 1
-
-
-@app.command()
-def generate(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
-    text: Annotated[str | None, typer.Option("--input", help="One input.")] = None,
-    file: Annotated[Path | None, typer.Option(help='JSON lines with "input" (and, if you like, "id" and "task").')] = None,
-    task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
-    base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Limit of a text.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Generate texts with a finished run."""
-    if (text is None) == (file is None):
-        raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
-    rows: list[dict[str, Any]] = _input_rows(file, task) if file else [{"input": text, "task": task}]
-    quiet_libraries()
-    from xeric.run.adapted import open_adapted
-
-    adapted = open_adapted(run_dir, base=base, device=device)
-    outputs: dict[int, str] = {}
-    for name in dict.fromkeys(row["task"] for row in rows):
-        numbers = [number for number, row in enumerate(rows) if row["task"] == name]
-        texts = adapted.generate([rows[number]["input"] for number in numbers], task=name, max_new_tokens=max_new_tokens)
-        outputs |= dict(zip(numbers, texts, strict=True))
-    for number, row in enumerate(rows):
-        if as_json or file:
-            shown = {key: value for key, value in row.items() if value is not None}
-            typer.echo(json.dumps({**shown, "prediction": outputs[number]}, ensure_ascii=False))
-        else:
-            typer.echo(outputs[number])
-
-
-def _input_rows(file: Path, task: str | None) -> list[dict[str, Any]]:
-    from xeric.errors import DataError
-    from xeric.records import iter_jsonl
-
-    rows = []
-    for number, raw in iter_jsonl(file):
-        if not isinstance(raw.get("input"), str):
-            raise DataError("the row has no text under 'input'", where=f"{file}, line {number}")
-        rows.append({"id": raw.get("id"), "input": raw["input"], "task": task or raw.get("task")})
-    if not rows:
-        raise DataError("holds no inputs", where=str(file))
-    return rows
-
-
-@app.command()
-def score(
-    predictions: Annotated[Path, typer.Argument(help='JSON lines with "prediction" and "references".')],
-    against: Annotated[Path | None, typer.Option(help="Other predictions for the same instances, to compare with.")] = None,
-    language: Annotated[str | None, typer.Option(help="Language of all rows, by name or code.")] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
-    normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",
-    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Score predictions, without a model; with --against, test the difference."""
-    from xeric.cli.show import show_scores
-    from xeric.metrics import compare_predictions, score_predictions
-    from xeric.records import read_predictions
-
-    if normalize not in ("nfc", "none"):
-        raise UserError(f"unknown normal form {normalize!r}", hint="use nfc or none")
-    ours = read_predictions(predictions, language=language)
-    theirs = read_predictions(against, language=language) if against else None
-    choices: dict[str, Any] = {"resamples": resamples, "seed": seed, "normalize": normalize}
-    scores = score_predictions(ours, metric, **choices).scores
-    result = {name: value.model_dump(mode="json") for name, value in scores.items()}
-    if theirs:
-        for name, comparison in compare_predictions(ours, theirs, metric, **choices).metrics.items():
-            result[name]["against"] = comparison.model_dump(mode="json")
-    if as_json:
-        print_json(result)
-    else:
-        show_scores(result)

@@ -2,82 +2,19 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, SpinnerColumn, TaskID, TextColumn
-from rich.progress import Progress as Bar
-from rich.text import Text
 
 from xeric.cli.options import AsJson, print_json, quiet_libraries
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
-    from xeric.training.pretrain_progress import PretrainResult, Progress
+    from xeric.training.pretrain_progress import PretrainResult
 
-__all__ = ["PretrainingProgress", "pretrain"]
-
-# Where standard error is no terminal, a line so often: a training takes hours and its log should stay readable.
-_LINE_EVERY = 60.0
-
-
-class PretrainingProgress:
-    """Shows characters read, losses, tokens a second and time left; measurements above the bar. Use it as a context."""
-
-    def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bar = Bar(
-            SpinnerColumn(),
-            TextColumn("{task.description:10}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task: TaskID | None = None
-        self._line = float("-inf")
-
-    def __enter__(self) -> PretrainingProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
-
-    def note(self, text: str) -> None:
-        """Print a remark above the bar."""
-        self._console.print(Text(text))
-
-    def step(self, progress: Progress) -> None:
-        """Move the bar; where standard error is no terminal, print a line a minute."""
-        phase = "decay" if progress.decaying else "pretrain"
-        if self._task is None:
-            self._task = self._bar.add_task(phase, total=progress.total, state="")
-        self._bar.update(
-            self._task, description=phase, completed=progress.characters, total=progress.total, state=_state(progress)
-        )
-        if not self._console.is_terminal and time.monotonic() - self._line >= _LINE_EVERY:
-            self._line = time.monotonic()
-            self.note(f"{phase}, step {progress.step}: {_state(progress)}")
-
-    def measured(self, step: int, values: Mapping[str, Any]) -> None:
-        """Print what was measured on held-out text."""
-        bits = ", ".join(f"{name} {value:.3f}" for name, value in values["bits_per_character"].items())
-        self.note(f"step {step}, bits per character of held-out text: {bits}")
-
-
-def _state(progress: Progress) -> str:
-    read, total = (f"{characters / 1e6:.2f}M" for characters in (progress.characters, progress.total))
-    losses = ", ".join(f"{part} {loss:.3f}" for part, loss in progress.losses.items())
-    minutes, seconds = divmod(round(progress.seconds_left), 60)
-    left = f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
-    return f"{read} of {total} characters, loss {losses}, {progress.tokens_per_second:,.0f} tokens/s, {left} left"
+__all__ = ["pretrain"]
 
 
 def pretrain(
@@ -99,6 +36,7 @@ def pretrain(
     if output is None:
         raise UserError("no folder is named", hint="add -o FOLDER: the base, its corpus and its state go there")
     quiet_libraries()
+    from xeric.cli.pretrain_progress import PretrainingProgress
     from xeric.training.base_folder import publish_base
     from xeric.training.pretrain import pretrain as train_base
     from xeric.training.pretrain_config import find_recipe, load_pretrain_config

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.text import Text
 
-__all__ = ["TerminalProgress"]
+__all__ = ["TerminalBars", "TerminalProgress"]
 
 
 class _Rate(TextColumn):
@@ -22,26 +32,18 @@ class _Rate(TextColumn):
         return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
 
 
-class TerminalProgress:
-    """Shows the phases of a run one after the other; see :class:`xeric.run.execute.Progress`. Use it as a context."""
+class TerminalBars:
+    """Bars on standard error, none where that is no terminal, and remarks above them. Use it as a context.
 
-    def __init__(self) -> None:
+    Args:
+        columns: of every bar, between the spinner and the end of the line.
+    """
+
+    def __init__(self, *columns: ProgressColumn) -> None:
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:12}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TextColumn("{task.fields[loss]}"),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
-        self._task: TaskID | None = None
+        self._bar = Progress(SpinnerColumn(), *columns, console=self._console, disable=not self._console.is_terminal)
 
-    def __enter__(self) -> TerminalProgress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -49,8 +51,24 @@ class TerminalProgress:
         self._bar.stop()
 
     def note(self, text: str) -> None:
-        """Print a remark above the bar."""
+        """Print a remark above the bars."""
         self._console.print(Text(text))
+
+
+class TerminalProgress(TerminalBars):
+    """Shows the phases of a run one after the other; see :class:`xeric.run.progress.Progress`."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            TextColumn("{task.description:12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TextColumn("{task.fields[loss]}"),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        self._task: TaskID | None = None
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
         """Begin a phase; where standard error is no terminal, one line says so."""

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from types import TracebackType
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
-from rich.text import Text
+from xeric.cli.progress import TerminalBars
 
 __all__ = ["TerminalStudyProgress", "duration"]
 
 
-class TerminalStudyProgress:
-    """See :class:`xeric.studies.workshop.StudyProgress`. Use it as a context."""
+class TerminalStudyProgress(TerminalBars):
+    """See :class:`xeric.studies.workshop.StudyProgress`."""
 
     def __init__(self) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self._bar = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[remark]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-        )
+        super().__init__(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[remark]}"))
         self._all: TaskID | None = None
         self._phase: TaskID | None = None
         self._run = ""
         self._position = ""
 
-    def __enter__(self) -> TerminalStudyProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._bar.stop()
-
     def note(self, text: str) -> None:
-        """Print a remark above the bars."""
-        self._console.print(Text(text if self._console.is_terminal or not self._position else f"[{self._position}] {text}"))
+        """Print a remark above the bars; without bars it says how far the study is."""
+        super().note(text if self._console.is_terminal or not self._position else f"[{self._position}] {text}")
 
     def begin(self, what: str) -> None:
         """Remember which run the next phases belong to."""

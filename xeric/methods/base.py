@@ -60,7 +60,10 @@ class Adaptation(ABC):
 
     Attributes:
         base: the base it is attached to.
+        unmergeable: why it cannot be merged, for a method that does not say how.
     """
+
+    unmergeable: ClassVar[str] = "this method cannot be merged into the base's weights"
 
     def __init__(self, base: Base) -> None:
         self.base = base
@@ -91,7 +94,7 @@ class Adaptation(ABC):
         Raises:
             RunError: the method cannot be expressed in the base's own weights.
         """
-        raise RunError("this method cannot be merged into the base's weights", hint="export the adapter as it is")
+        raise RunError(self.unmergeable, hint="export the adapter as it is")
 
     def initial_tokens(self, task: str) -> tuple[int, ...]:
         """Return the tokens that the untrained method stands for in front of a task's rows; none for most methods."""

@@ -24,7 +24,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from xeric.bases.base import Base
-from xeric.errors import RunError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
 from xeric.methods.own_weights import OwnWeights
 from xeric.methods.sublayers import find_sublayers
@@ -82,6 +81,8 @@ class _BottleneckAdaptation(OwnWeights):
     devices, into checkpointed layers and into copies.
     """
 
+    unmergeable = "a bottleneck adapter is non-linear, so it cannot be merged into the base's weights"
+
     def __init__(self, base: Base, options: BottleneckOptions, seed: int) -> None:
         super().__init__(base, options)
         layers = find_sublayers(base)
@@ -111,17 +112,6 @@ class _BottleneckAdaptation(OwnWeights):
         for module in self._modules:
             delattr(module, _CHILD)
         self._hooks, self._modules = [], []
-
-    def merge(self) -> None:
-        """Refuse: gelu stands between the two maps.
-
-        Raises:
-            RunError: always.
-        """
-        raise RunError(
-            "a bottleneck adapter is non-linear, so it cannot be merged into the base's weights",
-            hint="export the adapter as it is",
-        )
 
 
 def _device(module: nn.Module) -> torch.device:

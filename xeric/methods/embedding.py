@@ -69,6 +69,8 @@ class _Gated(nn.Module):
 class _FusedEmbeddingAdaptation(OwnWeights):
     """A forward hook on the base's embedding; where the rows' columns stand, the engine says (``Base.layout``)."""
 
+    unmergeable = "fused embeddings depend on where a token stands, so they cannot be merged into the base's weights"
+
     def __init__(self, base: Base, options: FusedEmbeddingOptions, seed: int) -> None:
         super().__init__(base, options)
         weight = base.input_embeddings.weight
@@ -110,17 +112,6 @@ class _FusedEmbeddingAdaptation(OwnWeights):
         self._hook.remove()
         self.base.embedding_addition = None
         delattr(self.base.model, _CHILD)
-
-    def merge(self) -> None:
-        """Refuse: a token's embedding depends on where it stands.
-
-        Raises:
-            RunError: always.
-        """
-        raise RunError(
-            "fused embeddings depend on where a token stands, so they cannot be merged into the base's weights",
-            hint="export the adapter as it is",
-        )
 
 
 def _has_position_table(base: Base) -> bool:

@@ -31,7 +31,7 @@ from xeric.bases.rows import KeysAndValues
 from xeric.bases.shared_prefix import run_prefix
 from xeric.data.encoding import PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
-from xeric.errors import ConfigError, DataError, RunError, UnknownNameError
+from xeric.errors import ConfigError, DataError, UnknownNameError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
 from xeric.methods.own_weights import OwnWeights
 from xeric.records import read_json
@@ -101,6 +101,8 @@ class _OnePrefix(nn.Module):
 class _PrefixAdaptation(OwnWeights):
     """The prefixes of all tasks, as a child of the base's model: they follow it to other devices and types of state."""
 
+    unmergeable = "a prompt prefix is no change of the base's weights, so it cannot be merged into them"
+
     def __init__(self, base: Base, options: PrefixOptions, seed: int, definitions: Mapping[str, str]) -> None:
         super().__init__(base, options)
         texts = _texts(options, definitions)
@@ -161,17 +163,6 @@ class _PrefixAdaptation(OwnWeights):
         self.base.learned_prefix = None
         delattr(self.base.model, _CHILD)
         self._prefixes = []
-
-    def merge(self) -> None:
-        """Refuse: P stands in front of the rows, not in the weights.
-
-        Raises:
-            RunError: always.
-        """
-        raise RunError(
-            "a prompt prefix is no change of the base's weights, so it cannot be merged into them",
-            hint="export the adapter as it is",
-        )
 
 
 def _named(tasks: object) -> str:

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xeric.errors import UserError
-from xeric.records import Prediction, read_predictions
+from xeric.records import PREDICTION_FILES, Prediction, read_predictions
 from xeric.studies.analysis import current_results
 from xeric.studies.folder import StudyFolder
 from xeric.studies.results import CellResult, StudyResults
 
 __all__ = ["LineOutputs", "read_outputs", "read_results"]
-
-_PREDICTIONS = "predictions.jsonl"
 
 
 def read_results(folder: Path) -> StudyResults:
@@ -63,7 +61,7 @@ def read_outputs(folder: Path, results: StudyResults) -> list[LineOutputs]:
 def _line_outputs(line: str, study: StudyFolder, cells: list[CellResult]) -> LineOutputs:
     files: dict[int, list[Path]] = {}
     for cell in cells:
-        path = study.cell(cell.id) / _PREDICTIONS
+        path = study.cell(cell.id) / PREDICTION_FILES["test"]
         if cell.status == "ok" and path.is_file():
             files.setdefault(cell.seed, []).append(path)
     if not files:
@@ -75,7 +73,7 @@ def _line_outputs(line: str, study: StudyFolder, cells: list[CellResult]) -> Lin
 
 
 def _baseline_outputs(line: str, folder: Path) -> LineOutputs:
-    files = {int(path.parent.name): path for path in folder.glob(f"*/{_PREDICTIONS}") if path.parent.name.isdecimal()}
+    files = {int(path.parent.name): path for path in folder.glob(f"*/{PREDICTION_FILES['test']}") if path.parent.name.isdecimal()}
     if not files:
         return LineOutputs(line, None, (), "its outputs were not kept")
     return LineOutputs(line, min(files), _read_all([files[min(files)]]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
@@ -17,7 +17,7 @@ from xeric.errors import ConfigError
 from xeric.methods import METHODS
 from xeric.methods.base import MethodOptions, method_options
 from xeric.metrics import METRICS
-from xeric.records import RESULT_VERSION
+from xeric.records import RESULT_VERSION, Part
 from xeric.training.options import TrainOptions
 
 __all__ = ["RunConfig", "Seeds", "Stage", "run_config", "run_id"]
@@ -95,7 +95,7 @@ class RunConfig(Config):
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
     train: TrainOptions = TrainOptions()
-    predict: tuple[Literal["test", "dev"], ...] = Field(default=("test",), min_length=1)
+    predict: tuple[Part, ...] = Field(default=("test",), min_length=1)
     decode: DecodeOptions = DecodeOptions()
     metrics: tuple[str, ...] = ()
     device: str = "auto"

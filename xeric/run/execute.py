@@ -22,7 +22,9 @@ from xeric.errors import ConfigError, UserError
 from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, score_predictions
 from xeric.records import (
+    PREDICTION_FILES,
     RECORD_FILE,
+    Part,
     Prediction,
     Record,
     Score,
@@ -36,7 +38,7 @@ from xeric.records import (
 from xeric.run.adapted import save_adapted
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
-from xeric.run.fitting import Fitting, Part
+from xeric.run.fitting import Fitting
 from xeric.run.progress import Progress, Silent
 from xeric.run.stages import MergedStage, attach_after, plan_stages, restored
 from xeric.training.checkpoint import CheckpointFile
@@ -133,8 +135,7 @@ def execute(
 
 
 _STATE = "checkpoint"
-_PREDICTIONS: dict[Part, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
-_OURS = {"config.yaml", "log.jsonl", *_PREDICTIONS.values(), "adapter", _STATE}
+_OURS = {"config.yaml", "log.jsonl", *PREDICTION_FILES.values(), "adapter", _STATE}
 
 
 def _finished(folder: Path, identity: str, config: str) -> Record | None:
@@ -223,7 +224,7 @@ class _Work:
         for part in self.config.predict:
             with self.watch.measure("test" if part == "test" else "decode dev"):
                 predictions[part] = self.fitting.predict(part)
-            write_jsonl(self.folder / _PREDICTIONS[part], predictions[part])
+            write_jsonl(self.folder / PREDICTION_FILES[part], predictions[part])
         if "test" not in predictions:
             return {"scores": {}, "tasks": {}}
         with self.watch.measure("score"):

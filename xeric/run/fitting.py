@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
@@ -15,7 +14,7 @@ from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, DataError
 from xeric.methods.base import Adaptation
 from xeric.metrics import PRIMARY, score_predictions
-from xeric.records import Prediction
+from xeric.records import Part, Prediction
 from xeric.run.progress import Progress, TrainingProgress
 from xeric.training.checkpoint import CheckpointFile
 from xeric.training.loop import TrainResult, train
@@ -23,9 +22,7 @@ from xeric.training.loss import dev_loss
 from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
 from xeric.training.options import TrainOptions
 
-__all__ = ["Fitting", "Part", "TaskRows"]
-
-Part = Literal["test", "dev"]
+__all__ = ["Fitting", "TaskRows"]
 
 
 @dataclass(frozen=True)

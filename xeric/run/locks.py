@@ -20,12 +20,14 @@ import platform
 import secrets
 import tempfile
 import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-__all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Lock", "acquire", "is_held", "sweep"]
+__all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Lock", "acquire", "held", "is_held", "sweep"]
 
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
@@ -106,6 +108,27 @@ def acquire(folder: Path, name: str, *, beat: float = BEAT_SECONDS, stale: float
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(content)
     return Lock(path, content, beat=beat)
+
+
+@contextlib.contextmanager
+def held(folder: Path, name: str, *, poll: float = 1.0, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Wait for the lock of a name and hold it for what is inside.
+
+    Args:
+        folder: as in :func:`acquire`.
+        name: as in :func:`acquire`.
+        poll: seconds between looks while another process holds it.
+        waiting: called once, where it has to be waited for.
+    """
+    while (lock := acquire(folder, name)) is None:
+        if waiting:
+            waiting()
+            waiting = None
+        time.sleep(poll)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def is_held(folder: Path, name: str, *, stale: float = STALE_SECONDS) -> bool:

@@ -14,7 +14,6 @@ tasks: leaks against them are taken out of every stage.
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,14 +33,13 @@ from xeric.records import RESULT_VERSION, read_json, write_json
 from xeric.run.config import RunConfig, Stage
 from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
-from xeric.run.locks import acquire
+from xeric.run.locks import held
 from xeric.run.progress import Progress
 from xeric.training.checkpoint import CheckpointFile
 
 __all__ = ["MergedStage", "PlannedStage", "attach_after", "plan_stages", "restored"]
 
 _DONE = "stage.json"
-_POLL = 1.0
 
 
 @dataclass(frozen=True)
@@ -190,20 +188,15 @@ def _ensure(
     stage: PlannedStage, number: int, folder: Path, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
 ) -> dict[str, Any]:
     """Train a stage unless the store holds it, and return what it was; only one process at a time trains it."""
-    told = False
-    while not (folder / _DONE).is_file():
-        lock = acquire(folder.parent / "locks", folder.name)
-        if lock is None:
-            if not told:
-                progress.note(f"another process trains stage {number + 1} ({folder.name}); waiting for it")
-                told = True
-            time.sleep(_POLL)
-            continue
-        try:
+
+    def waiting() -> None:
+        progress.note(f"another process trains stage {number + 1} ({folder.name}); waiting for it")
+
+    if not (folder / _DONE).is_file():
+        with held(folder.parent / "locks", folder.name, waiting=waiting):
+            # It may have been trained meanwhile.
             if not (folder / _DONE).is_file():
                 _train(stage, number, folder, config, base, adaptation, progress)
-        finally:
-            lock.release()
     found: dict[str, Any] = read_json(folder / _DONE)
     return found
 

@@ -21,7 +21,7 @@ import regex
 from xeric.config import digest
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.data.tasks import Instance
-from xeric.records import Prediction, write_jsonl
+from xeric.records import PREDICTION_FILES, Prediction, write_jsonl
 from xeric.studies.folder import StudyFolder
 
 __all__ = ["BASELINES", "SEEDED", "baseline_predictions", "first_sentence", "write_baselines"]
@@ -101,7 +101,7 @@ def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int]) -
     for name in BASELINES:
         for seed in seeds if name in SEEDED else (0,):
             place = folder.baseline(name, seed)
-            if not (place / "predictions.jsonl").is_file():
+            if not (place / PREDICTION_FILES["test"]).is_file():
                 # Written last: its presence means that both are there.
-                write_jsonl(place / "dev_predictions.jsonl", baseline_predictions(name, data, "dev", seed))
-                write_jsonl(place / "predictions.jsonl", baseline_predictions(name, data, "test", seed))
+                write_jsonl(place / PREDICTION_FILES["dev"], baseline_predictions(name, data, "dev", seed))
+                write_jsonl(place / PREDICTION_FILES["test"], baseline_predictions(name, data, "test", seed))

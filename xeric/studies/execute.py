@@ -21,6 +21,7 @@ from xeric.metrics import PRIMARY
 from xeric.records import write_json
 from xeric.run.config import run_config
 from xeric.run.locks import sweep
+from xeric.run.progress import Silent
 from xeric.studies.analysis import analyse
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import LineKey, StudyConfig
@@ -36,10 +37,7 @@ Shard = tuple[int, int]
 """Number (from 1 on) and count: of every ``count`` cells a process takes one."""
 
 
-class _Silent:
-    def note(self, text: str) -> None: ...
-    def start(self, phase: str, total: int, done: int = 0) -> None: ...
-    def advance(self, units: int, loss: float | None = None) -> None: ...
+class _Silent(Silent):
     def begin(self, what: str) -> None: ...
     def overall(self, done: int, total: int, seconds_left: float | None) -> None: ...
 

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from xeric.metrics.measuring import Measured, measure
-from xeric.records import Record, read_predictions
+from xeric.records import PREDICTION_FILES, Part, Record, read_predictions
 from xeric.studies.config import LineKey, StudyConfig
 from xeric.studies.folder import CellState, PlannedCell, PlannedLine, StudyFolder
 
@@ -22,8 +21,6 @@ Runs = dict[str, dict[int, Measured]]
 
 _WORTH_PROCESSES = 4 << 20
 """Bytes of predictions, some five seconds of counting, from which on starting processes takes less time than it saves."""
-
-_FILES = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,11 @@ class Outputs:
         wanted = self.study.canonical(key)
         return next((name for name, line in self.lines.items() if self.study.canonical(line.key) == wanted), None)
 
-    def files(self, part: Literal["test", "dev"]) -> dict[tuple[str, int], list[Path]]:
+    def files(self, part: Part) -> dict[tuple[str, int], list[Path]]:
         """Return the files of predictions by line and seed, of the seeds all of whose tasks are done."""
         found: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
         for cell, state in self.cells:
-            path = self.folder.cell(cell.id) / _FILES[part]
+            path = self.folder.cell(cell.id) / PREDICTION_FILES[part]
             # Without any dev instances the file is there, and empty.
             if state.status == "ok" and path.is_file() and path.stat().st_size:
                 found[cell.line.id, cell.seed].append(path)
@@ -93,7 +90,7 @@ class Outputs:
 
     def baseline_files(self) -> dict[tuple[str, int], list[Path]]:
         """Return the files of the trivial baselines' predictions by name and seed."""
-        paths = sorted(self.folder.baselines_dir.glob(f"*/*/{_FILES['test']}")) if self.study.baselines else []
+        paths = sorted(self.folder.baselines_dir.glob(f"*/*/{PREDICTION_FILES['test']}")) if self.study.baselines else []
         return {(path.parts[-3], int(path.parts[-2])): [path] for path in paths if path.parts[-2].isdecimal()}
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from xeric import __version__
 from xeric.metrics.significance import DEFAULT_SEED, LEVEL
-from xeric.records import Record
+from xeric.records import PREDICTION_FILES, Record
 from xeric.studies.folder import CellState, PlannedCell
 from xeric.studies.lines import DRAWS
 from xeric.studies.outputs import Outputs
@@ -30,7 +30,7 @@ def _cell(outputs: Outputs, cell: PlannedCell, state: CellState) -> CellResult:
         failed = state.failure is not None
         return CellResult(**known, status="failed" if failed else "missing", error=state.failure.error if state.failure else None)
     status, error = record.status, record.error
-    if status == "ok" and not (outputs.folder.cell(cell.id) / "predictions.jsonl").is_file():
+    if status == "ok" and not (outputs.folder.cell(cell.id) / PREDICTION_FILES["test"]).is_file():
         return CellResult(**known, status="missing", error="its predictions are gone")
     if status == "diverged" and error is None:
         error = f"the loss was no longer finite after {record.done_steps} of {record.planned_steps} steps"

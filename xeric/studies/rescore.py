@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from xeric.errors import DataError, UserError
 from xeric.metrics import METRICS, score_predictions
-from xeric.records import RECORD_FILE, Record, read_predictions, write_json
+from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, read_predictions, write_json
 from xeric.studies.folder import StudyFolder
 
 __all__ = ["rescore"]
@@ -37,7 +37,7 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
         place = folder.cell(cell.id)
         record = folder.state(cell.id).record
         if record is not None and record.status == "ok":
-            predictions = read_predictions(place / "predictions.jsonl")
+            predictions = read_predictions(place / PREDICTION_FILES["test"])
             if {row.task for row in predictions} != set(record.tasks):
                 raise DataError("the predictions are of other tasks than the record", where=str(place))
             report = score_predictions(predictions, names, seed=record.seeds.get("bootstrap", 0))

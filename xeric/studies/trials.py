@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods import METHODS
 from xeric.metrics import PRIMARY, score_predictions
-from xeric.records import read_predictions, write_json
+from xeric.records import PREDICTION_FILES, read_predictions, write_json
 from xeric.run.config import RunConfig, run_config
 from xeric.studies.config import LineKey, StudyConfig, TuningConfig
 from xeric.studies.folder import CellState, remove_parts
@@ -175,5 +175,5 @@ def _trial(settings: dict[str, Any], states: Mapping[Path, CellState]) -> Trial:
 
 
 def _dev_score(places: list[Path]) -> float:
-    rows = [row for place in places for row in read_predictions(place / "dev_predictions.jsonl")]
+    rows = [row for place in places for row in read_predictions(place / PREDICTION_FILES["dev"])]
     return score_predictions(rows, [PRIMARY], resamples=0).scores[PRIMARY].score

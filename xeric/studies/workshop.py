@@ -25,7 +25,8 @@ from xeric.errors import XericError
 from xeric.records import write_json
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
-from xeric.run.locks import Lock, acquire
+from xeric.run.locks import Lock, acquire, held
+from xeric.run.progress import Progress
 from xeric.studies.folder import CellState, Failure, StudyFolder, read_state
 
 __all__ = ["StudyProgress", "Workshop"]
@@ -34,17 +35,8 @@ __all__ = ["StudyProgress", "Workshop"]
 _NUMBER = regex.compile(r"\p{N}+(?:[.,]\p{N}+)*")
 
 
-class StudyProgress(Protocol):
-    """Is told how a study proceeds; see also :class:`xeric.run.execute.Progress`, which it is for every run."""
-
-    def note(self, text: str) -> None:
-        """Something the user should read."""
-
-    def start(self, phase: str, total: int, done: int = 0) -> None:
-        """A phase of the present run begins."""
-
-    def advance(self, units: int, loss: float | None = None) -> None:
-        """Units of the present phase are done."""
+class StudyProgress(Progress, Protocol):
+    """Is told how a study proceeds; it is the progress of every run of it, too."""
 
     def begin(self, what: str) -> None:
         """A run begins."""
@@ -147,12 +139,8 @@ class Workshop:
     @contextlib.contextmanager
     def alone(self, name: str) -> Iterator[None]:
         """Let one process at a time do what is inside; the others wait."""
-        while (lock := acquire(self.folder.locks_dir, name)) is None:
-            self.wait()
-        try:
+        with held(self.folder.locks_dir, name, poll=self._poll):
             yield
-        finally:
-            lock.release()
 
     def wait(self) -> None:
         """Let a moment pass while another process has what is needed."""
