@@ -89,6 +89,19 @@ def test_the_same_run_twice_has_the_same_bytes(settings: dict[str, Any], tmp_pat
     )
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot let its peak start anew")
+def test_peak_memory_is_that_of_the_run_not_of_the_process(settings: dict[str, Any], tmp_path: Path) -> None:
+    large = 2**30
+    held = bytearray(large)  # zeros that are written: resident
+    for place in range(0, large, 4096):
+        held[place] = 1
+    during = go(settings, tmp_path / "first").record.cost["peak_memory_bytes"]
+    del held
+    after = go(settings, tmp_path / "second").record.cost["peak_memory_bytes"]
+    assert during > large
+    assert 2**20 < after < during - large // 2
+
+
 def test_a_finished_run_is_not_computed_again(settings: dict[str, Any], tmp_path: Path) -> None:
     run = go(settings, tmp_path / "run")
     (run.folder / "predictions.jsonl").write_text("touched")

@@ -137,7 +137,7 @@ def test_a_stage_gives_no_test_instance_of_the_run_away(tasks: Path, base_folder
         (tasks / f"{name}.json").write_text(json.dumps(data), encoding="utf-8")
     config, _ = run_config(settings(tasks, base_folder("llama")))
     data = prepare_run(config)
-    (stage,) = plan_stages(config, data, {})
+    (stage,) = plan_stages(config, data, {}, {})
     number = {
         task.name: {part: {i.id.rpartition("-")[2] for i in getattr(task, part)} for part in ("train", "dev", "test")}
         for task in (*data.tasks, *stage.data.tasks)

@@ -217,12 +217,13 @@ def _record(cell: PlannedCell, tests: list[Prediction], why: Broken | None) -> R
     key = cell.line.key
     report = score_predictions(tests, METRICS, resamples=0) if why is None else None
     trained = key.setting == "instruction"
+    trainable = TRAINABLE.get(key.method, 20_000) if trained else 0
     seconds = {"train": SECONDS.get(key.method, 20.0) + cell.seed, "test": 3.0} if trained else {"test": 3.0}
     return Record(
         run_id=digest(cell.id)[:16],
         status="ok" if why is None else "diverged",
         method=key.method,
-        base={"architecture": "causal", "sha256": {"model.safetensors": key.base * 8}, "context": 1024},
+        base={"architecture": "causal", "sha256": {"model.safetensors": key.base * 8}, "context": 1024, "parameters": 5_300_000},
         planned_steps=100 if trained else 0,
         done_steps=100 if trained else 0,
         scores=report.scores if report else {},
@@ -231,7 +232,7 @@ def _record(cell: PlannedCell, tests: list[Prediction], why: Broken | None) -> R
             for task, scores in (report.tasks if report else {}).items()
         },
         seeds={"split": 0, "init": cell.seed},
-        parameters={"trainable": TRAINABLE.get(key.method, 20_000) if trained else 0, "total": 5_300_000},
+        parameters={"trainable": trainable, "total": 5_300_000 + (trainable if key.method != "full" else 0)},
         fingerprint="f" * 64,
         versions={"python": "3.11.0", "torch": "2.9.0"},
         cost={

@@ -14,6 +14,8 @@ from xeric.cli import run as command
 from xeric.errors import DataError, UserError
 from xeric.metrics import score_predictions
 from xeric.records import read_predictions, write_jsonl
+from xeric.report import summary
+from xeric.report.markdown import report_markdown
 from xeric.studies import outputs
 from xeric.studies.analysis import analyse, current_results
 from xeric.studies.config import ClaimConfig, Grid, LineKey, StudyConfig, TableConfig
@@ -243,6 +245,18 @@ def test_recommend_says_what_to_take(folder: Path, capsys: pytest.CaptureFixture
     write_jsonl(folder / "cells" / "multi-ours-s2" / "dev_predictions.jsonl", dev)
     assert command(["recommend", str(folder)]) == 0
     assert f"next: xeric generate {folder / 'cells' / 'multi-ours-s2'} --input" in capsys.readouterr().out
+
+
+def test_a_recommendation_that_beats_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    useless = write_study(tmp_path / "s", small(), quality=dict.fromkeys(("full", "lora", "adapter", "ours"), 0.0))
+    for root, warned in ((useless, True), (folder, False)):
+        results = analyse(root)
+        assert results.recommendation is not None
+        assert ("trivial baseline" in results.recommendation.caution) is warned
+        assert command(["recommend", str(root)]) == 0
+        assert ("\nbut: " in capsys.readouterr().out) is warned
+        assert ("with a caution" in summary.found(results)) is warned
+        assert ("**But** on test" in report_markdown(results, [], [])) is warned
 
 
 def test_recommend_without_anything_to_choose_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -82,11 +82,13 @@ def _random_bases(folder: Path) -> list[str]:
 
 
 def _show(written: Written) -> None:
-    from xeric.report.tables import sheet, to_markdown
+    from xeric.cli.show import show_sheet
+    from xeric.report.tables import sheet
 
     results = written.results
     for table in results.tables:
-        typer.echo(f"\n{to_markdown(sheet(table, results))}")
+        typer.echo("")
+        show_sheet(sheet(table, results))
     for claim in results.claims:
         typer.echo(f"{claim.verdict:13}  {' '.join(claim.sentence.split())}")
     typer.echo("")

@@ -47,6 +47,8 @@ def _show(results: StudyResults, chosen: Recommendation) -> None:
     out = console()
     out.print(f"recommended: {chosen.label}", style="bold", markup=False, soft_wrap=True)
     out.print(f"why: {chosen.reason}", soft_wrap=True, markup=False)
+    if chosen.caution:
+        out.print(f"but: {chosen.caution}", soft_wrap=True, markup=False, style="yellow")
     if chosen.test is not None:
         out.print(f"on test, which had no part in the choice: {chosen.metric} {_text(chosen.test)}", soft_wrap=True, markup=False)
     table = Table(title=f"{chosen.metric} on dev, mean over tasks and runs, with 95% intervals", title_justify="left")

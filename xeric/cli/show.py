@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from xeric.records import Record, Score
@@ -14,8 +15,9 @@ from xeric.records import Record, Score
 if TYPE_CHECKING:
     from xeric.data.checking import TaskCheck
     from xeric.data.tasks import Task
+    from xeric.report.tables import Sheet
 
-__all__ = ["console", "show_checks", "show_run", "show_scores", "show_task"]
+__all__ = ["console", "show_checks", "show_run", "show_scores", "show_sheet", "show_task"]
 
 
 def console() -> Console:
@@ -136,3 +138,22 @@ def show_checks(checks: Sequence[TaskCheck]) -> None:
             out.print(f"refused: {one.error}", markup=False, soft_wrap=True)
     refused = sum(not one.ok for one in checks)
     out.print(f"{len(checks) - refused} of {len(checks)} tasks can be used")
+
+
+def show_sheet(sheet: Sheet) -> None:
+    """Print a study's table, intervals below their values; what the paper published stands in the report alone."""
+    from xeric.report.tables import ends, point, shown
+    from xeric.studies.results import Estimate
+
+    columns = [(place, column) for place, column in enumerate(sheet.columns) if column.kind != "published"]
+    table = Table(title=escape(sheet.title), title_justify="left")
+    for _, column in columns:
+        table.add_column(escape(column.title), justify="left" if column.kind == "text" else "right")
+    for row in sheet.rows:
+        cells = [(row[place], column) for place, column in columns]
+        texts = [f"{point(c, column)}\n{ends(c, column)}" if isinstance(c, Estimate) else shown(c, column) for c, column in cells]
+        table.add_row(*map(escape, texts))
+    out = console()
+    out.print(table)
+    for note in sheet.notes:
+        out.print(note, markup=False, soft_wrap=True)

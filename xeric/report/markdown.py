@@ -66,6 +66,8 @@ def _recommendation(results: StudyResults) -> list[str]:
         "## Recommendation",
         f"**{escape_markdown(found.label)}.** {escape_markdown(quantities.sentence(found.reason, labels.values()))}",
     ]
+    if found.caution:
+        parts.append(f"**But** {escape_markdown(found.caution)}.")
     if found.test is not None:
         parts.append(f"On test: {quantities.metric_name(found.metric)} {escape_markdown(quantities.estimate(found.test))}.")
     if found.dev:

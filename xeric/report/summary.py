@@ -71,7 +71,8 @@ def found(results: StudyResults) -> str:
         smallest = quantities.number(results.detectable.value)
         sentences.append(f"A study of this size sees differences of {smallest} {name} points or more (80% power, 5% level).")
     if results.recommendation is not None:
-        sentences.append(f"Recommended: {results.recommendation.label}.")
+        but = " (with a caution: it is not shown to beat every trivial baseline)" if results.recommendation.caution else ""
+        sentences.append(f"Recommended: {results.recommendation.label}{but}.")
     lost = failures(results)
     if lost:
         sentences.append(f"{_times(len(lost), 'cell')} of {len(results.cells)} gave no scores.")

@@ -8,7 +8,7 @@ and ends with the same bytes.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,7 @@ def execute(
     base: Base | None = None,
     data: Prepared | None = None,
     stages: Path | None = None,
+    stage_data: MutableMapping[str, Prepared] | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Carry out a run, or return it as it is where its folder already holds it.
@@ -96,6 +97,7 @@ def execute(
         base: the base, where it is open already (it is left as it was found).
         data: the prepared tasks, where they are at hand already.
         stages: folder where stages are kept for other runs to find; None is ``stages`` beside the run's folder.
+        stage_data: prepared data of stages, where several runs share it; it grows.
         progress: is told what happens.
 
     Returns:
@@ -111,7 +113,7 @@ def execute(
     for note in data.notes:
         progress.note(note)
     sha256 = base.sha256 if base else base_identity(config.base)
-    planned = plan_stages(config, data, sha256)
+    planned = plan_stages(config, data, sha256, {} if stage_data is None else stage_data)
     identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned])
     folder = folder or Path("runs") / identity
     text = f"# run {identity}\n{dump_yaml(config)}"
@@ -202,7 +204,12 @@ class _Work:
             run_id=self.identity,
             status=result.status,
             method=self.config.method.name,
-            base={"architecture": self.base.architecture, "sha256": self.base.sha256, "context": self.base.context},
+            base={
+                "architecture": self.base.architecture,
+                "sha256": self.base.sha256,
+                "context": self.base.context,
+                "parameters": self.base.parameters,
+            },
             planned_steps=result.planned_steps,
             done_steps=result.done_steps,
             best_step=result.best_step,

@@ -14,7 +14,7 @@ tasks: leaks against them are taken out of every stage.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,13 +85,16 @@ class MergedStage:
         adaptation.merge()
 
 
-def plan_stages(config: RunConfig, data: Prepared, base_sha256: Mapping[str, str]) -> list[PlannedStage]:
+def plan_stages(
+    config: RunConfig, data: Prepared, base_sha256: Mapping[str, str], known: MutableMapping[str, Prepared]
+) -> list[PlannedStage]:
     """Prepare the data of a run's stages and name them.
 
     Args:
         config: of the run.
         data: the run's own tasks, whose test sets the stages must not give away.
         base_sha256: of the base.
+        known: data of stages that was prepared before, by what it was prepared from; it grows.
 
     Raises:
         UserError: a task is unknown, cannot be used, or is one that the run scores.
@@ -100,8 +103,12 @@ def plan_stages(config: RunConfig, data: Prepared, base_sha256: Mapping[str, str
     protect = {task.name: task.test for task in data.tasks}
     planned: list[PlannedStage] = []
     for stage in config.stages:
-        tasks = [catalog.load(name, group_key=stage.data.group_column) for name in stage.tasks]
-        prepared = prepare(tasks, stage.data, stage.prompt, protect=protect)
+        options = stage.model_dump(mode="json", include={"tasks", "data", "prompt"})
+        mark = digest(["stage", options, config.tasks_dirs, data.fingerprint])
+        if mark not in known:
+            tasks = [catalog.load(name, group_key=stage.data.group_column) for name in stage.tasks]
+            known[mark] = prepare(tasks, stage.data, stage.prompt, protect=protect)
+        prepared = known[mark]
         seeds = config.seeds.resolve(config.seed if stage.seed is None else stage.seed)
         identity = {
             "stage": _settings(stage),

@@ -137,9 +137,10 @@ def _claims(outputs: Outputs, lines: Lines | None, cells: Sequence[CellResult], 
             ids.append(line or "")
         chains.append(Chain(name, claim, tuple(ids), tuple(missing)))
     sizes = {
-        name: min(record.parameters["total"] for records in by_seed.values() for record in records)
+        name: records[0].base["parameters"]
         for name in outputs.lines
-        if (by_seed := outputs.records(name))
+        for records in list(outputs.records(name).values())[:1]
+        if "parameters" in records[0].base
     }
     known = Judged(
         labels={name: line.label for name, line in outputs.lines.items()},
@@ -169,7 +170,14 @@ def _recommendation(outputs: Outputs, found: Sequence[LineResult], workers: int)
     place = outputs.folder.cell(cell)
     kept = (place / "adapter").is_dir()
     command = f'xeric generate {place} --input "TEXT"' if kept else f"xeric train --config {place / 'config.yaml'} -o FOLDER"
-    return chosen.model_copy(update={"command": command})
+    beaten = next(line.beats_baselines for line in found if line.id == chosen.line)
+    return chosen.model_copy(update={"command": command, "caution": _NOT_USEFUL if beaten is False else ""})
+
+
+_NOT_USEFUL = (
+    "on test it is not shown to beat every trivial baseline, which need no model: do not use it as it is; "
+    "take a larger base or more examples"
+)
 
 
 def _tuning(outputs: Outputs) -> tuple[TuningResult, ...]:

@@ -173,7 +173,10 @@ class ClaimResult(Config):
 
 
 class Recommendation(Config):
-    """The cheapest adaptation that is not worse than the best by more than ``margin``; chosen on dev, reported on test."""
+    """The cheapest adaptation that is not worse than the best by more than ``margin``; chosen on dev, reported on test.
+
+    ``caution`` says what speaks against taking any: on test the line does not beat every trivial baseline.
+    """
 
     line: str
     label: str
@@ -183,6 +186,7 @@ class Recommendation(Config):
     dev: dict[str, Estimate] = {}
     test: Estimate | None = None
     reason: str
+    caution: str = ""
     command: str = ""
 
 

@@ -166,7 +166,8 @@ class Workshop:
             config, _ = run_config(settings)
             data = self.prepared(config)
             base = self.open_base(config)
-            execute(config, place, base=base, data=data, progress=progress, stages=self.folder.stages_dir)
+            stages = self.folder.stages_dir
+            execute(config, place, base=base, data=data, progress=progress, stages=stages, stage_data=self._prepared)
         except _LockLostError:
             raise
         except XericError as error:
