@@ -102,6 +102,39 @@ def test_beam_search_finds_what_a_search_of_its_own_finds(open_base: Callable[[s
         assert text == base.detokenize([token for token in new if token not in base.eos])
 
 
+@pytest.mark.parametrize("options", [{"no_repeat_ngram": 2}, {"no_repeat_ngram": 1}, {"repetition_penalty": 3.0}])
+def test_a_text_does_not_repeat_itself_but_may_repeat_its_input(
+    options: dict[str, float], open_base: Callable[[str], Base]
+) -> None:
+    """Against a greedy search by hand, one row at a time, which looks at the generated tokens alone."""
+    base = open_base("llama")
+    task = rows.decoding_rows(base, rows.task("one"), 6)
+    size, penalty = int(options.get("no_repeat_ngram", 0)), options.get("repetition_penalty", 1.0)
+
+    def choose(logits: torch.Tensor, new: list[int]) -> int:
+        scores = logits.clone()
+        for token in set(new):
+            scores[token] *= 1 / penalty if scores[token] > 0 else penalty
+        for place in range(len(new) - size + 1 if size else 0):
+            if new[place : place + size - 1] == new[len(new) - size + 1 :]:
+                scores[new[place + size - 1]] = -torch.inf
+        return int(scores.argmax())
+
+    expected = []
+    for row in task.rows:
+        prompt, new = [*task.prefix_of(row).ids, *row.ids], list[int]()
+        while len(new) < 12:
+            with torch.no_grad():
+                token = choose(base.model(torch.tensor([prompt + new])).logits[0, -1], new)
+            if token in base.eos:
+                break
+            new.append(token)
+        expected.append(base.detokenize(new))
+    chosen = DecodeOptions.model_validate({"batch_size": 4, **options})
+    assert decode(base, task, chosen, max_new_tokens=12) == expected
+    assert expected != decode(base, task, DecodeOptions(batch_size=4), max_new_tokens=12), "free texts should repeat themselves"
+
+
 def test_sampling_follows_its_seed_and_leaves_the_callers_random_state_alone(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
     task = rows.decoding_rows(base, rows.task("one"), 6)

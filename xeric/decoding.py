@@ -14,7 +14,13 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from transformers import GenerationConfig
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+    RepetitionPenaltyLogitsProcessor,
+)
 
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
@@ -42,6 +48,10 @@ class DecodeOptions(Config):
         temperature: divides the logits, for ``sample``.
         top_k: sample among the k most probable tokens only; 0 is all of them.
         top_p: sample among the most probable tokens that together reach this probability (Holtzman et al. 2020).
+        no_repeat_ngram: no run of so many tokens comes twice in a generated text (Paulus et al. 2018, section 2.5); 0 allows it.
+            What stands in the input may be repeated.
+        repetition_penalty: divides the scores of tokens that the generated text holds already (Keskar et al. 2019, section 4.1);
+            1 is none.
     """
 
     strategy: Literal["greedy", "beam", "sample"] = "greedy"
@@ -52,6 +62,8 @@ class DecodeOptions(Config):
     temperature: float = Field(default=1.0, gt=0)
     top_k: int = Field(default=0, ge=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
+    no_repeat_ngram: int = Field(default=0, ge=0)
+    repetition_penalty: float = Field(default=1.0, ge=1)
 
     def generation_config(self, base: Base, max_new_tokens: int) -> GenerationConfig:
         """Return these options in transformers' terms, nothing left to a default of the base."""
@@ -61,6 +73,27 @@ class DecodeOptions(Config):
         elif self.strategy == "sample":
             chosen |= {"do_sample": True, "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
         return GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=list(base.eos), pad_token_id=base.pad, **chosen)
+
+    def processors(self, start: int) -> LogitsProcessorList:
+        """Return what keeps a text from repeating itself; ``start`` is the column of its first token."""
+        chosen: list[LogitsProcessor] = []
+        if self.no_repeat_ngram:
+            chosen.append(NoRepeatNGramLogitsProcessor(self.no_repeat_ngram))
+        if self.repetition_penalty != 1:
+            chosen.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
+        return LogitsProcessorList([_OfGenerated(one, start) for one in chosen])
+
+
+class _OfGenerated(LogitsProcessor):
+    """Shows a processor the generated tokens alone: a summary may, and should, repeat its input."""
+
+    def __init__(self, inner: LogitsProcessor, start: int) -> None:
+        self._inner, self._start = inner, start
+
+    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+        inner: Any = self._inner
+        found: torch.FloatTensor = inner(input_ids[:, self._start :], scores)
+        return found
 
 
 @torch.no_grad()
@@ -104,7 +137,7 @@ def decode(
             for start in range(0, len(members), options.batch_size):
                 batch = members[start : start + options.batch_size]
                 rows = [task.rows[number] for number in batch]
-                for number, ids in zip(batch, _generate(base, prefix, state, rows, config), strict=True):
+                for number, ids in zip(batch, _generate(base, prefix, state, rows, config, options), strict=True):
                     texts[number] = base.detokenize(ids)
                 if progress:
                     progress(len(batch))
@@ -112,7 +145,12 @@ def decode(
 
 
 def _generate(
-    base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], config: GenerationConfig
+    base: Base,
+    prefix: PrefixRow,
+    state: PrefixState | None,
+    rows: Sequence[InstanceRow],
+    config: GenerationConfig,
+    options: DecodeOptions,
 ) -> list[list[int]]:
     """Return the new tokens of each row, up to and without its end token."""
     # A learned prefix has no token ids; any will do, since what the cache holds is never embedded.
@@ -129,7 +167,13 @@ def _generate(
     kinds = [(*[_KIND["prefix"]] * learned, *prefix.kinds, *row.kinds) for row in rows]
     model: Any = base.model  # the library mixes generate() into causal models only, and their common base class does not know it
     with base.laid_out(_layout(kinds, pads, beams, config.max_new_tokens or 0, state, base.device)):
-        output = model.generate(input_ids=tokens, attention_mask=present, past_key_values=cache, generation_config=config)
+        output = model.generate(
+            input_ids=tokens,
+            attention_mask=present,
+            past_key_values=cache,
+            generation_config=config,
+            logits_processor=options.processors(width),
+        )
     return [_up_to_end(row[width:].tolist(), base.eos) for row in output]
 
 
