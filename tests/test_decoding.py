@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sacrebleu.metrics import CHRF
 
 from tests import rows, tiny
 from xeric.bases.base import Base
@@ -152,3 +153,21 @@ def test_sampling_follows_its_seed_and_leaves_the_callers_random_state_alone(ope
     assert sample(0) != greedy
     assert sample(0, top_k=1) == greedy
     assert sample(3, temperature=1e-4) == greedy
+
+
+def test_minimum_risk_takes_the_sample_most_like_the_others(open_base: Callable[[str], Base]) -> None:
+    base = open_base("llama")
+    task = rows.decoding_rows(base, rows.task("one"), 6)
+    options = DecodeOptions(strategy="mbr", candidates=5, batch_size=5)
+    found = decode(base, task, options, max_new_tokens=8, seed=3)
+    # The same draws, by sampling alone: five copies of a row in one batch.
+    copies = replace(task, rows=tuple(row for row in task.rows for _ in range(5)))
+    drawn = decode(base, copies, DecodeOptions(strategy="sample", batch_size=5), max_new_tokens=8, seed=3)
+    scorer, better = CHRF(word_order=2), 0
+    for number, text in enumerate(found):
+        own = drawn[5 * number : 5 * number + 5]
+        gains = [sum(scorer.sentence_score(a, [b]).score for m, b in enumerate(own) if m != n) for n, a in enumerate(own)]
+        assert gains[own.index(text)] == pytest.approx(max(gains))
+        better += text != own[0]
+    assert better, "the first is not always the best"
+    assert decode(base, task, options, max_new_tokens=8, seed=3) == found

@@ -1,4 +1,4 @@
-"""Deterministic batched generation over the shared prefix: greedy, beam search, seeded sampling.
+"""Deterministic batched generation over the shared prefix: greedy, beam search, seeded sampling, minimum Bayes risk.
 
 The task prefix is computed once for all instances of a task, its keys and values are handed to transformers'
 ``generate`` as a cache, and the rows are padded on the left. In float32 a greedy text does not depend on the batch
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from itertools import permutations
 from typing import Any, Literal
 
 import torch
@@ -29,6 +30,7 @@ from xeric.bases.shared_prefix import PrefixState, run_prefix
 from xeric.config import Config
 from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
+from xeric.metrics import METRICS, PRIMARY
 
 __all__ = ["DecodeOptions", "decode"]
 
@@ -39,13 +41,16 @@ class DecodeOptions(Config):
     """How to decode (``decode.*``).
 
     Attributes:
-        strategy: ``greedy``, ``beam`` (beam search) or ``sample`` (seeded).
+        strategy: ``greedy``, ``beam`` (beam search), ``sample`` (seeded) or ``mbr``: several samples, of which that one is taken
+            that is most like the others by chrF++ (minimum Bayes risk; Eikema & Aziz 2020, section 6). It favours what it is
+            chosen by: compare methods under one strategy, and look at the other metrics too.
         max_new_tokens: limit of a generated text; None is the longest target among the training rows.
         batch_size: instances decoded at once; it moves memory and speed (and which draws a sampled text gets).
+        candidates: samples drawn for each text, for ``mbr``; they count in ``batch_size``.
         beams: hypotheses kept, for ``beam``.
         length_penalty: exponent on a hypothesis' length that its log-probability is divided by, for ``beam``; above 0 favours
             longer texts.
-        temperature: divides the logits, for ``sample``.
+        temperature: divides the logits, for ``sample`` and ``mbr``, like the two below.
         top_k: sample among the k most probable tokens only; 0 is all of them.
         top_p: sample among the most probable tokens that together reach this probability (Holtzman et al. 2020).
         no_repeat_ngram: no run of so many tokens comes twice in a generated text (Paulus et al. 2018, section 2.5); 0 allows it.
@@ -54,9 +59,10 @@ class DecodeOptions(Config):
             1 is none.
     """
 
-    strategy: Literal["greedy", "beam", "sample"] = "greedy"
+    strategy: Literal["greedy", "beam", "sample", "mbr"] = "greedy"
     max_new_tokens: int | None = Field(default=None, ge=1)
     batch_size: int = Field(default=32, ge=1)
+    candidates: int = Field(default=8, ge=2, le=256)
     beams: int = Field(default=4, ge=2, le=64)
     length_penalty: float = 1.0
     temperature: float = Field(default=1.0, gt=0)
@@ -65,12 +71,17 @@ class DecodeOptions(Config):
     no_repeat_ngram: int = Field(default=0, ge=0)
     repetition_penalty: float = Field(default=1.0, ge=1)
 
+    @property
+    def random(self) -> bool:
+        """Whether the texts depend on a seed."""
+        return self.strategy in ("sample", "mbr")
+
     def generation_config(self, base: Base, max_new_tokens: int) -> GenerationConfig:
         """Return these options in transformers' terms, nothing left to a default of the base."""
         chosen: dict[str, Any] = {"do_sample": False, "num_beams": 1}
         if self.strategy == "beam":
             chosen |= {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": True}
-        elif self.strategy == "sample":
+        elif self.random:
             chosen |= {"do_sample": True, "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
         return GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=list(base.eos), pad_token_id=base.pad, **chosen)
 
@@ -120,6 +131,9 @@ def decode(
     """
     config = options.generation_config(base, max_new_tokens)
     devices = [base.device] if base.device.type == "cuda" else []
+    # The candidates of one row stand next to each other in a batch.
+    copies = options.candidates if options.strategy == "mbr" else 1
+    size = max(options.batch_size // copies, 1)
     texts: dict[int, str] = {}
     groups: dict[int, list[int]] = defaultdict(list)
     for number, row in enumerate(task.rows):
@@ -134,11 +148,11 @@ def decode(
             state = run_prefix(base, begin) if share or base.learned_prefix else None
             # Rows of like length together: least padding, and the longest first, so that memory is needed at once or not at all.
             members.sort(key=lambda number: (-len(task.rows[number].ids), number))
-            for start in range(0, len(members), options.batch_size):
-                batch = members[start : start + options.batch_size]
-                rows = [task.rows[number] for number in batch]
-                for number, ids in zip(batch, _generate(base, prefix, state, rows, config, options), strict=True):
-                    texts[number] = base.detokenize(ids)
+            for start in range(0, len(members), size):
+                batch = members[start : start + size]
+                rows = [task.rows[number] for number in batch for _ in range(copies)]
+                found = [base.detokenize(ids) for ids in _generate(base, prefix, state, rows, config, options)]
+                texts |= {number: _least_risk(found[place * copies :][:copies]) for place, number in enumerate(batch)}
                 if progress:
                     progress(len(batch))
     return [texts[number] for number in range(len(task.rows))]
@@ -175,6 +189,19 @@ def _generate(
             logits_processor=options.processors(width),
         )
     return [_up_to_end(row[width:].tolist(), base.eos) for row in output]
+
+
+def _least_risk(candidates: Sequence[str]) -> str:
+    """Return the candidate that is most like the others: its mean chrF++ with each of them as the reference is highest."""
+    if len(candidates) == 1:
+        return candidates[0]
+    pairs = list(permutations(range(len(candidates)), 2))
+    predictions, references = ([candidates[pair[side]] for pair in pairs] for side in (0, 1))
+    metric = METRICS.get(PRIMARY)()
+    # chrF++ counts characters and what stands between spaces, alike in every language.
+    counted = metric.statistics(predictions, [[one] for one in references], predictions, "English")
+    gains = metric.score_sums(counted.rows).reshape(len(candidates), -1).mean(axis=1)
+    return candidates[int(gains.argmax())]
 
 
 def _layout(

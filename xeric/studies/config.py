@@ -205,6 +205,12 @@ class StudyConfig(Config):
     baselines: bool = True
     margin: float = Field(default=1.0, ge=0)
 
+    @property
+    def samples(self) -> bool:
+        """Whether decoding draws, so that the texts even of an untrained line depend on the seed."""
+        decode = self.run.get("decode")
+        return isinstance(decode, Mapping) and decode.get("strategy") in ("sample", "mbr")
+
     def canonical(self, key: LineKey) -> LineKey:
         """Return the one key of a line that can be named in several ways.
 

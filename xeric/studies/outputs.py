@@ -45,9 +45,7 @@ class Outputs:
     @property
     def fixed(self) -> set[str]:
         """Lines whose outputs do not depend on a seed: nothing is trained, and decoding does not sample."""
-        decode = self.study.run.get("decode")
-        sampled = isinstance(decode, Mapping) and decode.get("strategy") == "sample"
-        return {name for name, line in self.lines.items() if line.key.untrained and not sampled}
+        return {name for name, line in self.lines.items() if line.key.untrained and not self.study.samples}
 
     def of(self, line: str) -> list[tuple[PlannedCell, CellState]]:
         """Return the cells of a line."""

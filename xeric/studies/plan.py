@@ -131,8 +131,7 @@ def _cells(study: StudyConfig, line: PlannedLine) -> list[PlannedCell]:
 
 def _seeds(study: StudyConfig, key: LineKey) -> tuple[int, ...]:
     """Return the seeds that a line is run with: one where its outputs do not depend on the seed."""
-    sampled = study.run.get("decode", {}).get("strategy") == "sample"
-    return study.seeds[:1] if key.untrained and not sampled else study.seeds
+    return study.seeds[:1] if key.untrained and not study.samples else study.seeds
 
 
 def line_settings(study: StudyConfig, key: LineKey, tasks: tuple[str, ...]) -> dict[str, Any]:
