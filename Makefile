@@ -45,7 +45,7 @@ lock: ## renew requirements.lock from the ranges in pyproject.toml
 	rm -rf .venv-lock
 
 clean: ## remove caches and what `make demo` left; .venv and your runs stay
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist demo-report demo-report-random-bases
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist demo-report
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

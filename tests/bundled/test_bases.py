@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -28,11 +27,6 @@ SAME = 0.02
 """Bits per character within which the English base is at least as good on English."""
 
 FOLDERS = {name.removeprefix(PREFIX): folder for name, folder in bundled_bases().items()}
-MISSING = [name for name in NAMES if not (FOLDERS.get(name, Path("nowhere")) / "model.safetensors").is_file()]
-
-pytestmark = pytest.mark.skipif(
-    bool(MISSING), reason=f"the bundled bases are still being trained: no weights of {', '.join(MISSING)}"
-)
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,7 @@ def show_sheet(sheet: Sheet) -> None:
     columns = [(place, column) for place, column in enumerate(sheet.columns) if column.kind != "published"]
     table = Table(title=escape(sheet.title), title_justify="left")
     for _, column in columns:
-        table.add_column(escape(column.title), justify="left" if column.kind == "text" else "right")
+        table.add_column(escape(column.title), justify="left" if column.kind == "text" else "right", overflow="fold")
     for row in sheet.rows:
         cells = [(row[place], column) for place, column in columns]
         texts = [f"{point(c, column)}\n{ends(c, column)}" if isinstance(c, Estimate) else shown(c, column) for c, column in cells]
