@@ -1,7 +1,7 @@
 """Does a base, adapted on a few hundred examples, beat what needs no learning? chrF++ on the test set, by task and method.
 
     python bench/adaptation.py BASE TASK... --tasks-dir DIR -o OUT [--methods lora full] [--seeds 0 1 2] [--n-train 400]
-                               [--lr lora=1e-3] [key=value ...]
+                               [--lr lora=1e-3 --lr full=3e-4] [key=value ...]
 
 The trivial baselines are those of every study: copy the input, copy a demonstration, the first sentence, a random training output
 (one draw a seed). A method beats them on a task if its mean over the seeds is above each of theirs. Every run has its own folder
@@ -109,7 +109,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["lora", "full"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--n-train", type=int, default=400)
-    parser.add_argument("--lr", nargs="+", default=[], metavar="METHOD=RATE")
+    parser.add_argument("--lr", action="append", default=[], metavar="METHOD=RATE")
     options = parser.parse_intermixed_args()
     options.lr = rates(options.lr)
     settings = apply_overrides({}, [word for word in options.tasks if "=" in word])
