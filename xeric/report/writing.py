@@ -11,10 +11,11 @@ from xeric.records import write_atomically
 from xeric.report import sheets
 from xeric.report.figures import draw
 from xeric.report.instances import browser
+from xeric.report.latex import to_latex
 from xeric.report.markdown import report_markdown
 from xeric.report.page import render_page
 from xeric.report.reading import read_outputs, read_results
-from xeric.report.tables import sheet, to_csv, to_latex, to_markdown
+from xeric.report.tables import sheet, to_csv, to_markdown
 from xeric.studies.results import StudyResults
 
 __all__ = ["Written", "write_report"]
