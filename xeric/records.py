@@ -49,7 +49,7 @@ Part = Literal["test", "dev"]
 PREDICTION_FILES: Mapping[Part, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
 """Where a run's predictions lie, by the part of the data they are for."""
 
-_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rouge-score", "nltk", "snowballstemmer", "numpy")
+_PACKAGES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rapidfuzz", "nltk", "snowballstemmer", "numpy")
 
 
 class Score(Config):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 
 import pytest
 from markdown_it import MarkdownIt
 
 from tests.report.made import LABEL, results
 from xeric.report import sheets
-from xeric.report.tables import Column, Sheet, escape_latex, escape_markdown, sheet, to_csv, to_latex, to_markdown
+from xeric.report.latex import to_latex
+from xeric.report.tables import Column, Sheet, escape_markdown, sheet, to_csv, to_markdown
 from xeric.studies.results import Estimate, TableResult, TableRow
 
 TEXTS = (
@@ -81,30 +81,6 @@ def test_csv_reads_back_with_every_digit() -> None:
     assert float(rows[0]["bleu_published"]) == 32.8
     assert float(rows[0]["bleu"]) == made.tables[0].rows[0].cells["bleu"].value
     assert (int(rows[0]["trainable"]), float(rows[0]["seconds"])) == (5_120_000, 655.0)
-
-
-def latex_cells(row: str) -> list[str]:
-    return re.split(r"(?<!\\)&", row)
-
-
-def test_latex_rows_have_one_cell_a_column_whatever_the_texts() -> None:
-    lines = to_latex(made_sheet(*TEXTS, "[2pt] after a row end", "* starred")).splitlines()
-    body = lines[lines.index(r"    \midrule") + 1 : lines.index(r"    \bottomrule")]
-    assert len(body) == len(TEXTS) + 2
-    for row in body:
-        assert row.endswith(r" \\")
-        assert len(latex_cells(row)) == 2
-        assert not re.search(r"(?<!\\)[%#_$](?!-\$)", row.replace("$-$", ""))
-    # After \\ LaTeX would read [2pt] as a length and * as a star: neither may be the first thing of a row.
-    assert body[-2].strip().startswith("{[}2pt{]}")
-    assert body[-1].strip().startswith("{*}")
-
-
-def test_latex_braces_are_balanced_after_escaping() -> None:
-    for text in TEXTS:
-        bare = re.sub(r"\\[{}]", "", escape_latex(text))
-        assert bare.count("{") == bare.count("}")
-        assert "\n" not in bare
 
 
 def test_published_figures_stand_in_columns_of_their_own() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import quiet_libraries
+from xeric.cli.options import quiet_libraries, worker_count
 
 if TYPE_CHECKING:
     from xeric.report import Written
@@ -43,7 +43,7 @@ def demo(
     with TerminalStudyProgress() as progress:
         for remark in remarks:
             progress.note(remark)
-        done = run_study(study, output, progress=progress)
+        done = run_study(study, output, progress=progress, workers=worker_count())
     written = write_report(output)
     _show(written)
     typer.echo(_MEANING.format(tests=study.run.get("data", {}).get("max_test", "all")))

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "TasksDir", "print_json", "quiet_libraries"]
+__all__ = ["AsJson", "TasksDir", "print_json", "quiet_libraries", "worker_count"]
 
 TasksDir = Annotated[
     list[Path] | None,
@@ -21,6 +21,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 def print_json(value: Any) -> None:
     """Print plain values as indented JSON on standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def worker_count() -> int:
+    """Return how many processes a command may count predictions with: the processors of the machine."""
+    return os.cpu_count() or 1
 
 
 def quiet_libraries() -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, print_json
+from xeric.cli.options import AsJson, print_json, worker_count
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ def recommend(
     """Name the cheapest adaptation that is not worse than the best by more than the study's margin, chosen on dev."""
     from xeric.studies.analysis import current_results
 
-    results = current_results(folder, workers=os.cpu_count() or 1)
+    results = current_results(folder, workers=worker_count())
     chosen = results.recommendation
     if chosen is None:
         raise UserError(

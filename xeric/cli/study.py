@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
+from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries, worker_count
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def run(
     from xeric.studies.status import study_status
 
     with TerminalStudyProgress() as progress:
-        done = run_study(config, folder, shard=part, progress=progress)
+        done = run_study(config, folder, shard=part, progress=progress, workers=worker_count())
     found = study_status(done.folder)
     if as_json:
         print_json(found.as_json())
@@ -117,7 +117,7 @@ def rescore(
     with TerminalProgress() as progress:
         progress.start("score", len(place.read_cells()))
         changed = score_again(place, metric or (), progress=lambda: progress.advance(1))
-    write_json(place.results_file, analyse(folder))
+    write_json(place.results_file, analyse(folder, workers=worker_count()))
     if as_json:
         print_json(changed)
     else:

@@ -52,7 +52,7 @@ METRICS: Registry[Callable[..., Metric]] = Registry("metric")
 
 METRICS.register("bleu", "xeric.metrics.bleu:Bleu", "BLEU by sacrebleu, tokenizer by language")
 METRICS.register("chrf", "xeric.metrics.bleu:Chrf", "chrF++ by sacrebleu: character and word n-grams, any script")
-METRICS.register("rouge_l", "xeric.metrics.rouge:Rouge", "ROUGE-L by rouge-score on Unicode words, best reference by F")
+METRICS.register("rouge_l", "xeric.metrics.rouge:Rouge", "ROUGE-L on Unicode words, best reference by F")
 METRICS.register("meteor", "xeric.metrics.meteor:Meteor", "METEOR by nltk: exact and stem matches")
 METRICS.register("meteor_exact", "xeric.metrics.meteor:meteor_exact", "METEOR by nltk: exact matches only")
 METRICS.register("distinct_1", "xeric.metrics.diversity:distinct_1", "distinct words among all words of the predictions")

@@ -15,15 +15,19 @@ from xeric.studies.results import CellResult, StudyResults
 __all__ = ["LineOutputs", "read_outputs", "read_results"]
 
 
-def read_results(folder: Path) -> StudyResults:
+def read_results(folder: Path, *, workers: int = 1) -> StudyResults:
     """Return a study's results; where they are missing or older than its records they are made and written first.
+
+    Args:
+        folder: of the study.
+        workers: processes that make them; see :func:`xeric.studies.outputs.measure_runs`.
 
     Raises:
         UserError: the folder holds no study, or one that cannot be read.
     """
     if not StudyFolder(folder).study_file.is_file():
         raise UserError("holds no study", where=str(folder), hint="run one first: `xeric study run STUDY.yaml -o DIR`")
-    return current_results(folder)
+    return current_results(folder, workers=workers)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
-r"""Tables of a study as Markdown, CSV and LaTeX.
+"""Tables of a study as Markdown and CSV; :mod:`xeric.report.latex` has LaTeX.
 
 A :class:`Sheet` is a table that is ready to be written: columns, rows, notes. Measured numbers, what the paper published and what
 a line cost stand in column groups of their own, so that nobody reads one as the other. Every format escapes what it would
 otherwise take for markup: texts come from study files and models.
-
-The LaTeX needs only ``booktabs``; for labels in scripts that pdfLaTeX does not know, use XeLaTeX or LuaLaTeX.
 """
 
 from __future__ import annotations
@@ -25,14 +23,12 @@ __all__ = [
     "Column",
     "Sheet",
     "ends",
-    "escape_latex",
     "escape_markdown",
     "markdown_rows",
     "point",
     "sheet",
     "shown",
     "to_csv",
-    "to_latex",
     "to_markdown",
 ]
 
@@ -198,73 +194,3 @@ def _csv_cells(cell: Cell, column: Column) -> list[str]:
         # What OWASP names "CSV injection": a cell that begins so is run by spreadsheets; the quote makes it text.
         return [f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text]
     return ["" if cell is None else repr(round(cell, 6)) if isinstance(cell, float) else str(cell)]
-
-
-# --- LaTeX ----------------------------------------------------------------------------------------------------------------------
-
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    # After \\ at the end of a row, LaTeX takes [ for a length and * for a star.
-    "[": "{[}",
-    "]": "{]}",
-    "*": "{*}",
-    "\u2212": "$-$",
-}
-
-
-def escape_latex(text: str) -> str:
-    """Return text that LaTeX prints as it is, on one line."""
-    printable = "".join(mark for mark in " ".join(text.split()) if mark.isprintable())
-    return "".join(_LATEX.get(mark, mark) for mark in printable)
-
-
-def to_latex(table: Sheet) -> str:
-    """Return a ``table`` environment with booktabs rules; the published figures are set in italics."""
-    spans = table.spans()
-    lines = [
-        r"\begin{table}",
-        r"  \centering",
-        rf"  \caption{{{escape_latex(table.title)}}}",
-        rf"  \begin{{tabular}}{{{''.join('l' if c.kind == 'text' else 'r' for c in table.columns)}}}",
-        r"    \toprule",
-    ]
-    if any(group for group, _ in spans):
-        lines.append("    " + " & ".join(_latex_span(group, width) for group, width in spans) + r" \\")
-        lines.append("    " + _latex_rules(spans))
-    lines.append("    " + " & ".join(escape_latex(column.title) for column in table.columns) + r" \\")
-    lines.append(r"    \midrule")
-    lines += ["    " + " & ".join(map(_latex_cell, row, table.columns)) + r" \\" for row in table.rows]
-    lines += [r"    \bottomrule", r"  \end{tabular}"]
-    lines += [rf"  \par\smallskip{{\footnotesize {escape_latex(note)}}}" for note in table.notes]
-    return "\n".join([*lines, r"\end{table}", ""])
-
-
-def _latex_span(group: str, width: int) -> str:
-    return rf"\multicolumn{{{width}}}{{{'c' if group else 'l'}}}{{{escape_latex(group)}}}"
-
-
-def _latex_rules(spans: Sequence[tuple[str, int]]) -> str:
-    ends = list(itertools.accumulate(width for _, width in spans))
-    return " ".join(
-        rf"\cmidrule(lr){{{end - width + 1}-{end}}}" for (group, width), end in zip(spans, ends, strict=True) if group
-    )
-
-
-def _latex_cell(cell: Cell, column: Column) -> str:
-    if isinstance(cell, Estimate):
-        value, interval = escape_latex(point(cell, column)), escape_latex(ends(cell, column))
-        return rf"{value} {{\footnotesize {interval}}}" if interval else value
-    text = escape_latex(shown(cell, column))
-    return rf"\textit{{{text}}}" if text and column.kind == "published" else text

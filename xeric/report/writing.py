@@ -11,10 +11,11 @@ from xeric.records import write_atomically
 from xeric.report import sheets
 from xeric.report.figures import draw
 from xeric.report.instances import browser
+from xeric.report.latex import to_latex
 from xeric.report.markdown import report_markdown
 from xeric.report.page import render_page
 from xeric.report.reading import read_outputs, read_results
-from xeric.report.tables import sheet, to_csv, to_latex, to_markdown
+from xeric.report.tables import sheet, to_csv, to_markdown
 from xeric.studies.results import StudyResults
 
 __all__ = ["Written", "write_report"]
@@ -48,19 +49,20 @@ class Written:
     total: int
 
 
-def write_report(folder: Path) -> Written:
+def write_report(folder: Path, *, workers: int = 1) -> Written:
     """Write ``report.html``, ``report.md``, ``tables/`` and ``figures/`` of a study.
 
     The same results and predictions give the same bytes.
 
     Args:
         folder: of the study; its results are computed first where they are missing or older than its records.
+        workers: processes that compute them; see :func:`xeric.studies.outputs.measure_runs`.
 
     Raises:
         UserError: the folder holds no study.
         DataError: its results or predictions cannot be read.
     """
-    results = read_results(folder)
+    results = read_results(folder, workers=workers)
     texts = browser(results, read_outputs(folder, results))
     tables = [sheet(table, results) for table in results.tables]
     figures = list(results.figures)

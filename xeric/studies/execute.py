@@ -70,6 +70,7 @@ def run_study(
     overrides: Iterable[str] = (),
     shard: Shard | None = None,
     progress: StudyProgress | None = None,
+    workers: int = 1,
     poll: float = 1.0,
 ) -> StudyRun:
     """Carry a study out, or go on with it where it was.
@@ -80,6 +81,7 @@ def run_study(
         overrides: of a study that is given by name or file.
         shard: take a part of the cells only; the others are for other processes, and are not waited for.
         progress: is told what happens.
+        workers: processes that count predictions for the results; see :func:`xeric.studies.outputs.measure_runs`.
         poll: seconds between looks while other processes have the last runs.
 
     Raises:
@@ -114,16 +116,16 @@ def run_study(
         states = {cell.id: folder.state(cell.id) for cell in plan.cells}
         results = None
         if all(state.status != "missing" for state in states.values()):
-            results = _results(folder, progress)
+            results = _results(folder, progress, workers)
     for place in (folder.locks_dir, folder.stages_dir / "locks"):
         sweep(place)
     return StudyRun(folder, plan, states, results)
 
 
-def _results(folder: StudyFolder, progress: StudyProgress) -> StudyResults | None:
+def _results(folder: StudyFolder, progress: StudyProgress, workers: int) -> StudyResults | None:
     """Make and write a study's results; where every cell failed there are none."""
     try:
-        results = analyse(folder.root)
+        results = analyse(folder.root, workers=workers)
     except XericError as error:
         progress.note(f"there are no results: {error}")
         return None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from xeric.metrics.measuring import Measured, measure
+from xeric.processes import process_pool
 from xeric.records import PREDICTION_FILES, Part, Record, read_predictions
 from xeric.studies.config import LineKey, StudyConfig
 from xeric.studies.folder import CellState, PlannedCell, PlannedLine, StudyFolder
@@ -122,7 +121,7 @@ def measure_runs(files: Mapping[tuple[str, int], list[Path]], metrics: Sequence[
     jobs = [(paths, tuple(metrics)) for paths in files.values()]
     size = sum(path.stat().st_size for paths in files.values() for path in paths)
     if workers > 1 and size > _WORTH_PROCESSES:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        with process_pool(workers) as pool:
             measured = list(pool.map(_measure, jobs))
     else:
         measured = [_measure(job) for job in jobs]

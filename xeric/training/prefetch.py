@@ -6,11 +6,11 @@ have made itself.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 
+from xeric.processes import process_pool
 from xeric.training.corpus import CorpusOptions, prepare_corpus
 from xeric.training.mixture import Batch, Mixture, MixtureOptions
 
@@ -42,9 +42,7 @@ class Prefetch:
     """
 
     def __init__(self, options: CorpusOptions, folder: Path, mixture: MixtureOptions, seed: int, workers: int) -> None:
-        context = multiprocessing.get_context("spawn")
-        arguments = (options, folder, mixture, seed)
-        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=arguments)
+        self._pool = process_pool(workers, _start, (options, folder, mixture, seed))
         self._depth = workers * _AHEAD
         self._queue: deque[Future[list[Batch]]] = deque()
         self._next = 0
