@@ -34,6 +34,11 @@ WORDS = {"mail_en": ("a", "b"), "poem_es": ("c", "d"), "title_hi": ("e", "f")}
 def written(root: Path, study: StudyConfig, *, numbers: tuple[int, ...] = (1, 2)) -> Path:
     """A made study whose runs of the first seed were decoded under other wordings, each worse than the one before."""
     made.write_study(root, study)
+    reword(root, study, numbers)
+    return root
+
+
+def reword(root: Path, study: StudyConfig, numbers: tuple[int, ...]) -> None:
     folder = StudyFolder(root)
     for cell in made.planned_cells(study):
         paths = prediction_files(folder.cell(cell.id), wordings_of(study, cell))
@@ -41,7 +46,6 @@ def written(root: Path, study: StudyConfig, *, numbers: tuple[int, ...] = (1, 2)
             if number in numbers:
                 rows = made.predictions(cell.tasks, "test", 12, 0.7 - 0.2 * number, cell.id, base=cell.line.key.base)
                 write_jsonl(path, rows)
-    return root
 
 
 @pytest.mark.parametrize("joint", [True, False])
@@ -76,7 +80,7 @@ def test_wordings_that_are_missing_are_not_counted(tmp_path: Path) -> None:
     shutil.rmtree(root / "cells" / "multi-full-s0" / "paraphrases")
     first = current_results(root)
     assert {line: one["chrf"]["wordings"] for line, one in first.stability["definitions"].items()} == {"multi-lora": 2.0}
-    written(root, study)
+    reword(root, study, (1, 2))
     assert current_results(root).stability["definitions"]["multi-full"]["chrf"]["wordings"] == 3.0, "a new file is seen"
 
 

@@ -241,9 +241,7 @@ def test_a_wording_that_does_not_fit_is_a_remark_and_no_failure(tasks: Path, bas
 
 def test_one_run_a_task_and_stages_before_it(tasks: Path, base: Path, tmp_path: Path) -> None:
     """Cells of one task take that task's wordings; a base that stages were merged into is left as it was found."""
-    study = small.study(
-        tasks,
-        base,
+    settings = (
         *QUICK,
         "tasks=[one]",
         "joint=false",
@@ -251,10 +249,13 @@ def test_one_run_a_task_and_stages_before_it(tasks: Path, base: Path, tmp_path: 
         "sources=[two]",
         "stage={data: {n_train: 20}, train: {max_steps: 2}}",
         "grids={g: {methods: [full], starts: [stage-1, base], settings: [instruction, zero-shot]}}",
-        worded({"one": [definitions(tasks)["one"]]}),
     )
+    plain = run_study(small.study(tasks, base, *settings), tmp_path / "plain")
+    study = small.study(tasks, base, *settings, worded({"one": [definitions(tasks)["one"]]}))
     found = run_study(study, tmp_path / "out")
     assert len(found.cells("ok")) == 4
+    own = {path.parent.name: path.read_bytes() for path in plain.folder.root.glob("cells/*/predictions.jsonl")}
+    assert own == {path.parent.name: path.read_bytes() for path in found.folder.root.glob("cells/*/predictions.jsonl")}
     for cell in found.plan.cells:
         (path,) = files(found)[cell.id]
         assert path.read_bytes() == (found.folder.cell(cell.id) / "predictions.jsonl").read_bytes()
