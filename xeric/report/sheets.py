@@ -80,7 +80,7 @@ def spread_sheet(results: StudyResults) -> Sheet | None:
             known = {metric: {"sd": sd} | over["seeds"].get(line.id, {}).get(metric, {}) for metric, sd in line.spread.items()}
             rows.append((line.label, "seeds", line.seeds, *_spreads(known, results.metrics)))
         if known := over["definitions"].get(line.id, {}):
-            wordings = max(one["wordings"] for one in known.values())
+            wordings = int(max(one["wordings"] for one in known.values()))
             rows.append((line.label, "wordings", wordings, *_spreads(known, results.metrics)))
     if not rows:
         return None
