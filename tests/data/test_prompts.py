@@ -16,6 +16,7 @@ from xeric.data.prompts import (
     Segment,
     build_prompt,
     choose_demonstrations,
+    reworded,
 )
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
@@ -288,6 +289,21 @@ def test_a_template_that_ends_turns_differently_is_refused(tokenizer: PreTrained
     template = "{% for m in messages %}{{ m.content }}{% endfor %} [{{ messages | length }} messages]"
     with pytest.raises(ConfigError, match="more than one way"):
         build_prompt(task(), [Example("a", "b")], chat(), render_chat=renderer(tokenizer, template))
+
+
+@pytest.mark.parametrize("definition", ["Say it backwards.", "user", "Input:"])
+@pytest.mark.parametrize("template", ["plain", *TEMPLATES])
+def test_other_words_for_a_definition_make_the_layout_of_a_task_that_has_them(
+    tokenizer: PreTrainedTokenizerFast, template: str, definition: str
+) -> None:
+    """Also where the definition's own words stand elsewhere in the layout, or are the template's."""
+    render = None if template == "plain" else renderer(tokenizer, template)
+    options = PromptOptions() if template == "plain" else chat()
+    shown = [Example(f"{definition} a", definition), Example("c", "d")]
+    own, other = (build_prompt(task(words), shown, options, render_chat=render) for words in (definition, "Turn it round."))
+    assert reworded(own, definition, "Turn it round.") == other
+    without = build_prompt(task(definition), shown, options.model_copy(update={"definition": False}), render_chat=render)
+    assert reworded(without, definition, "Turn it round.") == without
 
 
 def test_a_base_without_a_template_has_no_chat() -> None:

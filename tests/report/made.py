@@ -193,6 +193,7 @@ def results(seeds: tuple[int, ...] = (0, 1), *, hostile: bool = True) -> StudyRe
         study={
             "tuning": None,
             "seeds": list(seeds),
+            "paraphrases": {name: ["So.", "Or so."] for name in tasks()},
             "sources": ["task1290_xsum_summarization"],
             "bases": {"multilingual": "bundled:multilingual", "english": "bundled:english"},
         },
@@ -240,7 +241,10 @@ def results(seeds: tuple[int, ...] = (0, 1), *, hostile: bool = True) -> StudyRe
             ),
         ),
         stability={
-            "paraphrased definitions": {"LoRA": {"chrf": 0.7, "definitions": 3}, "few-shot": {"chrf": 2.9, "definitions": 3}}
+            "definitions": {
+                "lora": {"chrf": {"sd": 0.7, "low": 0.36, "high": 4.4, "wordings": 3.0}},
+                "few-shot": {"chrf": {"sd": 2.9, "low": 1.51, "high": 18.2, "wordings": 3.0}},
+            }
         },
         detectable=Estimate(value=1.4),
         provenance={

@@ -122,3 +122,29 @@ def test_deciding_links_are_those_that_were_corrected() -> None:
     assert sheets.deciding_links(both) == ([claim.links[0]], [single])
     alone = claim.model_copy(update={"links": (single,)})
     assert sheets.deciding_links(alone) == ([single], [])
+
+
+def test_both_spreads_stand_under_each_other_and_what_is_not_known_is_said() -> None:
+    made = results()
+    table = sheets.spread_sheet(made)
+    assert table is not None
+    rows = {(row[0], row[1]): row[2:] for row in table.rows}
+    labels = {line.id: line.label for line in made.lines}
+    order = [row[:2] for row in table.rows]
+    place = order.index((labels["lora"], "seeds"))
+    assert order[place + 1] == (labels["lora"], "wordings")
+    metrics = [column.key for column in table.columns][3:]
+    number, *spreads = rows[labels["few-shot"], "wordings"]
+    assert number == 3
+    assert dict(zip(metrics, spreads, strict=True)) == {
+        metric: Estimate(value=2.9, low=1.51, high=18.2) if metric == "chrf" else None for metric in metrics
+    }
+    assert (labels["few-shot"], "seeds") not in rows, "no seed moves it"
+    unknown = table.notes[-1]
+    assert unknown.startswith("Not known over wordings: ")
+    assert labels["full"] in unknown
+    assert labels["few-shot"] not in unknown
+    plain = sheets.spread_sheet(made.model_copy(update={"study": {}, "stability": {}}))
+    assert plain is not None
+    assert {row[1] for row in plain.rows} == {"seeds"}
+    assert len(plain.notes) == 1

@@ -50,6 +50,7 @@ def show_plan(found: Preview) -> None:
 def _cost(estimate: Estimate) -> str:
     parts = [f"{duration(estimate.tuning)} of it tuning"] if estimate.tuning else []
     parts += [f"{duration(estimate.stages)} of it stage 1"] if estimate.stages else []
+    parts += [f"{duration(estimate.wordings)} of it decoding under other wordings"] if estimate.wordings else []
     inside = f" ({', '.join(parts)})" if parts else ""
     return (
         f"estimate for one process: about {duration(estimate.seconds)}{inside}, up to {_bytes(estimate.memory)} of memory; "

@@ -40,6 +40,7 @@ __all__ = [
     "Setting",
     "build_prompt",
     "choose_demonstrations",
+    "reworded",
 ]
 
 SegmentKind = Literal["prefix", "instruction", "demonstration", "input", "target"]
@@ -190,6 +191,22 @@ def build_prompt(
     if render_chat is None:
         raise ConfigError("the base has no chat template", where="prompt.template", hint="use prompt.template=plain")
     return _chat_prompt(task.name, definition, pairs, render_chat)
+
+
+def reworded(prompt: Prompt, definition: str, wording: str) -> Prompt:
+    """Return a task's layout with other words in the place of its definition, and all else as it is.
+
+    Args:
+        prompt: of :func:`build_prompt`; one that does not show the definition stays as it is.
+        definition: of the task, as the layout shows it.
+        wording: what takes its place.
+    """
+
+    def changed(segment: Segment) -> Segment:
+        own = segment.kind == "instruction" and not segment.special and segment.text.startswith(definition)
+        return replace(segment, text=wording + segment.text.removeprefix(definition)) if own else segment
+
+    return replace(prompt, prefixes=tuple(tuple(map(changed, segments)) for segments in prompt.prefixes))
 
 
 def _plain_prompt(name: str, definition: str, pairs: list[tuple[str, str]]) -> Prompt:

@@ -31,7 +31,7 @@ def report_markdown(results: StudyResults, tables: Sequence[Sheet], figures: Seq
     parts += _section("By language and task", [sheets.part_sheet(results)])
     parts += _section("Trivial baselines", [sheets.baseline_sheet(results)])
     parts += _section("Tuning", [sheets.tuning_sheet(results)], summary.tuning_note(results))
-    parts += _stability(results)
+    parts += _section("Stability", [sheets.spread_sheet(results)])
     parts += _section("Failed cells", [sheets.failure_sheet(results)])
     if results.provenance:
         parts += ["## Provenance", markdown_rows(["what", "value"], quantities.flat(results.provenance)).rstrip()]
@@ -75,12 +75,4 @@ def _recommendation(results: StudyResults) -> list[str]:
         parts.append(markdown_rows(["line", f"{quantities.metric_name(found.metric)} on dev"], rows, [False, True]).rstrip())
     if found.command:
         parts.append("\n".join(f"    {line}" for line in found.command.splitlines()))
-    return parts
-
-
-def _stability(results: StudyResults) -> list[str]:
-    parts = _section("Stability", [sheets.spread_sheet(results)])
-    if further := sheets.further_stability(results):
-        parts = parts or ["## Stability"]
-        parts.append(markdown_rows(["what", "value"], further).rstrip())
     return parts

@@ -81,7 +81,6 @@ def render_page(
         "tuning_figure": _drawn(tuning, "ft", draw(tuning)) if tuning else None,
         "trials": sheets.trial_sheet(results),
         "spread": sheets.spread_sheet(results),
-        "stability": sheets.further_stability(results),
         "failures": sheets.failure_sheet(results),
         "provenance": quantities.flat(results.provenance),
         "browser": browser,

@@ -26,7 +26,6 @@ __all__ = [
     "deciding_links",
     "failure_sheet",
     "figure_sheet",
-    "further_stability",
     "link_sheet",
     "part_sheet",
     "spread_sheet",
@@ -69,27 +68,46 @@ def part_sheet(results: StudyResults) -> Sheet | None:
 
 
 def spread_sheet(results: StudyResults) -> Sheet | None:
-    """Return the standard deviation over seeds of every line that has one, with its interval where one is known; or None."""
-    lines = [line for line in summary.adaptations(results) if line.spread]
-    if not lines:
+    """Return how far every line's mean over tasks moves with the seed, and with the words of the definitions; None where unknown.
+
+    A line has a row for each of the two that is known.
+    """
+    lines = [line for line in summary.adaptations(results) if line.scores]
+    over = {name: results.stability.get(name, {}) for name in ("seeds", "definitions")}
+    rows: list[tuple[Cell, ...]] = []
+    for line in lines:
+        if line.spread:
+            known = {metric: {"sd": sd} | over["seeds"].get(line.id, {}).get(metric, {}) for metric, sd in line.spread.items()}
+            rows.append((line.label, "seeds", line.seeds, *_spreads(known, results.metrics)))
+        if known := over["definitions"].get(line.id, {}):
+            wordings = int(max(one["wordings"] for one in known.values()))
+            rows.append((line.label, "wordings", wordings, *_spreads(known, results.metrics)))
+    if not rows:
         return None
-    columns = [Column("line", "line"), Column("seeds", "seeds", "count")]
+    columns = [Column("line", "line"), Column("over", "over"), Column("number", "how many", "count")]
     columns += [Column(metric, quantities.metric_name(metric), "spread") for metric in results.metrics]
-    known = results.stability.get("seeds", {})
-
-    def cell(line: LineResult, metric: str) -> Estimate | None:
-        if metric not in line.spread:
-            return None
-        ends = known.get(line.id, {}).get(metric, {})
-        return Estimate(value=line.spread[metric], low=ends.get("low"), high=ends.get("high"))
-
-    rows = tuple((line.label, line.seeds, *(cell(line, metric) for metric in results.metrics)) for line in lines)
-    return _without_empty(Sheet("stability", "Standard deviation over seeds", tuple(columns), rows))
+    title = "Standard deviation of the mean over tasks"
+    return _without_empty(Sheet("stability", title, tuple(columns), tuple(rows), _spread_notes(results, lines)))
 
 
-def further_stability(results: StudyResults) -> list[tuple[str, str]]:
-    """Return what a study says of stability beside the spread over seeds (over paraphrased definitions, say)."""
-    return quantities.flat({name: value for name, value in results.stability.items() if name != "seeds"})
+def _spreads(known: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> list[Estimate | None]:
+    found = [known.get(metric) for metric in metrics]
+    return [Estimate(value=one["sd"], low=one.get("low"), high=one.get("high")) if one else None for one in found]
+
+
+def _spread_notes(results: StudyResults, lines: Sequence[LineResult]) -> tuple[str, ...]:
+    notes = []
+    if any(line.spread for line in lines):
+        notes.append("Over seeds: how far a line moves when it is trained again with another seed.")
+    if results.study.get("paraphrases"):
+        known = results.stability.get("definitions", {})
+        missing = [line.label for line in lines if line.id not in known]
+        notes.append(
+            "Over wordings: how far the run of the first seed moves when the tasks' definitions are worded otherwise and nothing "
+            "is trained again; the wordings are the same for all lines, and the task's own counts as one."
+        )
+        notes += [f"Not known over wordings: {quantities.listed(missing)}."] if missing else []
+    return tuple(notes)
 
 
 def tuning_sheet(results: StudyResults) -> Sheet | None:

@@ -16,6 +16,7 @@ from xeric.studies.folder import StudyFolder
 from xeric.studies.line_results import Others, adaptation_result, baseline_result, others_of_baseline, others_of_records
 from xeric.studies.lines import Lines, resample_lines
 from xeric.studies.outputs import Outputs, Runs, measure_runs, read_outputs
+from xeric.studies.paraphrases import FOLDER
 from xeric.studies.provenance import cell_results, provenance
 from xeric.studies.recommend import Candidate, recommend
 from xeric.studies.results import CellResult, ClaimResult, Estimate, LineResult, Recommendation, StudyResults, TuningResult
@@ -60,7 +61,7 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
         claims=tuple(_claims(outputs, lines, cells, trivial)),
         recommendation=_recommendation(outputs, found, workers),
         tuning=_tuning(outputs),
-        stability=_stability(outputs, lines),
+        stability={"seeds": _over_seeds(outputs, lines), "definitions": _over_wordings(outputs, runs, lines, workers)},
         detectable=_detectable(lines, list(runs)) if lines else None,
         provenance=provenance(outputs),
     )
@@ -83,7 +84,14 @@ def current_results(root: Path, *, workers: int = 1) -> StudyResults:
     return results
 
 
-_INPUTS = ("study.yaml", "cells.json", "cells/*/*.json*", "baselines/*/*/*.jsonl", "tuning/*/tuning.json")
+_INPUTS = (
+    "study.yaml",
+    "cells.json",
+    "cells/*/*.json*",
+    f"cells/*/{FOLDER}/*.jsonl",
+    "baselines/*/*/*.jsonl",
+    "tuning/*/tuning.json",
+)
 
 
 def _newest_input(root: Path) -> int:
@@ -193,18 +201,40 @@ def _tuning_result(path: Path) -> TuningResult:
         raise DataError(f"not the result of tuning: {str(error).splitlines()[0]}", where=str(path)) from None
 
 
-def _stability(outputs: Outputs, lines: Lines | None) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
-    """Return the standard deviation over seeds of each line's mean over tasks, with its interval, by line and metric."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
+_Spreads = dict[str, dict[str, dict[str, float]]]
+"""Standard deviation with its interval, and from how many results, by line and metric."""
+
+
+def _over_seeds(outputs: Outputs, lines: Lines | None) -> _Spreads:
+    """Return how far each line's mean over tasks moves from seed to seed."""
+    found: _Spreads = {}
     for name in outputs.lines:
         if lines is None or name not in lines.lines or not lines.lines[name].random:
             continue
         for metric in lines.metrics:
-            means = lines.run_means(name, [metric])
-            if (known := spread(means)) is not None:
-                sd, low, high = known
-                found.setdefault(name, {})[metric] = {"sd": sd, "low": low, "high": high, "seeds": float(len(means))}
-    return {"seeds": found}
+            _add_spread(found, name, metric, "seeds", lines.run_means(name, [metric]).tolist())
+    return found
+
+
+def _over_wordings(outputs: Outputs, runs: Runs, lines: Lines | None, workers: int) -> _Spreads:
+    """Return how far the mean over tasks of each line's first run moves with the words of the definitions, its own among them."""
+    first = outputs.study.seeds[0]
+    found: _Spreads = {}
+    if lines is None:
+        return found
+    for name, by_number in measure_runs(outputs.reworded_files(), lines.metrics, workers=workers).items():
+        if first not in runs.get(name, {}):
+            continue
+        scores = [one.scores() for one in (runs[name][first], *by_number.values())]
+        for metric in lines.metrics:
+            _add_spread(found, name, metric, "wordings", [one[metric] for one in scores])
+    return found
+
+
+def _add_spread(found: _Spreads, line: str, metric: str, of: str, means: Sequence[float]) -> None:
+    if (known := spread(means)) is not None:
+        sd, low, high = known
+        found.setdefault(line, {})[metric] = {"sd": sd, "low": low, "high": high, of: float(len(means))}
 
 
 def _detectable(lines: Lines, names: Sequence[str]) -> Estimate | None:

@@ -6,7 +6,7 @@ dotted path of the setting at fault.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import regex
 
@@ -45,6 +45,7 @@ def check_study(study: StudyConfig) -> None:
     for where, metrics in _shown_metrics(study):
         _check_names(where, "metric", metrics, METRICS.names())
     _check_published(study)
+    _check_paraphrases(study)
     if study.tuning and study.tuning.seed in study.seeds:
         raise ConfigError(
             "is one of the study's seeds", where="tuning.seed", hint="tuning must not look at the runs it tunes for"
@@ -138,6 +139,34 @@ def _check_published(study: StudyConfig) -> None:
             _check_names(where, "method, setting or base", one.published, labels)
             for label, figures in one.published.items():
                 _check_names(f"{where}.{label}", "metric", figures, METRICS.names())
+
+
+def _check_paraphrases(study: StudyConfig) -> None:
+    if not study.paraphrases:
+        return
+    _check_names("paraphrases", "task", study.paraphrases, study.tasks)
+    if missing := [task for task in study.tasks if task not in study.paraphrases]:
+        hint = "name every task of the study, or none"
+        raise ConfigError(f"leaves out the task {missing[0]!r}", where="paraphrases", hint=hint)
+    prompt = study.run.get("prompt")
+    if isinstance(prompt, Mapping) and prompt.get("definition") is False:
+        raise ConfigError("no prompt shows a definition", where="paraphrases", hint="leave out run.prompt.definition=false")
+    first = study.tasks[0]
+    for task, wordings in study.paraphrases.items():
+        where, count = f"paraphrases.{task}", len(study.paraphrases[first])
+        if not wordings:
+            raise ConfigError("is empty", where=where, hint="give other wordings of the task's definition")
+        if len(wordings) != count:
+            raise ConfigError(
+                f"has {len(wordings)} wordings, and {first!r} has {count}",
+                where=where,
+                hint="give the same number for every task",
+            )
+        for number, wording in enumerate(wordings):
+            if not wording.strip():
+                raise ConfigError("has no words", where=f"{where}.{number}")
+            if wording in wordings[:number]:
+                raise ConfigError("stands there before", where=f"{where}.{number}", hint="one wording counts once")
 
 
 def _check_claims(study: StudyConfig) -> None:

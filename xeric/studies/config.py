@@ -183,6 +183,8 @@ class StudyConfig(Config):
         claims: by name.
         baselines: trivial baselines scored on the same test instances.
         margin: of ``recommend``, in points of the primary metric.
+        paraphrases: other wordings of the definitions, by task: the same number of every task. Each line's first run is decoded
+            under them too, to see how far its scores move (docs/studies.md, "Stability").
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -204,6 +206,7 @@ class StudyConfig(Config):
     claims: dict[str, ClaimConfig] = {}
     baselines: bool = True
     margin: float = Field(default=1.0, ge=0)
+    paraphrases: dict[str, tuple[str, ...]] = {}
 
     @property
     def samples(self) -> bool:

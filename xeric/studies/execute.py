@@ -7,11 +7,9 @@ it was, several processes can work on one folder (:mod:`xeric.run.locks`), and w
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xeric.bases.loading import base_identity
 from xeric.data.catalog import Catalog
@@ -26,6 +24,8 @@ from xeric.studies.analysis import analyse
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import LineKey, StudyConfig
 from xeric.studies.folder import CellState, Failure, PlannedCell, StudyFolder, remove_parts
+from xeric.studies.pace import Left, Pace
+from xeric.studies.paraphrases import never_reworded, wordings_of
 from xeric.studies.plan import Plan, line_settings, load_study, plan_study, study_identity, user_path
 from xeric.studies.results import StudyResults
 from xeric.studies.trials import Trials, trial_settings, tuned_pairs
@@ -111,6 +111,8 @@ def run_study(
             write_baselines(folder, data, study.seeds)
         work.write_cells()
     work.cells([cell for number, cell in enumerate(plan.cells) if shard is None or number % shard[1] == shard[0] - 1])
+    if remark := never_reworded(study, folder, plan.cells):
+        progress.note(remark)
     with workshop.alone("study"):
         work.write_cells()
         states = {cell.id: folder.state(cell.id) for cell in plan.cells}
@@ -209,9 +211,9 @@ class _Work:
     def __init__(self, plan: Plan, folder: StudyFolder, workshop: Workshop, progress: StudyProgress) -> None:
         self._plan, self._folder, self._workshop, self._progress = plan, folder, workshop, progress
         self._trials = Trials(plan, workshop, self._finished_trial)
-        self._pace = _Pace()
+        self._pace = Pace()
         self._done = 0
-        self._left: list[LineKey] = []
+        self._left: list[Left] = []
 
     def write_cells(self) -> None:
         """Write the list of cells with what tuning has chosen so far."""
@@ -222,7 +224,8 @@ class _Work:
         """Carry out cells, and the trials that they need; what another process has is waited for."""
         needed = {self._tuned(cell.line.key) for cell in cells} - {None}
         pairs = [key for key in tuned_pairs(self._plan) if (key.base, key.method) in needed]
-        self._left = [key for key in pairs for _ in range(self._trials.runs(key))] + [cell.line.key for cell in cells]
+        self._left = [Left(key) for key in pairs for _ in range(self._trials.runs(key))]
+        self._left += [self._of_cell(cell) for cell in cells]
         todo = list(cells)
         self._tell()
         while todo:
@@ -230,6 +233,9 @@ class _Work:
             if len(busy) == len(todo):
                 self._workshop.wait()
             todo = busy
+
+    def _of_cell(self, cell: PlannedCell) -> Left:
+        return Left(cell.line.key, len(wordings_of(self._plan.study, cell)))
 
     def _tuned(self, key: LineKey) -> tuple[str, str] | None:
         if self._plan.study.tuning is None or key.untrained:
@@ -245,7 +251,7 @@ class _Work:
         if done is None and state.record is not None:
             score = state.record.scores.get(PRIMARY)
             self._progress.note(f"{cell.id}: {state.status}" + (f", {PRIMARY} {score.score:.1f}" if score else ""))
-        self._finished(cell.line.key, state)
+        self._finished(self._of_cell(cell), state)
         return True
 
     def _run(self, cell: PlannedCell) -> CellState | None:
@@ -256,40 +262,18 @@ class _Work:
         except RunError as error:
             return self._workshop.refuse(place, Failure(error=str(error), hint=error.hint))
         settings = self._plan.settings(cell.model_copy(update={"settings": chosen}))
-        return self._workshop.run(place, settings, keep_adapter=self._plan.study.keep != "none")
+        study = self._plan.study
+        return self._workshop.run(place, settings, keep_adapter=study.keep != "none", wordings=wordings_of(study, cell))
 
     def _finished_trial(self, key: LineKey, state: CellState) -> None:
-        if key in self._left:
-            self._finished(key, state)
+        if Left(key) in self._left:
+            self._finished(Left(key), state)
 
-    def _finished(self, key: LineKey, state: CellState) -> None:
-        self._pace.add(key, state)
-        self._left.remove(key)
+    def _finished(self, run: Left, state: CellState) -> None:
+        self._pace.add(run.key, state)
+        self._left.remove(run)
         self._done += 1
         self._tell()
 
     def _tell(self) -> None:
         self._progress.overall(self._done, self._done + len(self._left), self._pace.seconds(self._left))
-
-
-class _Pace:
-    """How long runs take: as long as finished ones of the same line did, else of the same method, else any."""
-
-    def __init__(self) -> None:
-        self._seconds: dict[Any, list[float]] = defaultdict(list)
-
-    def add(self, key: LineKey, state: CellState) -> None:
-        if state.record is not None:
-            seconds = sum(float(part) for part in state.record.cost.get("seconds", {}).values())
-            for group in (key, (key.base, key.method), None):
-                self._seconds[group].append(seconds)
-
-    def seconds(self, left: Sequence[LineKey]) -> float | None:
-        """Return how long the rest takes, or None where nothing is known yet."""
-        if not self._seconds:
-            return None
-        return sum(self._mean(key) for key in left)
-
-    def _mean(self, key: LineKey) -> float:
-        known = next(self._seconds[group] for group in (key, (key.base, key.method), None) if group in self._seconds)
-        return sum(known) / len(known)

@@ -4,6 +4,7 @@
 ``study.yaml``                          the study as it is run, overrides applied; its first line names what is computed
 ``cells.json``                          every planned cell
 ``cells/CELL/``                         a run folder, or ``failure.json`` where the run failed
+``cells/CELL/paraphrases/``             predictions of the run under other wordings of its tasks' definitions
 ``tuning/BASE-METHOD/``                 ``tuning.json``, and a run folder for each trial, scored on dev alone
 ``stages/HASH/``                        models that several cells start from
 ``baselines/NAME/SEED/``                predictions of the trivial baselines on the same instances

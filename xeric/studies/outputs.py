@@ -12,6 +12,7 @@ from xeric.processes import process_pool
 from xeric.records import PREDICTION_FILES, Part, Record, read_predictions
 from xeric.studies.config import LineKey, StudyConfig
 from xeric.studies.folder import CellState, PlannedCell, PlannedLine, StudyFolder
+from xeric.studies.paraphrases import prediction_files, wordings_of
 
 __all__ = ["Outputs", "Runs", "measure_runs", "read_outputs"]
 
@@ -83,6 +84,17 @@ class Outputs:
             # Without any dev instances the file is there, and empty.
             if state.status == "ok" and path.is_file() and path.stat().st_size:
                 found[cell.line.id, cell.seed].append(path)
+        return {owner: paths for owner, paths in found.items() if len(paths) == self._parts}
+
+    def reworded_files(self) -> dict[tuple[str, int], list[Path]]:
+        """Return the files of predictions under other wordings of the definitions, by line and number of the wording (from 1)."""
+        found: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
+        for cell, state in self.cells:
+            if state.status == "ok":
+                files = prediction_files(self.folder.cell(cell.id), wordings_of(self.study, cell))
+                for number, path in enumerate(files, 1):
+                    if path.is_file():
+                        found[cell.line.id, number].append(path)
         return {owner: paths for owner, paths in found.items() if len(paths) == self._parts}
 
     def baseline_files(self) -> dict[tuple[str, int], list[Path]]:

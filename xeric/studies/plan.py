@@ -1,8 +1,8 @@
 """From a study file to lines, cells and the settings of every run. Nothing is loaded or computed here, and no torch.
 
 What a study computes is decided by its tasks, bases, methods, ``run``, ``stage`` and ``tuning`` settings; their hash is the
-study's identity and stands in its folder. Grids, seeds, tables, figures and claims say which of it is computed and what is
-shown: a study may grow by them in the same folder, and what is done already is not done again.
+study's identity and stands in its folder. Grids, seeds, paraphrases, tables, figures and claims say which of it is computed and
+what is shown: a study may grow by them in the same folder, and what is done already is not done again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from xeric.studies.bases_override import rename_bases
 from xeric.studies.checking import check_study
 from xeric.studies.config import UNTRAINED, LineKey, StudyConfig, merge
 from xeric.studies.folder import PlannedCell, PlannedLine
+from xeric.studies.paraphrases import fit_paraphrases
 
 __all__ = [
     "Plan",
@@ -73,10 +74,11 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
         UserError: there is no such study, or a setting is unknown, ill-typed or contradictory.
     """
     data = load_yaml(_find(str(source)))
-    data, remarks = rename_bases(data, apply_overrides(data, overrides))
-    study = build(StudyConfig, data)
+    changed, remarks = rename_bases(data, apply_overrides(data, overrides))
+    changed, more = fit_paraphrases(data, changed)
+    study = build(StudyConfig, changed)
     check_study(study)
-    return study, remarks
+    return study, [*remarks, *more]
 
 
 def _find(source: str) -> Path:

@@ -9,7 +9,8 @@ from typing import Any
 from xeric.data.preparing import Prepared
 from xeric.studies.config import StudyConfig
 from xeric.studies.execute import check_settings, open_folder, own_data
-from xeric.studies.folder import CellState, StudyFolder
+from xeric.studies.folder import CellState, PlannedCell, StudyFolder
+from xeric.studies.paraphrases import not_decoded, wordings_of
 from xeric.studies.plan import Plan, plan_study
 from xeric.studies.probe import Estimate, estimate
 from xeric.studies.statistics import detectable_difference
@@ -55,8 +56,9 @@ class Preview:
                 | {"trainable": line.trainable, "runs": line.runs}
                 for line in self.estimate.lines
             ]
-            parts = {"tuning_seconds": self.estimate.tuning, "stage_seconds": self.estimate.stages, "lines": lines}
-            found["estimate"] = {"seconds": self.estimate.seconds, "memory_bytes": self.estimate.memory, **parts}
+            parts = {"tuning_seconds": self.estimate.tuning, "stage_seconds": self.estimate.stages}
+            parts["wording_seconds"] = self.estimate.wordings
+            found["estimate"] = {"seconds": self.estimate.seconds, "memory_bytes": self.estimate.memory, **parts, "lines": lines}
         return found | {"detectable_difference": self.detectable}
 
 
@@ -81,15 +83,24 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress, probe:
     todo = [cell for cell in plan.cells if states[cell.id].record is None]
     trials = Trials(plan, workshop, lambda key, state: None)
     tunings = {(key.base, key.method): trials.runs(key) for key in tuned_pairs(plan)} if todo else {}
+    grown = sum(_wording_seconds(study, folder, cell, states[cell.id]) for cell in plan.cells)
     return Preview(
         plan=plan,
         folder=folder,
         states=states,
         tasks={task.name: {part: len(getattr(task, part)) for part in ("train", "dev", "test")} for task in data.tasks},
         trials=sum(tunings.values()),
-        estimate=estimate(plan, workshop, todo, tunings, progress.begin) if probe else None,
+        estimate=estimate(plan, workshop, todo, tunings, progress.begin, wordings=grown) if probe else None,
         detectable=_detectable(study, data),
     )
+
+
+def _wording_seconds(study: StudyConfig, folder: StudyFolder, cell: PlannedCell, state: CellState) -> float:
+    """Return how long a finished run is still to be decoded under other wordings of the definitions."""
+    place = folder.cell(cell.id)
+    if state.record is None or state.status != "ok" or not (place / "adapter").is_dir():
+        return 0.0
+    return len(not_decoded(place, wordings_of(study, cell))) * float(state.record.cost.get("seconds", {}).get("test", 0.0))
 
 
 def _detectable(study: StudyConfig, data: Prepared) -> float:

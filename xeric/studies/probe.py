@@ -19,6 +19,7 @@ from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute
 from xeric.studies.config import LineKey
 from xeric.studies.folder import PlannedCell
+from xeric.studies.paraphrases import wordings_of
 from xeric.studies.plan import Plan, line_settings, stage_settings
 from xeric.studies.workshop import Workshop
 from xeric.training.options import planned_steps
@@ -57,16 +58,18 @@ class Estimate:
         lines: those with runs still to be done.
         tuning: seconds of the trials.
         stages: seconds of the stage-1 models.
+        wordings: seconds of decoding under other wordings of the definitions.
     """
 
     lines: tuple[LineEstimate, ...]
     tuning: float
     stages: float
+    wordings: float
 
     @property
     def seconds(self) -> float:
         """All of it."""
-        return sum(line.seconds * line.runs for line in self.lines) + self.tuning + self.stages
+        return sum(line.seconds * line.runs for line in self.lines) + self.tuning + self.stages + self.wordings
 
     @property
     def memory(self) -> int:
@@ -114,6 +117,8 @@ def estimate(
     todo: Sequence[PlannedCell],
     trials: Mapping[tuple[str, str], int],
     begin: Callable[[str], None],
+    *,
+    wordings: float = 0.0,
 ) -> Estimate:
     """Return what the cells still to be done take.
 
@@ -123,6 +128,7 @@ def estimate(
         todo: the cells.
         trials: runs of tuning still to be done, by labels of base and method.
         begin: is told which line is tried.
+        wordings: seconds of decoding finished runs under other wordings of the definitions.
 
     Raises:
         UserError: a run's settings do not fit its tasks or base.
@@ -142,8 +148,10 @@ def estimate(
             begin(f"probe: {line.label}")
             speeds[alike] = _probe(workshop, config, data)
         speed = speeds[alike]
+        again = sum(len(wordings_of(plan.study, cell)) for cell in runs)
+        wordings += again * sum(len(task.test) for task in data.tasks) * speed.text
         lines.append(LineEstimate(line.key, _seconds(config, data, speed), speed.memory, speed.trainable, len(runs)))
-    return Estimate(tuple(lines), _tuning(lines, trials), _stages(plan, workshop, todo))
+    return Estimate(tuple(lines), _tuning(lines, trials), _stages(plan, workshop, todo), wordings)
 
 
 def _probe(workshop: Workshop, config: RunConfig, data: Prepared) -> _Speed:

@@ -19,7 +19,7 @@ import regex
 
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.config import digest
+from xeric.config import build, digest, load_yaml
 from xeric.data.preparing import Prepared
 from xeric.errors import XericError
 from xeric.records import write_json
@@ -28,6 +28,8 @@ from xeric.run.execute import execute, prepare_run
 from xeric.run.locks import Lock, acquire, held
 from xeric.run.progress import Progress
 from xeric.studies.folder import CellState, Failure, StudyFolder, read_state
+from xeric.studies.paraphrases import FOLDER, Wordings, not_decoded, prediction_files
+from xeric.studies.rewording import decode_reworded
 
 __all__ = ["StudyProgress", "Workshop"]
 
@@ -104,30 +106,38 @@ class Workshop:
         state = read_state(place)
         return None if state.record is None and (old or state.failure is None) else state
 
-    def run(self, place: Path, settings: Mapping[str, Any], *, keep_adapter: bool) -> CellState | None:
+    def run(self, place: Path, settings: Mapping[str, Any], *, keep_adapter: bool, wordings: Wordings = ()) -> CellState | None:
         """Carry out a run if it is still to be done, and return what its folder then holds; None while another process has it.
 
         Args:
             place: its folder.
             settings: of the run, for :func:`xeric.run.config.run_config`.
             keep_adapter: whether what was trained stays on disk.
+            wordings: of the tasks' definitions that its test set is decoded under, too. Where that fails there is a remark, and
+                it is tried again when the study is started again.
 
         Raises:
             DataError: the folder's record is not one of ours.
         """
         done = self.state(place)
-        if done is not None and not self._litter(place, done, keep_adapter):
+        if done is not None and not self._litter(place, done, keep_adapter) and not self._owed(place, done, wordings):
             return done
         lock = acquire(self.folder.locks_dir, self.folder.lock_name(place))
         if lock is None:
-            return done
+            return None if done is not None and self._owed(place, done, wordings) else done
+        progress = _RunProgress(self._progress, self._said, lock)
         try:
             # It may have been done between the look and the lock.
             if self.state(place) is None:
                 self._progress.begin(place.name)
-                self._compute(place, settings, _RunProgress(self._progress, self._said, lock))
+                self._compute(place, settings, progress)
             state = read_state(place)
-            for litter in self._litter(place, state, keep_adapter):
+            if self._owed(place, state, wordings):
+                self._progress.begin(place.name)
+                self._reword(place, settings, state, wordings, progress)
+            # What could not be decoded now can be the next time, as long as the adapter is there.
+            kept = keep_adapter or bool(self._owed(place, state, wordings))
+            for litter in self._litter(place, state, kept):
                 shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
             return state
         except _LockLostError:
@@ -162,6 +172,8 @@ class Workshop:
 
     def _compute(self, place: Path, settings: Mapping[str, Any], progress: _RunProgress) -> None:
         (place / "failure.json").unlink(missing_ok=True)
+        # Of a run whose record somebody took away, so that it is made again.
+        shutil.rmtree(place / FOLDER, ignore_errors=True)
         try:
             config, _ = run_config(settings)
             data = self.prepared(config)
@@ -174,6 +186,33 @@ class Workshop:
             self._fail(place, Failure(error=str(error), hint=error.hint))
         except Exception as error:  # noqa: BLE001 - whatever breaks one run must not stop the others
             self._fail(place, _unexpected(error))
+
+    def _owed(self, place: Path, state: CellState, wordings: Wordings) -> dict[Path, dict[str, str]]:
+        """Return the wordings that a run can be decoded under, and is not, by the files of the predictions."""
+        if state.status != "ok" or not (place / "adapter").is_dir():
+            return {}
+        return not_decoded(place, wordings)
+
+    def _reword(
+        self, place: Path, settings: Mapping[str, Any], state: CellState, wordings: Wordings, progress: _RunProgress
+    ) -> None:
+        """Decode a finished run under other wordings; a failure is no failure of the run."""
+        try:
+            # The run's own device and precision, whatever the study's would be now; where the base lies may have changed.
+            config = build(RunConfig, load_yaml(place / "config.yaml")).model_copy(update={"base": settings["base"]})
+            base = self.open_base(config)
+            owed = self._owed(place, state, wordings)
+            decode_reworded(place, base, owed, shared=config.train.shared_prefix, progress=progress)
+            for stale in {*(place / FOLDER).glob("*.jsonl")} - {*prediction_files(place, wordings)}:
+                stale.unlink()
+        except _LockLostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as with runs
+            # Whatever broke in the middle may have left something on the base.
+            self._base = None
+            failure = Failure(error=str(error), hint=error.hint) if isinstance(error, XericError) else _unexpected(error)
+            hint = f" ({failure.hint})" if failure.hint else ""
+            self._progress.note(f"{place.name}: not decoded under the other wordings: {failure.error}{hint}")
 
     def _fail(self, place: Path, failure: Failure) -> None:
         # Whatever broke in the middle may have left something on the base.

@@ -1,0 +1,119 @@
+"""Other wordings of the definitions: what a study file may say of them, and their spread from files made by hand."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import chi2
+
+from tests.studies import made, small
+from xeric.config import dump_yaml
+from xeric.errors import ConfigError
+from xeric.metrics import score_predictions
+from xeric.records import read_predictions, write_jsonl
+from xeric.studies.analysis import analyse, current_results
+from xeric.studies.config import StudyConfig
+from xeric.studies.folder import StudyFolder
+from xeric.studies.paraphrases import prediction_files, wordings_of
+from xeric.studies.plan import load_study, plan_study
+
+OTHER = {"one": ["Say it again.", "Shuffle."], "two": ["What comes next?", "Go on."]}
+
+
+def worded(wordings: dict[str, list[str]]) -> str:
+    return f"paraphrases={json.dumps(wordings)}"
+
+
+WORDS = {"mail_en": ("a", "b"), "poem_es": ("c", "d"), "title_hi": ("e", "f")}
+
+
+def written(root: Path, study: StudyConfig, *, numbers: tuple[int, ...] = (1, 2)) -> Path:
+    """A made study whose runs of the first seed were decoded under other wordings, each worse than the one before."""
+    made.write_study(root, study)
+    reword(root, study, numbers)
+    return root
+
+
+def reword(root: Path, study: StudyConfig, numbers: tuple[int, ...]) -> None:
+    folder = StudyFolder(root)
+    for cell in made.planned_cells(study):
+        paths = prediction_files(folder.cell(cell.id), wordings_of(study, cell))
+        for number, path in enumerate(paths, 1):
+            if number in numbers:
+                rows = made.predictions(cell.tasks, "test", 12, 0.7 - 0.2 * number, cell.id, base=cell.line.key.base)
+                write_jsonl(path, rows)
+
+
+@pytest.mark.parametrize("joint", [True, False])
+def test_the_spread_over_wordings_is_that_of_the_means_over_tasks(joint: bool, tmp_path: Path) -> None:
+    grids = {"g": made.Grid(bases=("multi",), methods=("lora",), settings=("instruction", "zero-shot"))}
+    study = made.changed(grids=grids, tables={}, figures={}, claims={}, tuning=None, joint=joint, paraphrases=WORDS)
+    results = analyse(written(tmp_path / "study", study))
+    found = results.stability["definitions"]
+    assert set(found) == {"multi-lora", "multi-zero-shot"}
+    for line in found:
+        places = [path for path in sorted((tmp_path / "study" / "cells").iterdir()) if path.name.startswith(f"{line}-s0")]
+        runs = [[path for place in places for path in [place / "predictions.jsonl"]]]
+        runs += [[path for place in places for path in place.glob(f"paraphrases/{number}-*.jsonl")] for number in (1, 2)]
+        for metric in ("bleu", "chrf", "rouge_l", "meteor"):
+            means = [
+                score_predictions([row for path in one for row in read_predictions(path)], [metric], resamples=0)
+                .scores[metric]
+                .score
+                for one in runs
+            ]
+            sd = np.std(means, ddof=1)
+            low, high = (sd * np.sqrt(2 / chi2.ppf(p, 2)) for p in (0.975, 0.025))
+            expected = {"sd": sd, "low": low, "high": high, "wordings": 3.0}
+            assert found[line][metric] == pytest.approx(expected)
+    assert results.stability["seeds"].keys() == {"multi-lora"}
+
+
+def test_wordings_that_are_missing_are_not_counted(tmp_path: Path) -> None:
+    grids = {"g": made.Grid(bases=("multi",), methods=("lora", "full"))}
+    study = made.changed(grids=grids, tables={}, figures={}, claims={}, tuning=None, paraphrases=WORDS)
+    root = written(tmp_path / "study", study, numbers=(2,))
+    shutil.rmtree(root / "cells" / "multi-full-s0" / "paraphrases")
+    first = current_results(root)
+    assert {line: one["chrf"]["wordings"] for line, one in first.stability["definitions"].items()} == {"multi-lora": 2.0}
+    reword(root, study, (1, 2))
+    assert current_results(root).stability["definitions"]["multi-full"]["chrf"]["wordings"] == 3.0, "a new file is seen"
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "says"),
+    [
+        ([worded({"one": ["a"], "tow": ["b"]})], "paraphrases", "unknown task 'tow'"),
+        ([worded({"one": ["a"]})], "paraphrases", "leaves out the task 'two'"),
+        ([worded({"one": ["a", "b"], "two": ["c"]})], "paraphrases.two", "has 1 wordings, and 'one' has 2"),
+        ([worded({"one": [], "two": []})], "paraphrases.one", "is empty"),
+        ([worded({"one": ["a", " \n"], "two": ["c", "d"]})], "paraphrases.one.1", "has no words"),
+        ([worded({"one": ["a", "b"], "two": ["c", "c"]})], "paraphrases.two.1", "stands there before"),
+        ([worded(OTHER), "run.prompt.definition=false"], "paraphrases", "no prompt shows a definition"),
+    ],
+)
+def test_wordings_that_do_not_fit_the_study_are_refused(
+    changes: list[str], path: str, says: str, tasks: Path, base: Path
+) -> None:
+    with pytest.raises(ConfigError, match=says) as error:
+        plan_study(small.study(tasks, base, *changes))
+    assert error.value.where == path
+    assert error.value.hint or path.endswith(".1")
+
+
+def test_other_tasks_by_override_take_their_wordings_with_them(tasks: Path, base: Path, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml(small.study(tasks, base, worded(OTHER))), encoding="utf-8")
+    fewer, remarks = load_study(file, ["tasks=[two]"])
+    assert fewer.paraphrases == {"two": tuple(OTHER["two"])}
+    assert remarks == []
+    other, remarks = load_study(file, ["tasks=[two, three]"])
+    assert other.paraphrases == {}
+    assert len(remarks) == 1
+    assert "'three'" in remarks[0]
+    with pytest.raises(ConfigError, match="unknown task 'one'"):
+        load_study(file, ["tasks=[two]", worded({"one": ["Again."], "two": ["Go on."]})])
