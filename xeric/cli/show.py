@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -38,19 +39,7 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         out.print(f"the run {record.status} at step {record.done_steps} of {record.planned_steps}: {folder}", soft_wrap=True)
         return
     tasks = list(record.tasks)
-    table = Table(title=f"{record.method}, test scores with 95% intervals", title_justify="left")
-    table.add_column("metric")
-    if len(tasks) > 1:
-        table.add_column("mean over tasks", justify="right")
-        table.add_column("interval")
-    for name in tasks:
-        table.add_column(name, justify="right")
-        table.add_column("interval")
-    for metric, mean in record.scores.items():
-        cells: list[Score] = [record.tasks[name].scores[metric] for name in tasks]
-        shown = ([mean] if len(tasks) > 1 else []) + cells
-        table.add_row(metric, *[text for s in shown for text in (f"{s.score:.1f}", _interval(s.low, s.high))])
-    out.print(table)
+    _print_parted(out, f"{record.method}, test scores with 95% intervals", *_scores_by_task(record))
     for name in tasks:
         out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
     if len(record.task_weights) > 1:
@@ -65,6 +54,21 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         soft_wrap=True,
     )
     out.print(f"run folder: {folder}", soft_wrap=True)
+
+
+def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
+    """Return the columns and rows of a run's scores: a row a metric for one task, a row a task for several."""
+    if len(record.tasks) == 1:
+        columns: list[tuple[str, JustifyMethod]] = [("metric", "left"), ("score", "right"), ("95% interval", "left")]
+        return columns, [[metric, f"{s.score:.1f}", _interval(s.low, s.high)] for metric, s in record.scores.items()]
+    rows = {"mean over tasks": record.scores} | {name: found.scores for name, found in record.tasks.items()}
+    columns = [("task", "left"), *((metric, "right") for metric in record.scores)]
+    return columns, [[name, *(_with_interval(scores[metric]) for metric in record.scores)] for name, scores in rows.items()]
+
+
+def _with_interval(score: Score) -> str:
+    interval = _interval(score.low, score.high)
+    return f"{score.score:.1f} ({interval})" if interval else f"{score.score:.1f}"
 
 
 def _data_line(data: Mapping[str, Any]) -> str:
@@ -146,14 +150,36 @@ def show_sheet(sheet: Sheet) -> None:
     from xeric.studies.results import Estimate
 
     columns = [(place, column) for place, column in enumerate(sheet.columns) if column.kind != "published"]
-    table = Table(title=escape(sheet.title), title_justify="left")
-    for _, column in columns:
-        table.add_column(escape(column.title), justify="left" if column.kind == "text" else "right", overflow="fold")
+    headings: list[tuple[str, JustifyMethod]] = [(c.title, "left" if c.kind == "text" else "right") for _, c in columns]
+    rows = []
     for row in sheet.rows:
         cells = [(row[place], column) for place, column in columns]
-        texts = [f"{point(c, column)}\n{ends(c, column)}" if isinstance(c, Estimate) else shown(c, column) for c, column in cells]
-        table.add_row(*map(escape, texts))
+        rows.append(
+            [f"{point(c, column)}\n{ends(c, column)}" if isinstance(c, Estimate) else shown(c, column) for c, column in cells]
+        )
     out = console()
-    out.print(table)
+    _print_parted(out, sheet.title, headings, rows, keys=sum(column.kind == "text" for _, column in columns))
     for note in sheet.notes:
         out.print(note, markup=False, soft_wrap=True)
+
+
+def _print_parted(
+    out: Console, title: str, columns: Sequence[tuple[str, JustifyMethod]], rows: Sequence[Sequence[str]], *, keys: int = 1
+) -> None:
+    """Print a table; where the terminal is too narrow, in parts one below the other that repeat the first ``keys`` columns."""
+    texts = [[heading for heading, _ in columns], *rows]
+    widths = [max(cell_len(line) for row in texts for line in row[place].split("\n")) + 3 for place in range(len(columns))]
+    parts: list[list[int]] = [[]]
+    for place in range(keys, len(columns)):
+        taken = sum(widths[p] for p in (*range(keys), *parts[-1]))
+        if parts[-1] and taken + widths[place] >= out.width:
+            parts.append([])
+        parts[-1].append(place)
+    for number, part in enumerate(parts):
+        table = Table(title=None if number else escape(title), title_justify="left")
+        for place in (*range(keys), *part):
+            heading, justify = columns[place]
+            table.add_column(escape(heading), justify=justify, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(row[place]) for place in (*range(keys), *part)))
+        out.print(table)

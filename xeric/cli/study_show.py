@@ -65,7 +65,7 @@ def show_status(found: StudyStatus) -> None:
     shown = [metric for metric in QUALITY if any(s.record and metric in s.record.scores for s in found.states.values())]
     table = Table(title=f"{counts['ok']} of {len(found.cells)} cells ok", title_justify="left")
     table.add_column("line", overflow="fold")
-    table.add_column("cells by seed (+ ok, ! failed, x diverged, > running, . to do)", overflow="fold")
+    table.add_column("cells by seed", overflow="fold")
     for metric in shown:
         table.add_column(metric, justify="right", no_wrap=True)
     statuses = {cell.id: found.status(cell) for cell in found.cells}
@@ -75,6 +75,7 @@ def show_status(found: StudyStatus) -> None:
         means = [_mean(record.scores[metric].score for record in records if metric in record.scores) for metric in shown]
         table.add_row(cells[0].line.label, _marks(cells, statuses), *means)
     out.print(table)
+    out.print(_LEGEND)
     if found.trials:
         ended = sum(status != "missing" for status in found.trials.values())
         out.print(f"tuning: {found.tuned} methods done, {ended} trials in all")
@@ -87,6 +88,7 @@ def show_status(found: StudyStatus) -> None:
     out.print(f"cells: {text}; study folder: {found.folder.root}", soft_wrap=True)
 
 
+_LEGEND = "by seed: + ok, ! failed, x diverged, > running, . to do"
 _MARKS = {"ok": "+", "failed": "!", "diverged": "x", "running": ">", "missing": "."}
 
 
