@@ -15,6 +15,7 @@ from tests.attached import attach, stir
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.data.encoding import EncodedTask
+from xeric.data.prompts import PromptOptions, build_prompt
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, DataError, RunError, UnknownNameError
 from xeric.methods.base import Adaptation
@@ -155,6 +156,25 @@ def test_a_trained_prefix_equals_the_library_given_its_parameters(
             ids.append(int(by_hand(base, adaptation, tuple(ids))[-1].argmax()))
         texts.append(base.detokenize([token for token in ids[start:] if token not in base.eos]))
     assert greedy(base, said) == texts
+
+
+CHAT = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+
+
+@pytest.mark.parametrize("template", ["plain", "chat"])
+@pytest.mark.parametrize(("start", "place"), [("instruction", 0), ("vocabulary", 0), ("random", 5)])
+def test_a_row_has_one_bos(start: str, place: int, template: str, tmp_path: Path) -> None:
+    base = tiny.open_base(tmp_path)
+    base.tokenizer.chat_template = CHAT
+    adaptation = attach(base, "prefix", start=start, length=5)
+    options = PromptOptions(template="chat" if template == "chat" else "plain")
+    prompt = build_prompt(TASK, TASK.positive_examples[:1], options, render_chat=base.render_chat)
+    task = base.encoder("one").training_rows(prompt, [("1", "a river", "river a")])
+    assert len(task.prefixes) == 2
+    for prefix in task.prefixes:
+        assert len(prefix.kinds) == len(prefix.ids)
+        row = (*(adaptation.initial_tokens("one") or (-1,) * 5), *prefix.ids, *task.rows[0].ids)
+        assert [at for at, token in enumerate(row) if token == base.bos] == [place]
 
 
 @pytest.mark.parametrize("level", LEVELS)

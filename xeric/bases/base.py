@@ -115,10 +115,11 @@ class Base:
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def encoder(self, task: str) -> Encoder:
-        """Return the encoder of one task's rows; a learned prefix takes its positions, and the place of the BOS token."""
+        """Return the encoder of one task's rows; a learned prefix takes its positions, and the place of a BOS it began as."""
         if self.learned_prefix is None:
             return Encoder(self.tokenize, self.bos, self.eos, self.context)
-        return Encoder(self.tokenize, None, self.eos, self.context - self.learned_prefix.length(task))
+        begun = self.bos is not None and self.learned_prefix.initial_tokens(task)[:1] == (self.bos,)
+        return Encoder(self.tokenize, self.bos, self.eos, self.context - self.learned_prefix.length(task), begun)
 
     # --- model --------------------------------------------------------------------------------------------------------------
 

@@ -19,10 +19,13 @@ KeysAndValues = tuple[torch.Tensor, torch.Tensor] | None
 
 
 class LearnedPrefix(Protocol):
-    """A learned prompt prefix P: what stands at positions 0..m-1 of every row of a task, in the place of the BOS token."""
+    """A learned prompt prefix P: what stands at positions 0..m-1 of every row of a task."""
 
     def length(self, task: str) -> int:
         """Return m, the positions it takes."""
+
+    def initial_tokens(self, task: str) -> tuple[int, ...]:
+        """Return the tokens it was before training, or () where it was none; rows behind a BOS token have none of their own."""
 
     def vectors(self, task: str) -> torch.Tensor | None:
         """Return its embeddings ``[m, hidden]``, or None where it is keys and values."""

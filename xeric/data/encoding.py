@@ -103,12 +103,15 @@ class Encoder:
         bos: its BOS token, or None where it has none.
         eos: the tokens that end its texts; the first closes a target unless a chat template closes with another of them.
         context: how many tokens a row may have, prefix included (a learned prompt prefix is taken off by the caller).
+        begun: whether a learned prompt prefix before the rows began as the BOS token: then they have none of their own, not even
+            where a chat template writes it.
     """
 
     tokenize: Tokenize
     bos: int | None
     eos: tuple[int, ...]
     context: int
+    begun: bool = False
 
     def training_rows(self, prompt: Prompt, pairs: Iterable[tuple[str, str, str]]) -> EncodedTask:
         """Return rows with targets.
@@ -160,7 +163,8 @@ class Encoder:
                 tokens = self._segment(segment)
                 ids += tokens
                 kinds += [_KIND[segment.kind]] * len(tokens)
-            rows.append(PrefixRow(prompt.task, tuple(ids), tuple(kinds), count))
+            own = 1 if self.begun and ids[:1] == [self.bos] else 0
+            rows.append(PrefixRow(prompt.task, tuple(ids[own:]), tuple(kinds[own:]), count))
         return tuple(rows)
 
     def _encode(self, prompt: Prompt, rows: Sequence[tuple[str, str, list[int]]], reserve: int = 0) -> EncodedTask:

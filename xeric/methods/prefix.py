@@ -8,7 +8,7 @@ inside the window. P is the beginning of the prefix that the engine computes onc
 
 P starts as tokens: the task's ``instruction`` or tokens drawn from the ``vocabulary``; the untrained method is then exactly the
 base fed those tokens. The row's BOS token becomes P's first. Or it starts at ``random``, which trains far worse (Li & Liang,
-section 7.4).
+section 7.4); then the row keeps its BOS token, behind P.
 
 Trainable parameters of each prefix: m d (``input``), or 2 m h over the layers, h the layer's key-value heads times their size
 (``kv``). It is no change of the base's weights, so it cannot be merged.
