@@ -29,6 +29,7 @@ from xeric.studies.paraphrases import prediction_files, wordings_of
 from xeric.studies.plan import plan_study
 from xeric.studies.preview import preview
 from xeric.studies.rescore import rescore
+from xeric.studies.status import study_status
 from xeric.studies.workshop import Workshop
 
 QUICK = (
@@ -119,8 +120,15 @@ def test_a_study_grows_by_wordings_and_trains_nothing_again(done: StudyRun, task
     assert [cell.id for cell in plan_study(plain).cells] == [cell.id for cell in plan_study(grown).cells]
     run_study(plain, tmp_path / "out")
     before = stamps(tmp_path / "out")
+    folder = StudyFolder(tmp_path / "out")
+    assert study_status(folder).wordings == (0, 0)
     told = Told()
     again = run_study(grown, tmp_path / "out", progress=told)
+    assert study_status(folder).wordings == (4, 4), "two lines, two wordings"
+    one = files(again)[again.plan.cells[0].id][0]
+    one.rename(tmp_path / "away")
+    assert study_status(folder).wordings == (3, 4)
+    (tmp_path / "away").rename(one)
     after = stamps(tmp_path / "out")
     assert {name: after[name] for name in before} == before
     assert told.begun == [cell.id for cell in first_cells(again)]

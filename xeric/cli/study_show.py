@@ -79,6 +79,9 @@ def show_status(found: StudyStatus) -> None:
     if found.trials:
         ended = sum(status != "missing" for status in found.trials.values())
         out.print(f"tuning: {found.tuned} methods done, {ended} trials in all")
+    read, asked = found.wordings
+    if asked:
+        out.print(f"other wordings of the definitions: {read} of {asked} readings of the test set decoded")
     for name, state in found.states.items():
         if state.failure is not None:
             out.print(f"failed: {name}: {state.failure.error}", markup=False, soft_wrap=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from xeric.run.locks import is_held
 from xeric.studies.folder import CellState, PlannedCell, StudyFolder, read_state
+from xeric.studies.paraphrases import prediction_files, wordings_of
 
 __all__ = ["StudyStatus", "study_status"]
 
@@ -22,6 +23,8 @@ class StudyStatus:
         running: cells and trials that a process works on now.
         trials: how each run of a trial stands (``ok``, ``diverged``, ``failed``, ``missing``), by its folder's path in the study.
         tuned: how many methods' tunings are done.
+        wordings: how many readings of the test set under other wordings of the definitions are there, and how many the study asks
+            for.
     """
 
     folder: StudyFolder
@@ -30,6 +33,7 @@ class StudyStatus:
     running: tuple[str, ...]
     trials: dict[str, str]
     tuned: int
+    wordings: tuple[int, int]
 
     def counts(self) -> dict[str, int]:
         """Return how many cells have each status; ``running`` ones are counted apart from ``missing`` ones."""
@@ -52,7 +56,14 @@ class StudyStatus:
             if state.failure is not None:
                 row |= state.failure.model_dump(mode="json", exclude_none=True)
             rows.append(row)
-        return {"folder": str(self.folder.root), "counts": self.counts(), "cells": rows, "trials": self.trials}
+        wordings = dict(zip(("done", "planned"), self.wordings, strict=True))
+        return {
+            "folder": str(self.folder.root),
+            "counts": self.counts(),
+            "cells": rows,
+            "trials": self.trials,
+            "wordings": wordings,
+        }
 
 
 def study_status(folder: StudyFolder) -> StudyStatus:
@@ -63,6 +74,8 @@ def study_status(folder: StudyFolder) -> StudyStatus:
     """
     cells = tuple(folder.read_cells())
     places = [folder.cell(cell.id) for cell in cells]
+    study = folder.read_study()
+    asked = [path for cell in cells for path in prediction_files(folder.cell(cell.id), wordings_of(study, cell))]
     trials = sorted(path for path in folder.tuning_dir.glob("*/*") if path.is_dir())
     running = tuple(path.name for path in (*places, *trials) if is_held(folder.locks_dir, folder.lock_name(path)))
     return StudyStatus(
@@ -72,4 +85,5 @@ def study_status(folder: StudyFolder) -> StudyStatus:
         running=running,
         trials={str(path.relative_to(folder.root)): read_state(path).status for path in trials},
         tuned=len(list(folder.tuning_dir.glob("*/tuning.json"))),
+        wordings=(sum(path.is_file() for path in asked), len(asked)),
     )
