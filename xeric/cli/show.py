@@ -81,22 +81,25 @@ def _data_line(data: Mapping[str, Any]) -> str:
 def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
     """Print scores, and comparisons where there are any."""
     compared = any("against" in row for row in result.values())
-    table = Table()
-    for heading in (
-        "metric",
-        "score",
-        "95% interval",
-        *(("against", "difference", "95% interval", "p", "p corrected") if compared else ()),
-    ):
-        table.add_column(heading, justify="left" if heading in ("metric", "95% interval") else "right")
+    columns: list[tuple[str, JustifyMethod]] = [("metric", "left"), ("score", "right"), ("95% interval", "left")]
+    if compared:
+        columns += [
+            ("against", "right"),
+            ("difference", "right"),
+            ("95% interval", "left"),
+            ("p", "right"),
+            ("p corrected", "right"),
+        ]
+    rows = []
     for metric, row in result.items():
         cells = [metric, f"{row['score']:.2f}", _interval(row["low"], row["high"])]
         if other := row.get("against"):
             cells += [f"{other['b']:.2f}", f"{other['difference']:+.2f}", _interval(other["low"], other["high"])]
             cells += ["" if other[p] is None else f"{other[p]:.4f}" for p in ("p", "p_corrected")]
-        table.add_row(*cells)
+        # How outputs differ from each other is compared with nothing.
+        rows.append(cells + [""] * (len(columns) - len(cells)))
     out = console()
-    out.print(table)
+    _print_parted(out, "", columns, rows)
     for metric, row in result.items():
         out.print(f"{metric}: {row['signature']}", soft_wrap=True)
 
@@ -119,19 +122,18 @@ def show_task(task: Task, instances: int) -> None:
 
 def show_checks(checks: Sequence[TaskCheck]) -> None:
     """Print what was found in tasks; drops, refusals and notes below the table."""
-    table = Table()
-    table.add_column("task", overflow="fold")
-    for heading in ("language", "instances", "kept", "clusters", "words in/out", "test", "n-train"):
-        table.add_column(heading, justify="left" if heading == "language" else "right", no_wrap=True)
+    columns: list[tuple[str, JustifyMethod]] = [("task", "left"), ("language", "left")]
+    columns += [(name, "right") for name in ("instances", "kept", "clusters", "words in/out", "test", "n-train")]
+    rows = []
     for one in checks:
         if not one.instances:
-            table.add_row(one.name, "refused")
+            rows.append([one.name, "refused", *[""] * 6])
             continue
         lengths = f"{one.mean_words['input']:.0f}/{one.mean_words['output']:.0f}" if one.mean_words else ""
         numbers = [str(n) for n in (one.instances, one.kept, one.clusters)]
-        table.add_row(one.name, ", ".join(one.languages), *numbers, lengths, str(one.test), f"to {one.max_train}")
+        rows.append([one.name, ", ".join(one.languages), *numbers, lengths, str(one.test), f"to {one.max_train}"])
     out = console()
-    out.print(table)
+    _print_parted(out, "", columns, rows)
     for one in checks:
         if one.drops:
             dropped = ", ".join(f"{count} {reason}" for reason, count in one.drops.items())
@@ -176,7 +178,7 @@ def _print_parted(
             parts.append([])
         parts[-1].append(place)
     for number, part in enumerate(parts):
-        table = Table(title=None if number else escape(title), title_justify="left")
+        table = Table(title=None if number or not title else escape(title), title_justify="left")
         for place in (*range(keys), *part):
             heading, justify = columns[place]
             table.add_column(escape(heading), justify=justify, overflow="fold")

@@ -1,0 +1,87 @@
+"""Which way of decoding suits a task? Chosen on its dev set, measured on its test set. chrF++; nothing is trained.
+
+    python bench/decoding_choice.py RUN... --tasks-dir DIR [--ways greedy beam mbr-8 mbr-32] [--no-repeat-ngram 3]
+
+RUN is a run folder of one task with its adapter, as ``bench/adaptation.py -o OUT`` leaves it (``OUT/TASK/METHOD-sSEED``). The
+first run of a task decodes the dev set in every way; all runs of the task decode the test set in the way that came out best, and
+that stands beside the best trivial baseline of the test set. What was decoded stays in the run folder, ``decoded/``: what was
+stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import xeric
+from xeric.config import build, load_yaml
+from xeric.data.preparing import Prepared, PreparedTask
+from xeric.decoding import DecodeOptions
+from xeric.records import Prediction, read_predictions, write_jsonl
+from xeric.run.adapted import open_adapted
+from xeric.run.config import RunConfig
+from xeric.run.execute import prepare_run
+from xeric.studies.baselines import BASELINES, baseline_predictions
+
+METRIC = "chrf"
+
+
+def options_of(way: str, no_repeat: int) -> DecodeOptions:
+    """``greedy``, ``beam``, or ``mbr-N`` with N candidates."""
+    strategy, _, candidates = way.partition("-")
+    count = {"candidates": int(candidates)} if candidates else {}
+    return build(DecodeOptions, {"strategy": strategy, "no_repeat_ngram": no_repeat, "batch_size": 32, **count})
+
+
+def decoded(run: Path, task: PreparedTask, part: str, way: str, no_repeat: int) -> list[Prediction]:
+    path = run / "decoded" / f"{part}-{way}-{no_repeat}.jsonl"
+    if path.is_file():
+        return read_predictions(path)
+    instances = getattr(task, part)
+    adapted = replace(open_adapted(run), options=options_of(way, no_repeat))
+    texts = adapted.answer([one.input for one in instances], task.name)
+    rows = [
+        Prediction(id=one.id, task=task.name, language=task.language, input=one.input, prediction=text, references=one.outputs)
+        for one, text in zip(instances, texts, strict=True)
+    ]
+    path.parent.mkdir(exist_ok=True)
+    write_jsonl(path, rows)
+    return rows
+
+
+def score(rows: list[Prediction]) -> float:
+    return xeric.score(rows, [METRIC])[METRIC].score
+
+
+def best_trivial(data: Prepared) -> float:
+    return max(score(baseline_predictions(name, data, "test", 0)) for name in BASELINES)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path)
+    parser.add_argument("--tasks-dir", default=[], action="append")
+    parser.add_argument("--ways", nargs="+", default=["greedy", "beam", "mbr-8", "mbr-32"])
+    parser.add_argument("--no-repeat-ngram", type=int, default=3)
+    options = parser.parse_args()
+    print(f"| task | {' | '.join(f'dev: {way}' for way in options.ways)} | test | best trivial baseline |")
+    print(f"|---|{'---:|' * (len(options.ways) + 2)}")
+    for _, group in groupby(options.runs, key=lambda run: run.parent):
+        runs = list(group)
+        config = build(RunConfig, load_yaml(runs[0] / "config.yaml"))
+        data = prepare_run(config.model_copy(update={"tasks_dirs": (*config.tasks_dirs, *options.tasks_dir)}))
+        (task,) = data.tasks
+        dev = {way: score(decoded(runs[0], task, "dev", way, options.no_repeat_ngram)) for way in options.ways}
+        chosen = max(dev, key=lambda way: dev[way])
+        found = [score(decoded(run, task, "test", chosen, options.no_repeat_ngram)) for run in runs]
+        each = ", ".join(f"{one:.1f}" for one in found)
+        cells = [f"{value:.1f}" for value in dev.values()]
+        test = f"{chosen}: {statistics.fmean(found):.1f} ({each})"
+        print(f"| {task.name} | {' | '.join(cells)} | {test} | {best_trivial(data):.1f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
