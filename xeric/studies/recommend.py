@@ -99,14 +99,13 @@ def _identity(measured: Measured) -> frozenset[object]:
 
 
 def _reason(candidates: Mapping[str, Candidate], taken: str, best: str, good: int, margin: float, left_out: Sequence[str]) -> str:
+    within = f"{margin:g} point" + ("" if margin == 1 else "s")
     if taken != best:
-        said = (
-            f"the cheapest of {good} that are not worse than the best, {candidates[best].label}, by more than {margin:g} points"
-        )
+        said = f"the cheapest of {good} that are not worse than the best, {candidates[best].label}, by more than {within}"
     elif good > 1:
-        said = f"the best on dev, and the cheapest of {good} that are not worse by more than {margin:g} points"
+        said = f"the best on dev, and the cheapest of {good} that are not worse by more than {within}"
     else:
-        said = f"the best on dev; nothing cheaper is shown to be within {margin:g} points of it"
+        said = f"the best on dev; nothing cheaper is shown to be within {within} of it"
     cost = candidates[taken]
     spent = (
         f"{cost.seconds:.0f} s of training, {cost.trainable:,} trainable parameters" if cost.trainable else "nothing is trained"

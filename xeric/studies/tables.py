@@ -78,7 +78,7 @@ def figure_of(
     elif config.kind == "curve":
         series, x_label = _curves(config, shown, sizes), "training examples"
     else:
-        series, x_label = _pareto(config, shown), "seconds of training"
+        series, x_label = _pareto(config, shown), "training time"
     notes = [*_notes(study, shown, cells), *([_PUBLISHED_NOTE] if config.published else [])]
     y_label = config.metrics[0] if len(config.metrics) == 1 else "score"
     return FigureResult(
