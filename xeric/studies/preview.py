@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from xeric.studies.folder import CellState, PlannedCell, StudyFolder
 from xeric.studies.paraphrases import not_decoded, wordings_of
 from xeric.studies.plan import Plan, plan_study
 from xeric.studies.probe import Estimate, estimate
-from xeric.studies.statistics import detectable_difference
+from xeric.studies.statistics import ASSUMED_SEED_SD, TASK_SEED_SD, detectable_difference
 from xeric.studies.trials import Trials, tuned_pairs
 from xeric.studies.workshop import StudyProgress, Workshop
 
@@ -104,5 +105,8 @@ def _wording_seconds(study: StudyConfig, folder: StudyFolder, cell: PlannedCell,
 
 
 def _detectable(study: StudyConfig, data: Prepared) -> float:
-    instances = round(sum(len(task.test) for task in data.tasks) / len(data.tasks))
-    return detectable_difference(tasks=len(data.tasks), instances=max(instances, 1), seeds=len(study.seeds))
+    tasks, seeds = len(data.tasks), len(study.seeds)
+    instances = round(sum(len(task.test) for task in data.tasks) / tasks)
+    # From one run the verdicts cannot see the spread between seeds and assume it, however many tasks a mean is over.
+    seed_sd = ASSUMED_SEED_SD if seeds == 1 else TASK_SEED_SD / math.sqrt(tasks)
+    return detectable_difference(tasks=tasks, instances=max(instances, 1), seeds=seeds, seed_sd=seed_sd)

@@ -30,6 +30,7 @@ __all__ = [
     "ALPHA",
     "ASSUMED_INSTANCE_SD",
     "ASSUMED_SEED_SD",
+    "TASK_SEED_SD",
     "Decision",
     "Estimated",
     "Part",
@@ -48,6 +49,9 @@ ASSUMED_SEED_SD = 1.0
 
 ASSUMED_INSTANCE_SD = 8.0
 """Standard deviation over test instances of the difference between two methods, in points of chrF++, for a study not yet made."""
+
+TASK_SEED_SD = 1.0
+"""Standard deviation over seeds of a method's score on one task, in points of chrF++, for a study not yet made."""
 
 _LEAST_P = 1e-12
 _IMAGINED_STUDIES = 4000
