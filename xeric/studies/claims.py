@@ -177,7 +177,8 @@ def _said(link: LinkResult, chain: Chain, known: Judged, *, smallest: bool = Fal
         return f"{pair} is {link.difference.value:+.1f}, and one instance a task tells nothing about others"
     where = f"corrected interval {shown.low:+.1f} to {shown.high:+.1f}"
     against = f"; the margin is {chain.claim.margin:g}" if chain.claim.kind == "close" else ""
-    return f"{'the smallest link, ' if smallest else ''}{pair}, is {shown.value:+.1f} points ({where}{against})"
+    subject = f"the smallest link, {pair}," if smallest else pair
+    return f"{subject} is {shown.value:+.1f} points ({where}{against})"
 
 
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
