@@ -14,8 +14,6 @@ import random
 import re
 from pathlib import Path
 
-import torch
-
 from xeric.bases.loading import load_base
 from xeric.training.reference_passages import bits_per_character
 
@@ -48,7 +46,7 @@ def main() -> None:
         base = load_base(name, device="cpu", precision="fp32")
         if base.bos is None:
             raise SystemExit(f"{name} begins no text with a BOS token, which this measurement needs")
-        with base.mode(training=False), torch.no_grad():
+        with base.mode(training=False):
             found = [bits_per_character(base.model, base.tokenize, pieces, bos=base.bos) for pieces in texts.values()]
         print(name, {path.name: round(bits, 3) for path, bits in zip(texts, found, strict=True)})
 

@@ -16,15 +16,16 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
+from adaptation import trivial_scores
+
 import xeric
 from xeric.config import build, load_yaml
-from xeric.data.preparing import Prepared, PreparedTask
+from xeric.data.preparing import PreparedTask
 from xeric.decoding import DecodeOptions
 from xeric.records import Prediction, read_predictions, write_jsonl
 from xeric.run.adapted import open_adapted
 from xeric.run.config import RunConfig
 from xeric.run.execute import prepare_run
-from xeric.studies.baselines import BASELINES, baseline_predictions
 
 METRIC = "chrf"
 
@@ -56,10 +57,6 @@ def score(rows: list[Prediction]) -> float:
     return xeric.score(rows, [METRIC])[METRIC].score
 
 
-def best_trivial(data: Prepared) -> float:
-    return max(score(baseline_predictions(name, data, "test", 0)) for name in BASELINES)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
@@ -71,16 +68,18 @@ def main() -> None:
     print(f"|---|{'---:|' * (len(options.ways) + 2)}")
     for _, group in groupby(options.runs, key=lambda run: run.parent):
         runs = list(group)
-        config = build(RunConfig, load_yaml(runs[0] / "config.yaml"))
-        data = prepare_run(config.model_copy(update={"tasks_dirs": (*config.tasks_dirs, *options.tasks_dir)}))
+        configs = [build(RunConfig, load_yaml(run / "config.yaml")) for run in runs]
+        places = (*configs[0].tasks_dirs, *options.tasks_dir)
+        data = prepare_run(configs[0].model_copy(update={"tasks_dirs": places}))
         (task,) = data.tasks
         dev = {way: score(decoded(runs[0], task, "dev", way, options.no_repeat_ngram)) for way in options.ways}
         chosen = max(dev, key=lambda way: dev[way])
         found = [score(decoded(run, task, "test", chosen, options.no_repeat_ngram)) for run in runs]
+        trivial = max(trivial_scores(data, [config.seed for config in configs]).values())
         each = ", ".join(f"{one:.1f}" for one in found)
         cells = [f"{value:.1f}" for value in dev.values()]
         test = f"{chosen}: {statistics.fmean(found):.1f} ({each})"
-        print(f"| {task.name} | {' | '.join(cells)} | {test} | {best_trivial(data):.1f} |", flush=True)
+        print(f"| {task.name} | {' | '.join(cells)} | {test} | {trivial:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

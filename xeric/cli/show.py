@@ -96,8 +96,7 @@ def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
         if other := row.get("against"):
             cells += [f"{other['b']:.2f}", f"{other['difference']:+.2f}", _interval(other["low"], other["high"])]
             cells += ["" if other[p] is None else f"{other[p]:.4f}" for p in ("p", "p_corrected")]
-        # How outputs differ from each other is compared with nothing.
-        rows.append(cells + [""] * (len(columns) - len(cells)))
+        rows.append(cells)
     out = console()
     _print_parted(out, "", columns, rows)
     for metric, row in result.items():
@@ -127,7 +126,7 @@ def show_checks(checks: Sequence[TaskCheck]) -> None:
     rows = []
     for one in checks:
         if not one.instances:
-            rows.append([one.name, "refused", *[""] * 6])
+            rows.append([one.name, "refused"])
             continue
         lengths = f"{one.mean_words['input']:.0f}/{one.mean_words['output']:.0f}" if one.mean_words else ""
         numbers = [str(n) for n in (one.instances, one.kept, one.clusters)]
@@ -168,7 +167,11 @@ def show_sheet(sheet: Sheet) -> None:
 def _print_parted(
     out: Console, title: str, columns: Sequence[tuple[str, JustifyMethod]], rows: Sequence[Sequence[str]], *, keys: int = 1
 ) -> None:
-    """Print a table; where the terminal is too narrow, in parts one below the other that repeat the first ``keys`` columns."""
+    """Print a table; where the terminal is too narrow, in parts one below the other that repeat the first ``keys`` columns.
+
+    A row may end early: the rest of it is empty.
+    """
+    rows = [[*row, *[""] * (len(columns) - len(row))] for row in rows]
     texts = [[heading for heading, _ in columns], *rows]
     widths = [max(cell_len(line) for row in texts for line in row[place].split("\n")) + 3 for place in range(len(columns))]
     parts: list[list[int]] = [[]]
@@ -178,7 +181,7 @@ def _print_parted(
             parts.append([])
         parts[-1].append(place)
     for number, part in enumerate(parts):
-        table = Table(title=None if number or not title else escape(title), title_justify="left")
+        table = Table(title=escape(title) if title and not number else None, title_justify="left")
         for place in (*range(keys), *part):
             heading, justify = columns[place]
             table.add_column(escape(heading), justify=justify, overflow="fold")

@@ -56,14 +56,9 @@ class StudyStatus:
             if state.failure is not None:
                 row |= state.failure.model_dump(mode="json", exclude_none=True)
             rows.append(row)
-        wordings = dict(zip(("done", "planned"), self.wordings, strict=True))
-        return {
-            "folder": str(self.folder.root),
-            "counts": self.counts(),
-            "cells": rows,
-            "trials": self.trials,
-            "wordings": wordings,
-        }
+        done, planned = self.wordings
+        found = {"folder": str(self.folder.root), "counts": self.counts(), "cells": rows, "trials": self.trials}
+        return found | {"wordings": {"done": done, "planned": planned}}
 
 
 def study_status(folder: StudyFolder) -> StudyStatus:
