@@ -57,6 +57,10 @@ def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) ->
     code, said, _ = xeric("generate", out, "--file", inputs)
     assert [json.loads(line)["prediction"] for line in said.splitlines()] == [r["prediction"] for r in rows[:3]]
 
+    again = out.with_name("again")
+    assert xeric("train", "--config", out / "config.yaml", "-o", again)[0] == 0, "its settings alone make a run again"
+    assert (again / "predictions.jsonl").read_bytes() == (out / "predictions.jsonl").read_bytes()
+
     code, said, _ = xeric("score", out / "predictions.jsonl", "--metric", "chrf", "--json")
     record = json.loads((out / "record.json").read_text())
     assert json.loads(said)["chrf"] == record["scores"]["chrf"]

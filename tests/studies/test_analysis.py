@@ -159,6 +159,13 @@ def test_what_failed_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert "one run" in results.claims[0].scope
 
 
+def test_what_a_study_file_sets_is_no_documented_default(tmp_path: Path) -> None:
+    for number, entry in enumerate(({"name": "full"}, {"method": {"name": "full"}, "train": {"lr": 5e-4}})):
+        study = small(methods=small().methods | {"full": entry})
+        (note, *_) = analyse(write_study(tmp_path / str(number), study)).tables[0].notes
+        assert ("apart from the training settings" in note) == bool(number)
+
+
 def test_a_study_of_which_nothing_is_done(tmp_path: Path) -> None:
     broken = {(name, seed): "missing" for name in ("full", "lora") for seed in (0, 1, 2)}
     results = analyse(write_study(tmp_path / "s", small(), broken=broken))  # type: ignore[arg-type]

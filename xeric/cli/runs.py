@@ -15,7 +15,9 @@ __all__ = ["generate", "score", "train"]
 
 
 def train(
-    tasks: Annotated[list[str], typer.Argument(help="Tasks by name, then settings such as train.lr=1e-4 or method.rank=8.")],
+    tasks: Annotated[
+        list[str] | None, typer.Argument(help="Tasks by name, then settings such as train.lr=1e-4 or method.rank=8.")
+    ] = None,
     base: Annotated[str | None, typer.Option(help="bundled:NAME, a folder, or a hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
     sources: Annotated[
@@ -35,7 +37,8 @@ def train(
     from xeric.config import apply_overrides, load_yaml
 
     settings = load_yaml(config) if config else {}
-    names = [argument for argument in tasks if "=" not in argument]
+    arguments = tasks or []
+    names = [argument for argument in arguments if "=" not in argument]
     given: dict[str, Any] = {"base": base, "device": device, "precision": precision, "seed": seed, "method.name": method}
     given |= {"data.n_train": n_train, "data.group_column": group_column}
     if isinstance(settings.get("method"), str):
@@ -48,7 +51,7 @@ def train(
         settings["stages"] = [{**first, "tasks": sources}, *later]
     if tasks_dir:
         settings["tasks_dirs"] = [str(folder) for folder in tasks_dir]
-    settings = apply_overrides(settings, [argument for argument in tasks if "=" in argument])
+    settings = apply_overrides(settings, [argument for argument in arguments if "=" in argument])
     if "tasks" not in settings:
         raise UserError("no task is named", hint="xeric train TASK --base BASE --method METHOD")
     if "base" not in settings:

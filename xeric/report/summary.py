@@ -117,7 +117,7 @@ _SAID: dict[Verdict, tuple[str, str]] = {
 def tuning_note(results: StudyResults) -> str:
     """Return what was tuned, in one sentence."""
     if not results.tuning:
-        return "Nothing was tuned: every method ran with its documented defaults."
+        return "Nothing was tuned: documented defaults, apart from the training settings that the study file gives."
     trials = sorted({len(one.trials) for one in results.tuning})
     spent = quantities.duration(sum(one.seconds for one in results.tuning))
     number = _times(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"

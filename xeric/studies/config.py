@@ -176,7 +176,7 @@ class StudyConfig(Config):
             from the same model, one for each base: its method is ``full`` and its seed 0 unless they are given here.
         seeds: of the runs.
         grids: by name.
-        tuning: None takes documented defaults and says so in every table.
+        tuning: None takes what the methods' entries say and documented defaults for the rest, and says so in every table.
         keep: which adapters stay on disk: ``none``, the ``adapter`` of every cell, or ``all``: those of tuning's trials too.
         tables: by name, in their order.
         figures: by name.

@@ -133,7 +133,9 @@ def _notes(study: StudyConfig, lines: Sequence[LineResult], cells: Sequence[Cell
     notes = []
     trained = [line for line in lines if line.key is not None and not line.key.untrained]
     if trained and study.tuning is None:
-        notes.append("Not tuned: every method ran with its documented defaults.")
+        by_hand = any(study.entry(line.key.method).train for line in trained if line.key is not None)
+        rest = ", apart from the training settings that the study file gives" if by_hand else ""
+        notes.append(f"Not tuned: every method ran with its documented defaults{rest}.")
     elif trained and study.tuning is not None:
         notes.append(f"Tuned on dev: {study.tuning.trials} trials for each method, the documented defaults among them.")
     for line in lines:
