@@ -11,7 +11,8 @@ import torch
 
 from tests import rows
 from xeric.bases.base import Base
-from xeric.bases.loading import load_base, resolve_precision
+from xeric.bases.loading import load_base
+from xeric.bases.precision import resolve_precision
 from xeric.errors import ConfigError, RunError, UserError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options

@@ -1,4 +1,4 @@
-"""Opens a base by name: ``bundled:NAME``, a local folder, or a hub id.
+"""Opens a base: by name, from a GGUF file, from a local folder, or by a hub id.
 
 Only safetensors weights are read and no code that comes with a model is ever run. What is hashed is what is loaded.
 """
@@ -6,12 +6,11 @@ Only safetensors weights are read and no code that comes with a model is ever ru
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import logging
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import (
@@ -26,13 +25,15 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from xeric.bases.base import Base, Precision
-from xeric.bases.bundled import PREFIX as BUNDLED
-from xeric.bases.bundled import bundled_bases
-from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.bases.named import NAMED_BASES
+from xeric.bases.precision import PrecisionName, resolve_device, resolve_precision
+from xeric.bases.store import converted_folder, named_folder
+from xeric.errors import DataError, suggest
+from xeric.progress import Progress, Silent
 
-__all__ = ["PrecisionName", "base_identity", "load_base", "resolve_device", "resolve_precision", "sha256_of_files"]
+__all__ = ["base_identity", "find_folder", "load_base", "sha256_of_files"]
 
-PrecisionName = Literal["auto", "fp32", "bf16", "4bit"]
+_log = logging.getLogger(__name__)
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _WEIGHTS = "*.safetensors"
@@ -48,56 +49,23 @@ _TOKENIZER_FILES = (
 _DEFAULT_CONTEXT = 2048
 
 
-def resolve_device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` is the first CUDA device where there is one, else the CPU.
-
-    Raises:
-        UserError: there is no such device here.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"unknown device {name!r}", hint="use auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("no CUDA device is available here", hint="use --device cpu")
-    return device
-
-
-def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
-    """Return the precision of a name; ``auto`` is bf16 on a CUDA device that has it, else fp32.
-
-    Raises:
-        UserError: the device cannot compute in bf16 or has no four-bit weights, or the library for them is missing.
-    """
-    capable = device.type != "cuda" or torch.cuda.is_bf16_supported()
-    if name == "auto":
-        return "bf16" if device.type == "cuda" and capable else "fp32"
-    if name != "fp32" and not capable:
-        raise UserError("this CUDA device has no bf16", hint="use --precision fp32")
-    if name == "4bit" and device.type != "cuda":
-        raise UserError("four-bit weights need a CUDA device", hint="use --precision bf16, or --device cuda where there is one")
-    if name == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
-        raise UserError("four-bit weights need the package bitsandbytes", hint="pip install 'xeric[gpu]'")
-    return name
-
-
-def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "auto") -> Base:
+def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "auto", progress: Progress | None = None) -> Base:
     """Open a pretrained causal model.
 
     Args:
-        name: ``bundled:NAME``, a local folder in the Hugging Face layout, or a hub id (fetched into the hub's own cache).
+        name: a name of ``xeric bases list`` (fetched and converted where it is not at hand), a ``.gguf`` file (converted once), a
+            local folder in the Hugging Face layout, or a hub id (fetched into the hub's own cache).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
+        progress: is told what is fetched and converted; None logs it.
 
     Raises:
-        UnknownNameError: no such bundled base.
-        DataError: the folder or the hub's repository is missing, holds no safetensors weights, or is not a causal model.
+        UserError: a base that is not at hand cannot be fetched, or the cache folder cannot be written.
+        DataError: the file, folder or hub repository is missing, holds no safetensors weights, or is not a causal model.
     """
     place = resolve_device(device)
     kind = resolve_precision(precision, place)
-    folder = _find_folder(name)
+    folder = find_folder(name, progress)
     config = _read_config(name, folder)
     sha256 = _identity(name, folder)
     tokenizer = _read_tokenizer(name, folder)
@@ -122,14 +90,17 @@ def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "au
     )
 
 
-def base_identity(name: str) -> dict[str, str]:
+def base_identity(name: str, progress: Progress | None = None) -> dict[str, str]:
     """Return the SHA-256 of a base's weights and of its config and tokenizer files, without loading it.
 
+    Args:
+        name: as in :func:`load_base`; a base that is not at hand is fetched.
+        progress: is told what is fetched and converted; None logs it.
+
     Raises:
-        UnknownNameError: no such bundled base.
-        DataError: the folder or the hub's repository is missing, or holds no safetensors weights.
+        UserError, DataError: as :func:`load_base`.
     """
-    return _identity(name, _find_folder(name))
+    return _identity(name, find_folder(name, progress))
 
 
 def _identity(name: str, folder: Path) -> dict[str, str]:
@@ -146,24 +117,35 @@ def _identity(name: str, folder: Path) -> dict[str, str]:
     }
 
 
-def _find_folder(name: str) -> Path:
-    if name.startswith(BUNDLED):
-        known = bundled_bases()
-        if name not in known:
-            raise UnknownNameError(
-                "base", name, known, hint=None if known else "this installation carries no bundled bases; give a folder"
-            )
-        return known[name]
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return folder
-    if folder.exists():
-        raise DataError("is a file, not a folder", where=name, hint="give the folder that holds config.json and the weights")
-    if not _HUB_ID.fullmatch(name):
+def find_folder(name: str, progress: Progress | None = None) -> Path:
+    """Return the folder of a base in the Hugging Face layout, made or fetched where it is not at hand; see :func:`load_base`."""
+    progress = progress or _Logged()
+    if name in NAMED_BASES:
+        return named_folder(NAMED_BASES.get(name), progress)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file() and path.suffix.lower() == ".gguf":
+        return converted_folder(path, progress)
+    if path.exists():
         raise DataError(
-            "there is no such folder", where=name, hint="give a base's folder, a hub id, or bundled:NAME (`xeric list bases`)"
+            "is neither a folder nor a .gguf file", where=name, hint="give the folder that holds config.json and weights"
+        )
+    if path.suffix.lower() == ".gguf" or not _HUB_ID.fullmatch(name):
+        raise DataError(
+            "there is no such file or folder",
+            where=name,
+            hint=f"give a base's folder, a .gguf file, a hub id, or a name ({', '.join(NAMED_BASES.names())})",
         )
     return _download(name)
+
+
+class _Logged(Silent):
+    """Puts remarks into the log, for callers that show no progress."""
+
+    def note(self, text: str) -> None:
+        """Log a remark."""
+        _log.warning("%s", text)
 
 
 def _download(name: str) -> Path:
@@ -178,7 +160,7 @@ def _download(name: str) -> Path:
         raise DataError(
             f"is no folder here and could not be fetched from the model hub: {reason[:200]}",
             where=f"base {name!r}",
-            hint="give a local folder, or see `xeric list bases`",
+            hint=suggest(name, NAMED_BASES.names(), "base") + "; a local folder or a .gguf file will do, too",
         ) from None
 
 

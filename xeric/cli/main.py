@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from xeric import __version__
+from xeric.cli.bases import bases_app
 from xeric.cli.demo import demo
 from xeric.cli.listing import list_app
 from xeric.cli.pretrain import pretrain
@@ -36,7 +37,7 @@ app = typer.Typer(
 )
 for command in (train, generate, score, recommend, report, demo, pretrain):
     app.command()(command)
-for name, commands in (("study", study_app), ("tasks", tasks_app), ("list", list_app)):
+for name, commands in (("study", study_app), ("tasks", tasks_app), ("bases", bases_app), ("list", list_app)):
     app.add_typer(commands, name=name)
 
 

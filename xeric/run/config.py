@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
-from xeric.bases.loading import PrecisionName, resolve_device, resolve_precision
+from xeric.bases.precision import PrecisionName, bf16_is_faster, resolve_device, resolve_precision
 from xeric.config import Config, build, digest
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
@@ -77,13 +77,13 @@ class RunConfig(Config):
     Attributes:
         tasks: names of the tasks.
         tasks_dirs: folders to look for them in, before those of ``XERIC_TASKS`` and the bundled ones.
-        base: ``bundled:NAME``, a folder or a hub id.
+        base: a name of ``xeric bases list``, a ``.gguf`` file, a folder or a hub id.
         method: its name and its own options.
         stages: what is trained before, in this order, each going on from the one before it; see :mod:`xeric.run.stages`.
         predict: which parts are decoded: the test set (and scored), the dev set (kept beside, for choosing among runs).
         metrics: names of metrics; empty is all of them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: ``auto`` (bf16 on CUDA, else fp32), ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
+        precision: ``auto`` (bf16 where the device computes it faster, else fp32), ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
         seed: of everything in ``seeds`` that is not set there.
     """
 
@@ -139,6 +139,8 @@ def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
     config = config.model_copy(update={"stages": _stages(config), "train": _weighted(config.train, config.method)})
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
+    if precision == "bf16" and device.type == "cpu" and not bf16_is_faster():
+        remarks.append("this processor does not compute bf16 natively: fp32 is faster, often by far (--precision fp32)")
     return config.model_copy(update={"device": str(device), "precision": precision}), remarks
 
 

@@ -112,7 +112,7 @@ def execute(
         raise ConfigError("the prepared tasks were prepared under other settings", where="data")
     for note in data.notes:
         progress.note(note)
-    sha256 = base.sha256 if base else base_identity(config.base)
+    sha256 = base.sha256 if base else base_identity(config.base, progress)
     planned = plan_stages(config, data, sha256, {} if stage_data is None else stage_data)
     identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned])
     folder = folder or Path("runs") / identity
@@ -120,7 +120,7 @@ def execute(
     done = _finished(folder, identity, text)
     if done is not None:
         return Run(folder, config, done, fresh=False)
-    opened = base or load_base(config.base, device=config.device, precision=config.precision)
+    opened = base or load_base(config.base, device=config.device, precision=config.precision, progress=progress)
     with restored(opened, needed=base is not None and bool(planned)):
         adaptation, merged, found = attach_after(planned, config, data, opened, stages or folder.parent / "stages", progress)
         try:

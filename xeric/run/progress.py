@@ -1,36 +1,10 @@
-"""How a run tells of its progress."""
+"""How a run tells of the steps of its training."""
 
 from __future__ import annotations
 
-from typing import Protocol
+from xeric.progress import Progress, Silent
 
 __all__ = ["Progress", "Silent", "TrainingProgress"]
-
-
-class Progress(Protocol):
-    """Is told how a run proceeds; it cannot influence it."""
-
-    def note(self, text: str) -> None:
-        """Something the user should read."""
-
-    def start(self, phase: str, total: int, done: int = 0) -> None:
-        """A phase (``train``, ``decode dev``, ``decode test``) of ``total`` units begins, ``done`` of which were done before."""
-
-    def advance(self, units: int, loss: float | None = None) -> None:
-        """Units of the present phase are done."""
-
-
-class Silent:
-    """Tells nobody."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
-
-    def start(self, phase: str, total: int, done: int = 0) -> None:
-        """Say nothing."""
-
-    def advance(self, units: int, loss: float | None = None) -> None:
-        """Say nothing."""
 
 
 class TrainingProgress:

@@ -16,6 +16,7 @@ from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError, DataError, RunError, UserError, XericError
 from xeric.metrics import PRIMARY
+from xeric.progress import Progress
 from xeric.records import write_json
 from xeric.run.config import run_config
 from xeric.run.locks import sweep
@@ -94,7 +95,7 @@ def run_study(
             progress.note(remark)
     plan = plan_study(study)
     check_settings(plan)
-    folder, identity = open_folder(study, Path(output))
+    folder, identity = open_folder(study, Path(output), progress)
     workshop = Workshop(folder, progress, poll=poll)
     progress.note(f"preparing {len(study.tasks)} tasks")
     data = own_data(plan, workshop)
@@ -157,15 +158,19 @@ def check_settings(plan: Plan) -> None:
             )
 
 
-def identify(study: StudyConfig) -> str:
+def identify(study: StudyConfig, progress: Progress | None = None) -> str:
     """Return the hash of what a study computes, contents of bases and tasks included.
+
+    Args:
+        study: the study.
+        progress: is told where a base is fetched first.
 
     Raises:
         UserError: a base or a task is missing.
     """
     catalog = Catalog.of(study.tasks_dirs)
     contents = {
-        "bases": {label: base_identity(name) for label, name in study.bases.items()},
+        "bases": {label: base_identity(name, progress) for label, name in study.bases.items()},
         "tasks": {name: _sha256(catalog.find(name)) for name in (*study.tasks, *study.sources)},
     }
     return study_identity(study, contents)
@@ -178,13 +183,18 @@ def _sha256(path: Path) -> str:
         raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
-def open_folder(study: StudyConfig, output: Path) -> tuple[StudyFolder, str]:
-    """Return a study's folder and identity; nothing is written.
+def open_folder(study: StudyConfig, output: Path, progress: Progress | None = None) -> tuple[StudyFolder, str]:
+    """Return a study's folder and identity; nothing is written into it.
+
+    Args:
+        study: the study.
+        output: where the folder is.
+        progress: is told where a base is fetched first.
 
     Raises:
         UserError: the folder holds another study, or something that is no study.
     """
-    folder, identity = StudyFolder(output), identify(study)
+    folder, identity = StudyFolder(output), identify(study, progress)
     elsewhere = "name another folder with -o"
     if output.exists() and not output.is_dir():
         raise UserError("is a file, not a folder", where=str(output), hint=elsewhere)

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from xeric.bases.loading import resolve_device
+from xeric.bases.precision import resolve_device
 from xeric.config import dump_yaml
 from xeric.errors import RunError
 from xeric.records import write_atomically

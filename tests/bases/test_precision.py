@@ -1,0 +1,64 @@
+"""Which precision ``auto`` takes: bf16 where it is computed natively and measured faster, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from xeric.bases import precision
+from xeric.bases.precision import bf16_is_faster, resolve_precision
+from xeric.run.config import run_config
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew() -> Iterator[None]:
+    bf16_is_faster.cache_clear()
+    yield
+    bf16_is_faster.cache_clear()
+
+
+def native(monkeypatch: pytest.MonkeyPatch, *checks: str) -> None:
+    for check in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"):
+        monkeypatch.setattr(torch.cpu, check, lambda check=check: check in checks, raising=False)
+
+
+def seconds(monkeypatch: pytest.MonkeyPatch, bf16: float, fp32: float) -> None:
+    monkeypatch.setattr(precision, "_seconds", lambda dtype: bf16 if dtype == torch.bfloat16 else fp32)
+
+
+@pytest.mark.parametrize(
+    ("checks", "bf16", "fp32", "chosen"),
+    [
+        (("_is_avx512_bf16_supported",), 0.25, 1.0, "bf16"),
+        (("_is_amx_tile_supported",), 0.25, 1.0, "bf16"),
+        (("_is_amx_tile_supported",), 0.9, 1.0, "fp32"),
+        ((), 0.25, 1.0, "fp32"),
+    ],
+)
+def test_auto(monkeypatch: pytest.MonkeyPatch, checks: tuple[str, ...], bf16: float, fp32: float, chosen: str) -> None:
+    native(monkeypatch, *checks)
+    seconds(monkeypatch, bf16, fp32)
+    assert resolve_precision("auto", CPU) == chosen
+
+
+def test_a_processor_without_bf16_is_not_measured_and_its_user_is_warned(
+    monkeypatch: pytest.MonkeyPatch, base_folder: Callable[[str], Path]
+) -> None:
+    native(monkeypatch)
+    monkeypatch.setattr(precision, "_seconds", lambda _: pytest.fail("measured"))
+    settings = {"tasks": ["t"], "base": str(base_folder("llama")), "method": "lora", "device": "cpu"}
+    config, remarks = run_config({**settings, "precision": "bf16"})
+    assert config.precision == "bf16"
+    assert any("does not compute bf16 natively" in remark for remark in remarks)
+    config, remarks = run_config(settings)
+    assert config.precision == "fp32"
+    assert not remarks
+
+
+def test_the_measurement_itself_runs() -> None:
+    assert precision._seconds(torch.float32) > 0

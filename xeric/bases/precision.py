@@ -1,0 +1,86 @@
+"""Where a base computes, and in which precision."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import time
+from typing import Literal
+
+import torch
+
+from xeric.bases.base import Precision
+from xeric.errors import UserError
+
+__all__ = ["PrecisionName", "bf16_is_faster", "resolve_device", "resolve_precision"]
+
+PrecisionName = Literal["auto", "fp32", "bf16", "4bit"]
+
+# How much of float32's time bfloat16 may take to be called faster. Where processors compute it natively it takes a quarter, so
+# the choice does not hang on the noise of one measurement.
+_FASTER = 0.75
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` is the first CUDA device where there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device {name!r}", hint="use auto, cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("no CUDA device is available here", hint="use --device cpu")
+    return device
+
+
+def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
+    """Return the precision of a name; ``auto`` is bf16 where the device computes it faster than fp32, else fp32.
+
+    On a CUDA device that has bf16 it is faster; on a processor it is measured (:func:`bf16_is_faster`).
+
+    Raises:
+        UserError: the device cannot compute in bf16 or has no four-bit weights, or the library for them is missing.
+    """
+    cuda = device.type == "cuda"
+    capable = not cuda or torch.cuda.is_bf16_supported()
+    if name == "auto":
+        return "bf16" if capable and (cuda or bf16_is_faster()) else "fp32"
+    if name != "fp32" and not capable:
+        raise UserError("this CUDA device has no bf16", hint="use --precision fp32")
+    if name == "4bit" and not cuda:
+        raise UserError("four-bit weights need a CUDA device", hint="use --precision bf16, or --device cuda where there is one")
+    if name == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError("four-bit weights need the package bitsandbytes", hint="pip install 'xeric[gpu]'")
+    return name
+
+
+@functools.cache
+def bf16_is_faster() -> bool:
+    """Whether this processor computes bfloat16 natively (AMX, AVX512-BF16) and multiplies matrices faster in it than in float32.
+
+    Where it is only emulated it can be hundreds of times slower, so that is not even tried.
+    """
+    if not (_has("_is_amx_tile_supported") or _has("_is_avx512_bf16_supported")):
+        return False
+    return _seconds(torch.bfloat16) < _FASTER * _seconds(torch.float32)
+
+
+def _has(check: str) -> bool:
+    # The checks have no public name in torch.cpu (2.9 to 2.13); a release without them is treated as a processor without bf16.
+    return bool(getattr(torch.cpu, check, lambda: False)())
+
+
+def _seconds(dtype: torch.dtype) -> float:
+    """Return the least time of several products of matrices of the size that a layer of a small model has."""
+    rows, weight = torch.ones(512, 640, dtype=dtype), torch.ones(2048, 640, dtype=dtype)
+    best = float("inf")
+    for _ in range(6):
+        start = time.perf_counter()
+        torch.nn.functional.linear(rows, weight)
+        best = min(best, time.perf_counter() - start)
+    return best
