@@ -20,7 +20,7 @@ _ARCHITECTURES = {"llama": gguf.MODEL_ARCH.LLAMA, "gemma3": gguf.MODEL_ARCH.GEMM
 
 
 def gemma_pieces() -> list[tuple[str, float, int]]:
-    """A SentencePiece vocabulary with Gemma's habits: line breaks and runs of spaces are user-defined, the rest falls to bytes."""
+    """A SentencePiece vocabulary with Gemma's habits: line breaks and runs of spaces are user-defined."""
     rows = [("<pad>", -1000.0, CONTROL), ("<bos>", -1000.0, CONTROL), ("<eos>", -1000.0, CONTROL)]
     rows += [("<unk>", -1000.0, UNKNOWN), ("\n", -1000.0, USER_DEFINED), ("\n\n", -1000.0, USER_DEFINED)]
     rows += [(" " * count, -1000.0, USER_DEFINED) for count in (2, 3)]
