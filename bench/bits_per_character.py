@@ -4,18 +4,23 @@
 
 A file is read as the pieces of up to ``--piece`` characters that stand between its lines of ``%`` (as in files of quotations) or,
 where it has none, between its empty lines; shuffled with a fixed seed until ``--characters`` are together. Each piece is read by
-itself, behind BOS: what a base's card says of its held-out text, said of any other.
+itself, behind the base's BOS token, or behind its end token where it has none. Characters, not tokens, are what bases with
+different tokenizers have in common.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+import torch
+
+from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.training.reference_passages import bits_per_character
 
 SHORTEST = 100
 
@@ -32,6 +37,23 @@ def pieces_of(path: Path, size: int, characters: int) -> list[str]:
     return taken
 
 
+@torch.no_grad()
+def bits_per_character(base: Base, texts: Iterable[str]) -> float:
+    """Bits for a character of texts. One longer than the context is read in windows that know nothing of each other."""
+    bos = base.tokenizer.bos_token_id
+    first = base.eos[0] if bos is None else int(bos)
+    size = base.context - 1
+    nats, characters = 0.0, 0
+    for text in texts:
+        ids = base.tokenize(text)
+        for start in range(0, len(ids), size):
+            row = torch.tensor([[first, *ids[start : start + size]]], device=base.device)
+            logits = base.model(input_ids=row, use_cache=False).logits[0, :-1].float()
+            nats += float(torch.nn.functional.cross_entropy(logits, row[0, 1:], reduction="sum"))
+        characters += len(text)
+    return nats / math.log(2) / characters
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bases", nargs="+")
@@ -44,11 +66,7 @@ def main() -> None:
         print(f"{path.name}: {len(pieces)} pieces, {sum(map(len, pieces)):,} characters")
     for name in options.bases:
         base = load_base(name, device="cpu", precision="fp32")
-        if base.bos is None:
-            raise SystemExit(f"{name} begins no text with a BOS token, which this measurement needs")
-        with base.mode(training=False):
-            found = [bits_per_character(base.model, base.tokenize, pieces, bos=base.bos) for pieces in texts.values()]
-        print(name, {path.name: round(bits, 3) for path, bits in zip(texts, found, strict=True)})
+        print(name, {path.name: round(bits_per_character(base, pieces), 3) for path, pieces in texts.items()}, flush=True)
 
 
 if __name__ == "__main__":
