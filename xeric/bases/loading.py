@@ -1,4 +1,4 @@
-"""Opens a base by name: ``bundled:NAME``, a local folder, or a hub id.
+"""Opens a base by name: a local folder, or a hub id.
 
 Only safetensors weights are read and no code that comes with a model is ever run. What is hashed is what is loaded.
 """
@@ -26,9 +26,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from xeric.bases.base import Base, Precision
-from xeric.bases.bundled import PREFIX as BUNDLED
-from xeric.bases.bundled import bundled_bases
-from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.errors import DataError, UserError
 
 __all__ = ["PrecisionName", "base_identity", "load_base", "resolve_device", "resolve_precision", "sha256_of_files"]
 
@@ -87,12 +85,12 @@ def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "au
     """Open a pretrained causal model.
 
     Args:
-        name: ``bundled:NAME``, a local folder in the Hugging Face layout, or a hub id (fetched into the hub's own cache).
+        name: a local folder in the Hugging Face layout, or a hub id (fetched into the hub's own cache).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
 
     Raises:
-        UnknownNameError: no such bundled base.
+        UserError: the name is one that earlier versions had.
         DataError: the folder or the hub's repository is missing, holds no safetensors weights, or is not a causal model.
     """
     place = resolve_device(device)
@@ -126,7 +124,7 @@ def base_identity(name: str) -> dict[str, str]:
     """Return the SHA-256 of a base's weights and of its config and tokenizer files, without loading it.
 
     Raises:
-        UnknownNameError: no such bundled base.
+        UserError: the name is one that earlier versions had.
         DataError: the folder or the hub's repository is missing, or holds no safetensors weights.
     """
     return _identity(name, _find_folder(name))
@@ -147,13 +145,7 @@ def _identity(name: str, folder: Path) -> dict[str, str]:
 
 
 def _find_folder(name: str) -> Path:
-    if name.startswith(BUNDLED):
-        known = bundled_bases()
-        if name not in known:
-            raise UnknownNameError(
-                "base", name, known, hint=None if known else "this installation carries no bundled bases; give a folder"
-            )
-        return known[name]
+    _refuse_removed(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         return folder
@@ -161,9 +153,17 @@ def _find_folder(name: str) -> Path:
         raise DataError("is a file, not a folder", where=name, hint="give the folder that holds config.json and the weights")
     if not _HUB_ID.fullmatch(name):
         raise DataError(
-            "there is no such folder", where=name, hint="give a base's folder, a hub id, or bundled:NAME (`xeric list bases`)"
+            "there is no such folder", where=name, hint="give a base's folder, a hub id, or a name from `xeric bases list`"
         )
     return _download(name)
+
+
+def _refuse_removed(name: str) -> None:
+    if name.startswith("bundled:"):
+        raise UserError(
+            f"the base {name!r} does not come with Xeric any more",
+            hint="use gemma-3-270m (140 languages) or smollm2-135m (English)",
+        )
 
 
 def _download(name: str) -> Path:
@@ -178,7 +178,7 @@ def _download(name: str) -> Path:
         raise DataError(
             f"is no folder here and could not be fetched from the model hub: {reason[:200]}",
             where=f"base {name!r}",
-            hint="give a local folder, or see `xeric list bases`",
+            hint="give a local folder, or see `xeric bases list`",
         ) from None
 
 

@@ -18,7 +18,7 @@ def train(
     tasks: Annotated[
         list[str] | None, typer.Argument(help="Tasks by name, then settings such as train.lr=1e-4 or method.rank=8.")
     ] = None,
-    base: Annotated[str | None, typer.Option(help="bundled:NAME, a folder, or a hub id.")] = None,
+    base: Annotated[str | None, typer.Option(help="A name from `xeric bases list`, a folder, or a hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
     sources: Annotated[
         list[str] | None, typer.Option(help="Tasks that a first stage is trained on; settings: stages.0.*")
@@ -55,7 +55,7 @@ def train(
     if "tasks" not in settings:
         raise UserError("no task is named", hint="xeric train TASK --base BASE --method METHOD")
     if "base" not in settings:
-        raise UserError("no base is named", hint="add --base: a folder, a hub id, or one of `xeric list bases`")
+        raise UserError("no base is named", hint="add --base: a folder, a hub id, or a name from `xeric bases list`")
     if isinstance(chosen := settings.setdefault("method", {}), dict):
         untrained = settings.get("prompt", {}).get("setting") in ("zero-shot", "few-shot")
         chosen.setdefault("name", "none" if untrained else "lora")

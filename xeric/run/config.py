@@ -77,7 +77,7 @@ class RunConfig(Config):
     Attributes:
         tasks: names of the tasks.
         tasks_dirs: folders to look for them in, before those of ``XERIC_TASKS`` and the bundled ones.
-        base: ``bundled:NAME``, a folder or a hub id.
+        base: a name such as ``gemma-3-270m``, a folder or a hub id.
         method: its name and its own options.
         stages: what is trained before, in this order, each going on from the one before it; see :mod:`xeric.run.stages`.
         predict: which parts are decoded: the test set (and scored), the dev set (kept beside, for choosing among runs).
