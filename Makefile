@@ -19,7 +19,7 @@ ARGS ?=
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## run the small study on bundled data and models and write its report
+demo: $(READY) ## run the small study on bundled tasks and write its report
 	$(BIN)/xeric demo $(ARGS)
 
 test: $(READY) ## run all tests; ARGS="-k name" picks some

@@ -4,7 +4,7 @@
 
 A file is read as the pieces of up to ``--piece`` characters that stand between its lines of ``%`` (as in files of quotations) or,
 where it has none, between its empty lines; shuffled with a fixed seed until ``--characters`` are together. Each piece is read by
-itself, behind BOS: what a base's card says of its held-out text, said of any other.
+itself, as :func:`xeric.bases.bits_per_character.bits_per_character` says.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import random
 import re
 from pathlib import Path
 
+from xeric.bases.bits_per_character import bits_per_character
 from xeric.bases.loading import load_base
-from xeric.training.reference_passages import bits_per_character
 
 SHORTEST = 100
 
@@ -44,11 +44,9 @@ def main() -> None:
         print(f"{path.name}: {len(pieces)} pieces, {sum(map(len, pieces)):,} characters")
     for name in options.bases:
         base = load_base(name, device="cpu", precision="fp32")
-        if base.bos is None:
-            raise SystemExit(f"{name} begins no text with a BOS token, which this measurement needs")
-        with base.mode(training=False):
-            found = [bits_per_character(base.model, base.tokenize, pieces, bos=base.bos) for pieces in texts.values()]
-        print(name, {path.name: round(bits, 3) for path, bits in zip(texts, found, strict=True)})
+        for path, pieces in texts.items():
+            bits = sum(bits_per_character(base.model, base.tokenizer, text) * len(text) for text in pieces)
+            print(f"{name:24} {path.name:32} {bits / sum(map(len, pieces)):.3f}", flush=True)
 
 
 if __name__ == "__main__":

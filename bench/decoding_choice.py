@@ -2,30 +2,29 @@
 
     python bench/decoding_choice.py RUN... --tasks-dir DIR [--ways greedy beam mbr-8 mbr-32] [--no-repeat-ngram 3]
 
-RUN is a run folder of one task with its adapter, as ``bench/adaptation.py -o OUT`` leaves it (``OUT/TASK/METHOD-sSEED``). The
-first run of a task decodes the dev set in every way; all runs of the task decode the test set in the way that came out best, and
-that stands beside the best trivial baseline of the test set. What was decoded stays in the run folder, ``decoded/``: what was
-stopped goes on.
+RUN is a run folder of one task with its adapter, as ``xeric train TASK ... -o RUN`` leaves it. Runs of a task stand side by side:
+the first decodes the dev set in every way; all of them decode the test set in the way that came out best, and that stands beside
+the best trivial baseline of the test set. What was decoded stays in the run folder, ``decoded/``: what was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from adaptation import trivial_scores
-
 import xeric
 from xeric.config import build, load_yaml
-from xeric.data.preparing import PreparedTask
+from xeric.data.preparing import Prepared, PreparedTask
 from xeric.decoding import DecodeOptions
 from xeric.records import Prediction, read_predictions, write_jsonl
 from xeric.run.adapted import open_adapted
 from xeric.run.config import RunConfig
 from xeric.run.execute import prepare_run
+from xeric.studies.baselines import BASELINES, SEEDED, baseline_predictions
 
 METRIC = "chrf"
 
@@ -57,6 +56,14 @@ def score(rows: list[Prediction]) -> float:
     return xeric.score(rows, [METRIC])[METRIC].score
 
 
+def best_trivial(data: Prepared, seeds: Sequence[int]) -> float:
+    """The best of the trivial baselines on the test set; the mean of a draw a seed where they draw."""
+    return max(
+        statistics.fmean(score(baseline_predictions(name, data, "test", seed)) for seed in (seeds if name in SEEDED else (0,)))
+        for name in BASELINES
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path)
@@ -66,16 +73,16 @@ def main() -> None:
     options = parser.parse_args()
     print(f"| task | {' | '.join(f'dev: {way}' for way in options.ways)} | test | best trivial baseline |")
     print(f"|---|{'---:|' * (len(options.ways) + 2)}")
-    for _, group in groupby(options.runs, key=lambda run: run.parent):
+    configs = {run: build(RunConfig, load_yaml(run / "config.yaml")) for run in options.runs}
+    for _, group in groupby(configs, key=lambda run: configs[run].tasks):
         runs = list(group)
-        configs = [build(RunConfig, load_yaml(run / "config.yaml")) for run in runs]
-        places = (*configs[0].tasks_dirs, *options.tasks_dir)
-        data = prepare_run(configs[0].model_copy(update={"tasks_dirs": places}))
+        places = (*configs[runs[0]].tasks_dirs, *options.tasks_dir)
+        data = prepare_run(configs[runs[0]].model_copy(update={"tasks_dirs": places}))
         (task,) = data.tasks
         dev = {way: score(decoded(runs[0], task, "dev", way, options.no_repeat_ngram)) for way in options.ways}
         chosen = max(dev, key=lambda way: dev[way])
         found = [score(decoded(run, task, "test", chosen, options.no_repeat_ngram)) for run in runs]
-        trivial = max(trivial_scores(data, [config.seed for config in configs]).values())
+        trivial = best_trivial(data, [configs[run].seed for run in runs])
         each = ", ".join(f"{one:.1f}" for one in found)
         cells = [f"{value:.1f}" for value in dev.values()]
         test = f"{chosen}: {statistics.fmean(found):.1f} ({each})"

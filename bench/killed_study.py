@@ -164,7 +164,7 @@ def main() -> int:
     parser.add_argument("--output", "-o", type=Path, required=True)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--base", action="append", default=[], metavar="FOLDER", help="in place of the bundled ones; at most two")
+    parser.add_argument("--base", action="append", default=[], metavar="FOLDER", help="in place of the demo's own; at most two")
     parser.add_argument("--set", action="append", default=[], dest="settings", metavar="KEY=VALUE")
     options = parser.parse_args()
     if options.output.exists() and any(options.output.iterdir()):

@@ -57,7 +57,7 @@ def record(**changes: Any) -> Record:
         "run_id": "0123456789abcdef",
         "status": "ok",
         "method": "lora",
-        "base": {"name": "bundled:english", "sha256": {"weights": "cd"}},
+        "base": {"name": "smollm2-135m", "sha256": {"weights": "cd"}},
         "planned_steps": 10,
         "done_steps": 10,
         "best_step": 0,

@@ -97,13 +97,13 @@ def test_tasks_commands(xeric: Xeric, tasks: Path) -> None:
     assert "reverse_words" in xeric("tasks", "list", "--tasks-dir", tasks)[1]
 
 
-@pytest.mark.parametrize("kind", ["methods", "metrics", "tasks", "bases", "weightings"])
+@pytest.mark.parametrize("kind", ["methods", "metrics", "tasks", "weightings"])
 def test_lists(kind: str, xeric: Xeric) -> None:
     code, said, _ = xeric("list", kind, "--json")
     rows = json.loads(said)
     assert code == 0
     assert all(set(row) >= {"name", "summary"} for row in rows)
-    assert rows or kind == "bases"
+    assert rows
 
 
 def test_a_script_learns_why_a_method_is_not_offered(xeric: Xeric) -> None:
@@ -120,7 +120,7 @@ BAD: list[tuple[list[str], str, str]] = [
     (["reverse_word"], "unknown task 'reverse_word'", "reverse_words"),
     (["reverse_words", "--method", "lroa"], "unknown method 'lroa'", "lora"),
     (["reverse_words", "--method", "peft:adalora"], "unknown method 'peft:adalora'", "not offered"),
-    (["reverse_words", "--base", "bundled:multilingal"], "unknown base", ""),
+    (["reverse_words", "--base", "bundled:english"], "'bundled:english' does not come with Xeric", "gemma-3-270m"),
     (["reverse_words", "--base", "./nowhere"], "no such folder", "hub id"),
     (["reverse_words", "--base", "no-such/model"], "could not be fetched", "local folder"),
     (["broken"], "broken.json, line 2", ""),
@@ -196,6 +196,25 @@ def test_other_commands_refuse_likewise(arguments: list[str], what: str, xeric: 
     assert (code, said) == (2, "")
     assert what.lower() in complaint.lower()
     assert "Traceback" not in complaint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what", "hint"),
+    [
+        (["pretrain", "multilingual", "-o", "out", "seed=1"], "`xeric pretrain` is gone", "--base gemma-3-270m"),
+        (["pretrain", "--help"], "`xeric pretrain` is gone", "--texts DIR"),
+        (["list", "bases", "--json"], "`xeric list bases` is gone", "xeric bases list"),
+    ],
+)
+def test_a_command_of_earlier_versions_says_what_takes_its_place(
+    arguments: list[str], what: str, hint: str, xeric: Xeric
+) -> None:
+    code, said, complaint = xeric(*arguments)
+    assert (code, said) == (2, "")
+    first, second = complaint.splitlines()
+    assert first == f"xeric: {what}"
+    assert hint in second
+    assert arguments[0] == "list" or "pretrain" not in xeric("--help")[1]
 
 
 def test_a_half_written_record_is_not_a_result(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:

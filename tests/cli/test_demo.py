@@ -1,4 +1,4 @@
-"""``xeric demo``: from a clone to a report, on what the package carries."""
+"""``xeric demo``: from a clone to a report."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import tiny
 from xeric.cli import run
 from xeric.records import read_record
 
-# As the command, but for tasks, methods and steps enough for a test.
+# As the command, but for bases, tasks and steps enough for a test.
 SMALL = [
     "tasks=[summarization_en, poem_generation_hi]",
     "run.train.max_steps=1",
@@ -22,7 +23,9 @@ SMALL = [
 
 def test_the_demo_ends_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "report"
-    arguments = ["demo", "-o", str(output), *(part for setting in SMALL for part in ("--set", setting))]
+    bases = [tiny.write_base(tmp_path / name, max_position_embeddings=2048) for name in ("multilingual", "monolingual")]
+    settings = [f"bases=[{', '.join(map(str, bases))}]", *SMALL]
+    arguments = ["demo", "-o", str(output), *(part for setting in settings for part in ("--set", setting))]
     assert run(arguments) == 0
     said = capsys.readouterr().out
     assert "Table 1" in said

@@ -42,7 +42,7 @@ _WORDS = {
 STUDY = StudyConfig(
     name="made",
     title="A study made by hand",
-    bases={"multi": "bundled:multilingual", "mono": "bundled:english"},
+    bases={"multi": "gemma-3-270m", "mono": "smollm2-135m"},
     tasks=tuple(TASKS),
     methods={
         "full": {"name": "full"},

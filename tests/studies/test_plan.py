@@ -158,8 +158,8 @@ def test_other_bases_by_a_list(where: Where, tmp_path: Path) -> None:
         "claims.c={sentence: s, chain: [{base: big, method: lora}, {base: other, method: lora}]}",
     )
     file.write_text(dump_yaml(data), encoding="utf-8")
-    study, remarks = load_study(file, ["bases=[hub/Qwen-1, bundled:x]"])
-    assert study.bases == {"Qwen-1": "hub/Qwen-1", "x": "bundled:x"}
+    study, remarks = load_study(file, ["bases=[hub/Qwen-1, path/to/x]"])
+    assert study.bases == {"Qwen-1": "hub/Qwen-1", "x": "path/to/x"}
     assert study.grids["methods"].bases == ("Qwen-1",)
     assert [link.base for link in study.claims["c"].chain] == ["Qwen-1", "x"]
     assert study.figures["f"].published == {"Qwen-1": {"bleu": 2.0}, "x": {"bleu": 1.0}}
@@ -253,12 +253,17 @@ def test_the_paper_study_says_what_the_paper_says() -> None:
     assert removed["uniform-weights"]["method"] == whole["method"]
 
 
-def test_the_demo_is_made_of_what_the_package_carries() -> None:
+def test_the_demo_needs_no_tasks_beside_the_package() -> None:
     from xeric.data.catalog import Catalog
 
     study, _ = load_study("demo")
     assert set(study.tasks) <= set(Catalog.of(environment={}).names())
-    assert all(name.startswith("bundled:") for name in study.bases.values())
+
+
+def test_the_shipped_studies_take_bases_that_come_by_name() -> None:
+    for name in bundled_studies():
+        bases = load_study(name)[0].bases
+        assert bases.items() <= {"multilingual": "gemma-3-270m", "monolingual": "smollm2-135m"}.items()
 
 
 def test_yaml_of_the_shipped_studies_holds_no_setting_twice() -> None:

@@ -28,7 +28,7 @@ from xeric.bases.base import Base, Precision
 from xeric.bases.named import NAMED_BASES
 from xeric.bases.precision import PrecisionName, resolve_device, resolve_precision
 from xeric.bases.store import converted_folder, named_folder
-from xeric.errors import DataError, suggest
+from xeric.errors import DataError, UserError, suggest
 from xeric.progress import Progress, Silent
 
 __all__ = ["base_identity", "find_folder", "load_base", "sha256_of_files"]
@@ -60,7 +60,8 @@ def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "au
         progress: is told what is fetched and converted; None logs it.
 
     Raises:
-        UserError: a base that is not at hand cannot be fetched, or the cache folder cannot be written.
+        UserError: the name is one that earlier versions had, a base that is not at hand cannot be fetched, or the cache folder
+            cannot be written.
         DataError: the file, folder or hub repository is missing, holds no safetensors weights, or is not a causal model.
     """
     place = resolve_device(device)
@@ -119,6 +120,7 @@ def _identity(name: str, folder: Path) -> dict[str, str]:
 
 def find_folder(name: str, progress: Progress | None = None) -> Path:
     """Return the folder of a base in the Hugging Face layout, made or fetched where it is not at hand; see :func:`load_base`."""
+    _refuse_removed(name)
     progress = progress or _Logged()
     if name in NAMED_BASES:
         return named_folder(NAMED_BASES.get(name), progress)
@@ -146,6 +148,14 @@ class _Logged(Silent):
     def note(self, text: str) -> None:
         """Log a remark."""
         _log.warning("%s", text)
+
+
+def _refuse_removed(name: str) -> None:
+    if name.startswith("bundled:"):
+        raise UserError(
+            f"the base {name!r} does not come with Xeric any more",
+            hint="use gemma-3-270m (140 languages) or smollm2-135m (English)",
+        )
 
 
 def _download(name: str) -> Path:

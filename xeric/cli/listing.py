@@ -55,17 +55,6 @@ def weightings(as_json: AsJson = False) -> None:
 
 
 @list_app.command()
-def bases(as_json: AsJson = False) -> None:
-    """Bases that the package carries; any causal model in a folder or on a hub can be used beside them."""
-    from xeric.bases.bundled import bundled_bases
-
-    rows = [(name, str(folder)) for name, folder in bundled_bases().items()]
-    if not rows and not as_json:
-        typer.echo("this installation carries no bundled bases; give --base a folder or a hub id", err=True)
-    _show(rows, as_json)
-
-
-@list_app.command()
 def tasks(tasks_dir: TasksDir = None, as_json: AsJson = False) -> None:
     """Tasks in the folders given, in those of XERIC_TASKS, and bundled ones."""
     from xeric.data.catalog import Catalog

@@ -17,13 +17,12 @@ from xeric import __version__
 from xeric.cli.bases import bases_app
 from xeric.cli.demo import demo
 from xeric.cli.listing import list_app
-from xeric.cli.pretrain import pretrain
 from xeric.cli.recommend import recommend
 from xeric.cli.report import report
 from xeric.cli.runs import generate, score, train
 from xeric.cli.study import study_app
 from xeric.cli.tasks import tasks_app
-from xeric.errors import XericError
+from xeric.errors import UserError, XericError
 
 __all__ = ["app", "main"]
 
@@ -35,10 +34,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, generate, score, recommend, report, demo, pretrain):
+for command in (train, generate, score, recommend, report, demo):
     app.command()(command)
 for name, commands in (("study", study_app), ("tasks", tasks_app), ("bases", bases_app), ("list", list_app)):
     app.add_typer(commands, name=name)
+
+_REMOVED = {
+    ("pretrain",): (
+        "`xeric pretrain` is gone",
+        "take a pretrained base (--base gemma-3-270m); to train it on texts of your own, use `xeric train ... --texts DIR`",
+    ),
+    ("list", "bases"): ("`xeric list bases` is gone", "use `xeric bases list`"),
+}
+"""Commands that earlier versions had, with the complaint and the hint."""
 
 
 def main() -> None:
@@ -51,6 +59,7 @@ def run(arguments: list[str]) -> int:
     debug = "--debug" in arguments
     arguments = _spread([argument for argument in arguments if argument != "--debug"], "--sources")
     try:
+        _refuse_removed(arguments)
         result = app(arguments, standalone_mode=False)
         return result if isinstance(result, int) else 0
     except XericError as error:
@@ -72,6 +81,12 @@ def run(arguments: list[str]) -> int:
             raise
         _complain(f"unexpected {type(error).__name__}: {error}", "this is a mistake in Xeric; --debug shows where")
         return 1
+
+
+def _refuse_removed(arguments: list[str]) -> None:
+    for words, (what, hint) in _REMOVED.items():
+        if tuple(arguments[: len(words)]) == words:
+            raise UserError(what, hint=hint)
 
 
 def _spread(arguments: list[str], option: str) -> list[str]:

@@ -33,7 +33,7 @@ def rename_bases(original: Mapping[str, Any], data: dict[str, Any]) -> tuple[dic
     if not isinstance(names, list):
         return data, []
     if not names or not all(isinstance(name, str) for name in names):
-        raise ConfigError("expected names of bases", where="bases", hint="write bases=[bundled:english, path/to/another]")
+        raise ConfigError("expected names of bases", where="bases", hint="write bases=[gemma-3-270m, path/to/another]")
     labels = _labels(names)
     renamed = dict(zip(old, labels, strict=False)) if isinstance(old, Mapping) else {}
     gone = [label for label in (old if isinstance(old, Mapping) else {}) if label not in renamed]
@@ -48,7 +48,7 @@ def rename_bases(original: Mapping[str, Any], data: dict[str, Any]) -> tuple[dic
 def _labels(names: list[str]) -> list[str]:
     labels: list[str] = []
     for name in names:
-        label = _NOT_IN_A_LABEL.sub("-", PurePath(name.rpartition(":")[2]).name).strip("-._") or "base"
+        label = _NOT_IN_A_LABEL.sub("-", PurePath(name).name).strip("-._") or "base"
         labels.append(label if label not in labels else f"{label}-{len(labels) + 1}")
     return labels
 

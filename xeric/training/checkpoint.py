@@ -62,14 +62,6 @@ class CheckpointFile:
         except (OSError, SafetensorError, KeyError, json.JSONDecodeError):
             return None
 
-    def is_of_another_run(self) -> bool:
-        """Say whether there is a checkpoint here that :meth:`load` passes over and :meth:`save` would replace."""
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                return (file.metadata() or {}).get("key") != self.key
-        except (OSError, SafetensorError):
-            return False
-
     def remove(self) -> None:
         """Delete the checkpoint, and its folder if that is empty."""
         self.path.unlink(missing_ok=True)
