@@ -121,7 +121,7 @@ BAD: list[tuple[list[str], str, str]] = [
     (["reverse_words", "--method", "lroa"], "unknown method 'lroa'", "lora"),
     (["reverse_words", "--method", "peft:adalora"], "unknown method 'peft:adalora'", "not offered"),
     (["reverse_words", "--base", "bundled:english"], "'bundled:english' does not come with Xeric", "gemma-3-270m"),
-    (["reverse_words", "--base", "./nowhere"], "no such folder", "hub id"),
+    (["reverse_words", "--base", "./nowhere"], "no such file or folder", "hub id"),
     (["reverse_words", "--base", "no-such/model"], "could not be fetched", "local folder"),
     (["broken"], "broken.json, line 2", ""),
     (["few"], "6 instances", ""),

@@ -91,7 +91,7 @@ def test_a_failed_cell_is_exit_code_1_and_said(xeric: Xeric, study: Path, tmp_pa
         (["run", "STUDY", "--set", "seeds"], "'seeds' is not a setting", "dotted.path=value"),
         (["run", "STUDY", "--set", "tasks=[on]", "--tasks-dir", "TASKS"], "unknown task 'on'", "'one'"),
         (["run", "STUDY", "--shard", "3/2"], "'3/2' is no part", "--shard 1/2"),
-        (["plan", "STUDY", "--set", "bases=[nowhere/at/all]", "--tasks-dir", "TASKS"], "no such folder", "folder"),
+        (["plan", "STUDY", "--set", "bases=[nowhere/at/all]", "--tasks-dir", "TASKS"], "no such file or folder", "folder"),
         *(
             ([command, "STUDY", "--set", "bases.tiny=bundled:english", "--tasks-dir", "TASKS"], "any more", "smollm2-135m")
             for command in ("plan", "run")

