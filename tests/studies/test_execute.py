@@ -109,6 +109,15 @@ def test_a_finished_study_is_not_computed_again(undisturbed: Path, tasks: Path, 
     assert after == {path: at for path, at in before.items() if path.name != "results.json"}
 
 
+def test_a_run_whose_texts_are_cut_off_is_said_so(tasks: Path, base: Path, tmp_path: Path) -> None:
+    told, one = Told(), ("grids={all: {methods: [none], settings: [few-shot]}}", "tuning=null", "run.metrics=[chrf]")
+    run_study(small.study(tasks, base, *one, "run.decode.max_new_tokens=1"), tmp_path / "short", progress=told)
+    assert any(note.endswith("; 100% of its texts end at the limit of new tokens") for note in told.notes)
+    told.notes.clear()
+    run_study(small.study(tasks, base, *one, "run.decode.stop=[a, e, i, o, u, ' ', ि, ा]"), tmp_path / "stopped", progress=told)
+    assert not any("limit of new tokens" in note for note in told.notes)
+
+
 def killed_when(running: subprocess.Popen[str], folder: Path, files: float) -> None:
     """Kill a process as soon as so many files stand in a folder."""
     for _ in range(5000):

@@ -92,7 +92,16 @@ class Base:
 
     def detokenize(self, ids: list[int]) -> str:
         """Return the text of token ids, special tokens left out, surrounding white space stripped."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)).strip()
+        return self.continuation(ids).strip()
+
+    def continuation(self, ids: list[int]) -> str:
+        """Return the text of token ids, special tokens left out, with the white space that joins it to what it continues."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Ids of the tokens that no text holds, by how a template spells them."""
+        return {token.content: number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
 
     def render_chat(self, messages: list[dict[str, str]], generation: bool) -> str:
         """Return chat messages as the base's template writes them; see :mod:`xeric.data.prompts`.

@@ -119,6 +119,9 @@ class Prompt:
         before_target: that opens the target: a space in the plain layout, where words begin with one and are tokenised with it.
         closing: text that a chat template puts after an answer; "" in the plain layout.
         begin: whether rows begin with the base's BOS token (a chat template writes its own).
+        stop: where a text has gone on past its answer: what opens the next instance or repeats the frame of this one, at the
+            beginning of a line (the plain layout), or what ends a turn (a chat template). An answer may hold anything else,
+            blank lines too.
     """
 
     task: str
@@ -129,6 +132,7 @@ class Prompt:
     before_target: str
     closing: str = ""
     begin: bool = True
+    stop: tuple[str, ...] = ()
 
     @property
     def demonstrations(self) -> int:
@@ -214,7 +218,8 @@ def _plain_prompt(name: str, definition: str, pairs: list[tuple[str, str]]) -> P
     shown = [Segment("demonstration", f"Input: {x}\nOutput: {y}\n\n") for x, y in pairs]
     prefixes = tuple((*instruction, *shown[:k]) for k in range(len(pairs) + 1))
     before, after = Segment("input", "Input:"), Segment("input", "\nOutput:")
-    return Prompt(name, prefixes, before, after, before_text=" ", before_target=" ")
+    stop = (f"\n{before.text}", after.text)
+    return Prompt(name, prefixes, before, after, before_text=" ", before_target=" ", stop=stop)
 
 
 def _chat_prompt(name: str, definition: str, pairs: list[tuple[str, str]], render: ChatRenderer) -> Prompt:
@@ -235,6 +240,8 @@ def _chat_prompt(name: str, definition: str, pairs: list[tuple[str, str]], rende
         before_target=lead if said else "",
         closing=closing,
         begin=False,
+        # What comes behind the end of a turn (a line break, an end-of-text token after the last one) says nothing more.
+        stop=tuple(closing.split()[:1]),
     )
 
 

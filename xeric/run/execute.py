@@ -215,6 +215,7 @@ class _Work:
             best_step=result.best_step,
             **parts,
             task_weights=result.task_weights,
+            resolved=self.fitting.resolved,
             seeds=self.config.all_seeds,
             parameters={"trainable": trainable, "total": sum(p.numel() for p in self.base.model.parameters())},
             fingerprint=self.data.fingerprint,
@@ -240,7 +241,11 @@ class _Work:
         tasks = {
             rows.data.name: TaskResult(
                 scores=report.tasks[rows.data.name],
-                data={**rows.data.counts, "cuts": self.fitting.cuts[rows.data.name]},
+                data={
+                    **rows.data.counts,
+                    "cuts": self.fitting.cuts[rows.data.name],
+                    "ended": self.fitting.ended[rows.data.name],
+                },
                 fingerprint=rows.data.fingerprint,
             )
             for rows in self.fitting.rows
@@ -255,7 +260,7 @@ class _Work:
             method=self.config.method.model_dump(mode="json"),
             prompts={rows.data.name: rows.prompt for rows in self.fitting.rows},
             max_new_tokens=self.fitting.limit,
-            options=self.config.decode,
+            options=self.fitting.decoding,
             seed=self.config.all_seeds["decode"],
             definitions=self.data.definitions,
             stages=merged,

@@ -16,7 +16,7 @@ from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError, DataError, RunError, UserError, XericError
 from xeric.metrics import PRIMARY
-from xeric.records import write_json
+from xeric.records import MANY_AT_LIMIT, Record, length_share, write_json
 from xeric.run.config import run_config
 from xeric.run.locks import sweep
 from xeric.run.progress import Silent
@@ -205,6 +205,13 @@ def own_data(plan: Plan, workshop: Workshop) -> Prepared:
     return workshop.prepared(config)
 
 
+def _in_short(record: Record) -> str:
+    """Return what a run's note adds to its status: its score, and how many of its texts were cut off, where that is many."""
+    score, share = record.scores.get(PRIMARY), length_share(record.tasks.values())
+    said = f", {PRIMARY} {score.score:.1f}" if score else ""
+    return said + (f"; {share:.0%} of its texts end at the limit of new tokens" if share and share > MANY_AT_LIMIT else "")
+
+
 class _Work:
     """The runs of one process."""
 
@@ -249,8 +256,7 @@ class _Work:
         if state is None:
             return False
         if done is None and state.record is not None:
-            score = state.record.scores.get(PRIMARY)
-            self._progress.note(f"{cell.id}: {state.status}" + (f", {PRIMARY} {score.score:.1f}" if score else ""))
+            self._progress.note(f"{cell.id}: {state.status}{_in_short(state.record)}")
         self._finished(self._of_cell(cell), state)
         return True
 

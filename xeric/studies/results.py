@@ -80,6 +80,7 @@ class LineResult(Config):
         trainable: parameters.
         seconds: of training, mean over seeds.
         memory: peak bytes, mean over seeds.
+        at_limit: share of its test texts, over seeds, that end at the limit of new tokens.
         beats_baselines: whether it beats every trivial baseline on the primary metric (corrected).
     """
 
@@ -95,6 +96,7 @@ class LineResult(Config):
     trainable: int | None = None
     seconds: float | None = None
     memory: float | None = None
+    at_limit: float | None = None
     beats_baselines: bool | None = None
 
 
