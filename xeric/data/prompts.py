@@ -12,7 +12,7 @@ The plain layout of one row, one line a segment (``{}`` marks what is filled in)
     target           {y}                                  (with its leading space)
 
 The separators are plain text because a new, never trained token would cripple an untrained model. A base with a chat template can
-use it instead (``template: chat``).
+use it instead (``template: chat``), and an instruction-tuned one does so by itself where nothing is trained (``auto``).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ __all__ = [
     "Segment",
     "SegmentKind",
     "Setting",
+    "Template",
     "build_prompt",
     "choose_demonstrations",
     "reworded",
@@ -49,6 +50,8 @@ SEGMENT_KINDS: tuple[SegmentKind, ...] = ("prefix", "instruction", "demonstratio
 
 Setting = Literal["zero-shot", "few-shot", "instruction"]
 UNTRAINED_SETTINGS: tuple[Setting, ...] = ("zero-shot", "few-shot")
+
+Template = Literal["auto", "plain", "chat"]
 
 _DEFAULT_DEMONSTRATIONS: dict[Setting, int] = {"zero-shot": 0, "few-shot": 2, "instruction": 2}
 
@@ -66,14 +69,15 @@ class PromptOptions(Config):
     Attributes:
         setting: ``zero-shot`` (definition only, untrained), ``few-shot`` (definition and demonstrations, untrained) or
             ``instruction`` (the same rows, trained on): the paper's Figure 2.
-        template: ``plain`` or ``chat`` (the base's own chat template).
+        template: ``plain``, ``chat`` (the base's own chat template), or ``auto``: ``chat`` where nothing is trained and the base
+            is instruction-tuned (:mod:`xeric.run.template`), else ``plain``.
         definition: whether the definition is part of the prompt.
         demonstrations: how many demonstrations; the default is 0 for zero-shot and 2 otherwise.
         demonstration_seed: draws the demonstrations; None takes the task's first ones in their order.
     """
 
     setting: Setting = "instruction"
-    template: Literal["plain", "chat"] = "plain"
+    template: Template = "auto"
     definition: bool = True
     demonstrations: int | None = Field(default=None, ge=0, le=64)
     demonstration_seed: int | None = None
@@ -182,7 +186,7 @@ def build_prompt(
     Args:
         task: the task.
         demonstrations: the demonstrations chosen.
-        options: how to lay out.
+        options: how to lay out; ``template: auto`` is for the caller to settle, and plain if it does not.
         render_chat: the base's chat template; required for ``template: chat``.
 
     Raises:
@@ -190,7 +194,7 @@ def build_prompt(
     """
     definition = task.definition if options.definition else ""
     pairs = [(d.input, d.output) for d in demonstrations]
-    if options.template == "plain":
+    if options.template != "chat":
         return _plain_prompt(task.name, definition, pairs)
     if render_chat is None:
         raise ConfigError("the base has no chat template", where="prompt.template", hint="use prompt.template=plain")

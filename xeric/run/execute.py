@@ -41,6 +41,7 @@ from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
 from xeric.run.progress import Progress, Silent
 from xeric.run.stages import MergedStage, attach_after, plan_stages, restored
+from xeric.run.template import settled_prompt
 from xeric.training.checkpoint import CheckpointFile
 
 __all__ = ["Run", "execute", "prepare_run"]
@@ -179,11 +180,15 @@ class _Work:
         self.config, self.folder, self.identity = config, folder, identity
         self.base, self.adaptation, self.data = base, adaptation, data
         self.watch = Stopwatch(base.device)
+        as_it_is = config.method.name == "none" and not config.stages
+        prompt, remark = settled_prompt(config.prompt, base, data, as_it_is=as_it_is)
+        if remark:
+            progress.note(remark)
         self.fitting = Fitting(
             base,
             adaptation,
             data,
-            prompt=config.prompt,
+            prompt=prompt,
             options=config.train,
             decoding=config.decode,
             lr=config.learning_rate,

@@ -49,7 +49,7 @@ class Fitting:
         base: with the method attached.
         adaptation: the method's parts.
         data: the tasks.
-        prompt: layout of the rows.
+        prompt: layout of the rows, its template settled.
         options: how to train.
         decoding: how to decode.
         lr: learning rate at its height.
@@ -79,6 +79,7 @@ class Fitting:
         self.trains = bool(adaptation.trainable())
         if self.trains and options.gradient_checkpointing:
             self._check_recomputing(data)
+        self.template = "chat" if prompt.template == "chat" else "plain"
         self.rows = [self._encode(task, prompt) for task in data.tasks]
         if self.trains:
             self._check_rows()
@@ -135,7 +136,8 @@ class Fitting:
     @property
     def resolved(self) -> dict[str, Any]:
         """What stands for settings that may be left open, by dotted path."""
-        return {"decode.max_new_tokens": self.limit, "decode.stop": list(self.decoding.stop or ())}
+        stop = list(self.decoding.stop or ())
+        return {"prompt.template": self.template, "decode.max_new_tokens": self.limit, "decode.stop": stop}
 
     def estimate(self) -> MemoryEstimate:
         """Return the memory that training will take, after telling the user of it."""

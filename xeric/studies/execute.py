@@ -165,7 +165,7 @@ def identify(study: StudyConfig) -> str:
     """
     catalog = Catalog.of(study.tasks_dirs)
     contents = {
-        "bases": {label: base_identity(name) for label, name in study.bases.items()},
+        "bases": {label: base_identity(study.base_name(label)) for label in study.bases},
         "tasks": {name: _sha256(catalog.find(name)) for name in (*study.tasks, *study.sources)},
     }
     return study_identity(study, contents)

@@ -67,6 +67,7 @@ def adaptation_result(
         trainable=max((record.parameters.get("trainable", 0) for run in runs for record in run), default=None),
         seconds=_mean([sum(_training_seconds(record) for record in run) for run in runs]),
         memory=_mean([max(float(record.cost.get("peak_memory_bytes", 0)) for record in run) for run in runs]),
+        template=next((record.resolved.get("prompt.template") for run in runs for record in run), None),
         at_limit=length_share(task for run in runs for record in run for task in record.tasks.values()),
         beats_baselines=beats,
     )
