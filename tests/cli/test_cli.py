@@ -138,6 +138,7 @@ BAD: list[tuple[list[str], str, str]] = [
     (["reverse_words", "method=few-shot"], "unknown method 'few-shot'", "--setting few-shot"),
     (["reverse_words", "--setting", "zeroshot"], "prompt.setting", ""),
     (["reverse_words", "prompt=zero-shot"], "prompt", ""),
+    (["reverse_words", "--setting", "few-shot", "prompt.demonstrations=0"], "use prompt.setting=zero-shot", ""),
     (["reverse_words", "--method", "peft:adalora"], "unknown method 'peft:adalora'", "not offered"),
     (["reverse_words", "--base", "bundled:multilingal"], "unknown base", ""),
     (["reverse_words", "--base", "./nowhere"], "no such folder", "hub id"),

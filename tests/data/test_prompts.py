@@ -136,6 +136,11 @@ def test_zero_shot_with_demonstrations_is_a_contradiction() -> None:
         build(PromptOptions, {"setting": "zero-shot", "demonstrations": 1})
 
 
+def test_few_shot_without_demonstrations_is_zero_shot() -> None:
+    with pytest.raises(ConfigError, match=r"few-shot without demonstrations is zero-shot; use prompt\.setting=zero-shot"):
+        build(PromptOptions, {"setting": "few-shot", "demonstrations": 0})
+
+
 # --- demonstrations ---------------------------------------------------------------------------------------------------
 
 

@@ -135,6 +135,7 @@ def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
         ("sources=[one]", "sources", ""),
         ("name=My Study", "name", ""),
         ("bases=[]", "bases", ""),
+        ("run.prompt.demonstrations=0", "run.prompt", ""),
         ("bases=[{path: x}]", "bases", "bundled:english"),
         ("bases.tiny.prompt.template=chatty", "bases.tiny.prompt.template", ""),
         ("bases.tiny.prompt.demonstrations=3", "bases.tiny.prompt.demonstrations", "template"),
@@ -150,6 +151,30 @@ def test_a_mistake_is_named_by_its_path(override: str, path: str, hint: str, whe
     assert caught.value.where == path
     assert hint in (caught.value.hint or "")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["methods.nothing={name: none}"], ("nothing", "few-shot")),
+        (["methods.nothing={name: none}", "run.prompt.template=plain"], ("nothing", "few-shot")),
+        (["methods.nothing={name: none}", "run.prompt={definition: false}"], ("nothing", "few-shot")),
+    ],
+)
+def test_two_names_for_the_same_untrained_rows_are_refused(overrides: list[str], lines: tuple[str, str], where: Where) -> None:
+    plan = plan_study(small.study(*where, *overrides))
+    with pytest.raises(UserError, match=f"the lines '{lines[0]}' and '{lines[1]}' cannot differ") as caught:
+        check_settings(plan)
+    assert (caught.value.where, caught.value.hint) == ("grids", "leave one of them out")
+
+
+def test_two_labels_of_one_base_are_told_apart_by_how_it_is_asked(where: Where) -> None:
+    grids = "grids={all: {settings: [few-shot]}}"
+    with pytest.raises(UserError, match="'tiny, few-shot' and 'again, few-shot' cannot differ"):
+        check_settings(plan_study(small.study(*where, grids, f"bases.again={where[1]}")))
+    check_settings(plan_study(small.study(*where, grids, f"bases.again={{name: {where[1]}, prompt: {{template: chat}}}}")))
+    # Two methods that are named differently may be compared, so that the procedure can be seen not to find a difference.
+    check_settings(plan_study(small.study(*where, "methods.twin={name: lora, rank: 2}")))
 
 
 def test_other_bases_by_a_list(where: Where, tmp_path: Path) -> None:
@@ -191,9 +216,9 @@ def test_how_a_base_is_asked_goes_into_all_runs_on_it(where: Where, tmp_path: Pa
         """Templates of the runs, and of the stages before them where there are any, by base."""
         found: dict[str, set[tuple[str | None, str | None]]] = {}
         plan = plan_study(study)
-        check_settings(plan)
         for cell in plan.cells:
             settings = plan.settings(cell)
+            run_config(settings)
             stage = settings.get("stages", [{}])[0].get("prompt", {}).get("template")
             found.setdefault(cell.line.key.base, set()).add((settings["prompt"]["template"], stage))
             assert settings["base"] == str(where[1])

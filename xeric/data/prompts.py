@@ -83,9 +83,11 @@ class PromptOptions(Config):
     demonstration_seed: int | None = None
 
     @model_validator(mode="after")
-    def _zero_shot_has_none(self) -> PromptOptions:
+    def _demonstrations_tell_the_untrained_settings_apart(self) -> PromptOptions:
         if self.setting == "zero-shot" and self.demonstrations:
             raise ValueError("zero-shot has no demonstrations; use prompt.setting=few-shot")
+        if self.setting == "few-shot" and self.demonstrations == 0:
+            raise ValueError("few-shot without demonstrations is zero-shot; use prompt.setting=zero-shot")
         return self
 
     @property

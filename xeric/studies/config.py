@@ -60,11 +60,7 @@ class LineKey(Config):
 
 
 class BasePrompt(Config):
-    """How a base is asked, whatever the line.
-
-    Attributes:
-        template: as in :class:`xeric.data.prompts.PromptOptions`; None leaves it to the ``run`` settings.
-    """
+    """How a base is asked, whatever the line; None leaves it to the ``run`` settings."""
 
     template: Template | None = None
 

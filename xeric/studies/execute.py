@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xeric.bases.loading import base_identity
+from xeric.config import digest
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError, DataError, RunError, UserError, XericError
 from xeric.metrics import PRIMARY
 from xeric.records import MANY_AT_LIMIT, Record, length_share, write_json
-from xeric.run.config import run_config
+from xeric.run.config import RunConfig, run_config
 from xeric.run.locks import sweep
 from xeric.run.progress import Silent
 from xeric.studies.analysis import analyse
@@ -136,17 +137,23 @@ def _results(folder: StudyFolder, progress: StudyProgress, workers: int) -> Stud
 
 
 def check_settings(plan: Plan) -> None:
-    """Do nothing if every run of a study has settings that a run can have.
+    """Do nothing if every run of a study has settings that a run can have, and no two lines are one under two names.
 
     Raises:
-        UserError: one has not; ``where`` is the dotted path in the study file.
+        UserError: one has not, or two are; ``where`` is the dotted path in the study file.
     """
     study = plan.study
+    untrained: dict[str, str] = {}
     for line in plan.lines:
         try:
-            run_config(line_settings(study, line.key, study.tasks))
+            config, _ = run_config(line_settings(study, line.key, study.tasks))
         except ConfigError as error:
             raise user_path(study, line.key, error) from None
+        if config.method.name == "none":
+            other = untrained.setdefault(_rows_mark(config), line.label)
+            if other != line.label:
+                both = f"the lines {other!r} and {line.label!r} cannot differ: nothing is trained, and they show the same rows"
+                raise ConfigError(both, where="grids", hint="leave one of them out")
     for key in tuned_pairs(plan):
         if study.tuning:
             trial_settings(study, key, study.tuning)
@@ -155,6 +162,13 @@ def check_settings(plan: Plan) -> None:
             raise ConfigError(
                 f"names the unknown method {label!r}", where="tuning.space", hint="known: " + ", ".join(study.methods)
             )
+
+
+def _rows_mark(config: RunConfig) -> str:
+    """Return a mark of everything in a run's settings that decides its rows and what answers them, where nothing is trained."""
+    prompt, count = config.prompt, config.prompt.demonstration_count
+    layout = [prompt.template, prompt.definition, count, prompt.demonstration_seed if count else None]
+    return digest([layout, config.model_dump(mode="json", include={"base", "stages", "data"})])
 
 
 def identify(study: StudyConfig) -> str:
