@@ -45,6 +45,12 @@ def stir(adaptation: Adaptation, scale: float = 0.3) -> None:
             parameter.add_(torch.randn(parameter.shape, generator=generator) * scale)
 
 
+def hooks_left(base: Base) -> list[torch.nn.Module]:
+    """Return the modules that carry a hook beside the one that every base has: on its output layer, which it opens with."""
+    own = base.output_embeddings
+    return [m for m in base.model.modules() if m._forward_hooks or len(m._forward_pre_hooks) != (m is own)]
+
+
 def numbers(adaptation: Adaptation) -> int:
     return sum(parameter.numel() for parameter in adaptation.trainable().values())
 

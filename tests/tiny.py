@@ -95,6 +95,14 @@ _WORDS = {
 }
 
 
+def chat_template(end: str = "</s>") -> str:
+    """A chat template that ends each turn with ``end``: by default the base's end token, as an instruction-tuned base has it."""
+    return (
+        f"{{% for m in messages %}}<s>{{{{ m.role }}}}: {{{{ m.content }}}}{end}\n{{% endfor %}}"
+        "{% if add_generation_prompt %}<s>assistant: {% endif %}"
+    )
+
+
 def tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
     """Byte-level BPE trained on a few sentences; ``bos`` puts ``<s>`` first as Llama's does."""
     from tokenizers.processors import TemplateProcessing
@@ -114,7 +122,9 @@ def tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", bos_token="<s>" if bos else None, eos_token="</s>")
 
 
-def write_base(folder: Path, shape: str = "llama", *, seed: int = 0, bos: bool = True, **changes: Any) -> Path:
+def write_base(
+    folder: Path, shape: str = "llama", *, seed: int = 0, bos: bool = True, chat_template: str | None = None, **changes: Any
+) -> Path:
     """Write a random base of a shape into a folder in the Hugging Face layout."""
     settings = {**SHAPES[shape], **changes}
     config = AutoConfig.for_model(
@@ -128,7 +138,9 @@ def write_base(folder: Path, shape: str = "llama", *, seed: int = 0, bos: bool =
             if parameter.ndim > 1:
                 parameter.data.mul_(4.0)
     model.save_pretrained(folder)
-    tokenizer(bos=bos).save_pretrained(folder)
+    made = tokenizer(bos=bos)
+    made.chat_template = chat_template
+    made.save_pretrained(folder)
     return folder
 
 

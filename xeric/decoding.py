@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from itertools import permutations
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -21,18 +21,20 @@ from transformers import (
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    StoppingCriteriaList,
 )
 
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
 from xeric.bases.rows import RowLayout
 from xeric.bases.shared_prefix import PrefixState, run_prefix
+from xeric.bases.stopping import Generated, Stops
 from xeric.config import Config
 from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.metrics import METRICS, PRIMARY
 
-__all__ = ["DecodeOptions", "decode"]
+__all__ = ["DecodeOptions", "decode", "generate_rows"]
 
 _KIND = {kind: number for number, kind in enumerate(SEGMENT_KINDS)}
 
@@ -45,6 +47,9 @@ class DecodeOptions(Config):
             that is most like the others by chrF++ (minimum Bayes risk; Eikema & Aziz 2020, section 6). It favours what it is
             chosen by: compare methods under one strategy, and look at the other metrics too.
         max_new_tokens: limit of a generated text; None is the longest target among the training rows.
+        stop: texts that end a generated text; it is cut before the first of them. None is, where nothing is trained, what the
+            layout writes where a next instance begins (:attr:`xeric.data.prompts.Prompt.stop`), and otherwise none: a trained
+            model ends its texts itself. An empty list is none.
         batch_size: instances decoded at once; it moves memory and speed (and which draws a sampled text gets).
         candidates: samples drawn for each text, for ``mbr``; they count in ``batch_size``.
         beams: hypotheses kept, for ``beam``.
@@ -61,6 +66,7 @@ class DecodeOptions(Config):
 
     strategy: Literal["greedy", "beam", "sample", "mbr"] = "greedy"
     max_new_tokens: int | None = Field(default=None, ge=1)
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     batch_size: int = Field(default=32, ge=1)
     candidates: int = Field(default=8, ge=2, le=256)
     beams: int = Field(default=4, ge=2, le=64)
@@ -76,14 +82,14 @@ class DecodeOptions(Config):
         """Whether the texts depend on a seed."""
         return self.strategy in ("sample", "mbr")
 
-    def generation_config(self, base: Base, max_new_tokens: int) -> GenerationConfig:
+    def generation_config(self, base: Base, max_new_tokens: int, end_tokens: Sequence[int]) -> GenerationConfig:
         """Return these options in transformers' terms, nothing left to a default of the base."""
         chosen: dict[str, Any] = {"do_sample": False, "num_beams": 1}
         if self.strategy == "beam":
             chosen |= {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": True}
         elif self.random:
             chosen |= {"do_sample": True, "temperature": self.temperature, "top_k": self.top_k, "top_p": self.top_p}
-        return GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=list(base.eos), pad_token_id=base.pad, **chosen)
+        return GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=list(end_tokens), pad_token_id=base.pad, **chosen)
 
     def processors(self, start: int) -> LogitsProcessorList:
         """Return what keeps a text from repeating itself; ``start`` is the column of its first token."""
@@ -107,7 +113,6 @@ class _OfGenerated(LogitsProcessor):
         return found
 
 
-@torch.no_grad()
 def decode(
     base: Base,
     task: EncodedTask,
@@ -118,23 +123,40 @@ def decode(
     shared: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """Return the generated text of every row, in the order of ``task.rows``.
+    """Return the generated text of every row; see :func:`generate_rows`, which also says how each of them ended."""
+    found = generate_rows(base, task, options, max_new_tokens=max_new_tokens, seed=seed, shared=shared, progress=progress)
+    return [one.text for one in found]
+
+
+@torch.no_grad()
+def generate_rows(
+    base: Base,
+    task: EncodedTask,
+    options: DecodeOptions,
+    *,
+    max_new_tokens: int,
+    seed: int = 0,
+    shared: bool = True,
+    progress: Callable[[int], None] | None = None,
+) -> list[Generated]:
+    """Return the generated text of every row and how it ended, in the order of ``task.rows``.
 
     Args:
         base: a causal base, a method attached or not.
         task: rows without targets (:meth:`Encoder.decoding_rows`).
-        options: strategy and its settings, and how many instances are decoded at once.
+        options: strategy and its settings, and how many instances are decoded at once; ``stop`` left open is no stop text.
         max_new_tokens: limit of a text; takes the place of the options' own, which may be open.
         seed: of sampling.
         shared: use the shared prefix where the base can.
         progress: called with the number of rows finished since the last call.
     """
-    config = options.generation_config(base, max_new_tokens)
+    stops = Stops(base, options.stop or ())
+    config = options.generation_config(base, max_new_tokens, stops.end_tokens)
     devices = [base.device] if base.device.type == "cuda" else []
     # The candidates of one row stand next to each other in a batch.
     copies = options.candidates if options.strategy == "mbr" else 1
     size = max(options.batch_size // copies, 1)
-    texts: dict[int, str] = {}
+    texts: dict[int, Generated] = {}
     groups: dict[int, list[int]] = defaultdict(list)
     for number, row in enumerate(task.rows):
         groups[row.prefix].append(number)
@@ -151,7 +173,7 @@ def decode(
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
                 rows = [task.rows[number] for number in batch for _ in range(copies)]
-                found = [base.detokenize(ids) for ids in _generate(base, prefix, state, rows, config, options)]
+                found = [stops.cut(ids) for ids in _generate(base, prefix, state, rows, config, options, stops)]
                 texts |= {number: _least_risk(found[place * copies :][:copies]) for place, number in enumerate(batch)}
                 if progress:
                     progress(len(batch))
@@ -165,8 +187,9 @@ def _generate(
     rows: Sequence[InstanceRow],
     config: GenerationConfig,
     options: DecodeOptions,
+    stops: Stops,
 ) -> list[list[int]]:
-    """Return the new tokens of each row, up to and without its end token."""
+    """Return the new tokens of each row; behind its end is padding."""
     # A learned prefix has no token ids; any will do, since what the cache holds is never embedded.
     learned = base.learned_prefix.length(prefix.task) if base.learned_prefix else 0
     ids = [(*[base.pad] * learned, *prefix.ids, *row.ids) for row in rows]
@@ -187,16 +210,18 @@ def _generate(
             past_key_values=cache,
             generation_config=config,
             logits_processor=options.processors(width),
+            stopping_criteria=StoppingCriteriaList([stops.criterion(width)] if stops.texts else []),
         )
-    return [_up_to_end(row[width:].tolist(), base.eos) for row in output]
+    new: list[list[int]] = output[:, width:].tolist()
+    return new
 
 
-def _least_risk(candidates: Sequence[str]) -> str:
+def _least_risk(candidates: Sequence[Generated]) -> Generated:
     """Return the candidate that is most like the others: its mean chrF++ with each of them as the reference is highest."""
     if len(candidates) == 1:
         return candidates[0]
     pairs = list(permutations(range(len(candidates)), 2))
-    predictions, references = ([candidates[pair[side]] for pair in pairs] for side in (0, 1))
+    predictions, references = ([candidates[pair[side]].text for pair in pairs] for side in (0, 1))
     metric = METRICS.get(PRIMARY)()
     # chrF++ counts characters and what stands between spaces, alike in every language.
     counted = metric.statistics(predictions, [[one] for one in references], predictions, "English")
@@ -212,8 +237,3 @@ def _layout(
     columns = torch.arange(len(table[0]), device=device)[None] - torch.tensor(pads, device=device)[:, None]
     spread = torch.tensor(table, device=device).repeat_interleave(beams, dim=0)
     return RowLayout(columns.clamp_min(0).repeat_interleave(beams, dim=0), spread, state.length if state else 0)
-
-
-def _up_to_end(ids: list[int], eos: tuple[int, ...]) -> list[int]:
-    end = next((place for place, token in enumerate(ids) if token in eos), len(ids))
-    return ids[:end]

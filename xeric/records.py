@@ -22,6 +22,7 @@ from xeric.config import Config
 from xeric.errors import DataError
 
 __all__ = [
+    "MANY_AT_LIMIT",
     "PREDICTION_FILES",
     "RECORD_FILE",
     "RESULT_VERSION",
@@ -31,6 +32,7 @@ __all__ = [
     "Score",
     "TaskResult",
     "iter_jsonl",
+    "length_share",
     "read_json",
     "read_predictions",
     "read_record",
@@ -40,7 +42,7 @@ __all__ = [
     "write_jsonl",
 ]
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 """Raised when the same config, data and base would give other results; part of every ``run_id``."""
 
 RECORD_FILE = "record.json"
@@ -84,7 +86,8 @@ class TaskResult(Config):
 
     Attributes:
         scores: by metric name.
-        data: how many instances were read, dropped (by reason), trained on, held out, tested, cut.
+        data: how many instances were read, dropped (by reason), trained on, held out, tested, cut, and how the texts ended, by
+            part: by an end token (``eos``), a stop text (``stop``) or the limit of new tokens (``length``).
         fingerprint: SHA-256 of the instances really used.
     """
 
@@ -101,6 +104,7 @@ class Record(Config):
         scores: macro mean over tasks, by metric name; empty unless ``ok``.
         parameters: ``trainable`` and ``total``.
         task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
+        resolved: what stands for settings that the run's config leaves open, by dotted path.
         stages: what was trained before the run's own tasks, in order: hash, method, tasks, leaks, steps.
         base: name, architecture and weights' SHA-256 of the base.
         deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
@@ -119,6 +123,7 @@ class Record(Config):
     scores: dict[str, Score] = {}
     tasks: dict[str, TaskResult] = {}
     task_weights: dict[str, float] = {}
+    resolved: dict[str, Any] = {}
     seeds: dict[str, int] = {}
     parameters: dict[str, int] = {}
     fingerprint: str
@@ -127,6 +132,17 @@ class Record(Config):
     versions: dict[str, str] = {}
     deterministic: Literal["bytes", "seeds"] = "bytes"
     cost: dict[str, Any] = {}
+
+
+MANY_AT_LIMIT = 0.1
+"""Share of texts that end at the limit of new tokens, in the middle of what they say, above which the user is told."""
+
+
+def length_share(tasks: Iterable[TaskResult]) -> float | None:
+    """Return the share of the tasks' test texts that ended at the limit of new tokens; None where nothing was counted."""
+    counted = [task.data["ended"]["test"] for task in tasks if "test" in task.data.get("ended", {})]
+    total = sum(sum(ended.values()) for ended in counted)
+    return sum(ended["length"] for ended in counted) / total if total else None
 
 
 def write_atomically(path: Path, text: str | bytes) -> None:

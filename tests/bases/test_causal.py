@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from tests import rows, tiny
+from tests.attached import attach
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix, target_logits
-from xeric.training.loss import Rows, step_loss
+from xeric.decoding import DecodeOptions, decode
+from xeric.training.loss import Rows, dev_loss, step_loss
 
 
 def micro_batches(base: Base) -> list[list[tuple[object, object]]]:
@@ -111,3 +113,62 @@ def test_rotation_that_depends_on_the_length_of_a_row_is_not_shared(kind: str, o
     base = open_base("llama")
     base.model.config.rope_parameters = {"rope_type": kind, "rope_theta": 10000.0, "factor": 2.0}
     assert not can_share_prefix(base)
+
+
+def contiguous_inputs(layer: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each input that reaches a layer from now on is contiguous; several rows at once only, one has no gaps."""
+    seen: list[bool] = []
+    forward = layer.forward
+
+    def spied(hidden: torch.Tensor, *args: object, **kwargs: object) -> object:
+        if len(hidden) > 1:
+            seen.append(hidden.is_contiguous())
+        return forward(hidden, *args, **kwargs)
+
+    monkeypatch.setattr(layer, "forward", spied)
+    return seen
+
+
+@pytest.mark.parametrize("shape", tiny.SHAPES)
+@pytest.mark.parametrize("options", [{}, {"strategy": "beam"}, {"strategy": "mbr", "candidates": 2}])
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_output_layer_gets_contiguous_rows_in_decoding(
+    shape: str, options: dict[str, object], shared: bool, open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Given the last columns of a batch as a view, ``linear`` in bf16 copies the whole layer for every row."""
+    base = open_base(shape)
+    seen = contiguous_inputs(base.output_embeddings, monkeypatch)
+    chosen = DecodeOptions.model_validate({"batch_size": 4, **options})
+    decode(base, rows.decoding_rows(base, rows.task("one"), 4), chosen, max_new_tokens=3, shared=shared)
+    assert seen
+    assert all(seen)
+
+
+def test_the_output_layer_gets_contiguous_rows_in_training_and_on_dev(
+    open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = open_base("llama")
+    seen = contiguous_inputs(base.output_embeddings, monkeypatch)
+    losses_and_gradients(base, shared=True)
+    losses_and_gradients(base, shared=False)
+    dev_loss(base, [rows.training_rows(base, rows.task("one"), 7)], batch_size=4)
+    assert len(seen) >= 8
+    assert all(seen)
+
+
+def test_an_output_layer_that_a_method_wraps_gets_contiguous_rows_too(
+    open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = open_base("llama")
+    assert can_share_prefix(base)
+    plain = base.output_embeddings
+    adaptation = attach(base, "lora", targets=["lm_head"])
+    assert base.output_embeddings is not plain
+    wrapper, inner = (contiguous_inputs(layer, monkeypatch) for layer in (base.output_embeddings, plain))
+    decode(base, rows.decoding_rows(base, rows.task("one"), 4), DecodeOptions(batch_size=4), max_new_tokens=3)
+    assert len(wrapper) == len(inner) == 3
+    assert all(wrapper + inner)
+    adaptation.detach()
+    inner.clear()
+    decode(base, rows.decoding_rows(base, rows.task("one"), 4), DecodeOptions(batch_size=4), max_new_tokens=3)
+    assert inner == [True] * 3

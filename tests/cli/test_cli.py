@@ -66,6 +66,20 @@ def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) ->
     assert json.loads(said)["chrf"] == record["scores"]["chrf"]
 
 
+@pytest.mark.parametrize("setting", ["zero-shot", "few-shot", "instruction"])
+def test_a_setting_is_named_by_an_option(setting: str, xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
+    settings = [argument for argument in quick if argument != "prompt.demonstrations=1"]
+    code, said, notes = xeric(
+        "train", "reverse_words", *settings, "--setting", setting, "data.max_test=4", "-o", tmp_path, "--json"
+    )
+    record = json.loads(said)
+    assert code == 0
+    assert record["method"] == ("lora" if setting == "instruction" else "none")
+    assert record["tasks"]["reverse_words"]["data"]["demonstrations"] == (0 if setting == "zero-shot" else 2)
+    assert f"setting: {setting}" in (tmp_path / "config.yaml").read_text()
+    assert "is not used" not in notes
+
+
 def test_score_against_adds_the_paired_difference(xeric: Xeric, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
     texts = ["el tren sale a las ocho", "la niña come pan blanco", "mañana llueve en la costa", "no hay nadie en casa hoy"]
@@ -119,6 +133,12 @@ def test_a_script_learns_why_a_method_is_not_offered(xeric: Xeric) -> None:
 BAD: list[tuple[list[str], str, str]] = [
     (["reverse_word"], "unknown task 'reverse_word'", "reverse_words"),
     (["reverse_words", "--method", "lroa"], "unknown method 'lroa'", "lora"),
+    (["reverse_words", "--method", "zero-shot"], "unknown method 'zero-shot'", "--setting zero-shot"),
+    (["reverse_words", "--method", "instruction"], "unknown method 'instruction'", "--setting instruction"),
+    (["reverse_words", "method=few-shot"], "unknown method 'few-shot'", "--setting few-shot"),
+    (["reverse_words", "--setting", "zeroshot"], "prompt.setting", ""),
+    (["reverse_words", "prompt=zero-shot"], "prompt", ""),
+    (["reverse_words", "--setting", "few-shot", "prompt.demonstrations=0"], "use prompt.setting=zero-shot", ""),
     (["reverse_words", "--method", "peft:adalora"], "unknown method 'peft:adalora'", "not offered"),
     (["reverse_words", "--base", "bundled:english"], "'bundled:english' does not come with Xeric", "gemma-3-270m"),
     (["reverse_words", "--base", "./nowhere"], "no such file or folder", "hub id"),

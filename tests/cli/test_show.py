@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from xeric.cli.show import show_sheet
+from xeric.cli.show import show_run, show_sheet
+from xeric.records import Record, TaskResult
 from xeric.report.tables import Column, Sheet
 
 
@@ -24,3 +27,20 @@ def test_a_table_loses_nothing_in_a_narrow_terminal(
     assert said.count("heading-0") == said.count("The table's title") == 1
     parts = said.count("first-line")
     assert parts == 1 if width == 200 else parts > 1
+
+
+@pytest.mark.parametrize(("length", "said"), [(2, False), (3, True)])
+def test_a_task_whose_texts_are_often_cut_off_is_named(length: int, said: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"train": 40, "dev": 10, "test": 20, "instances": 90}
+    tasks = {
+        name: TaskResult(scores={}, data={**counts, "ended": {"test": ended}}, fingerprint="f")
+        for name, ended in (
+            ("one", {"eos": 20 - length, "stop": 0, "length": length}),
+            ("two", {"eos": 10, "stop": 10, "length": 0}),
+        )
+    }
+    known = {"parameters": {"trainable": 0, "total": 9}, "resolved": {"decode.max_new_tokens": 24}}
+    record = Record(run_id="r", status="ok", method="none", base={}, fingerprint="f", tasks=tasks, **known)  # type: ignore[arg-type]
+    show_run(record, Path("out"), fresh=True)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "limit" in line]
+    assert lines == ["one: 15% of the texts end at the limit of 24 new tokens (decode.max_new_tokens)"] * said

@@ -101,6 +101,7 @@ def test_the_plain_layout_is_the_documented_one() -> None:
     assert (prompt.before_input, prompt.after_input) == (Segment("input", "Input:"), Segment("input", "\nOutput:"))
     assert (prompt.before_text, prompt.before_target, prompt.closing, prompt.begin) == (" ", " ", "", True)
     assert (prompt.task, prompt.demonstrations) == ("t", 2)
+    assert prompt.stop == ("\nInput:", "\nOutput:"), "blank lines are a poem's own"
 
 
 def test_shorter_prefixes_lose_demonstrations_from_the_end() -> None:
@@ -133,6 +134,11 @@ def test_each_setting_has_its_number_of_demonstrations(options: dict[str, object
 def test_zero_shot_with_demonstrations_is_a_contradiction() -> None:
     with pytest.raises(ConfigError, match=r"zero-shot has no demonstrations; use prompt\.setting=few-shot"):
         build(PromptOptions, {"setting": "zero-shot", "demonstrations": 1})
+
+
+def test_few_shot_without_demonstrations_is_zero_shot() -> None:
+    with pytest.raises(ConfigError, match=r"few-shot without demonstrations is zero-shot; use prompt\.setting=zero-shot"):
+        build(PromptOptions, {"setting": "few-shot", "demonstrations": 0})
 
 
 # --- demonstrations ---------------------------------------------------------------------------------------------------
@@ -248,19 +254,23 @@ def test_segments_of_a_chat_say_what_they_are(tokenizer: PreTrainedTokenizerFast
 
 
 @pytest.mark.parametrize(
-    ("template", "closing"),
+    ("template", "closing", "stop"),
     [
-        ("chatml", "<|im_end|>\n"),
-        ("llama3", "<|eot_id|>"),
-        ("gemma", "<end_of_turn>\n"),
-        ("system", "<|im_end|>\n"),
-        ("inst", "</s>"),
-        ("numbered", "\n"),
-        ("thinking", "<|im_end|>\n"),
+        ("chatml", "<|im_end|>\n", ("<|im_end|>",)),
+        ("llama3", "<|eot_id|>", ("<|eot_id|>",)),
+        ("gemma", "<end_of_turn>\n", ("<end_of_turn>",)),
+        ("system", "<|im_end|>\n", ("<|im_end|>",)),
+        ("inst", "</s>", ("</s>",)),
+        ("numbered", "\n", ()),
+        ("thinking", "<|im_end|>\n", ("<|im_end|>",)),
+        (f"{CHATML}{{% if not add_generation_prompt %}}<|endoftext|>{{% endif %}}", "<|im_end|>\n<|endoftext|>", ("<|im_end|>",)),
     ],
 )
-def test_what_closes_an_answer(tokenizer: PreTrainedTokenizerFast, template: str, closing: str) -> None:
-    assert build_prompt(task(), [], chat(), render_chat=renderer(tokenizer, template)).closing == closing
+def test_what_closes_an_answer_and_ends_its_turn(
+    tokenizer: PreTrainedTokenizerFast, template: str, closing: str, stop: tuple[str, ...]
+) -> None:
+    prompt = build_prompt(task(), [], chat(), render_chat=renderer(tokenizer, template))
+    assert (prompt.closing, prompt.stop) == (closing, stop)
 
 
 def test_the_white_space_before_an_answer_is_the_answers(tokenizer: PreTrainedTokenizerFast) -> None:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests import rows, tiny
+from tests.attached import hooks_left
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.errors import ConfigError, DataError, RunError
@@ -103,7 +104,7 @@ def test_only_the_expected_modules_are_adapted(shape: str, placement: str, any_b
     adaptation.detach()
     assert list(base.model.state_dict()) == keys
     assert [(name, type(module)) for name, module in base.model.named_modules()] == types
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in base.model.modules())
+    assert not hooks_left(base)
     torch.testing.assert_close(outputs(base, IDS), before, rtol=0, atol=0)
 
 

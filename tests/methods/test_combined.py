@@ -230,7 +230,7 @@ def test_a_part_that_does_not_fit_leaves_the_base_as_it_was(
 
 def assert_untouched(base: Base, modules: list[tuple[str, type]]) -> None:
     assert [(name, type(module)) for name, module in base.model.named_modules()] == modules
-    assert not any(module._forward_hooks or module._forward_pre_hooks for module in base.model.modules())
+    assert not attached.hooks_left(base)
     assert not any(p.requires_grad or p.grad is not None for p in base.model.parameters())
     assert (base.learned_prefix, base.embedding_addition, base.layout) == (None, None, None)
     assert not hasattr(base.model, "peft_config")

@@ -52,6 +52,20 @@ def test_verdicts_are_counted() -> None:
     assert "claims" not in summary.found(changed(claims=()))
 
 
+def test_lines_whose_texts_are_cut_off_are_named_where_they_are_few() -> None:
+    lines = [line for line in results().lines if line.baseline is None]
+    assert "limit" not in summary.found(changed(lines=tuple(lines)))
+    cut = [line.model_copy(update={"at_limit": 0.1 + 0.2 * (number < 2)}) for number, line in enumerate(lines)]
+    named = f"unfinished: {lines[0].label} (30%) and {lines[1].label} (30%)."
+    assert f"In 2 lines more than a tenth of the texts end at the limit of new tokens, {named}" in summary.found(
+        changed(lines=tuple(cut))
+    )
+    every = [line.model_copy(update={"at_limit": 1.0}) for line in lines]
+    assert f"In {len(lines)} lines more than a tenth of the texts end at the limit of new tokens, unfinished." in summary.found(
+        changed(lines=tuple(every))
+    )
+
+
 def test_what_could_not_be_seen_and_what_failed_is_said() -> None:
     said = summary.found(changed(detectable=Estimate(value=2.34)))
     assert "differences of 2.3 chrF++ points or more" in said

@@ -16,6 +16,7 @@ import pytest
 
 from tests import tiny
 from xeric.errors import DataError, UserError
+from xeric.metrics import score_predictions
 from xeric.records import read_predictions, read_record
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
@@ -189,6 +190,82 @@ def test_an_untrained_setting_trains_nothing_and_says_so(settings: dict[str, Any
         assert record.parameters["trainable"] == 0
         scores[setting] = record.tasks["one"].data["demonstrations"]
     assert scores == {"zero-shot": 0, "few-shot": 2}
+
+
+MARKERS = ["\nInput:", "\nOutput:"]
+
+
+@pytest.mark.parametrize(
+    ("change", "stop"),
+    [
+        ({"prompt": {"setting": "zero-shot"}}, MARKERS),
+        ({"prompt": {"setting": "few-shot"}}, MARKERS),
+        ({"method": "none"}, MARKERS),
+        ({"prompt": {"setting": "few-shot"}, "decode": {"max_new_tokens": 8, "stop": []}}, []),
+        ({}, []),
+        ({"decode": {"max_new_tokens": 8, "stop": ["\n"]}}, ["\n"]),
+    ],
+)
+def test_stop_texts_are_the_layouts_own_where_nothing_is_trained(
+    change: dict[str, Any], stop: list[str], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    run = go(settings, tmp_path / "run", **change)
+    assert run.record.resolved["decode.stop"] == stop
+    assert run.record.resolved["decode.max_new_tokens"] == 8
+    assert open_adapted(run.folder).options.stop == tuple(stop)
+
+
+def test_a_run_cuts_its_texts_at_stop_texts_and_counts_how_they_ended(settings: dict[str, Any], tmp_path: Path) -> None:
+    settings = {**settings, "prompt": {"setting": "few-shot"}, "tasks": ["one", "two"], "predict": ["test", "dev"], "data": {}}
+    free = go(settings, tmp_path / "free", decode={"max_new_tokens": 8, "stop": []})
+    texts = {(row.task, row.id): row.prediction for row in read_predictions(free.folder / "predictions.jsonl")}
+    counted = {name: task.data["ended"] for name, task in free.record.tasks.items()}
+    assert {name: set(parts) for name, parts in counted.items()} == {"one": {"test", "dev"}, "two": {"test"}}, (
+        "two has no dev set"
+    )
+    assert {name: sum(parts["test"].values()) for name, parts in counted.items()} == {"one": 20, "two": 12}
+    assert sum(parts["test"]["stop"] for parts in counted.values()) == 0
+
+    stops = sorted({text.split()[-1] for text in texts.values() if len(text.split()) > 1})[:6]
+    cut = go(settings, tmp_path / "cut", decode={"max_new_tokens": 8, "stop": stops})
+    rows = read_predictions(cut.folder / "predictions.jsonl")
+
+    def expected(text: str) -> str:
+        return text[: min([place for stop in stops if (place := text.find(stop)) >= 0], default=len(text))].strip()
+
+    assert [row.prediction for row in rows] == [expected(texts[row.task, row.id]) for row in rows]
+    for name, task in cut.record.tasks.items():
+        own = [texts[row.task, row.id] for row in rows if row.task == name]
+        ended = task.data["ended"]["test"]
+        assert ended["stop"] == sum(any(stop in text for stop in stops) for text in own) > 0
+        assert sum(ended.values()) == len(own)
+    adapted = open_adapted(cut.folder)
+    for name in ("one", "two"):
+        own_rows = [row for row in rows if row.task == name]
+        assert adapted.generate([row.input for row in own_rows], task=name) == [row.prediction for row in own_rows]
+    assert cut.record.run_id != free.record.run_id
+
+
+def test_an_adaptation_saved_before_there_were_stop_texts_generates_as_it_did(settings: dict[str, Any], tmp_path: Path) -> None:
+    run = go(settings, tmp_path / "run", prompt={"setting": "few-shot"}, decode={"max_new_tokens": 8, "stop": []})
+    path = run.folder / "adapter" / "adapted.json"
+    description = json.loads(path.read_text())
+    del description["decode"]["stop"]
+    for prompt in description["prompts"].values():
+        del prompt["stop"]
+    path.write_text(json.dumps(description))
+    rows = read_predictions(run.folder / "predictions.jsonl")
+    assert open_adapted(run.folder).generate([row.input for row in rows]) == [row.prediction for row in rows]
+
+
+def test_an_empty_answer_scores_0(settings: dict[str, Any], tmp_path: Path) -> None:
+    stops = [chr(code) for code in range(32, 127)] + ["\n", "\ufffd"]
+    run = go(settings, tmp_path / "run", prompt={"setting": "few-shot"}, decode={"max_new_tokens": 8, "stop": stops})
+    rows = read_predictions(run.folder / "predictions.jsonl")
+    empty = [row for row in rows if not row.prediction]
+    assert len(empty) > len(rows) // 2
+    assert score_predictions(empty, ["chrf", "rouge_l"]).scores["chrf"].score == 0.0
+    assert run.record.tasks["one"].data["test"] == len(rows) == 20
 
 
 def test_divergence_is_a_result_without_scores(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -245,9 +245,11 @@ def _record(cell: PlannedCell, tests: list[Prediction], why: Broken | None) -> R
     )
 
 
-def _counts(key: LineKey, tests: int) -> dict[str, int]:
-    size = key.n_train or 499
-    return {"train": size - size // 10, "dev": size // 10, "test": tests}
+def _counts(key: LineKey, tests: int) -> dict[str, Any]:
+    """Return a task's counts; half of the texts of zero-shot lines end at the limit, and of the others less than a tenth."""
+    size, cut = key.n_train or 499, tests // 2 if key.setting == "zero-shot" else tests // 12
+    ended = {"eos": tests - cut, "stop": 0, "length": cut}
+    return {"train": size - size // 10, "dev": size // 10, "test": tests, "ended": {"test": ended}}
 
 
 def _write_baselines(folder: StudyFolder, study: StudyConfig, instances: int) -> None:

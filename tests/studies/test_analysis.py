@@ -159,6 +159,16 @@ def test_what_failed_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert "one run" in results.claims[0].scope
 
 
+def test_lines_whose_texts_are_often_cut_off_are_named(results: StudyResults) -> None:
+    shares = {line.id: line.at_limit for line in results.lines if line.key is not None}
+    assert shares.pop("multi-zero-shot") == 0.5
+    assert set(shares.values()) == {1 / 12}
+    notes = [note for figure in results.figures for note in figure.notes if "limit" in note]
+    # Figure 2 and the curve over sample sizes show the line.
+    assert notes == ["multi, zero-shot: 50% of its texts end at the limit of new tokens, unfinished (decode.max_new_tokens)."] * 2
+    assert not any("limit" in note for table in results.tables for note in table.notes)
+
+
 def test_what_a_study_file_sets_is_no_documented_default(tmp_path: Path) -> None:
     for number, entry in enumerate(({"name": "full"}, {"method": {"name": "full"}, "train": {"lr": 5e-4}})):
         study = small(methods=small().methods | {"full": entry})

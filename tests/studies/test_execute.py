@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from tests import tiny
 from tests.studies import small
-from xeric.config import dump_yaml
+from xeric.config import build, dump_yaml
 from xeric.records import Record, read_record, write_json
 from xeric.run.execute import Run, execute
 from xeric.studies import workshop
+from xeric.studies.config import StudyConfig
 from xeric.studies.execute import run_study
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import plan_study
@@ -107,6 +109,44 @@ def test_a_finished_study_is_not_computed_again(undisturbed: Path, tasks: Path, 
     assert done.cells("ok") == [cell.id for cell in done.plan.cells]
     after = {path: path.stat().st_mtime_ns for path in undisturbed.rglob("*.json*") if path.name != "results.json"}
     assert after == {path: at for path, at in before.items() if path.name != "results.json"}
+
+
+def test_a_run_whose_texts_are_cut_off_is_said_so(tasks: Path, base: Path, tmp_path: Path) -> None:
+    told, one = Told(), ("grids={all: {methods: [none], settings: [few-shot]}}", "tuning=null", "run.metrics=[chrf]")
+    run_study(small.study(tasks, base, *one, "run.decode.max_new_tokens=1"), tmp_path / "short", progress=told)
+    assert any(note.endswith("; 100% of its texts end at the limit of new tokens") for note in told.notes)
+    told.notes.clear()
+    run_study(small.study(tasks, base, *one, "run.decode.stop=[a, e, i, o, u, ' ', ि, ा]"), tmp_path / "stopped", progress=told)
+    assert not any("limit of new tokens" in note for note in told.notes)
+
+
+def test_each_base_is_asked_as_the_study_says(tasks: Path, tmp_path: Path) -> None:
+    """Three labels of one base that is tuned for chats: as it comes, plainly, and trained in its template."""
+    base = tiny.write_base(tmp_path / "base", chat_template=tiny.chat_template())
+    told = Told()
+    data = small.plain(tasks, base, "tuning=null", "seeds=[0]", "run.metrics=[chrf]", "tasks=[one]")
+    data["bases"] |= {label: {"name": str(base), "prompt": {"template": label}} for label in ("plain", "chat")}
+    data["grids"] = {
+        "asked": {"bases": ["tiny", "plain"], "settings": ["few-shot"]},
+        "trained": {"bases": ["tiny", "chat"], "methods": ["lora"]},
+    }
+    data["tables"] = {"all": {"title": "All", "grids": ["asked", "trained"], "metrics": ["chrf"]}}
+    done = run_study(build(StudyConfig, data), tmp_path / "out", progress=told)
+    records = {cell.line.label: done.states[cell.id].record for cell in done.plan.cells}
+    assert {label: record.resolved["prompt.template"] for label, record in records.items() if record} == {
+        "tiny, few-shot": "chat",
+        "plain, few-shot": "plain",
+        "tiny, lora": "plain",
+        "chat, lora": "chat",
+    }
+    assert [note for note in told.notes if "prompt.template=auto" in note] == [
+        f"{base}: prompts in the base's own chat template (prompt.template=auto); prompt.template=plain does without"
+    ]
+    assert done.results is not None
+    assert (
+        "Asked in the base's own chat template: tiny, few-shot; chat, lora. The other lines are asked in the plain layout."
+        in done.results.tables[0].notes
+    )
 
 
 def killed_when(running: subprocess.Popen[str], folder: Path, files: float) -> None:

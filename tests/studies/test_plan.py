@@ -12,10 +12,10 @@ from tests.studies import small
 from xeric.config import apply_overrides, build, dump_yaml, load_yaml
 from xeric.errors import UserError
 from xeric.run.config import run_config
-from xeric.studies.config import LineKey, StudyConfig
+from xeric.studies.config import BaseEntry, BasePrompt, LineKey, StudyConfig
 from xeric.studies.execute import check_settings, open_folder
 from xeric.studies.folder import StudyFolder
-from xeric.studies.plan import bundled_studies, line_settings, load_study, plan_study
+from xeric.studies.plan import bundled_studies, line_settings, load_study, plan_study, study_identity
 
 Where = tuple[Path, Path]
 
@@ -135,6 +135,12 @@ def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
         ("sources=[one]", "sources", ""),
         ("name=My Study", "name", ""),
         ("bases=[]", "bases", ""),
+        ("run.prompt.demonstrations=0", "run.prompt", ""),
+        ("bases=[{path: x}]", "bases", "bundled:english"),
+        ("bases.tiny.prompt.template=chatty", "bases.tiny.prompt.template", ""),
+        ("bases.tiny.prompt.demonstrations=3", "bases.tiny.prompt.demonstrations", "template"),
+        ("bases.tiny.prompts.template=chat", "bases.tiny.prompts", "prompt"),
+        ("bases.tny.prompt.template=chat", "bases.tny.name", ""),
     ],
 )
 def test_a_mistake_is_named_by_its_path(override: str, path: str, hint: str, where: Where, tmp_path: Path) -> None:
@@ -145,6 +151,30 @@ def test_a_mistake_is_named_by_its_path(override: str, path: str, hint: str, whe
     assert caught.value.where == path
     assert hint in (caught.value.hint or "")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("overrides", "lines"),
+    [
+        (["methods.nothing={name: none}"], ("nothing", "few-shot")),
+        (["methods.nothing={name: none}", "run.prompt.template=plain"], ("nothing", "few-shot")),
+        (["methods.nothing={name: none}", "run.prompt={definition: false}"], ("nothing", "few-shot")),
+    ],
+)
+def test_two_names_for_the_same_untrained_rows_are_refused(overrides: list[str], lines: tuple[str, str], where: Where) -> None:
+    plan = plan_study(small.study(*where, *overrides))
+    with pytest.raises(UserError, match=f"the lines '{lines[0]}' and '{lines[1]}' cannot differ") as caught:
+        check_settings(plan)
+    assert (caught.value.where, caught.value.hint) == ("grids", "leave one of them out")
+
+
+def test_two_labels_of_one_base_are_told_apart_by_how_it_is_asked(where: Where) -> None:
+    grids = "grids={all: {settings: [few-shot]}}"
+    with pytest.raises(UserError, match="'tiny, few-shot' and 'again, few-shot' cannot differ"):
+        check_settings(plan_study(small.study(*where, grids, f"bases.again={where[1]}")))
+    check_settings(plan_study(small.study(*where, grids, f"bases.again={{name: {where[1]}, prompt: {{template: chat}}}}")))
+    # Two methods that are named differently may be compared, so that the procedure can be seen not to find a difference.
+    check_settings(plan_study(small.study(*where, "methods.twin={name: lora, rank: 2}")))
 
 
 def test_other_bases_by_a_list(where: Where, tmp_path: Path) -> None:
@@ -169,6 +199,60 @@ def test_other_bases_by_a_list(where: Where, tmp_path: Path) -> None:
     assert (set(study.grids), study.tables, study.claims) == ({"methods", "two"}, {}, {})
     assert study.figures["f"].published == {"Qwen-1": {"bleu": 2.0}}
     assert len(remarks) == 3
+
+
+def test_how_a_base_is_asked_goes_into_all_runs_on_it(where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    data = small.plain(
+        *where,
+        f"bases.other={where[1]}",
+        "sources=[three]",
+        "run.prompt.template=plain",
+        "grids={all: {methods: [lora], settings: [few-shot, instruction], starts: [base, stage-1]}}",
+    )
+    file.write_text(dump_yaml(data), encoding="utf-8")
+
+    def templates(study: StudyConfig) -> dict[str, set[tuple[str | None, str | None]]]:
+        """Templates of the runs, and of the stages before them where there are any, by base."""
+        found: dict[str, set[tuple[str | None, str | None]]] = {}
+        plan = plan_study(study)
+        for cell in plan.cells:
+            settings = plan.settings(cell)
+            run_config(settings)
+            stage = settings.get("stages", [{}])[0].get("prompt", {}).get("template")
+            found.setdefault(cell.line.key.base, set()).add((settings["prompt"]["template"], stage))
+            assert settings["base"] == str(where[1])
+        return found
+
+    short, _ = load_study(file)
+    assert templates(short) == {"tiny": {("plain", None)}, "other": {("plain", None)}}
+    long, _ = load_study(file, ["bases.other.prompt.template=chat"])
+    assert templates(long) == {"tiny": {("plain", None)}, "other": {("chat", None), ("chat", "chat")}}
+    assert long.bases == {"tiny": str(where[1]), "other": BaseEntry(name=str(where[1]), prompt=BasePrompt(template="chat"))}
+    again = tmp_path / "again.yaml"
+    again.write_text(dump_yaml(long), encoding="utf-8")
+    assert load_study(again)[0] == long
+
+    before, after = ({line.label: line.id for line in plan_study(study).lines} for study in (short, long))
+    assert {label for label in before if before[label] == after[label]} == {label for label in before if label.startswith("tiny")}
+    here, there = (study_identity(study, {"same": "contents"}) for study in (short, long))
+    assert here != there
+    assert here == study_identity(load_study(file, ["bases.other={name: elsewhere}"])[0], {"same": "contents"})
+
+
+def test_a_list_of_bases_may_say_how_each_is_asked(where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml(small.plain(*where, "grids={all: {bases: [tiny], methods: [lora]}}")), encoding="utf-8")
+    chat = BaseEntry(name="hub/B", prompt=BasePrompt(template="chat"))
+    for overrides in (
+        ["bases=[A, {name: hub/B, prompt: {template: chat}}]"],
+        ["bases=[A, hub/B]", "bases.1.prompt.template=chat"],
+    ):
+        study, remarks = load_study(file, overrides)
+        assert (study.bases, remarks) == ({"A": "A", "B": chat}, [])
+        assert study.grids["all"].bases == ("A",)
+    study, _ = load_study(file, ["bases.tiny.prompt.template=chat", "bases=[A]"])
+    assert study.bases == {"A": "A"}, "how one base was to be asked says nothing of another in its place"
 
 
 def test_a_folder_belongs_to_one_study_that_may_grow(where: Where, tmp_path: Path) -> None:

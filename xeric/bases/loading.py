@@ -45,6 +45,7 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "merges.txt",
     "chat_template.jinja",
+    "generation_config.json",  # for the end tokens that it names; nothing else of it is used
 )
 _DEFAULT_CONTEXT = 2048
 

@@ -20,6 +20,7 @@ def train(
     ] = None,
     base: Annotated[str | None, typer.Option(help="A name of `xeric bases list`, a .gguf file, a folder, or a hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
+    setting: Annotated[str | None, typer.Option(help="zero-shot and few-shot train nothing; instruction is the default.")] = None,
     sources: Annotated[
         list[str] | None, typer.Option(help="Tasks that a first stage is trained on; settings: stages.0.*")
     ] = None,
@@ -35,12 +36,13 @@ def train(
 ) -> int:
     """Adapt a base to tasks, decode their test sets and score them."""
     from xeric.config import apply_overrides, load_yaml
+    from xeric.data.prompts import UNTRAINED_SETTINGS
 
     settings = load_yaml(config) if config else {}
     arguments = tasks or []
     names = [argument for argument in arguments if "=" not in argument]
     given: dict[str, Any] = {"base": base, "device": device, "precision": precision, "seed": seed, "method.name": method}
-    given |= {"data.n_train": n_train, "data.group_column": group_column}
+    given |= {"data.n_train": n_train, "data.group_column": group_column, "prompt.setting": setting}
     if isinstance(settings.get("method"), str):
         settings["method"] = {"name": settings["method"]}
     settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None])
@@ -57,7 +59,8 @@ def train(
     if "base" not in settings:
         raise UserError("no base is named", hint="add --base gemma-3-270m, or another: see `xeric bases list`")
     if isinstance(chosen := settings.setdefault("method", {}), dict):
-        untrained = settings.get("prompt", {}).get("setting") in ("zero-shot", "few-shot")
+        prompt = settings.get("prompt")
+        untrained = isinstance(prompt, dict) and prompt.get("setting") in UNTRAINED_SETTINGS
         chosen.setdefault("name", "none" if untrained else "lora")
     return _train(settings, output, as_json)
 

@@ -11,7 +11,7 @@ from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
-from xeric.records import Record, Score
+from xeric.records import MANY_AT_LIMIT, Record, Score, length_share
 
 if TYPE_CHECKING:
     from xeric.data.checking import TaskCheck
@@ -42,6 +42,11 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
     _print_parted(out, f"{record.method}, test scores with 95% intervals", *_scores_by_task(record))
     for name in tasks:
         out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
+        if (share := length_share([record.tasks[name]])) is not None and share > MANY_AT_LIMIT:
+            limit = record.resolved.get("decode.max_new_tokens")
+            out.print(
+                f"{name}: {share:.0%} of the texts end at the limit of {limit} new tokens (decode.max_new_tokens)", soft_wrap=True
+            )
     if len(record.task_weights) > 1:
         weights = ", ".join(f"{name} {value:.3f}" for name, value in record.task_weights.items())
         out.print(f"task weights: {weights}", soft_wrap=True)

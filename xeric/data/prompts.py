@@ -12,7 +12,7 @@ The plain layout of one row, one line a segment (``{}`` marks what is filled in)
     target           {y}                                  (with its leading space)
 
 The separators are plain text because a new, never trained token would cripple an untrained model. A base with a chat template can
-use it instead (``template: chat``).
+use it instead (``template: chat``), and an instruction-tuned one does so by itself where nothing is trained (``auto``).
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ __all__ = [
     "Segment",
     "SegmentKind",
     "Setting",
+    "Template",
     "build_prompt",
     "choose_demonstrations",
     "reworded",
@@ -49,6 +50,8 @@ SEGMENT_KINDS: tuple[SegmentKind, ...] = ("prefix", "instruction", "demonstratio
 
 Setting = Literal["zero-shot", "few-shot", "instruction"]
 UNTRAINED_SETTINGS: tuple[Setting, ...] = ("zero-shot", "few-shot")
+
+Template = Literal["auto", "plain", "chat"]
 
 _DEFAULT_DEMONSTRATIONS: dict[Setting, int] = {"zero-shot": 0, "few-shot": 2, "instruction": 2}
 
@@ -66,22 +69,25 @@ class PromptOptions(Config):
     Attributes:
         setting: ``zero-shot`` (definition only, untrained), ``few-shot`` (definition and demonstrations, untrained) or
             ``instruction`` (the same rows, trained on): the paper's Figure 2.
-        template: ``plain`` or ``chat`` (the base's own chat template).
+        template: ``plain``, ``chat`` (the base's own chat template), or ``auto``: ``chat`` where nothing is trained and the base
+            is instruction-tuned (:mod:`xeric.run.template`), else ``plain``.
         definition: whether the definition is part of the prompt.
         demonstrations: how many demonstrations; the default is 0 for zero-shot and 2 otherwise.
         demonstration_seed: draws the demonstrations; None takes the task's first ones in their order.
     """
 
     setting: Setting = "instruction"
-    template: Literal["plain", "chat"] = "plain"
+    template: Template = "auto"
     definition: bool = True
     demonstrations: int | None = Field(default=None, ge=0, le=64)
     demonstration_seed: int | None = None
 
     @model_validator(mode="after")
-    def _zero_shot_has_none(self) -> PromptOptions:
+    def _demonstrations_tell_the_untrained_settings_apart(self) -> PromptOptions:
         if self.setting == "zero-shot" and self.demonstrations:
             raise ValueError("zero-shot has no demonstrations; use prompt.setting=few-shot")
+        if self.setting == "few-shot" and self.demonstrations == 0:
+            raise ValueError("few-shot without demonstrations is zero-shot; use prompt.setting=zero-shot")
         return self
 
     @property
@@ -119,6 +125,9 @@ class Prompt:
         before_target: that opens the target: a space in the plain layout, where words begin with one and are tokenised with it.
         closing: text that a chat template puts after an answer; "" in the plain layout.
         begin: whether rows begin with the base's BOS token (a chat template writes its own).
+        stop: where a text has gone on past its answer: what opens the next instance or repeats the frame of this one, at the
+            beginning of a line (the plain layout), or what ends a turn (a chat template). An answer may hold anything else,
+            blank lines too.
     """
 
     task: str
@@ -129,6 +138,7 @@ class Prompt:
     before_target: str
     closing: str = ""
     begin: bool = True
+    stop: tuple[str, ...] = ()
 
     @property
     def demonstrations(self) -> int:
@@ -178,7 +188,7 @@ def build_prompt(
     Args:
         task: the task.
         demonstrations: the demonstrations chosen.
-        options: how to lay out.
+        options: how to lay out; ``template: auto`` is for the caller to settle, and plain if it does not.
         render_chat: the base's chat template; required for ``template: chat``.
 
     Raises:
@@ -186,7 +196,7 @@ def build_prompt(
     """
     definition = task.definition if options.definition else ""
     pairs = [(d.input, d.output) for d in demonstrations]
-    if options.template == "plain":
+    if options.template != "chat":
         return _plain_prompt(task.name, definition, pairs)
     if render_chat is None:
         raise ConfigError("the base has no chat template", where="prompt.template", hint="use prompt.template=plain")
@@ -214,7 +224,8 @@ def _plain_prompt(name: str, definition: str, pairs: list[tuple[str, str]]) -> P
     shown = [Segment("demonstration", f"Input: {x}\nOutput: {y}\n\n") for x, y in pairs]
     prefixes = tuple((*instruction, *shown[:k]) for k in range(len(pairs) + 1))
     before, after = Segment("input", "Input:"), Segment("input", "\nOutput:")
-    return Prompt(name, prefixes, before, after, before_text=" ", before_target=" ")
+    stop = (f"\n{before.text}", after.text)
+    return Prompt(name, prefixes, before, after, before_text=" ", before_target=" ", stop=stop)
 
 
 def _chat_prompt(name: str, definition: str, pairs: list[tuple[str, str]], render: ChatRenderer) -> Prompt:
@@ -235,6 +246,8 @@ def _chat_prompt(name: str, definition: str, pairs: list[tuple[str, str]], rende
         before_target=lead if said else "",
         closing=closing,
         begin=False,
+        # What comes behind the end of a turn (a line break, an end-of-text token after the last one) says nothing more.
+        stop=tuple(closing.split()[:1]),
     )
 
 

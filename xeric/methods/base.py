@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
 
 from xeric.bases.base import Base
 from xeric.config import Config, build
+from xeric.data.prompts import Setting
 from xeric.errors import ConfigError, RunError, UnknownNameError
 from xeric.methods import METHODS, unsupported_methods
 
@@ -181,6 +182,9 @@ def method_options(data: Any, *, where: str = "method") -> MethodOptions:
     if not isinstance(data, Mapping) or not isinstance(data.get("name"), str):
         raise ConfigError("names no method", where=where, hint="give a method's name, see `xeric list methods`")
     name = data["name"]
+    if name in get_args(Setting):
+        hint = f"{name!r} is a setting, not a method: --setting {name} (prompt.setting={name})"
+        raise UnknownNameError("method", name, METHODS.names(), hint=hint)
     if reason := unsupported_methods().get(name):
         raise UnknownNameError("method", name, METHODS.names(), hint=f"not offered: {reason}; see `xeric list methods`")
     return build(METHODS.get(name).Options, data, where=where)

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from xeric.bases.base import Base
+from xeric.bases.base import Base, keep_contiguous
 from xeric.errors import DataError, RunError
 from xeric.methods.base import Adaptation, ParameterGroup
 from xeric.records import write_json
@@ -53,6 +53,8 @@ class PeftAdaptation(Adaptation):
             self.detach()
             raise
         base.model.eval()
+        # Where the output layer is adapted, PEFT's own layer stands in its place.
+        keep_contiguous(base.output_embeddings)
         # PEFT freezes everything but its own, also what another part of a combined method has put on before.
         self._names = [name for name, p in base.model.named_parameters() if p.requires_grad]
         for name, parameter in base.model.named_parameters():

@@ -6,10 +6,14 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import get_args
 
+from xeric.records import MANY_AT_LIMIT
 from xeric.report import quantities
 from xeric.studies.results import CellResult, ClaimResult, LineResult, StudyResults, Verdict
 
 __all__ = ["VERDICTS", "adaptations", "baselines", "failures", "found", "setup", "subtitle", "tuning_note"]
+
+_NAMED = 3
+"""Lines that a sentence still names; the notes below the tables name all."""
 
 VERDICTS: dict[Verdict, str] = {
     "holds": "every link of the claim is above 0, corrected for the number of claims",
@@ -73,6 +77,7 @@ def found(results: StudyResults) -> str:
     if results.recommendation is not None:
         but = " (with a caution: it is not shown to beat every trivial baseline)" if results.recommendation.caution else ""
         sentences.append(f"Recommended: {results.recommendation.label}{but}.")
+    sentences.append(_unfinished(results))
     lost = failures(results)
     if lost:
         sentences.append(f"{_times(len(lost), 'cell')} of {len(results.cells)} gave no scores.")
@@ -96,6 +101,15 @@ def _best(results: StudyResults) -> str:
     if not judged:
         return text + "."
     return f"{text}, and {better or 'none'} of {len(judged)} lines {'beats' if better == 1 else 'beat'} every baseline."
+
+
+def _unfinished(results: StudyResults) -> str:
+    """Return whose texts were often cut off at the limit of new tokens."""
+    found = [line for line in adaptations(results) if line.at_limit is not None and line.at_limit > MANY_AT_LIMIT]
+    if not found:
+        return ""
+    named = f": {quantities.listed([f'{line.label} ({line.at_limit:.0%})' for line in found])}" if len(found) <= _NAMED else ""
+    return f"In {_times(len(found), 'line')} more than a tenth of the texts end at the limit of new tokens, unfinished{named}."
 
 
 def _verdicts(claims: Sequence[ClaimResult]) -> str:

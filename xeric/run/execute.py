@@ -41,6 +41,7 @@ from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
 from xeric.run.progress import Progress, Silent
 from xeric.run.stages import MergedStage, attach_after, plan_stages, restored
+from xeric.run.template import settled_prompt
 from xeric.training.checkpoint import CheckpointFile
 
 __all__ = ["Run", "execute", "prepare_run"]
@@ -179,11 +180,15 @@ class _Work:
         self.config, self.folder, self.identity = config, folder, identity
         self.base, self.adaptation, self.data = base, adaptation, data
         self.watch = Stopwatch(base.device)
+        as_it_is = config.method.name == "none" and not config.stages
+        prompt, remark = settled_prompt(config.prompt, base, data, as_it_is=as_it_is)
+        if remark:
+            progress.note(remark)
         self.fitting = Fitting(
             base,
             adaptation,
             data,
-            prompt=config.prompt,
+            prompt=prompt,
             options=config.train,
             decoding=config.decode,
             lr=config.learning_rate,
@@ -215,6 +220,7 @@ class _Work:
             best_step=result.best_step,
             **parts,
             task_weights=result.task_weights,
+            resolved=self.fitting.resolved,
             seeds=self.config.all_seeds,
             parameters={"trainable": trainable, "total": sum(p.numel() for p in self.base.model.parameters())},
             fingerprint=self.data.fingerprint,
@@ -240,7 +246,11 @@ class _Work:
         tasks = {
             rows.data.name: TaskResult(
                 scores=report.tasks[rows.data.name],
-                data={**rows.data.counts, "cuts": self.fitting.cuts[rows.data.name]},
+                data={
+                    **rows.data.counts,
+                    "cuts": self.fitting.cuts[rows.data.name],
+                    "ended": self.fitting.ended[rows.data.name],
+                },
                 fingerprint=rows.data.fingerprint,
             )
             for rows in self.fitting.rows
@@ -255,7 +265,7 @@ class _Work:
             method=self.config.method.model_dump(mode="json"),
             prompts={rows.data.name: rows.prompt for rows in self.fitting.rows},
             max_new_tokens=self.fitting.limit,
-            options=self.config.decode,
+            options=self.fitting.decoding,
             seed=self.config.all_seeds["decode"],
             definitions=self.data.definitions,
             stages=merged,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xeric.bases.base import Base
+from xeric.bases.stopping import ENDINGS
 from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.data.prompts import Prompt, PromptOptions, build_prompt
-from xeric.decoding import DecodeOptions, decode
+from xeric.decoding import DecodeOptions, generate_rows
 from xeric.errors import ConfigError, DataError
 from xeric.methods.base import Adaptation
 from xeric.metrics import PRIMARY, score_predictions
@@ -47,7 +49,7 @@ class Fitting:
         base: with the method attached.
         adaptation: the method's parts.
         data: the tasks.
-        prompt: layout of the rows.
+        prompt: layout of the rows, its template settled.
         options: how to train.
         decoding: how to decode.
         lr: learning rate at its height.
@@ -72,16 +74,19 @@ class Fitting:
         seeds: Mapping[str, int],
         progress: Progress,
     ) -> None:
-        self.base, self.adaptation, self.options, self.decoding = base, adaptation, options, decoding
+        self.base, self.adaptation, self.options = base, adaptation, options
         self.lr, self.seeds, self.progress = lr, seeds, progress
         self.trains = bool(adaptation.trainable())
         if self.trains and options.gradient_checkpointing:
             self._check_recomputing(data)
+        self.template = "chat" if prompt.template == "chat" else "plain"
         self.rows = [self._encode(task, prompt) for task in data.tasks]
         if self.trains:
             self._check_rows()
-        self.limit = self._new_token_limit()
+        self.limit = self._new_token_limit(decoding.max_new_tokens)
+        self.decoding = self._settled(decoding)
         self.cuts: dict[str, dict[str, dict[str, int]]] = {rows.data.name: {"train": rows.train.cuts} for rows in self.rows}
+        self.ended: dict[str, dict[str, dict[str, int]]] = {rows.data.name: {} for rows in self.rows}
 
     def _encode(self, task: PreparedTask, options: PromptOptions) -> TaskRows:
         base = self.base
@@ -114,11 +119,25 @@ class Fitting:
                     hint="raise --n-train, ask for fewer demonstrations, or take a base with a longer context",
                 )
 
-    def _new_token_limit(self) -> int:
-        if self.decoding.max_new_tokens is not None:
-            return self.decoding.max_new_tokens
+    def _settled(self, options: DecodeOptions) -> DecodeOptions:
+        """Return the options with what they leave open filled in."""
+        stop = options.stop
+        if stop is None:
+            # What is trained learns to end its texts. All tasks have one layout.
+            stop = () if self.trains else self.rows[0].prompt.stop
+        return options.model_copy(update={"max_new_tokens": self.limit, "stop": stop})
+
+    def _new_token_limit(self, chosen: int | None) -> int:
+        if chosen is not None:
+            return chosen
         longest = max((row.target_tokens for rows in self.rows for row in rows.train.rows), default=1)
         return min(longest, self.base.context // 2)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What stands for settings that may be left open, by dotted path."""
+        stop = list(self.decoding.stop or ())
+        return {"prompt.template": self.template, "decode.max_new_tokens": self.limit, "decode.stop": stop}
 
     def estimate(self) -> MemoryEstimate:
         """Return the memory that training will take, after telling the user of it."""
@@ -167,7 +186,10 @@ class Fitting:
         return score_predictions(self._decode("dev"), [PRIMARY], resamples=0).scores[PRIMARY].score
 
     def predict(self, part: Part) -> list[Prediction]:
-        """Decode a part of every task, with progress; what truncation cut from its rows is counted in ``cuts``."""
+        """Decode a part of every task, with progress.
+
+        What truncation cut from its rows is counted in ``cuts``, and how its texts ended in ``ended``.
+        """
         self.progress.start(f"decode {part}", sum(len(rows.instances(part)) for rows in self.rows))
         return self._decode(part, self.progress)
 
@@ -180,7 +202,7 @@ class Fitting:
             return []
         inputs = [(id_, text) for id_, text, _ in instances]
         encoded = self.base.encoder(name).decoding_rows(rows.prompt, inputs, self.limit)
-        texts = decode(
+        found = generate_rows(
             self.base,
             encoded,
             self.decoding,
@@ -191,9 +213,10 @@ class Fitting:
         )
         if progress:  # not on the way, where a training that was resumed decodes less often
             self.cuts[name][part] = encoded.cuts
+            self.ended[name][part] = {how: sum(one.ended == how for one in found) for how in ENDINGS}
         return [
-            Prediction(id=id_, task=name, language=language, input=text, prediction=output, references=references)
-            for (id_, text, references), output in zip(instances, texts, strict=True)
+            Prediction(id=id_, task=name, language=language, input=text, prediction=output.text, references=references)
+            for (id_, text, references), output in zip(instances, found, strict=True)
         ]
 
 

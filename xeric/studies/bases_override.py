@@ -1,4 +1,4 @@
-"""``--set bases=[A, B]``: other bases in the places of a study's own.
+"""``--set bases=[A, B]``: other bases in the places of a study's own; ``bases.LABEL.prompt.template=chat``: how one is asked.
 
 A study file names its bases by label, and grids, claims and published figures speak of the labels. A list of names takes the
 places of the labels in their order, and the labels become names of the new bases: no table calls a base by another's name.
@@ -6,17 +6,48 @@ places of the labels in their order, and the labels become names of the new base
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
 import regex
 
+from xeric.config import apply_overrides
 from xeric.errors import ConfigError
 
-__all__ = ["rename_bases"]
+__all__ = ["override_bases", "rename_bases"]
 
 _NOT_IN_A_LABEL = regex.compile(r"[^A-Za-z0-9._-]+")
+
+
+def override_bases(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Return a study's plain settings with overrides applied, also those that reach into a base given by its name alone.
+
+    Args:
+        data: the study file.
+        overrides: such as ``bases.english.prompt.template=chat``.
+
+    Raises:
+        ConfigError: as of :func:`xeric.config.apply_overrides`.
+    """
+    for override in overrides:
+        group, *label, _ = [key.strip() for key in override.partition("=")[0].split(".")] + [""]
+        data = apply_overrides(_long(data, label[0]) if group == "bases" and len(label) > 1 else data, [override])
+    return dict(data)
+
+
+def _long(data: Mapping[str, Any], label: str) -> dict[str, Any]:
+    """Return the settings with the long form of the base under a label, or at a place of a list."""
+    bases = data.get("bases")
+    if isinstance(bases, Mapping):
+        return {**data, "bases": {key: _named(one) if key == label else one for key, one in bases.items()}}
+    if isinstance(bases, list):
+        return {**data, "bases": [_named(one) if str(place) == label else one for place, one in enumerate(bases)]}
+    return dict(data)
+
+
+def _named(base: Any) -> Any:
+    return {"name": base} if isinstance(base, str) else base
 
 
 def rename_bases(original: Mapping[str, Any], data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
@@ -27,17 +58,19 @@ def rename_bases(original: Mapping[str, Any], data: dict[str, Any]) -> tuple[dic
         data: the same with overrides applied.
 
     Raises:
-        ConfigError: ``bases`` is a list of something else than names, or an empty one.
+        ConfigError: ``bases`` is a list of something else than names or bases in their long form, or an empty one.
     """
-    names, old = data.get("bases"), original.get("bases")
-    if not isinstance(names, list):
+    given, old = data.get("bases"), original.get("bases")
+    if not isinstance(given, list):
         return data, []
-    if not names or not all(isinstance(name, str) for name in names):
+    named = [one.get("name") if isinstance(one, Mapping) else one for one in given]
+    names = [name for name in named if isinstance(name, str)]
+    if not names or len(names) < len(named):
         raise ConfigError("expected names of bases", where="bases", hint="write bases=[gemma-3-270m, path/to/another]")
     labels = _labels(names)
     renamed = dict(zip(old, labels, strict=False)) if isinstance(old, Mapping) else {}
     gone = [label for label in (old if isinstance(old, Mapping) else {}) if label not in renamed]
-    data = {**data, "bases": dict(zip(labels, names, strict=True))}
+    data = {**data, "bases": dict(zip(labels, given, strict=True))}
     remarks: list[str] = []
     _grids(data, renamed, gone, remarks)
     _shown(data, renamed, gone, remarks)

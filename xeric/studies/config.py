@@ -13,10 +13,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from xeric.config import Config, build
-from xeric.data.prompts import UNTRAINED_SETTINGS, Setting
+from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
 
 __all__ = [
     "UNTRAINED",
+    "BaseEntry",
+    "BasePrompt",
     "ClaimConfig",
     "FigureConfig",
     "Grid",
@@ -55,6 +57,24 @@ class LineKey(Config):
     def untrained(self) -> bool:
         """Whether the line trains nothing on the target tasks."""
         return self.setting in UNTRAINED_SETTINGS
+
+
+class BasePrompt(Config):
+    """How a base is asked, whatever the line; None leaves it to the ``run`` settings."""
+
+    template: Template | None = None
+
+
+class BaseEntry(Config):
+    """An entry under ``bases`` in its long form; the short form is the name alone.
+
+    Attributes:
+        name: ``bundled:NAME``, a folder or a hub id.
+        prompt: goes before the ``run`` and ``stage`` settings in all runs on this base.
+    """
+
+    name: str
+    prompt: BasePrompt = BasePrompt()
 
 
 class MethodEntry(Config):
@@ -165,7 +185,7 @@ class StudyConfig(Config):
     Attributes:
         name: short, for file names.
         title: for the report.
-        bases: base names by label.
+        bases: base names by label, or a :class:`BaseEntry`.
         tasks: target tasks, scored.
         tasks_dirs: folders to look for tasks in.
         sources: tasks of stage 1; needed where a grid starts from ``stage-1``.
@@ -189,7 +209,7 @@ class StudyConfig(Config):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
-    bases: dict[str, str] = Field(min_length=1)
+    bases: dict[str, str | BaseEntry] = Field(min_length=1)
     tasks: tuple[str, ...] = Field(min_length=1)
     tasks_dirs: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
@@ -213,6 +233,16 @@ class StudyConfig(Config):
         """Whether decoding draws, so that the texts even of an untrained line depend on the seed."""
         decode = self.run.get("decode")
         return isinstance(decode, Mapping) and decode.get("strategy") in ("sample", "mbr")
+
+    def base_name(self, label: str) -> str:
+        """Return the name of the base under a label."""
+        entry = self.bases[label]
+        return entry if isinstance(entry, str) else entry.name
+
+    def base_prompt(self, label: str) -> dict[str, Any]:
+        """Return the settings under ``prompt`` that belong to a base; empty where it has none of its own."""
+        entry = self.bases[label]
+        return {} if isinstance(entry, str) else entry.prompt.model_dump(mode="json", exclude_none=True)
 
     def canonical(self, key: LineKey) -> LineKey:
         """Return the one key of a line that can be named in several ways.

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xeric.bases.loading import base_identity
+from xeric.config import digest
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError, DataError, RunError, UserError, XericError
 from xeric.metrics import PRIMARY
 from xeric.progress import Progress
-from xeric.records import write_json
-from xeric.run.config import run_config
+from xeric.records import MANY_AT_LIMIT, Record, length_share, write_json
+from xeric.run.config import RunConfig, run_config
 from xeric.run.locks import sweep
 from xeric.run.progress import Silent
 from xeric.studies.analysis import analyse
@@ -137,17 +138,23 @@ def _results(folder: StudyFolder, progress: StudyProgress, workers: int) -> Stud
 
 
 def check_settings(plan: Plan) -> None:
-    """Do nothing if every run of a study has settings that a run can have.
+    """Do nothing if every run of a study has settings that a run can have, and no two lines are one under two names.
 
     Raises:
-        UserError: one has not; ``where`` is the dotted path in the study file.
+        UserError: one has not, or two are; ``where`` is the dotted path in the study file.
     """
     study = plan.study
+    untrained: dict[str, str] = {}
     for line in plan.lines:
         try:
-            run_config(line_settings(study, line.key, study.tasks))
+            config, _ = run_config(line_settings(study, line.key, study.tasks))
         except ConfigError as error:
             raise user_path(study, line.key, error) from None
+        if config.method.name == "none":
+            other = untrained.setdefault(_rows_mark(config), line.label)
+            if other != line.label:
+                both = f"the lines {other!r} and {line.label!r} cannot differ: nothing is trained, and they show the same rows"
+                raise ConfigError(both, where="grids", hint="leave one of them out")
     for key in tuned_pairs(plan):
         if study.tuning:
             trial_settings(study, key, study.tuning)
@@ -156,6 +163,13 @@ def check_settings(plan: Plan) -> None:
             raise ConfigError(
                 f"names the unknown method {label!r}", where="tuning.space", hint="known: " + ", ".join(study.methods)
             )
+
+
+def _rows_mark(config: RunConfig) -> str:
+    """Return a mark of everything in a run's settings that decides its rows and what answers them, where nothing is trained."""
+    prompt, count = config.prompt, config.prompt.demonstration_count
+    layout = [prompt.template, prompt.definition, count, prompt.demonstration_seed if count else None]
+    return digest([layout, config.model_dump(mode="json", include={"base", "stages", "data"})])
 
 
 def identify(study: StudyConfig, progress: Progress | None = None) -> str:
@@ -170,7 +184,7 @@ def identify(study: StudyConfig, progress: Progress | None = None) -> str:
     """
     catalog = Catalog.of(study.tasks_dirs)
     contents = {
-        "bases": {label: base_identity(name, progress) for label, name in study.bases.items()},
+        "bases": {label: base_identity(study.base_name(label), progress) for label in study.bases},
         "tasks": {name: _sha256(catalog.find(name)) for name in (*study.tasks, *study.sources)},
     }
     return study_identity(study, contents)
@@ -213,6 +227,13 @@ def own_data(plan: Plan, workshop: Workshop) -> Prepared:
     key = LineKey(base=next(iter(study.bases)), method=next(iter(study.methods)))
     config, _ = run_config(line_settings(study, key, study.tasks))
     return workshop.prepared(config)
+
+
+def _in_short(record: Record) -> str:
+    """Return what a run's note adds to its status: its score, and how many of its texts were cut off, where that is many."""
+    score, share = record.scores.get(PRIMARY), length_share(record.tasks.values())
+    said = f", {PRIMARY} {score.score:.1f}" if score else ""
+    return said + (f"; {share:.0%} of its texts end at the limit of new tokens" if share and share > MANY_AT_LIMIT else "")
 
 
 class _Work:
@@ -259,8 +280,7 @@ class _Work:
         if state is None:
             return False
         if done is None and state.record is not None:
-            score = state.record.scores.get(PRIMARY)
-            self._progress.note(f"{cell.id}: {state.status}" + (f", {PRIMARY} {score.score:.1f}" if score else ""))
+            self._progress.note(f"{cell.id}: {state.status}{_in_short(state.record)}")
         self._finished(self._of_cell(cell), state)
         return True
 

@@ -10,7 +10,7 @@ import numpy as np
 from xeric.metrics import QUALITY
 from xeric.metrics.base import FloatArray
 from xeric.metrics.measuring import Measured
-from xeric.records import Record
+from xeric.records import Record, length_share
 from xeric.studies.claims import estimate
 from xeric.studies.folder import PlannedLine
 from xeric.studies.lines import Lines
@@ -67,6 +67,8 @@ def adaptation_result(
         trainable=max((record.parameters.get("trainable", 0) for run in runs for record in run), default=None),
         seconds=_mean([sum(_training_seconds(record) for record in run) for run in runs]),
         memory=_mean([max(float(record.cost.get("peak_memory_bytes", 0)) for record in run) for run in runs]),
+        template=next((record.resolved.get("prompt.template") for run in runs for record in run), None),
+        at_limit=length_share(task for run in runs for record in run for task in record.tasks.values()),
         beats_baselines=beats,
     )
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xeric.config import apply_overrides, build, digest, load_yaml
+from xeric.config import build, digest, load_yaml
 from xeric.errors import ConfigError, UnknownNameError
 from xeric.records import RESULT_VERSION
-from xeric.studies.bases_override import rename_bases
+from xeric.studies.bases_override import override_bases, rename_bases
 from xeric.studies.checking import check_study
 from xeric.studies.config import UNTRAINED, LineKey, StudyConfig, merge
 from xeric.studies.folder import PlannedCell, PlannedLine
@@ -68,13 +68,14 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
     Args:
         source: a study file, the folder of a study, or the name of a bundled study.
         overrides: ``"seeds=[0]"``, ``"run.train.max_steps=50"``. ``bases`` also takes a list of names: they take the places of
-            the study's own bases in their order, and what spoke of bases beyond the list is left out, with a remark.
+            the study's own bases in their order, and what spoke of bases beyond the list is left out, with a remark; and
+            ``bases.LABEL.prompt.template=chat`` where the file gives a base by its name alone.
 
     Raises:
         UserError: there is no such study, or a setting is unknown, ill-typed or contradictory.
     """
     data = load_yaml(_find(str(source)))
-    changed, remarks = rename_bases(data, apply_overrides(data, overrides))
+    changed, remarks = rename_bases(data, override_bases(data, overrides))
     changed, more = fit_paraphrases(data, changed)
     study = build(StudyConfig, changed)
     check_study(study)
@@ -102,6 +103,8 @@ def study_identity(study: StudyConfig, contents: Mapping[str, Any]) -> str:
     """
     settings = study.model_dump(mode="json", include={"tasks", "sources", "methods", "joint", "run", "stage", "tuning"})
     settings["run"].pop("device", None)
+    # Where a base lies is no part of it, how it is asked is.
+    settings["bases"] = {label: prompt for label in study.bases if (prompt := study.base_prompt(label))}
     return digest({"study": settings, "contents": dict(contents), "result_version": RESULT_VERSION})[:16]
 
 
@@ -139,7 +142,8 @@ def _seeds(study: StudyConfig, key: LineKey) -> tuple[int, ...]:
 def line_settings(study: StudyConfig, key: LineKey, tasks: tuple[str, ...]) -> dict[str, Any]:
     """Return the settings of a line's runs on some tasks; seed and what tuning chose are not in."""
     entry = study.entry(key.method) if key.method != UNTRAINED else None
-    changes: dict[str, Any] = {"prompt": {"setting": key.setting}, "train": entry.train if entry else {}}
+    prompt = {"setting": key.setting, **study.base_prompt(key.base)}
+    changes: dict[str, Any] = {"prompt": prompt, "train": entry.train if entry else {}}
     if key.n_train is not None:
         changes["data"] = {"n_train": key.n_train}
     if key.setting == "zero-shot":
@@ -148,17 +152,19 @@ def line_settings(study: StudyConfig, key: LineKey, tasks: tuple[str, ...]) -> d
     settings = merge(study.run, changes) | {
         "tasks": list(tasks),
         "tasks_dirs": list(study.tasks_dirs),
-        "base": study.bases[key.base],
+        "base": study.base_name(key.base),
         "method": entry.method if entry else {"name": UNTRAINED},
     }
     if key.start == "stage-1":
-        settings["stages"] = [stage_settings(study)]
+        settings["stages"] = [stage_settings(study, key.base)]
     return settings
 
 
-def stage_settings(study: StudyConfig) -> dict[str, Any]:
-    """Return the settings of stage 1: one model for all lines and seeds of a base."""
-    return {"method": {"name": "full"}, "seed": 0, **study.stage, "tasks": list(study.sources)}
+def stage_settings(study: StudyConfig, base: str) -> dict[str, Any]:
+    """Return the settings of stage 1: one model for all lines and seeds of a base, which is named by its label."""
+    own = study.base_prompt(base)
+    stage = merge(study.stage, {"prompt": own} if own else {})
+    return {"method": {"name": "full"}, "seed": 0, **stage, "tasks": list(study.sources)}
 
 
 def with_chosen(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -193,9 +193,9 @@ def _stages(plan: Plan, workshop: Workshop, todo: Sequence[PlannedCell]) -> floa
     """Return the seconds of training one stage-1 model for each base that needs one."""
     study, total = plan.study, 0.0
     for base in dict.fromkeys(cell.line.key.base for cell in todo if cell.line.key.start == "stage-1"):
-        stage = stage_settings(study)
+        stage = stage_settings(study, base)
         own = {key: stage.get(key, study.run.get(key, {})) for key in ("data", "prompt", "train")}
-        settings = {"tasks_dirs": list(study.tasks_dirs), "base": study.bases[base], "method": stage["method"], **own}
+        settings = {"tasks_dirs": list(study.tasks_dirs), "base": study.base_name(base), "method": stage["method"], **own}
         config, _ = run_config({**settings, "tasks": stage["tasks"], **_place(study.run)})
         data = workshop.prepared(config)
         speed = _probe(workshop, config, data)

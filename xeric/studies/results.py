@@ -80,6 +80,8 @@ class LineResult(Config):
         trainable: parameters.
         seconds: of training, mean over seeds.
         memory: peak bytes, mean over seeds.
+        template: of its prompts: ``plain``, or ``chat``, the base's own.
+        at_limit: share of its test texts, over seeds, that end at the limit of new tokens.
         beats_baselines: whether it beats every trivial baseline on the primary metric (corrected).
     """
 
@@ -95,6 +97,8 @@ class LineResult(Config):
     trainable: int | None = None
     seconds: float | None = None
     memory: float | None = None
+    template: str | None = None
+    at_limit: float | None = None
     beats_baselines: bool | None = None
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from xeric.metrics import PRIMARY
+from xeric.records import MANY_AT_LIMIT
 from xeric.studies.config import FigureConfig, LineKey, StudyConfig, TableConfig
 from xeric.studies.results import (
     CellResult,
@@ -143,9 +144,24 @@ def _notes(study: StudyConfig, lines: Sequence[LineResult], cells: Sequence[Cell
         planned = len({cell.seed for cell in cells if cell.line == line.id})
         if lost:
             notes.append(f"{line.label}: {line.seeds} of {planned} planned runs ({lost}).")
+    notes += _decoding_notes(lines)
     if any(line.seeds == 1 for line in trained):
         notes.append("One run a method: intervals are over test instances alone and say nothing of other seeds.")
     return notes
+
+
+def _decoding_notes(lines: Sequence[LineResult]) -> list[str]:
+    """Return how lines were asked, where not all alike, and whose texts were often cut off."""
+    chat, plain = ([line.label for line in lines if line.template == template] for template in ("chat", "plain"))
+    asked = [f"Asked in the base's own chat template: {'; '.join(chat)}. The other lines are asked in the plain layout."]
+    return [
+        *(asked if chat and plain else []),
+        *(
+            f"{line.label}: {line.at_limit:.0%} of its texts end at the limit of new tokens, unfinished (decode.max_new_tokens)."
+            for line in lines
+            if line.at_limit is not None and line.at_limit > MANY_AT_LIMIT
+        ),
+    ]
 
 
 def _bars(config: FigureConfig, lines: Sequence[LineResult]) -> list[FigureSeries]:
