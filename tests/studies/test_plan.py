@@ -136,7 +136,7 @@ def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
         ("name=My Study", "name", ""),
         ("bases=[]", "bases", ""),
         ("run.prompt.demonstrations=0", "run.prompt", ""),
-        ("bases=[{path: x}]", "bases", "bundled:english"),
+        ("bases=[{path: x}]", "bases", "gemma-3-270m"),
         ("bases.tiny.prompt.template=chatty", "bases.tiny.prompt.template", ""),
         ("bases.tiny.prompt.demonstrations=3", "bases.tiny.prompt.demonstrations", "template"),
         ("bases.tiny.prompts.template=chat", "bases.tiny.prompts", "prompt"),

@@ -69,7 +69,7 @@ class BaseEntry(Config):
     """An entry under ``bases`` in its long form; the short form is the name alone.
 
     Attributes:
-        name: ``bundled:NAME``, a folder or a hub id.
+        name: as ``--base`` takes it: a name, a ``.gguf`` file, a folder or a hub id.
         prompt: goes before the ``run`` and ``stage`` settings in all runs on this base.
     """
 
