@@ -30,6 +30,11 @@ def test_the_demo_ends_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixtu
     said = capsys.readouterr().out
     assert "Table 1" in said
     assert str(output / "report.html") in said
+    for language in ("English (summarization_en", "Hindi (poem_generation_hi"):
+        example = said[said.index(language) :]
+        assert [example.index(f"  {part} ") for part in ("input", "before", "after", "reference")] == sorted(
+            example.index(f"  {part} ") for part in ("input", "before", "after", "reference")
+        )
     assert "undecided" in said or "uninformative" in said
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "नदी" in page or "हिन्दी" in page or "Hindi" in page

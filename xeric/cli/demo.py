@@ -1,7 +1,8 @@
-"""``xeric demo``: the paper's study, small, on bundled tasks and bases; its report is the end of it."""
+"""``xeric demo``: the paper's study, small, on bundled tasks and the bases that have names; its report is the end of it."""
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,31 +12,35 @@ from xeric.cli.options import quiet_libraries, worker_count
 
 if TYPE_CHECKING:
     from xeric.report import Written
+    from xeric.report.examples import Example
 
 __all__ = ["demo"]
 
 _STUDY = "demo"
+_LONGEST = 400
 _MEANING = """\
-Read this with care: models of a few million parameters, a few dozen examples, {tests} test instances a task and one seed.
-Differences of a few points are noise at this size, so most verdicts are "undecided", or "uninformative" where copying the
-input is better; a study that decides has more of each (`xeric study plan paper` says how much)."""
+Read this with care: one run a method, some forty examples a task, {tests} test instances a task. Differences of a few points are
+noise at this size, so many verdicts are "undecided"; `xeric study plan paper` says what a study that decides takes."""
 _NEXT = """\
-Next:
-  open {page}
-  xeric tasks import my.csv --name my_task --definition "..." --language Hindi -o tasks
-  xeric train my_task --tasks-dir tasks --base FOLDER_OR_HUB_ID --method lora -o out
-  xeric study run paper --set "tasks=[my_task]" --set "sources=[]" --set "bases=[FOLDER_OR_HUB_ID]" --tasks-dir tasks"""
+Next, with a file of your own (CSV, TSV or JSON lines with an input and an output column):
+  xeric tasks import my.csv --name my_task --definition "What to do, in one sentence." --language Hindi -o tasks
+  xeric train my_task --tasks-dir tasks --base gemma-3-270m -o out
+  xeric generate out --input "..."
+Every number, figure and text of this study:
+  {page}"""
 
 
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the study and its report.")] = Path("demo-report"),
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting of the study by dotted path.")] = None,
 ) -> int:
-    """The paper's study, small, on bundled tasks and bases, with its report."""
+    """The paper's study, small, on pretrained bases and bundled tasks, with its report."""
     from xeric.cli.study_progress import TerminalStudyProgress
 
     quiet_libraries()
     from xeric.report import write_report
+    from xeric.report.examples import examples
+    from xeric.report.reading import read_outputs
     from xeric.studies.execute import run_study
     from xeric.studies.plan import load_study
 
@@ -46,8 +51,10 @@ def demo(
         done = run_study(study, output, progress=progress, workers=worker_count())
     written = write_report(output)
     _show(written)
+    for example in examples(written.results, read_outputs(output, written.results)):
+        _show_example(example)
     typer.echo(_MEANING.format(tests=study.run.get("data", {}).get("max_test", "all")))
-    typer.echo(_NEXT.format(page=written.files[0]))
+    typer.echo("\n" + _NEXT.format(page=written.files[0]))
     return 1 if done.cells("failed", "diverged") else 0
 
 
@@ -61,4 +68,19 @@ def _show(written: Written) -> None:
         show_sheet(sheet(table, results))
     for claim in results.claims:
         typer.echo(f"{claim.verdict:13}  {' '.join(claim.sentence.split())}")
+    typer.echo("")
+
+
+def _show_example(example: Example) -> None:
+    typer.echo(f"{example.language} ({example.task}, the median text of {example.after_label})")
+    shown = {
+        "input": example.input,
+        "before": f"{example.before or '(nothing)'}  [{example.before_label}]",
+        "after": f"{example.after or '(nothing)'}  [{example.after_label}]",
+        "reference": example.reference,
+    }
+    for name, text in shown.items():
+        short = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} ..."
+        lines = [part for line in short.splitlines() for part in textwrap.wrap(line, 100) or [""]]
+        typer.echo(f"  {name:10} " + "\n             ".join(lines))
     typer.echo("")

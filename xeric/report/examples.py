@@ -1,0 +1,108 @@
+"""One test instance of each language, side by side: the input, what the base wrote before, what the adapted one writes.
+
+Instances are chosen by rule, so nobody can pick the prettiest: of a language's first task the one whose adapted text is the
+median by chrF++, ties by id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xeric.metrics.measuring import measure
+from xeric.records import Prediction
+from xeric.report.reading import LineOutputs
+from xeric.studies.results import LineResult, StudyResults
+
+__all__ = ["Example", "examples"]
+
+_UNTRAINED = ("zero-shot", "few-shot")
+_SENTENCE_METRIC = "chrf"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test instance before and after the adaptation.
+
+    Attributes:
+        task: its task.
+        language: of its output, the English name.
+        input: its input.
+        before: what the base wrote without training.
+        before_label: how it was asked.
+        after: what the adapted base writes.
+        after_label: by which adaptation.
+        reference: its first reference.
+    """
+
+    task: str
+    language: str
+    input: str
+    before: str
+    before_label: str
+    after: str
+    after_label: str
+    reference: str
+
+
+def examples(results: StudyResults, outputs: Sequence[LineOutputs]) -> list[Example]:
+    """Return one example of each language, in the order of the study's tasks.
+
+    The adapted line is the best of the trained ones on the primary metric; the line before is the same base, asked without
+    training, zero-shot where the study has that. Where either is missing there is no example.
+
+    Args:
+        results: of the study.
+        outputs: texts of its lines, as :func:`xeric.report.reading.read_outputs` gives them.
+    """
+    texts = {one.line: {(row.task, row.id): row for row in one.predictions} for one in outputs if one.predictions}
+    after = _best_trained(results, texts)
+    before = _untrained(results, texts, after) if after else None
+    if after is None or before is None:
+        return []
+    first = {language: task for task, language in reversed(results.tasks.items())}
+    found = []
+    for task in [task for task, language in results.tasks.items() if first[language] == task]:
+        rows = [row for (name, _), row in texts[after.id].items() if name == task]
+        if not rows:
+            continue
+        chosen = _median(rows)
+        earlier = texts[before.id].get((task, chosen.id))
+        if earlier is not None:
+            found.append(
+                Example(
+                    task=task,
+                    language=results.tasks[task],
+                    input=chosen.input,
+                    before=earlier.prediction,
+                    before_label=before.label,
+                    after=chosen.prediction,
+                    after_label=after.label,
+                    reference=chosen.references[0],
+                )
+            )
+    return found
+
+
+def _best_trained(results: StudyResults, texts: Mapping[str, object]) -> LineResult | None:
+    trained = [line for line in results.lines if line.key and not line.key.untrained and line.id in texts]
+    scored = [line for line in trained if results.primary in line.scores]
+    return max(scored, key=lambda line: line.scores[results.primary].value, default=None)
+
+
+def _untrained(results: StudyResults, texts: Mapping[str, object], after: LineResult) -> LineResult | None:
+    assert after.key is not None
+    same_base = [line for line in results.lines if line.key and line.key.base == after.key.base and line.id in texts]
+    for setting in _UNTRAINED:
+        for line in same_base:
+            if line.key and line.key.setting == setting:
+                return line
+    return None
+
+
+def _median(rows: Sequence[Prediction]) -> Prediction:
+    ordered = sorted(rows, key=lambda row: row.id)
+    (group,) = measure(ordered, [_SENTENCE_METRIC]).groups
+    scores = measure(ordered, [_SENTENCE_METRIC]).metrics[_SENTENCE_METRIC].per_example(group.statistics[_SENTENCE_METRIC])
+    ranked = sorted(zip(scores.tolist(), ordered, strict=True), key=lambda pair: (pair[0], pair[1].id))
+    return ranked[(len(ranked) - 1) // 2][1]
