@@ -101,7 +101,7 @@ class Record(Config):
         scores: macro mean over tasks, by metric name; empty unless ``ok``.
         parameters: ``trainable`` and ``total``.
         task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
-        stages: what was trained before the run's own tasks, in order: hash, method, tasks, leaks, steps.
+        stages: what was trained before the run's own tasks, in order: hash, method, tasks or texts, leaks, steps.
         base: name, architecture and weights' SHA-256 of the base.
         deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
         cost: seconds, memory, tokens, device, host: the only part that may differ between repetitions.
