@@ -46,6 +46,8 @@ def test_texts_then_sources_then_the_task(xeric: Xeric, quick: list[str], place:
     code, said, notes = xeric("train", *quick, *where, *short, "-o", out)
     assert code == 0, notes
     assert "chrf" in said
+    assert "dev of 40 documents; " in next(line for line in said.splitlines() if line.startswith("stage 1, text: "))
+    assert "stage 2, source: 20 train, 0 dev, 12 test of 60 instances" in said
     first, second = stages(out)
     assert (first["texts"], first["tasks"]) == ([str(place / "first"), str(place / "second")], [])
     assert (second["texts"], second["tasks"]) == ([], ["source"])
