@@ -42,9 +42,10 @@ from xeric.run.progress import Progress
 from xeric.run.row_fitting import RowFitting, TextFitting
 from xeric.training.checkpoint import CheckpointFile
 
-StageData = Prepared | PreparedTexts
-
 __all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored"]
+
+StageData = Prepared | PreparedTexts
+"""What a stage is trained on, prepared."""
 
 _DONE = "stage.json"
 
