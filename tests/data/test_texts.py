@@ -70,7 +70,8 @@ def test_whole_documents_up_to_the_cap_and_a_share_of_them_for_dev(tmp_path: Pat
     data = prepare_texts([tmp_path], TextOptions(max_characters=3000, dev_fraction=0.1))
     sizes = data.counts["characters"]
     assert 2900 < sizes["train"] + sizes["dev"] <= 3000
-    assert 200 < sizes["dev"] <= 300
+    share = (sizes["train"] + sizes["dev"]) * 0.1
+    assert share - 1 < sizes["dev"] < share + max(map(len, documents))
     used = [d.text for d in (*data.train, *data.dev)]
     assert len(set(used)) == len(used) == 100 - data.counts["not_drawn"]
     assert set(used) < set(documents)
@@ -84,6 +85,15 @@ def test_no_dev_where_the_documents_are_too_long(tmp_path: Path) -> None:
     assert "nothing is selected by" in prepare_texts([tmp_path]).notes[0]
     write(tmp_path / "a.txt", document(1, 100), document(2, 9))
     assert texts(tmp_path) == ([document(1, 100)], [document(2, 9)])
+    write(tmp_path / "a.txt", document(1, 10), document(2, 30))
+    assert texts(tmp_path, dev_fraction=0.5) == ([document(2, 30)], [document(1, 10)]), "something is left to train on"
+
+
+def test_dev_is_not_made_of_the_shortest_documents(tmp_path: Path) -> None:
+    """Documents just over the share asked for are as likely to be drawn as the few crumbs under it."""
+    write(tmp_path / "a.txt", *(document(n, 200) for n in range(12)), document(20, 3), document(21, 4))
+    dev = [prepare_texts([tmp_path], TextOptions(split_seed=seed)).counts["characters"]["dev"] for seed in range(5)]
+    assert all(size > len(document(1, 200)) // 2 for size in dev)
 
 
 def test_documents_that_give_a_test_output_away_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -206,11 +206,16 @@ def _up_to(documents: Iterable[Document], characters: int | None) -> Iterator[Do
 
 
 def _held_out(documents: Sequence[Document], options: TextOptions) -> tuple[Document, ...]:
-    """Return the documents for dev: the share asked for, or the shortest one alone if that is at most twice as much."""
+    """Return documents drawn for dev until they make up the share asked for; at most twice as much, and never the longest one."""
     target = int(options.dev_fraction * sum(len(d.text) for d in documents))
-    order = sorted(documents, key=lambda d: _draw(options.split_seed, "dev", d))
-    shortest = min(order, key=lambda d: len(d.text))
-    return tuple(_up_to(order, target)) or ((shortest,) if len(order) > 1 and len(shortest.text) <= 2 * target else ())
+    longest = max(documents, key=lambda d: (len(d.text), d.key))
+    held: list[Document] = []
+    size = 0
+    for document in sorted(documents, key=lambda d: _draw(options.split_seed, "dev", d)):
+        if size < target and size + len(document.text) <= 2 * target and document != longest:
+            held.append(document)
+            size += len(document.text)
+    return tuple(held)
 
 
 def _nothing_left(files: Sequence[Path], read: Sequence[Document], leaking: frozenset[str]) -> DataError:
