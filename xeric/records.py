@@ -105,7 +105,7 @@ class Record(Config):
         parameters: ``trainable`` and ``total``.
         task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
         resolved: what stands for settings that the run's config leaves open, by dotted path.
-        stages: what was trained before the run's own tasks, in order: hash, method, tasks, leaks, steps.
+        stages: what was trained before the run's own tasks, in order: hash, method, tasks or texts, leaks, steps.
         base: name, architecture and weights' SHA-256 of the base.
         deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
         cost: seconds, memory, tokens, device, host: the only part that may differ between repetitions.

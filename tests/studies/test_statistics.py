@@ -140,3 +140,5 @@ def test_more_of_anything_detects_less() -> None:
     assert of(instances=20) > of() > of(instances=1000)
     assert of(tasks=1) > of()
     assert detectable_difference(tasks=1, instances=1, seeds=3, instance_sd=0, seed_sd=0) == 0
+    alike = [detectable_difference(tasks=1, instances=50, seeds=seeds, instance_sd=8, seed_sd=0) for seeds in (1, 3)]
+    assert alike[0] == alike[1] > 0, "runs that do not differ are as good as one"

@@ -57,7 +57,7 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on arguments and return its exit code."""
     debug = "--debug" in arguments
-    arguments = _spread([argument for argument in arguments if argument != "--debug"], "--sources")
+    arguments = _spread([argument for argument in arguments if argument != "--debug"], "--sources", "--texts")
     try:
         _refuse_removed(arguments)
         result = app(arguments, standalone_mode=False)
@@ -89,16 +89,17 @@ def _refuse_removed(arguments: list[str]) -> None:
             raise UserError(what, hint=hint)
 
 
-def _spread(arguments: list[str], option: str) -> list[str]:
+def _spread(arguments: list[str], *options: str) -> list[str]:
     """Give each of the names behind an option an option of its own: ``--sources a b`` is ``--sources a --sources b``."""
     result: list[str] = []
-    taking = False
+    taking: str | None = None
     for argument in arguments:
-        if argument == option:
-            taking = True
+        if argument in options:
+            taking = argument
             continue
-        taking = taking and not argument.startswith("-") and "=" not in argument
-        result += [option, argument] if taking else [argument]
+        if argument.startswith("-") or "=" in argument:
+            taking = None
+        result += [taking, argument] if taking else [argument]
     return result
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
-from xeric.errors import UserError
+from xeric.errors import ConfigError, UserError
 
 __all__ = ["generate", "score", "train"]
 
@@ -21,8 +21,12 @@ def train(
     base: Annotated[str | None, typer.Option(help="A name of `xeric bases list`, a .gguf file, a folder, or a hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
     setting: Annotated[str | None, typer.Option(help="zero-shot and few-shot train nothing; instruction is the default.")] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option(help="Text files, and folders of *.txt files, that a first stage is trained on; settings: stages.0.*"),
+    ] = None,
     sources: Annotated[
-        list[str] | None, typer.Option(help="Tasks that a first stage is trained on; settings: stages.0.*")
+        list[str] | None, typer.Option(help="Tasks that a stage is trained on, behind that of --texts; settings: stages.N.*")
     ] = None,
     n_train: Annotated[int | None, typer.Option(help="Examples that may be used, dev included.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of initialisation, order and dropout.")] = None,
@@ -48,9 +52,8 @@ def train(
     settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None])
     if names:
         settings["tasks"] = names
-    if sources:
-        first, *later = settings.get("stages") or [{}]
-        settings["stages"] = [{**first, "tasks": sources}, *later]
+    if texts or sources:
+        settings["stages"] = _stages(settings.get("stages"), texts, sources)
     if tasks_dir:
         settings["tasks_dirs"] = [str(folder) for folder in tasks_dir]
     settings = apply_overrides(settings, [argument for argument in arguments if "=" in argument])
@@ -63,6 +66,24 @@ def train(
         untrained = isinstance(prompt, dict) and prompt.get("setting") in UNTRAINED_SETTINGS
         chosen.setdefault("name", "none" if untrained else "lora")
     return _train(settings, output, as_json)
+
+
+def _stages(configured: Any, texts: list[str] | None, sources: list[str] | None) -> list[dict[str, Any]]:
+    """Return the stages of a configuration (a list, or None), with what the command line names in their places: texts come first.
+
+    The first stage takes the texts if it is one of texts already, or names nothing and no sources are given; else a new one does.
+    """
+    given = configured or []
+    if not isinstance(given, list) or not all(isinstance(stage, dict) for stage in given):
+        raise ConfigError("expected a list of stages", where="stages", hint="each holds tasks or texts, and settings")
+    opening, rest = given[:1], given[1:]
+    if opening and not opening[0].get("texts") and (opening[0].get("tasks") or sources):
+        opening, rest = [], given
+    if texts:
+        opening = [{**(opening[0] if opening else {}), "texts": texts}]
+    if sources:
+        rest = [{**(rest[0] if rest else {}), "tasks": sources}, *rest[1:]]
+    return [*opening, *rest]
 
 
 def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:

@@ -40,6 +40,11 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         return
     tasks = list(record.tasks)
     _print_parted(out, f"{record.method}, test scores with 95% intervals", *_scores_by_task(record))
+    for number, stage in enumerate(record.stages, 1):
+        for name, data in stage.get("tasks", {}).items():
+            out.print(f"stage {number}, {name}: {_data_line(data)}", soft_wrap=True)
+        if "texts" in stage:
+            out.print(f"stage {number}, text: {_texts_line(stage['texts'])}", soft_wrap=True)
     for name in tasks:
         out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
         if (share := length_share([record.tasks[name]])) is not None and share > MANY_AT_LIMIT:
@@ -81,6 +86,15 @@ def _data_line(data: Mapping[str, Any]) -> str:
     drops = data.get("drops") or {}
     dropped = f"; {sum(drops.values())} dropped ({', '.join(f'{n} {reason}' for reason, n in drops.items())})" if drops else ""
     return f"{sizes} of {data['instances']} instances{dropped}"
+
+
+def _texts_line(data: Mapping[str, Any]) -> str:
+    out = {**data["drops"], "giving test outputs away": data["leaks_removed"], "over the cap": data["not_drawn"]}
+    dropped = ", ".join(f"{n} {reason}" for reason, n in out.items() if n)
+    used = f"{data['train']} train, {data['dev']} dev of {data['documents']} documents"
+    return f"{used}; {data['rows']['train']} rows of {data['tokens']['train']:,} tokens" + (
+        f"; not used: {dropped}" if dropped else ""
+    )
 
 
 def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:

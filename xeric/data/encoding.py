@@ -7,6 +7,9 @@ among them, an input of 4 and a target of 2::
     prefix row      ids    BOS  d  d  d  d              position 0..4
     instance row    ids    x  x  x  x  y  y  EOS        position 5..11, target_start = 4: loss on y y EOS
 
+Plain text (a text stage) has neither task prefix nor input: a row is ``BOS | window``, every token of the window a target, and
+the last window of a document ends with EOS.
+
 Truncation (the target and EOS are never cut): a row that does not fit the context first loses demonstrations, last to
 first, by moving to a shorter prefix row of its task; then the middle of its input. Each cut is counted. This module
 knows a tokenizer only as a function from text to ids and never imports a model library.
@@ -17,6 +20,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from xeric.data.prompts import SEGMENT_KINDS, Prompt, Segment
 from xeric.errors import DataError
@@ -142,6 +146,30 @@ class Encoder:
             DataError: definition and reserve leave no room in the context.
         """
         return self._encode(prompt, [(id_, text, []) for id_, text in inputs], reserve)
+
+    def text_rows(self, name: str, documents: Iterable[tuple[str, str]], window: int) -> EncodedTask:
+        """Return rows of plain text: each token of each document, and the EOS behind it, is a target of exactly one row.
+
+        A row holds tokens of one document. Before them stands BOS or, where the base has none, the EOS that parts documents in
+        pretraining: the first token is predicted from it, so it stays even where a learned prefix begins with BOS. A document of
+        more than ``window`` tokens is cut into windows of equal length, to a token: no row is a short rest.
+
+        Args:
+            name: stands where rows of a task have its name.
+            documents: ``(id, text)`` of each.
+            window: targets of a row, at most; also at most what the context holds beside the first token.
+        """
+        first = self.eos[0] if self.bos is None else self.bos
+        window = min(window, self.context - 1)
+        rows = []
+        for id_, text in documents:
+            tokens = (*self.tokenize(text, False), self.eos[0])
+            count = -(-len(tokens) // window)
+            edges = [number * len(tokens) // count for number in range(count + 1)]
+            for start, end in pairwise(edges):
+                kinds = (_KIND["instruction"], *[_KIND["target"]] * (end - start))
+                rows.append(InstanceRow(f"{id_}@{start}", 0, (first, *tokens[start:end]), kinds, 1))
+        return EncodedTask(name, (PrefixRow(name, (), (), 0),), tuple(rows))
 
     def target_length(self, prompt: Prompt, output: str) -> int:
         """Return the number of tokens of an output as a target, EOS included."""

@@ -9,7 +9,8 @@ Unicode form do not count. Hashes are fixed (BLAKE2), never Python's own, so tha
   input or its output. Outputs under 13 words, and scripts without spaces, go by sequences of 40 characters of the folded text.
   Shorter outputs ("Paris", "yes") are in every text and prove nothing alone: there the test *input* must be in the training input
   too, half of its windows or all of its words, and the output be the same. A shared input with another output is no leak: many
-  questions are asked of one passage, and the answer stays unknown.
+  questions are asked of one passage, and the answer stays unknown. Plain text (an instance without outputs) gives a short output
+  away if it holds half of the test input and, oftener than the input itself, the output.
 * **Boilerplate** (footers, formulas of politeness, templates) must not remove the world. Windows of more than 1% of a task's test
   outputs (at least 5) are set aside, and windows of more than 10 training texts unless half of the test output is in that one
   text. Definitions are not compared: they are meant to be shared.
@@ -283,7 +284,7 @@ def find_leaks(
 
     Args:
         test: test instances by task.
-        training: training instances by task, of source and target tasks alike.
+        training: training instances by task, of source and target tasks alike; one without outputs is plain text.
         demonstrations: positive examples by task, as far as prompts show them.
         n_words: length of a telling sequence of words.
         n_chars: length of a telling sequence of characters, for short outputs and scripts without spaces.
@@ -313,7 +314,10 @@ def find_leaks(
 def _pairs(
     short: Sequence[tuple[str, Instance, str]], texts: Sequence[_Text], n_words: int, n_chars: int, common: int
 ) -> Iterator[Leak]:
-    """Yield the leaks of outputs too short to tell: the same output, for the same input or one that holds half of it."""
+    """Yield the leaks of outputs too short to tell: the same output, for the same input or one that holds half of it.
+
+    A text without outputs is plain text, in which the output may stand anywhere.
+    """
     answers: dict[tuple[str, ...], list[int]] = {}
     for k, (_, _, output) in enumerate(short):
         answers.setdefault(tuple(fold(output)), []).append(k)
@@ -321,12 +325,22 @@ def _pairs(
     asked = [fold(instance.input) for _, instance, _ in short]
     index = LeakIndex({str(k): w[1].input for k, w in enumerate(short)}, n_words=n_words, n_chars=n_chars, common=common)
     for text in texts:
+        plain = not text[4]
         same = {k for output in text[4] for k in answers.get(tuple(fold(output)), ())}
-        if not same:
+        if not (short if plain else same):
             continue
         shares = {int(hit.key): hit.share for hit in index.hits(text[3])}
         words_here = fold(text[3])
-        for k in sorted(same):
+        for k in sorted(shares if plain else same):
             share = 1.0 if asked[k] == words_here else shares.get(k, 0.0)
-            if share >= 0.5:
+            if share >= 0.5 and (not plain or _tells(words_here, asked[k], fold(short[k][2]))):
                 yield Leak(short[k][0], short[k][1].id, *text[:3], "pair", share, short[k][2])
+
+
+def _tells(text: Sequence[str], question: Sequence[str], answer: Sequence[str]) -> bool:
+    """Say whether an answer stands in a text oftener than in the question that the text holds too."""
+    return bool(answer) and _count(text, answer) > _count(question, answer)
+
+
+def _count(text: Sequence[str], part: Sequence[str]) -> int:
+    return sum(text[i : i + len(part)] == part for i in range(len(text) - len(part) + 1))

@@ -151,6 +151,11 @@ class Method(ABC):
         return True
 
     @classmethod
+    def needs_definitions(cls, options: Any) -> bool:
+        """Return whether it begins from the definitions of tasks, so that it cannot be trained on plain text."""
+        return False
+
+    @classmethod
     @abstractmethod
     def attach(cls, base: Base, options: Any, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Put trainable parts on a base.

@@ -151,6 +151,11 @@ class Combined(Method):
         return list(options.parts) == ["lora"]
 
     @classmethod
+    def needs_definitions(cls, options: CombinedOptions) -> bool:
+        """Return that of the prefix."""
+        return Prefix.needs_definitions(options.prefix) if options.prefix else False
+
+    @classmethod
     def attach(cls, base: Base, options: CombinedOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Attach the parts, one after the other.
 

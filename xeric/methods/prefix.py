@@ -261,6 +261,11 @@ class Prefix(Method):
         return False
 
     @classmethod
+    def needs_definitions(cls, options: PrefixOptions) -> bool:
+        """Return whether there is a prefix for each task, or a shared one that starts from their definition."""
+        return options.scope == "task" or (options.start == "instruction" and options.text is None)
+
+    @classmethod
     def attach(cls, base: Base, options: PrefixOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Put the prefixes in front of the rows of the tasks.
 

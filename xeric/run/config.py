@@ -12,6 +12,7 @@ from xeric.bases.precision import PrecisionName, bf16_is_faster, resolve_device,
 from xeric.config import Config, build, digest
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
+from xeric.data.texts import TextOptions
 from xeric.decoding import DecodeOptions
 from xeric.errors import ConfigError
 from xeric.methods import METHODS
@@ -52,23 +53,35 @@ def _stage_method(data: Any) -> MethodOptions | None:
 
 
 class Stage(Config):
-    """What is trained before a run's own tasks (``stages.N.*``).
+    """What is trained before a run's own tasks (``stages.N.*``): other tasks, or plain text.
 
     Attributes:
         tasks: names of its (source) tasks.
+        texts: text files, and folders of them, in the place of tasks: plain text in the language or domain of the run's tasks.
         method: None is the run's own; any other must be one that can be merged.
-        data: as in a run; the stage's own split.
-        prompt: as in a run.
+        data: as in a run; the stage's own split. Of tasks only.
+        prompt: as in a run. Of tasks only.
+        corpus: what documents and rows are made of the texts.
         train: as in a run.
         seed: as in a run; None is the run's own.
     """
 
-    tasks: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[str, ...] = ()
+    texts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     method: Annotated[SerializeAsAny[MethodOptions] | None, PlainValidator(_stage_method)] = None
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
+    corpus: TextOptions = TextOptions()
     train: TrainOptions = TrainOptions()
     seed: int | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides the stage's result beside its data: no places of files, nothing that moves only time and memory."""
+        unused = ("tasks", "texts", "data", "prompt") if self.texts else ("texts", "corpus")
+        settings = {key: value for key, value in self.model_dump(mode="json").items() if key not in unused}
+        del settings["train"]["checkpoint_seconds"]
+        return settings
 
 
 class RunConfig(Config):
@@ -148,6 +161,7 @@ def _stages(config: RunConfig) -> tuple[Stage, ...]:
     """Return the stages with their methods filled in."""
     methods = [config.method if stage.method is None else stage.method for stage in config.stages]
     for number, (method, following) in enumerate(pairwise([*methods, config.method])):
+        _check_kind(config.stages[number], method, f"stages.{number}")
         where = f"stages.{number}.method"
         if method.name == "none" or config.stages[number].prompt.untrained:
             raise ConfigError("a stage trains, and this one does not", where=where, hint="name a method, such as lora")
@@ -169,6 +183,27 @@ def _stages(config: RunConfig) -> tuple[Stage, ...]:
     )
 
 
+def _check_kind(stage: Stage, method: MethodOptions, where: str) -> None:
+    """Do nothing if a stage is trained on either tasks or texts, and nothing is set that belongs to the other."""
+    if bool(stage.tasks) == bool(stage.texts):
+        which = "both tasks and texts" if stage.tasks else "neither tasks nor texts"
+        raise ConfigError(f"names {which}", where=where, hint="name one of them; a run may have several stages")
+    foreign = {"data": DataOptions(), "prompt": PromptOptions()} if stage.texts else {"corpus": TextOptions()}
+    for key, default in foreign.items():
+        if getattr(stage, key) != default:
+            kind, other = ("tasks", "corpus") if stage.texts else ("texts", "data")
+            hint = f"leave it out; what is done to the {'texts' if stage.texts else 'tasks'} stands under {other}"
+            raise ConfigError(f"belongs to a stage of {kind}", where=f"{where}.{key}", hint=hint)
+    if stage.texts and stage.train.select == "chrf":
+        raise ConfigError("text has no outputs to score", where=f"{where}.train.select", hint="use loss")
+    if stage.texts and METHODS.get(method.name).needs_definitions(method):
+        raise ConfigError(
+            f"{method.name} begins with a prompt prefix made of the definitions of tasks, and text has none",
+            where=f"{where}.method",
+            hint=f"use another one for this stage ({where}.method.name=lora), or a prefix with scope=shared and a text",
+        )
+
+
 def _weighted(options: TrainOptions, method: MethodOptions) -> TrainOptions:
     """Return the options with the method's own weighting of the tasks, where the user names none."""
     if options.weighting.name != "auto":
@@ -180,7 +215,7 @@ def _weighted(options: TrainOptions, method: MethodOptions) -> TrainOptions:
 def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], stages: Sequence[str] = ()) -> str:
     """Return the identity of a run: 16 hex digits over everything that decides its result and nothing else.
 
-    Where files lie (``tasks_dirs``, the folder of the base) is left out: data and weights go in by their contents. So
+    Where files lie (``tasks_dirs``, texts, the folder of the base) is left out: data and weights go in by their contents. So
     are settings that move only time and memory.
 
     Args:
@@ -192,7 +227,7 @@ def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], 
     settings = config.model_dump(mode="json")
     for place in ("tasks_dirs", "base"):
         del settings[place]
-    for trained in (settings, *settings["stages"]):
-        del trained["train"]["checkpoint_seconds"]
+    del settings["train"]["checkpoint_seconds"]
+    settings["stages"] = [stage.settings for stage in config.stages]
     parts = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
     return digest({**parts, "result_version": RESULT_VERSION})[:16]

@@ -40,7 +40,7 @@ from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
 from xeric.run.progress import Progress, Silent
-from xeric.run.stages import MergedStage, attach_after, plan_stages, restored
+from xeric.run.stages import MergedStage, StageData, attach_after, plan_stages, restored
 from xeric.run.template import settled_prompt
 from xeric.training.checkpoint import CheckpointFile
 
@@ -87,7 +87,7 @@ def execute(
     base: Base | None = None,
     data: Prepared | None = None,
     stages: Path | None = None,
-    stage_data: MutableMapping[str, Prepared] | None = None,
+    stage_data: MutableMapping[str, StageData] | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Carry out a run, or return it as it is where its folder already holds it.

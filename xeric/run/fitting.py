@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from xeric.bases.base import Base
@@ -13,15 +12,12 @@ from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.data.prompts import Prompt, PromptOptions, build_prompt
 from xeric.decoding import DecodeOptions, generate_rows
-from xeric.errors import ConfigError, DataError
+from xeric.errors import DataError
 from xeric.methods.base import Adaptation
 from xeric.metrics import PRIMARY, score_predictions
 from xeric.records import Part, Prediction
-from xeric.run.progress import Progress, TrainingProgress
-from xeric.training.checkpoint import CheckpointFile
-from xeric.training.loop import TrainResult, train
-from xeric.training.loss import dev_loss
-from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
+from xeric.run.progress import Progress
+from xeric.run.row_fitting import RowFitting
 from xeric.training.options import TrainOptions
 
 __all__ = ["Fitting", "TaskRows"]
@@ -42,7 +38,7 @@ class TaskRows:
         return [(i.id, i.input, i.outputs) for i in chosen]
 
 
-class Fitting:
+class Fitting(RowFitting):
     """A method that is attached to a base, and the tasks it is trained on.
 
     Args:
@@ -55,6 +51,7 @@ class Fitting:
         lr: learning rate at its height.
         seeds: ``order``, ``dropout``, ``reference`` and ``decode``.
         progress: is told what happens.
+        where: dotted path of ``options`` in the run's settings.
 
     Raises:
         ConfigError: a learned prefix of keys and values cannot be trained under gradient checkpointing.
@@ -73,12 +70,12 @@ class Fitting:
         lr: float,
         seeds: Mapping[str, int],
         progress: Progress,
+        where: str = "train",
     ) -> None:
-        self.base, self.adaptation, self.options = base, adaptation, options
-        self.lr, self.seeds, self.progress = lr, seeds, progress
-        self.trains = bool(adaptation.trainable())
+        super().__init__(base, adaptation, options=options, lr=lr, seeds=seeds, progress=progress, where=where)
         if self.trains and options.gradient_checkpointing:
-            self._check_recomputing(data)
+            self.check_recomputing(task.name for task in data.tasks)
+            progress.note("gradient checkpointing: the task prefix is computed for every row, not once for a micro-batch")
         self.template = "chat" if prompt.template == "chat" else "plain"
         self.rows = [self._encode(task, prompt) for task in data.tasks]
         if self.trains:
@@ -98,16 +95,6 @@ class Fitting:
             for part in (task.train, task.dev)
         )
         return TaskRows(task, prompt, train, dev)
-
-    def _check_recomputing(self, data: Prepared) -> None:
-        learned = self.base.learned_prefix
-        if learned and any(learned.keys_and_values(task.name) for task in data.tasks):
-            raise ConfigError(
-                "drops a learned prefix of keys and values",
-                where="train.gradient_checkpointing",
-                hint="set it to false, or take a prefix of embeddings (level: input)",
-            )
-        self.progress.note("gradient checkpointing: the task prefix is computed for every row, not once for a micro-batch")
 
     def _check_rows(self) -> None:
         for rows in self.rows:
@@ -139,48 +126,24 @@ class Fitting:
         stop = list(self.decoding.stop or ())
         return {"prompt.template": self.template, "decode.max_new_tokens": self.limit, "decode.stop": stop}
 
-    def estimate(self) -> MemoryEstimate:
-        """Return the memory that training will take, after telling the user of it."""
-        options = self.options
-        size = options.micro_batch_size or options.batch_size
-        rows = [rows.train for rows in self.rows]
-        recomputing = options.gradient_checkpointing
-        shared = options.shared_prefix and not recomputing
-        estimate = estimate_memory(self.base, self.adaptation, rows, size, shared=shared, recomputing=recomputing)
-        needed, free = estimate.total - estimate.weights, available_memory(self.base.device)
-        if self.trains:
-            self.progress.note(
-                f"memory: about {_bytes(estimate.total)} for training; {_bytes(free)} are free besides the weights"
-            )
-            if needed > free:
-                self.progress.note("training may not fit into memory: lower train.micro_batch_size, or take a smaller base")
-        return estimate
+    @property
+    def training(self) -> list[EncodedTask]:
+        """Rows that are trained on, one entry a task."""
+        return [rows.train for rows in self.rows]
 
-    def train(self, folder: Path, checkpoint: CheckpointFile, phase: str = "train") -> TrainResult:
-        """Train; the log goes to ``folder``, and a checkpoint is gone on from."""
-        if not self.trains:
-            return TrainResult()
-        if any(rows.dev.rows for rows in self.rows):
-            evaluate = self._dev_chrf if self.options.select == "chrf" else self._dev_loss
-        else:
-            evaluate = None
-        return train(
-            self.base,
-            self.adaptation,
-            [rows.train for rows in self.rows],
-            self.options,
-            lr=self.lr,
-            order_seed=self.seeds["order"],
-            dropout_seed=self.seeds["dropout"],
-            evaluate=evaluate,
-            checkpoint=checkpoint,
-            log=folder / "log.jsonl",
-            observer=TrainingProgress(self.progress, phase),
-        )
+    @property
+    def held_out(self) -> list[EncodedTask]:
+        """Rows that select, one entry a task."""
+        return [rows.dev for rows in self.rows]
 
-    def _dev_loss(self) -> float:
-        rows = [rows.dev for rows in self.rows if rows.dev.rows]
-        return -dev_loss(self.base, rows, batch_size=self.options.batch_size, shared=self.options.shared_prefix)
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Counts of each task's instances, under ``tasks``."""
+        return {"tasks": {rows.data.name: rows.data.counts for rows in self.rows}}
+
+    def evaluate(self) -> float:
+        """Return how good the present weights are on dev, by loss or by chrF++ of decoded texts; higher is better."""
+        return self._dev_chrf() if self.options.select == "chrf" else super().evaluate()
 
     def _dev_chrf(self) -> float:
         return score_predictions(self._decode("dev"), [PRIMARY], resamples=0).scores[PRIMARY].score
@@ -218,7 +181,3 @@ class Fitting:
             Prediction(id=id_, task=name, language=language, input=text, prediction=output.text, references=references)
             for (id_, text, references), output in zip(instances, found, strict=True)
         ]
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

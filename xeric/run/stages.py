@@ -1,4 +1,4 @@
-"""Stages before a run's own tasks: instruction tuning on source tasks, computed once and found again by its hash.
+"""Stages before a run's own tasks, on source tasks or on plain text: computed once and found again by their hash.
 
 A stage is trained, and kept under its hash in a folder that many runs share. What goes on into the next stage (the run itself
 comes last):
@@ -9,6 +9,9 @@ comes last):
 
 The optimiser starts anew, and so do the weights of the tasks. What is trained in a stage gives away no test instance of the run's
 tasks: leaks against them are taken out of every stage.
+
+A stage of text (Gururangan et al. 2020, arXiv 2004.10964) goes by its documents, wherever their files lie and whatever they are
+called.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from xeric.bases.base import Base
 from xeric.config import digest
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
+from xeric.data.texts import PreparedTexts, prepare_texts
 from xeric.errors import RunError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
@@ -35,9 +39,13 @@ from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
 from xeric.run.locks import held
 from xeric.run.progress import Progress
+from xeric.run.row_fitting import RowFitting, TextFitting
 from xeric.training.checkpoint import CheckpointFile
 
-__all__ = ["MergedStage", "PlannedStage", "attach_after", "plan_stages", "restored"]
+__all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored"]
+
+StageData = Prepared | PreparedTexts
+"""What a stage is trained on, prepared."""
 
 _DONE = "stage.json"
 
@@ -48,19 +56,19 @@ class PlannedStage:
 
     Attributes:
         options: what the config says.
-        data: its tasks, without what gives test instances of the run away.
+        data: its tasks or documents, without what gives test instances of the run away.
         id: the hash that it is kept under.
         seeds: by name.
     """
 
     options: Stage
-    data: Prepared
+    data: StageData
     id: str
     seeds: dict[str, int]
 
     @property
     def definitions(self) -> dict[str, str]:
-        """Definitions of its tasks, by name."""
+        """Definitions of its tasks, by name; none for text."""
         return self.data.definitions
 
 
@@ -86,7 +94,7 @@ class MergedStage:
 
 
 def plan_stages(
-    config: RunConfig, data: Prepared, base_sha256: Mapping[str, str], known: MutableMapping[str, Prepared]
+    config: RunConfig, data: Prepared, base_sha256: Mapping[str, str], known: MutableMapping[str, StageData]
 ) -> list[PlannedStage]:
     """Prepare the data of a run's stages and name them.
 
@@ -97,21 +105,18 @@ def plan_stages(
         known: data of stages that was prepared before, by what it was prepared from; it grows.
 
     Raises:
-        UserError: a task is unknown, cannot be used, or is one that the run scores.
+        UserError: a task is unknown, cannot be used, or is one that the run scores; or a text cannot be used.
     """
-    catalog = Catalog.of(config.tasks_dirs)
-    protect = {task.name: task.test for task in data.tasks}
     planned: list[PlannedStage] = []
     for stage in config.stages:
-        options = stage.model_dump(mode="json", include={"tasks", "data", "prompt"})
+        options = stage.model_dump(mode="json", include={"tasks", "texts", "data", "prompt", "corpus"})
         mark = digest(["stage", options, config.tasks_dirs, data.fingerprint])
         if mark not in known:
-            tasks = [catalog.load(name, group_key=stage.data.group_column) for name in stage.tasks]
-            known[mark] = prepare(tasks, stage.data, stage.prompt, protect=protect)
+            known[mark] = _prepared(stage, config, data)
         prepared = known[mark]
         seeds = config.seeds.resolve(config.seed if stage.seed is None else stage.seed)
         identity = {
-            "stage": _settings(stage),
+            "stage": stage.settings,
             "data": prepared.fingerprint,
             "base": dict(base_sha256),
             "before": planned[-1].id if planned else None,
@@ -123,10 +128,13 @@ def plan_stages(
     return planned
 
 
-def _settings(stage: Stage) -> dict[str, Any]:
-    settings = stage.model_dump(mode="json")
-    del settings["train"]["checkpoint_seconds"]
-    return settings
+def _prepared(stage: Stage, config: RunConfig, data: Prepared) -> StageData:
+    protect = {task.name: task.test for task in data.tasks}
+    if stage.texts:
+        return prepare_texts(stage.texts, stage.corpus, protect=protect, languages=[task.language for task in data.tasks])
+    catalog = Catalog.of(config.tasks_dirs)
+    tasks = [catalog.load(name, group_key=stage.data.group_column) for name in stage.tasks]
+    return prepare(tasks, stage.data, stage.prompt, protect=protect)
 
 
 def attach_after(
@@ -214,18 +222,7 @@ def _train(
     for note in stage.data.notes:
         progress.note(f"stage {number + 1}: {note}")
     watch = Stopwatch(base.device)
-    options = stage.options
-    fitting = Fitting(
-        base,
-        adaptation,
-        stage.data,
-        prompt=options.prompt,
-        options=options.train,
-        decoding=config.decode,
-        lr=METHODS.get(_method_of(stage).name).default_lr if options.train.lr is None else options.train.lr,
-        seeds=stage.seeds,
-        progress=progress,
-    )
+    fitting = _fitting(stage, number, config, base, adaptation, progress)
     estimate = fitting.estimate()
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint"
@@ -236,7 +233,7 @@ def _train(
     description = {
         "id": stage.id,
         "method": _method_of(stage).model_dump(mode="json"),
-        "tasks": {task.name: task.counts for task in stage.data.tasks},
+        **fitting.trained_on,
         "fingerprint": stage.data.fingerprint,
         "leaks": stage.data.leaks,
         "planned_steps": result.planned_steps,
@@ -246,6 +243,17 @@ def _train(
     }
     write_json(folder / _DONE, description)
     shutil.rmtree(checkpoint, ignore_errors=True)
+
+
+def _fitting(
+    stage: PlannedStage, number: int, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
+) -> RowFitting:
+    options, default = stage.options, METHODS.get(_method_of(stage).name).default_lr
+    how: dict[str, Any] = {"options": options.train, "where": f"stages.{number}.train", "seeds": stage.seeds}
+    how |= {"lr": default if options.train.lr is None else options.train.lr, "progress": progress}
+    if isinstance(stage.data, PreparedTexts):
+        return TextFitting(base, adaptation, stage.data, **how)
+    return Fitting(base, adaptation, stage.data, prompt=options.prompt, decoding=config.decode, **how)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ __all__ = ["check_study"]
 # Labels become parts of folder names.
 _LABEL = regex.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _RUN_KEYS = ("data", "prompt", "train", "decode", "metrics", "device", "precision", "seeds")
-_STAGE_KEYS = ("method", "train", "data", "prompt", "seed")
+_STAGE_KEYS = ("method", "train", "data", "prompt", "seed", "texts", "corpus")
 _SETTINGS = ("zero-shot", "few-shot", "instruction")
 
 
@@ -37,6 +37,7 @@ def check_study(study: StudyConfig) -> None:
         for key in settings:
             if key not in known:
                 raise ConfigError("unknown setting", where=f"{kind}.{key}", hint=suggest(key, known, "setting"))
+    _check_texts(study)
     _check_methods(study)
     _check_grids(study)
     for where, grids in _shown_grids(study):
@@ -87,6 +88,15 @@ def _check_repeats(study: StudyConfig) -> None:
             raise ConfigError(f"a base and a method make {pair!r} in two ways", where="methods", hint="rename one of them")
 
 
+def _check_texts(study: StudyConfig) -> None:
+    texts = study.stage.get("texts", [])
+    if not isinstance(texts, list) or not all(isinstance(path, str) for path in texts):
+        raise ConfigError("expected a list of text files and folders", where="stage.texts", hint="write [FILE, FOLDER]")
+    if texts and study.sources:
+        hint = "stage 1 is trained on one of them: set sources=[], or leave stage.texts out"
+        raise ConfigError("stands beside sources", where="stage.texts", hint=hint)
+
+
 def _check_methods(study: StudyConfig) -> None:
     for label in study.methods:
         like = study.own_entry(label).like
@@ -109,8 +119,9 @@ def _check_grids(study: StudyConfig) -> None:
         for axis in ("settings", "starts", "n_train"):
             if not getattr(grid, axis):
                 raise ConfigError("is empty, so the grid has no lines", where=f"grids.{name}.{axis}")
-        if "stage-1" in grid.starts and not study.sources:
-            raise ConfigError("stage-1 needs source tasks", where=f"grids.{name}.starts", hint="name them under sources")
+        if "stage-1" in grid.starts and not study.sources and not study.texts:
+            hint = "name the tasks under sources, or the texts under stage.texts"
+            raise ConfigError("stage-1 needs source tasks or texts", where=f"grids.{name}.starts", hint=hint)
 
 
 def _shown_grids(study: StudyConfig) -> Iterator[tuple[str, tuple[str, ...]]]:

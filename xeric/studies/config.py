@@ -188,12 +188,13 @@ class StudyConfig(Config):
         bases: base names by label, or a :class:`BaseEntry`.
         tasks: target tasks, scored.
         tasks_dirs: folders to look for tasks in.
-        sources: tasks of stage 1; needed where a grid starts from ``stage-1``.
+        sources: tasks of stage 1; where a grid starts from ``stage-1``, either these or ``stage.texts`` are needed.
         methods: the method's options by label, ``{name: lora, rank: 8}``, or a :class:`MethodEntry`.
         joint: one run over all tasks (the paper's joint training), or one run a task.
         run: settings of every run (``data``, ``prompt``, ``train``, ``decode``, ``metrics``, ``device``, ``precision``).
-        stage: settings of stage 1 (``method``, ``train``, ``data``, ``prompt``, ``seed``). All lines that start from it start
-            from the same model, one for each base: its method is ``full`` and its seed 0 unless they are given here.
+        stage: settings of stage 1 (``method``, ``train``, ``data``, ``prompt``, ``seed``); or, in the place of ``sources``, plain
+            ``texts`` that it is trained on, and what is made of them (``corpus``). All lines that start from it start from the
+            same model, one for each base: its method is ``full`` and its seed 0 unless they are given here.
         seeds: of the runs.
         grids: by name.
         tuning: None takes what the methods' entries say and documented defaults for the rest, and says so in every table.
@@ -227,6 +228,11 @@ class StudyConfig(Config):
     baselines: bool = True
     margin: float = Field(default=1.0, ge=0)
     paraphrases: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The text files and folders that stage 1 is trained on; none where it is trained on ``sources``."""
+        return tuple(self.stage.get("texts", ()))
 
     @property
     def samples(self) -> bool:

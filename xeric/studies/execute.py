@@ -10,11 +10,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from xeric.bases.loading import base_identity
-from xeric.config import digest
+from xeric.config import build, digest
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
+from xeric.data.texts import TextOptions, texts_digest
 from xeric.errors import ConfigError, DataError, RunError, UserError, XericError
 from xeric.metrics import PRIMARY
 from xeric.progress import Progress
@@ -173,20 +175,23 @@ def _rows_mark(config: RunConfig) -> str:
 
 
 def identify(study: StudyConfig, progress: Progress | None = None) -> str:
-    """Return the hash of what a study computes, contents of bases and tasks included.
+    """Return the hash of what a study computes, contents of bases, tasks and texts included.
 
     Args:
         study: the study.
         progress: is told where a base is fetched first.
 
     Raises:
-        UserError: a base or a task is missing.
+        UserError: a base, a task or a text is missing.
     """
     catalog = Catalog.of(study.tasks_dirs)
-    contents = {
+    contents: dict[str, Any] = {
         "bases": {label: base_identity(study.base_name(label), progress) for label in study.bases},
         "tasks": {name: _sha256(catalog.find(name)) for name in (*study.tasks, *study.sources)},
     }
+    if study.texts:
+        options = build(TextOptions, study.stage.get("corpus", {}), where="stage.corpus")
+        contents["texts"] = texts_digest(study.texts, options)
     return study_identity(study, contents)
 
 

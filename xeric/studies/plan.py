@@ -99,12 +99,13 @@ def study_identity(study: StudyConfig, contents: Mapping[str, Any]) -> str:
 
     Args:
         study: the study; where files lie is left out.
-        contents: hashes of what its bases and tasks hold, by label and name.
+        contents: hashes of what its bases, tasks and texts hold, by label and name.
     """
     settings = study.model_dump(mode="json", include={"tasks", "sources", "methods", "joint", "run", "stage", "tuning"})
     settings["run"].pop("device", None)
     # Where a base lies is no part of it, how it is asked is.
     settings["bases"] = {label: prompt for label in study.bases if (prompt := study.base_prompt(label))}
+    settings["stage"].pop("texts", None)
     return digest({"study": settings, "contents": dict(contents), "result_version": RESULT_VERSION})[:16]
 
 
@@ -162,9 +163,10 @@ def line_settings(study: StudyConfig, key: LineKey, tasks: tuple[str, ...]) -> d
 
 def stage_settings(study: StudyConfig, base: str) -> dict[str, Any]:
     """Return the settings of stage 1: one model for all lines and seeds of a base, which is named by its label."""
-    own = study.base_prompt(base)
+    own = study.base_prompt(base) if not study.texts else {}
     stage = merge(study.stage, {"prompt": own} if own else {})
-    return {"method": {"name": "full"}, "seed": 0, **stage, "tasks": list(study.sources)}
+    trained_on = {} if study.texts else {"tasks": list(study.sources)}
+    return {"method": {"name": "full"}, "seed": 0, **stage, **trained_on}
 
 
 def with_chosen(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,6 +190,8 @@ def _line_id(study: StudyConfig, key: LineKey) -> str:
     settings = line_settings(study, key, study.tasks)
     for place in ("tasks_dirs", "base", "device"):
         settings.pop(place, None)
+    for stage in settings.get("stages", ()):
+        stage.pop("texts", None)
     parts = [key.base, key.setting if key.untrained else key.method]
     parts += ["stage1"] if key.start == "stage-1" else []
     parts += [f"n{key.n_train}"] if key.n_train is not None else []

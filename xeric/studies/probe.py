@@ -93,7 +93,7 @@ class _Clock:
 
     def advance(self, units: int, loss: float | None = None) -> None:
         now = time.perf_counter()
-        if self._phase == "train":
+        if self._phase.startswith("train"):
             self.steps.append(now - self._last)
         else:
             self.texts += [(now - self._last) / units] * units
@@ -192,7 +192,11 @@ def _tuning(lines: Sequence[LineEstimate], trials: Mapping[tuple[str, str], int]
 def _stages(plan: Plan, workshop: Workshop, todo: Sequence[PlannedCell]) -> float:
     """Return the seconds of training one stage-1 model for each base that needs one."""
     study, total = plan.study, 0.0
-    for base in dict.fromkeys(cell.line.key.base for cell in todo if cell.line.key.start == "stage-1"):
+    first = {cell.line.key.base: cell for cell in reversed(todo) if cell.line.key.start == "stage-1"}
+    for base, cell in first.items():
+        if study.texts:
+            total += _text_stage(workshop, run_config(line_settings(study, cell.line.key, cell.tasks))[0])
+            continue
         stage = stage_settings(study, base)
         own = {key: stage.get(key, study.run.get(key, {})) for key in ("data", "prompt", "train")}
         settings = {"tasks_dirs": list(study.tasks_dirs), "base": study.base_name(base), "method": stage["method"], **own}
@@ -201,6 +205,22 @@ def _stages(plan: Plan, workshop: Workshop, todo: Sequence[PlannedCell]) -> floa
         speed = _probe(workshop, config, data)
         total += planned_steps(config.train, sum(len(task.train) for task in data.tasks)) * speed.step
     return total
+
+
+def _text_stage(workshop: Workshop, config: RunConfig) -> float:
+    """Return the seconds of a run's one stage, on text: a few of its steps are taken, in a folder that vanishes."""
+    (stage,) = config.stages
+    data = workshop.prepared(config)
+    tasks = tuple(replace(task, test=task.test[:1]) for task in data.tasks)
+    short = stage.train.model_copy(update={"max_steps": _STEPS, "early_stopping": False})
+    changes: dict[str, Any] = {"stages": (stage.model_copy(update={"train": short}),), "predict": ("test",)}
+    probed = config.model_copy(update={**changes, "train": config.train.model_copy(update={"max_steps": 0})})
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as scratch:
+        base = workshop.open_base(config)
+        record = execute(probed, Path(scratch) / "run", base=base, data=replace(data, tasks=tasks), progress=clock).record
+    rows = record.stages[0]["texts"]["rows"]["train"]
+    return planned_steps(stage.train, rows) * statistics.median(clock.steps[1:] or clock.steps or [0.0])
 
 
 def _place(run: dict[str, Any]) -> dict[str, Any]:

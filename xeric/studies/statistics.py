@@ -219,7 +219,7 @@ def detectable_difference(
 
     line, fixed = seed_sd**2 / seeds, instance_sd**2 / (tasks * instances)
     df = seeds - 1
-    if df:
+    if df and line:
         # The width of the interval is itself a matter of chance: average over studies that might come out.
         drawn = line * np.random.default_rng(0).chisquare(df, size=(2, _IMAGINED_STUDIES)) / df
         welch = drawn.sum(axis=0) ** 2 / np.maximum((drawn**2 / df).sum(axis=0), 1e-300)

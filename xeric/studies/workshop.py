@@ -27,6 +27,7 @@ from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
 from xeric.run.locks import Lock, acquire, held
 from xeric.run.progress import Progress
+from xeric.run.stages import StageData
 from xeric.studies.folder import CellState, Failure, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Wordings, not_decoded, prediction_files
 from xeric.studies.rewording import decode_reworded
@@ -89,6 +90,7 @@ class Workshop:
         self._said: set[str] = set()
         self._base: tuple[str, Base] | None = None
         self._prepared: dict[str, Prepared] = {}
+        self._stage_data: dict[str, StageData] = {}
         # A failure that stands there at the start is tried again; one that appears later is what came of that.
         self._old_failures = {path: path.stat().st_mtime_ns for path in folder.root.rglob("failure.json")}
 
@@ -179,7 +181,7 @@ class Workshop:
             data = self.prepared(config)
             base = self.open_base(config)
             stages = self.folder.stages_dir
-            execute(config, place, base=base, data=data, progress=progress, stages=stages, stage_data=self._prepared)
+            execute(config, place, base=base, data=data, progress=progress, stages=stages, stage_data=self._stage_data)
         except _LockLostError:
             raise
         except XericError as error:

@@ -1,0 +1,184 @@
+"""Training an attached method on rows, whatever the rows were made of: tasks (:mod:`xeric.run.fitting`) or plain text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from xeric.bases.base import Base
+from xeric.data.encoding import EncodedTask
+from xeric.data.texts import TEXT, PreparedTexts
+from xeric.errors import ConfigError
+from xeric.methods.base import Adaptation
+from xeric.run.progress import Progress, TrainingProgress
+from xeric.training.checkpoint import CheckpointFile
+from xeric.training.loop import TrainResult, train
+from xeric.training.loss import dev_loss
+from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
+from xeric.training.options import TrainOptions
+
+__all__ = ["RowFitting", "TextFitting"]
+
+
+class RowFitting(ABC):
+    """A method that is attached to a base, and the rows it is trained on.
+
+    Args:
+        base: with the method attached.
+        adaptation: the method's parts.
+        options: how to train.
+        lr: learning rate at its height.
+        seeds: ``order`` and ``dropout``.
+        progress: is told what happens.
+        where: dotted path of ``options`` in the run's settings.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        adaptation: Adaptation,
+        *,
+        options: TrainOptions,
+        lr: float,
+        seeds: Mapping[str, int],
+        progress: Progress,
+        where: str = "train",
+    ) -> None:
+        self.base, self.adaptation, self.options, self.where = base, adaptation, options, where
+        self.lr, self.seeds, self.progress = lr, seeds, progress
+        self.trains = bool(adaptation.trainable())
+
+    @property
+    @abstractmethod
+    def training(self) -> list[EncodedTask]:
+        """Rows that are trained on, one entry a task."""
+
+    @property
+    @abstractmethod
+    def held_out(self) -> list[EncodedTask]:
+        """Rows that select, one entry a task."""
+
+    @property
+    @abstractmethod
+    def trained_on(self) -> dict[str, Any]:
+        """What the rows were made of, in numbers: for the record of a stage."""
+
+    def evaluate(self) -> float:
+        """Return how good the present weights are on the rows held out; higher is better."""
+        rows = [rows for rows in self.held_out if rows.rows]
+        return -dev_loss(self.base, rows, batch_size=self.options.batch_size, shared=self.options.shared_prefix)
+
+    def check_recomputing(self, names: Iterable[str]) -> None:
+        """Do nothing if rows of these names can be trained under gradient checkpointing.
+
+        Raises:
+            ConfigError: a learned prefix of keys and values stands in front of them, which checkpointing drops.
+        """
+        learned = self.base.learned_prefix
+        if learned and any(learned.keys_and_values(name) for name in names):
+            raise ConfigError(
+                "drops a learned prefix of keys and values",
+                where=f"{self.where}.gradient_checkpointing",
+                hint="set it to false, or take a prefix of embeddings (level: input)",
+            )
+
+    def estimate(self) -> MemoryEstimate:
+        """Return the memory that training will take, after telling the user of it."""
+        options = self.options
+        size = options.micro_batch_size or options.batch_size
+        recomputing = options.gradient_checkpointing
+        shared = options.shared_prefix and not recomputing
+        estimate = estimate_memory(self.base, self.adaptation, self.training, size, shared=shared, recomputing=recomputing)
+        needed, free = estimate.total - estimate.weights, available_memory(self.base.device)
+        if self.trains:
+            self.progress.note(
+                f"memory: about {_bytes(estimate.total)} for training; {_bytes(free)} are free besides the weights"
+            )
+            if needed > free:
+                lower = f"lower {self.where}.micro_batch_size"
+                self.progress.note(f"training may not fit into memory: {lower}, or take a smaller base")
+        return estimate
+
+    def train(self, folder: Path, checkpoint: CheckpointFile, phase: str = "train") -> TrainResult:
+        """Train; the log goes to ``folder``, and a checkpoint is gone on from."""
+        if not self.trains:
+            return TrainResult()
+        return train(
+            self.base,
+            self.adaptation,
+            self.training,
+            self.options,
+            lr=self.lr,
+            order_seed=self.seeds["order"],
+            dropout_seed=self.seeds["dropout"],
+            evaluate=self.evaluate if any(rows.rows for rows in self.held_out) else None,
+            checkpoint=checkpoint,
+            log=folder / "log.jsonl",
+            observer=TrainingProgress(self.progress, phase),
+        )
+
+
+class TextFitting(RowFitting):
+    """A method that is attached to a base, and the text it is trained on.
+
+    Args:
+        base: with the method attached.
+        adaptation: the method's parts.
+        data: the documents.
+        options: how to train.
+        lr: learning rate at its height.
+        seeds: ``order`` and ``dropout``.
+        progress: is told what happens.
+        where: dotted path of ``options`` in the run's settings.
+
+    Raises:
+        ConfigError: a learned prefix of keys and values cannot be trained under gradient checkpointing.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        adaptation: Adaptation,
+        data: PreparedTexts,
+        *,
+        options: TrainOptions,
+        lr: float,
+        seeds: Mapping[str, int],
+        progress: Progress,
+        where: str = "train",
+    ) -> None:
+        super().__init__(base, adaptation, options=options, lr=lr, seeds=seeds, progress=progress, where=where)
+        if self.trains and options.gradient_checkpointing:
+            self.check_recomputing([TEXT])
+        self._data = data
+        encoder, window = base.encoder(TEXT), data.options.window
+        if window > encoder.context - 1:
+            progress.note(f"windows of {encoder.context - 1} tokens: the base's context holds no more")
+        self._train, self._dev = (
+            encoder.text_rows(TEXT, [(document.id, document.text) for document in part], window)
+            for part in (data.train, data.dev)
+        )
+
+    @property
+    def training(self) -> list[EncodedTask]:
+        """The windows that are trained on."""
+        return [self._train]
+
+    @property
+    def held_out(self) -> list[EncodedTask]:
+        """The windows that select."""
+        return [self._dev]
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Counts of documents, and of rows and target tokens made of them, under ``texts``."""
+        sides = {"train": self._train.rows, "dev": self._dev.rows}
+        rows = {side: len(rows) for side, rows in sides.items()}
+        tokens = {side: sum(row.target_tokens for row in rows) for side, rows in sides.items()}
+        return {"texts": {**self._data.counts, "rows": rows, "tokens": tokens}}
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
