@@ -20,10 +20,10 @@ from typing import Any
 import xeric
 from xeric.cli.progress import TerminalProgress
 from xeric.config import apply_overrides
+from xeric.data.baselines import BASELINES, SEEDED, baseline_predictions
 from xeric.data.preparing import Prepared
 from xeric.errors import UserError
 from xeric.records import write_json
-from xeric.studies.baselines import BASELINES, SEEDED, baseline_predictions
 
 METRIC = "chrf"
 
