@@ -16,7 +16,7 @@ from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
-from adaptation import trivial_scores
+from adaptation import best_trivial, trivial_scores
 
 import xeric
 from xeric.config import build, load_yaml
@@ -75,7 +75,7 @@ def main() -> None:
         dev = {way: score(decoded(runs[0], task, "dev", way, options.no_repeat_ngram)) for way in options.ways}
         chosen = max(dev, key=lambda way: dev[way])
         found = [score(decoded(run, task, "test", chosen, options.no_repeat_ngram)) for run in runs]
-        trivial = max(trivial_scores(data, [config.seed for config in configs]).values())
+        trivial = best_trivial(data, trivial_scores(data, [config.seed for config in configs]))
         each = ", ".join(f"{one:.1f}" for one in found)
         cells = [f"{value:.1f}" for value in dev.values()]
         test = f"{chosen}: {statistics.fmean(found):.1f} ({each})"

@@ -11,6 +11,7 @@ from xeric.data.baselines import BASELINES, baseline_predictions
 from xeric.records import read_predictions
 from xeric.run.config import run_config
 from xeric.run.execute import prepare_run
+from xeric.studies.baselines import read_baselines
 from xeric.studies.config import LineKey
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import line_settings
@@ -21,7 +22,10 @@ def test_they_answer_the_instances_that_the_runs_answer(part: str, undisturbed: 
     folder = StudyFolder(undisturbed)
     asked = [(row.task, row.id, row.input, row.references) for row in read_predictions(next(folder.cells_dir.iterdir()) / part)]
     assert {task for task, *_ in asked} == {"one", "two"}
-    for name in BASELINES:
+    written = {path.name for path in folder.baselines_dir.iterdir() if path.is_dir()}
+    assert written == set(BASELINES) - {"cut_input"}, "targets are as long as inputs here, so nothing is cut"
+    assert read_baselines(folder).as_input == ("one", "two")
+    for name in written:
         rows = read_predictions(folder.baseline(name) / part)
         assert [(row.task, row.id, row.input, row.references) for row in rows] == asked
 

@@ -17,8 +17,8 @@ __all__ = ["demo"]
 _STUDY = "demo"
 _MEANING = """\
 Read this with care: models of a few million parameters, a few dozen examples, {tests} test instances a task and one seed.
-Differences of a few points are noise at this size, so most verdicts are "undecided", or "uninformative" where copying the
-input is better; a study that decides has more of each (`xeric study plan paper` says how much)."""
+Differences of a few points are noise at this size, so most verdicts are "undecided", or "uninformative" where the beginning
+of the input does as well; a study that decides has more of each (`xeric study plan paper` says how much)."""
 _NEXT = """\
 Next:
   open {page}

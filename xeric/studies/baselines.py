@@ -1,15 +1,88 @@
-"""The trivial baselines of a study, in its folder; what they are stands in :mod:`xeric.data.baselines`."""
+"""The trivial baselines of a study, in its folder; what they are stands in :mod:`xeric.data.baselines`. No torch.
+
+Beside their predictions stands ``baselines.json``: which of them the study's lines are judged against, and how long the training
+targets of each task are, which some of them are cut to.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from xeric.data.baselines import BASELINES, SEEDED, baseline_predictions
+from pydantic import ValidationError
+
+from xeric.config import Config
+from xeric.data.baselines import SEEDED, baseline_predictions, baselines_of
 from xeric.data.preparing import Prepared
-from xeric.records import PREDICTION_FILES, write_jsonl
+from xeric.errors import DataError
+from xeric.records import PREDICTION_FILES, write_json, write_jsonl
 from xeric.studies.folder import StudyFolder
 
-__all__ = ["write_baselines"]
+__all__ = ["TrivialBaselines", "baseline_label", "read_baselines", "write_baselines"]
+
+
+class TrivialBaselines(Config):
+    """What is to be known of a study's trivial baselines beside their texts.
+
+    Attributes:
+        gates: whether lines are judged against it, by baseline; the others are shown and no more.
+        words: mean length of the training targets, by task.
+        as_input: tasks whose targets are about as long as their inputs, so that these are not cut.
+    """
+
+    gates: dict[str, bool] = {"copy_input": False}
+    words: dict[str, int] = {}
+    as_input: tuple[str, ...] = ()
+
+    def gating(self, name: str) -> bool:
+        """Say whether lines are judged against a baseline."""
+        return self.gates.get(name, True)
+
+    def notes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return what a reader of the baselines' scores has to know.
+
+        Args:
+            names: of the baselines that have scores, in their order.
+        """
+        if not names:
+            return ()
+        gating = [baseline_label(name) for name in names if self.gating(name)]
+        shown = [baseline_label(name) for name in names if not self.gating(name)]
+        notes = [f"Lines are judged against: {', '.join(gating) or 'none'}."]
+        if shown:
+            why = "chrF++ and METEOR reward length, and it is longer than what the tasks ask for"
+            notes[0] += f" Shown only: {', '.join(shown)} ({why})."
+        cut = [f"{task} {words}" for task, words in self.words.items() if task not in self.as_input]
+        if cut:
+            notes.append(
+                "Inputs and first sentences are cut to the mean length of the task's training targets, in words "
+                f"(characters in scripts without spaces): {', '.join(cut)}."
+            )
+        if self.as_input:
+            notes.append(
+                "Inputs are copied whole where training targets are about as long or longer (median ratio 0.8 or more): "
+                f"{', '.join(self.as_input)}."
+            )
+        return tuple(notes)
+
+
+def baseline_label(name: str) -> str:
+    """Return how people read the name of a baseline."""
+    return name.replace("_", " ")
+
+
+def read_baselines(folder: StudyFolder) -> TrivialBaselines:
+    """Return what is known of a study's trivial baselines.
+
+    Raises:
+        DataError: the file is none of ours.
+    """
+    path = folder.baselines_file
+    if not path.is_file():
+        return TrivialBaselines()
+    try:
+        return TrivialBaselines.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise DataError("not the description of a study's trivial baselines", where=str(path)) from None
 
 
 def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int]) -> None:
@@ -20,10 +93,19 @@ def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int]) -
         data: the study's tasks, prepared as its runs have them.
         seeds: the study's, for the baselines that are drawn.
     """
-    for name in BASELINES:
+    gates = baselines_of(data)
+    for name in gates:
         for seed in seeds if name in SEEDED else (0,):
             place = folder.baseline(name, seed)
             if not (place / PREDICTION_FILES["test"]).is_file():
                 # Written last: its presence means that both are there.
                 write_jsonl(place / PREDICTION_FILES["dev"], baseline_predictions(name, data, "dev", seed))
                 write_jsonl(place / PREDICTION_FILES["test"], baseline_predictions(name, data, "test", seed))
+    lengths = {task.name: length for task in data.tasks if (length := task.target_length) is not None}
+    known = TrivialBaselines(
+        gates=gates,
+        words={name: length.words for name, length in lengths.items()},
+        as_input=tuple(name for name, length in lengths.items() if length.as_input),
+    )
+    if not folder.baselines_file.is_file() or read_baselines(folder) != known:
+        write_json(folder.baselines_file, known)

@@ -3,7 +3,7 @@
 A link is the difference between two lines on the mean of the claim's metrics, macro mean over tasks and runs. The verdict follows
 from corrected intervals alone: a claim ``holds`` when every link lies above its null value (0, or minus the margin of a claim of
 closeness), is ``contradicted`` when a link lies below it, and is ``undecided`` otherwise. Where no line of the claim beats the
-trivial baselines there is nothing to compare, and it is ``uninformative``.
+trivial baselines on the claim's metrics there is nothing to compare, and it is ``uninformative``.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Judged:
 
     Attributes:
         labels: for people, by line.
-        baselines: ids of the trivial baselines.
+        baselines: ids of the trivial baselines that lines are judged against.
         diverged: seeds whose run diverged, by line.
         sizes: parameters of the base, by line.
         stage_one: lines that start from the stage-1 model.
