@@ -79,6 +79,10 @@ def test_score_against_adds_the_paired_difference(xeric: Xeric, tmp_path: Path) 
     assert result["against"]["difference"] == 100.0
     assert 0 < result["against"]["p"] <= 1
     assert xeric("score", good, "--against", bad, "--language", "es")[0] == 0
+    directions = {"chrf": "higher", "wrong_script_rate": "lower", "length_ratio": None}
+    given = ("score", good, "--against", bad, "--language", "es", *(word for name in directions for word in ("--metric", name)))
+    assert {name: row["against"]["better"] for name, row in json.loads(xeric(*given, "--json")[1]).items()} == directions
+    assert "neither" in xeric(*given)[1]
 
 
 def test_tasks_commands(xeric: Xeric, tasks: Path) -> None:

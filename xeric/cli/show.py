@@ -89,6 +89,7 @@ def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
             ("95% interval", "left"),
             ("p", "right"),
             ("p corrected", "right"),
+            ("better", "left"),
         ]
     rows = []
     for metric, row in result.items():
@@ -96,6 +97,7 @@ def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
         if other := row.get("against"):
             cells += [f"{other['b']:.2f}", f"{other['difference']:+.2f}", _interval(other["low"], other["high"])]
             cells += ["" if other[p] is None else f"{other[p]:.4f}" for p in ("p", "p_corrected")]
+            cells.append(other["better"] or "neither")
         rows.append(cells)
     out = console()
     _print_parted(out, "", columns, rows)

@@ -235,7 +235,7 @@ def link_sheet(claim: ClaimResult, links: Sequence[LinkResult], results: StudyRe
             f"({label})" if "," in label else label
             for label in (labels.get(link.better, link.better), labels.get(link.worse, link.worse))
         )
-        comparison = f"{better} \u2212 {worse}"
+        comparison = f"{worse} \u2212 {better}" if link.lower else f"{better} \u2212 {worse}"
         corrected = quantities.interval(link.corrected) if link.corrected else ""
         tested = "" if p is None else quantities.p_value(p)
         metric = quantities.metric_name(link.metric)

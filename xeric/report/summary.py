@@ -97,7 +97,7 @@ def recommendation(found: Recommendation) -> str:
     bar = found.baseline
     if found.baseline_score is not None:
         bar += f", reaches {quantities.metric_name(found.metric)} {quantities.estimate(found.baseline_score)} and"
-    return f"nothing is recommended: no line is shown to beat every trivial baseline on test. The best of these, {bar} needs no model"
+    return f"nothing is recommended: no line is shown to beat every trivial baseline on test. The best, {bar} needs no model"
 
 
 def choice(found: Recommendation) -> str:

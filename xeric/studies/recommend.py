@@ -66,9 +66,10 @@ def recommend(
         return None
     lines = resample_lines(chosen_from, fixed=fixed)
     scores = {name: lines.mean(name, [metric]) for name in chosen_from}
-    best = max(scores, key=lambda name: scores[name].value)
+    sign = lines.sign([metric])
+    best = max(scores, key=lambda name: sign * scores[name].value)
     good = [best, *(name for name in scores if name != best and not_worse(lines, name, best, metric, margin))]
-    taken = min(good, key=lambda name: (candidates[name].cost, -scores[name].value))
+    taken = min(good, key=lambda name: (candidates[name].cost, -sign * scores[name].value))
     left_out = [candidates[name].label for name in candidates if name not in chosen_from]
     return Recommendation(
         line=taken,

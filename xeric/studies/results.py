@@ -147,14 +147,20 @@ class FigureResult(Config):
     y_label: str
     series: tuple[FigureSeries, ...]
     notes: tuple[str, ...] = ()
+    better: Literal["higher", "lower"] | None = "higher"
+    """Which direction of ``y`` is better; a Pareto front has none where neither is."""
 
 
 class LinkResult(Config):
-    """One link of a claim's chain: ``better`` minus ``worse``, paired, on one metric or the mean of several."""
+    """One link of a claim's chain: ``better`` minus ``worse``, paired, on one metric or the mean of several.
+
+    Where ``lower`` says that the metric is better low, it is ``worse`` minus ``better``: positive always speaks for the claim.
+    """
 
     better: str
     worse: str
     metric: str
+    lower: bool = False
     difference: Estimate
     p: float | None = None
     p_corrected: float | None = None
