@@ -30,6 +30,7 @@ __all__ = [
     "Record",
     "Score",
     "TaskResult",
+    "TrivialScores",
     "iter_jsonl",
     "read_json",
     "read_predictions",
@@ -93,12 +94,26 @@ class TaskResult(Config):
     fingerprint: str
 
 
+class TrivialScores(Config):
+    """What a trivial baseline scores on a run's test set.
+
+    Attributes:
+        scores: macro mean over tasks, by metric name.
+        tasks: by task and metric name.
+    """
+
+    scores: dict[str, Score]
+    tasks: dict[str, dict[str, Score]]
+
+
 class Record(Config):
     """A finished run; see the module's text.
 
     Attributes:
         status: ``ok``, ``failed`` (with ``error``) or ``diverged`` (the loss was no longer finite).
         scores: macro mean over tasks, by metric name; empty unless ``ok``.
+        baselines: trivial baselines that the run is to be judged against, by name, scored by chrF++ and the paper's three metrics
+            (or what of them the run was scored by).
         parameters: ``trainable`` and ``total``.
         task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
         stages: what was trained before the run's own tasks, in order: hash, method, tasks, leaks, steps.
@@ -118,6 +133,7 @@ class Record(Config):
     best_step: int | None = None
     scores: dict[str, Score] = {}
     tasks: dict[str, TaskResult] = {}
+    baselines: dict[str, TrivialScores] = {}
     task_weights: dict[str, float] = {}
     seeds: dict[str, int] = {}
     parameters: dict[str, int] = {}

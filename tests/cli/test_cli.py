@@ -40,6 +40,7 @@ def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) ->
     code, said, notes = xeric("train", "reverse_words", *quick, "--method", "lora", "--n-train", "20", "-o", out, "method.rank=2")
     assert code == 0
     assert "chrf" in said
+    assert all(label in said for label in ("copy input", "first sentences", "copy demonstration", "random training output"))
     assert "memory: about" in notes
     assert "Traceback" not in notes
     assert json.loads((out / "record.json").read_text())["method"] == "lora"

@@ -32,7 +32,15 @@ from xeric.data.tasks import Instance
 from xeric.records import Prediction
 from xeric.text import words
 
-__all__ = ["BASELINES", "SEEDED", "baseline_predictions", "baselines_of", "first_sentences", "first_words"]
+__all__ = [
+    "BASELINES",
+    "SEEDED",
+    "baseline_label",
+    "baseline_predictions",
+    "baselines_of",
+    "first_sentences",
+    "first_words",
+]
 
 # Ends of sentences: Latin, Devanagari (danda, double danda), Arabic, Urdu, Armenian, Ethiopic, Burmese, Khmer, Tibetan, CJK.
 # A Latin full stop ends a sentence only before white space and something that may begin one, and not after a single capital
@@ -136,6 +144,11 @@ BASELINES: dict[str, Callable[[PreparedTask, Instance, int], str]] = {
 }
 SEEDED = frozenset({"random_training_output"})
 """Baselines that are drawn anew for each seed; the others are the same under all of them."""
+
+
+def baseline_label(name: str) -> str:
+    """Return how people read the name of a baseline."""
+    return name.replace("_", " ")
 
 
 def baselines_of(data: Prepared) -> dict[str, bool]:

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from pydantic import ValidationError
 
 from xeric.config import Config
-from xeric.data.baselines import SEEDED, baseline_predictions, baselines_of
+from xeric.data.baselines import SEEDED, baseline_label, baseline_predictions, baselines_of
 from xeric.data.preparing import Prepared
 from xeric.errors import DataError
 from xeric.records import PREDICTION_FILES, write_json, write_jsonl
 from xeric.studies.folder import StudyFolder
 
-__all__ = ["TrivialBaselines", "baseline_label", "read_baselines", "write_baselines"]
+__all__ = ["TrivialBaselines", "read_baselines", "write_baselines"]
 
 
 class TrivialBaselines(Config):
@@ -63,11 +63,6 @@ class TrivialBaselines(Config):
                 f"{', '.join(self.as_input)}."
             )
         return tuple(notes)
-
-
-def baseline_label(name: str) -> str:
-    """Return how people read the name of a baseline."""
-    return name.replace("_", " ")
 
 
 def read_baselines(folder: StudyFolder) -> TrivialBaselines:

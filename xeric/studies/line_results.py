@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from xeric.data.baselines import baseline_label
 from xeric.metrics import QUALITY
 from xeric.metrics.base import FloatArray
 from xeric.metrics.measuring import Measured
 from xeric.records import Record
-from xeric.studies.baselines import baseline_label
 from xeric.studies.claims import estimate
 from xeric.studies.folder import PlannedLine
 from xeric.studies.lines import Lines
