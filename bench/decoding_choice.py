@@ -18,13 +18,13 @@ from pathlib import Path
 
 import xeric
 from xeric.config import build, load_yaml
+from xeric.data.baselines import BASELINES, SEEDED, baseline_predictions
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.decoding import DecodeOptions
 from xeric.records import Prediction, read_predictions, write_jsonl
 from xeric.run.adapted import open_adapted
 from xeric.run.config import RunConfig
 from xeric.run.execute import prepare_run
-from xeric.studies.baselines import BASELINES, SEEDED, baseline_predictions
 
 METRIC = "chrf"
 

@@ -31,6 +31,7 @@ __all__ = [
     "Record",
     "Score",
     "TaskResult",
+    "TrivialScores",
     "iter_jsonl",
     "length_share",
     "read_json",
@@ -96,12 +97,26 @@ class TaskResult(Config):
     fingerprint: str
 
 
+class TrivialScores(Config):
+    """What a trivial baseline scores on a run's test set.
+
+    Attributes:
+        scores: macro mean over tasks, by metric name.
+        tasks: by task and metric name.
+    """
+
+    scores: dict[str, Score]
+    tasks: dict[str, dict[str, Score]]
+
+
 class Record(Config):
     """A finished run; see the module's text.
 
     Attributes:
         status: ``ok``, ``failed`` (with ``error``) or ``diverged`` (the loss was no longer finite).
         scores: macro mean over tasks, by metric name; empty unless ``ok``.
+        baselines: trivial baselines that the run is to be judged against, by name, scored by chrF++ and the paper's three metrics
+            (or what of them the run was scored by).
         parameters: ``trainable`` and ``total``.
         task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
         resolved: what stands for settings that the run's config leaves open, by dotted path.
@@ -122,6 +137,7 @@ class Record(Config):
     best_step: int | None = None
     scores: dict[str, Score] = {}
     tasks: dict[str, TaskResult] = {}
+    baselines: dict[str, TrivialScores] = {}
     task_weights: dict[str, float] = {}
     resolved: dict[str, Any] = {}
     seeds: dict[str, int] = {}

@@ -40,6 +40,7 @@ def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) ->
     code, said, notes = xeric("train", "reverse_words", *quick, "--method", "lora", "--n-train", "20", "-o", out, "method.rank=2")
     assert code == 0
     assert "chrf" in said
+    assert all(label in said for label in ("copy input", "first sentences", "copy demonstration", "random training output"))
     assert "memory: about" in notes
     assert "Traceback" not in notes
     assert json.loads((out / "record.json").read_text())["method"] == "lora"
@@ -93,6 +94,10 @@ def test_score_against_adds_the_paired_difference(xeric: Xeric, tmp_path: Path) 
     assert result["against"]["difference"] == 100.0
     assert 0 < result["against"]["p"] <= 1
     assert xeric("score", good, "--against", bad, "--language", "es")[0] == 0
+    directions = {"chrf": "higher", "wrong_script_rate": "lower", "length_ratio": None}
+    given = ("score", good, "--against", bad, "--language", "es", *(word for name in directions for word in ("--metric", name)))
+    assert {name: row["against"]["better"] for name, row in json.loads(xeric(*given, "--json")[1]).items()} == directions
+    assert "neither" in xeric(*given)[1]
 
 
 def test_tasks_commands(xeric: Xeric, tasks: Path) -> None:
@@ -234,7 +239,7 @@ def test_a_command_of_earlier_versions_says_what_takes_its_place(
     first, second = complaint.splitlines()
     assert first == f"xeric: {what}"
     assert hint in second
-    assert arguments[0] == "list" or "pretrain" not in xeric("--help")[1]
+    assert arguments[0] == "list" or " pretrain " not in xeric("--help")[1]
 
 
 def test_a_half_written_record_is_not_a_result(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xeric.cli.show import show_run, show_sheet
-from xeric.records import Record, TaskResult
+from xeric.records import Record, Score, TaskResult, TrivialScores
 from xeric.report.tables import Column, Sheet
 
 
@@ -44,3 +44,60 @@ def test_a_task_whose_texts_are_often_cut_off_is_named(length: int, said: bool, 
     show_run(record, Path("out"), fresh=True)
     lines = [line for line in capsys.readouterr().out.splitlines() if "limit" in line]
     assert lines == ["one: 15% of the texts end at the limit of 24 new tokens (decode.max_new_tokens)"] * said
+
+
+def record(own: dict[str, float], *tasks: str, **trivial: dict[str, float]) -> Record:
+    def scores(values: dict[str, float]) -> dict[str, Score]:
+        return {metric: Score(score=value, low=value - 1, high=value + 1, signature=metric) for metric, value in values.items()}
+
+    data = {"train": 9, "dev": 1, "test": 5, "instances": 15}
+    return Record(
+        run_id="0",
+        status="ok",
+        method="lora",
+        base={},
+        scores=scores(own),
+        tasks={task: TaskResult(scores=scores(own), data=data, fingerprint="") for task in tasks},
+        baselines={name: TrivialScores(scores=scores(one), tasks={}) for name, one in trivial.items()},
+        parameters={"trainable": 1, "total": 2},
+        fingerprint="",
+    )
+
+
+def shown(found: Record, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> tuple[list[list[str]], str]:
+    """The cells of the table, row by row, and all that was printed."""
+    monkeypatch.setenv("COLUMNS", "200")
+    show_run(found, Path("out"), fresh=True)
+    said = capsys.readouterr().out
+    rows = [line.replace("\u2503", "\u2502").strip("\u2502").split("\u2502") for line in said.splitlines()]
+    return [[cell.strip() for cell in row] for row in rows if len(row) > 1], said
+
+
+def test_a_runs_scores_stand_beside_the_trivial_baselines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trivial = {"cut_input": {"chrf": 14.0, "bleu": 3.0}, "first_sentences": {"chrf": 15.9, "bleu": 2.0}}
+    own = {"chrf": 14.7, "bleu": 4.0, "copy_rate": 30.0}
+    rows, said = shown(record(own, "a", **trivial), capsys, monkeypatch)
+    assert rows[-4:] == [
+        ["", "chrf", "bleu"],
+        ["this run", "14.7", "4.0"],
+        ["cut input", "14.0", "3.0"],
+        ["first sentences", "15.9", "2.0"],
+    ]
+    assert rows[:2] == [["metric", "score", "95% interval"], ["chrf", "14.7", "13.7 to 15.7"]]
+    assert "chrf 14.7 is below the 15.9 of the best trivial baseline, first sentences, which needs no model\n" in said
+    beside = rows[-3:]
+    rows, said = shown(record(own, "a", "b", **trivial), capsys, monkeypatch)
+    assert rows[-4:] == [["mean over tasks", "chrf", "bleu"], *beside]
+    assert "chrf 14.7 (mean over tasks) is below the 15.9" in said
+
+
+@pytest.mark.parametrize(
+    ("own", "trivial"), [({"chrf": 15.9}, {"chrf": 15.9}), ({"bleu": 1.0}, {"bleu": 9.0}), ({"chrf": 1.0}, {})]
+)
+def test_nothing_is_said_where_the_run_is_not_below(
+    own: dict[str, float], trivial: dict[str, float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {"first_sentences": trivial} if trivial else {}
+    assert "below" not in shown(record(own, "a", **given), capsys, monkeypatch)[1]

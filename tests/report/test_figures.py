@@ -14,6 +14,7 @@ import pytest
 from tests.report.made import LABEL, results
 from xeric.report.canvas import GRID, INK, MUTED, PALETTE, PAPER
 from xeric.report.figures import NARROW, WIDE, draw, inline
+from xeric.report.plane import frontier
 from xeric.studies.results import Estimate, FigurePoint, FigureResult, FigureSeries
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -115,3 +116,10 @@ def test_inline_figures_share_no_ids_and_follow_the_theme(kind: str) -> None:
 def test_a_label_that_looks_like_an_attribute_is_left_alone() -> None:
     label = f'id="x" {INK}'
     assert label in texts(inline(draw(one_bar(1.0, label=label), width=NARROW), "p"))
+
+
+def test_the_front_goes_the_better_way() -> None:
+    points = [(1.0, 5.0), (2.0, 4.0), (3.0, 7.0), (3.0, 2.0), (9.0, 6.0)]
+    assert frontier(points, "higher") == [(1.0, 5.0), (3.0, 7.0)]
+    assert frontier(points, "lower") == [(1.0, 5.0), (2.0, 4.0), (3.0, 2.0)]
+    assert frontier(points, None) == []

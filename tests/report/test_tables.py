@@ -8,7 +8,7 @@ import io
 import pytest
 from markdown_it import MarkdownIt
 
-from tests.report.made import LABEL, results
+from tests.report.made import CLAIMS, LABEL, results
 from xeric.report import sheets
 from xeric.report.latex import to_latex
 from xeric.report.tables import Column, Sheet, escape_markdown, sheet, to_csv, to_markdown
@@ -148,3 +148,14 @@ def test_both_spreads_stand_under_each_other_and_what_is_not_known_is_said() -> 
     assert plain is not None
     assert {row[1] for row in plain.rows} == {"seeds"}
     assert len(plain.notes) == 1
+
+
+def test_a_difference_is_named_as_it_was_taken() -> None:
+    """On a metric that is better low, what speaks for the claim is the other's score minus the better's."""
+    claim, made = CLAIMS[1], results(hostile=False)
+    link = claim.links[0]
+    high, low = (sheets.link_sheet(claim, [link.model_copy(update={"lower": lower})], made) for lower in (False, True))
+    assert high is not None
+    assert low is not None
+    assert [table.rows[0][0] for table in (high, low)] == ["LoRA \u2212 few-shot", "few-shot \u2212 LoRA"]
+    assert high.rows[0][1:] == low.rows[0][1:]

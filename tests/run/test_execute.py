@@ -15,9 +15,11 @@ from typing import Any
 import pytest
 
 from tests import tiny
+from xeric.data.baselines import baseline_predictions
 from xeric.errors import DataError, UserError
 from xeric.metrics import score_predictions
-from xeric.records import read_predictions, read_record
+from xeric.records import TrivialScores, read_predictions, read_record
+from xeric.run import baselines
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute, prepare_run
@@ -80,6 +82,40 @@ def test_a_run_leaves_what_the_contract_names(settings: dict[str, Any], tmp_path
     assert len(rows) == 20
     assert all(list(row) == ["id", "task", "language", "input", "prediction", "references"] for row in rows)
     assert run.record == read_record(run.folder)
+
+
+def test_the_record_keeps_what_needs_no_model(settings: dict[str, Any], tmp_path: Path) -> None:
+    """The task says the input's words backwards: targets are as long as inputs, so the whole input is what a run must beat."""
+    given = {**settings, "tasks": ["one", "two"], "data": {}, "metrics": ["chrf", "bleu", "length_ratio"]}
+    found = go(given, tmp_path / "run").record.baselines
+    assert list(found) == ["copy_input", "first_sentences", "copy_demonstration", "random_training_output"]
+    config, _ = run_config(given)
+    data = prepare_run(config)
+    for name, one in found.items():
+        report = score_predictions(baseline_predictions(name, data, "test", 0), ["chrf", "bleu"], seed=0)
+        assert one == TrivialScores(scores=report.scores, tasks=report.tasks)
+    assert found["copy_input"].scores["chrf"].low is not None
+    assert (
+        found["random_training_output"] != go({**given, "seed": 1}, tmp_path / "other").record.baselines["random_training_output"]
+    )
+    assert go({**given, "metrics": ["copy_rate"]}, tmp_path / "third").record.baselines == {}
+
+
+def test_runs_that_share_data_score_it_once(settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+    made = baselines.baseline_predictions
+    monkeypatch.setattr(baselines, "baseline_predictions", lambda *given: (asked.append((given[0], given[3])), made(*given))[1])
+    known: dict[tuple[object, ...], TrivialScores] = {}
+    for seed in (0, 1):
+        config, _ = run_config({**settings, "seed": seed})
+        execute(config, tmp_path / str(seed), baseline_scores=known)
+    assert sorted(asked) == [
+        ("copy_demonstration", 0),
+        ("copy_input", 0),
+        ("first_sentences", 0),
+        ("random_training_output", 0),
+        ("random_training_output", 1),
+    ]
 
 
 def test_the_same_run_twice_has_the_same_bytes(settings: dict[str, Any], tmp_path: Path) -> None:

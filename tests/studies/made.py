@@ -18,6 +18,7 @@ from typing import Any, Literal
 from xeric.config import digest
 from xeric.metrics import score_predictions
 from xeric.records import Prediction, Record, TaskResult, write_json, write_jsonl
+from xeric.studies.baselines import TrivialBaselines
 from xeric.studies.config import ClaimConfig, FigureConfig, Grid, LineKey, StudyConfig, TableConfig, TuningConfig
 from xeric.studies.folder import Failure, PlannedCell, PlannedLine, StudyFolder
 from xeric.studies.results import TuningResult
@@ -255,9 +256,12 @@ def _counts(key: LineKey, tests: int) -> dict[str, Any]:
 def _write_baselines(folder: StudyFolder, study: StudyConfig, instances: int) -> None:
     rows = predictions(study.tasks, "test", instances, 0.5, "")
     copied = [row.model_copy(update={"prediction": row.input}) for row in rows]
+    cut = [row.model_copy(update={"prediction": " ".join(row.input.split()[:10])}) for row in rows]
     first = [row.model_copy(update={"prediction": row.input.split()[0]}) for row in rows]
-    for name, texts in (("copy_input", copied), ("first_sentence", first)):
+    for name, texts in (("copy_input", copied), ("cut_input", cut), ("first_sentences", first)):
         write_jsonl(folder.baseline(name) / "predictions.jsonl", texts)
+    gates = {"copy_input": False, "cut_input": True, "first_sentences": True, "random_training_output": True}
+    write_json(folder.baselines_file, TrivialBaselines(gates=gates, words=dict.fromkeys(study.tasks, 10)))
     for seed in study.seeds:
         texts = predictions(study.tasks, "test", instances, 1e-9, f"random {seed}")
         write_jsonl(folder.baseline("random_training_output", seed) / "predictions.jsonl", texts)

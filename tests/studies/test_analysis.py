@@ -16,6 +16,7 @@ from xeric.metrics import score_predictions
 from xeric.records import read_predictions, write_jsonl
 from xeric.report import summary
 from xeric.report.markdown import report_markdown
+from xeric.report.sheets import baseline_sheet
 from xeric.studies import outputs
 from xeric.studies.analysis import analyse, current_results
 from xeric.studies.config import ClaimConfig, Grid, LineKey, StudyConfig, TableConfig
@@ -72,13 +73,14 @@ def test_a_line_is_the_mean_of_its_runs_scores(folder: Path, results: StudyResul
 
 def test_every_line_and_cell_is_there(results: StudyResults) -> None:
     ids = [line.id for line in results.lines]
-    assert ids[-3:] == ["copy_input", "first_sentence", "random_training_output"]
-    assert len(set(ids)) == len(ids) == 12
+    assert ids[-4:] == ["copy_input", "cut_input", "first_sentences", "random_training_output"]
+    assert len(set(ids)) == len(ids) == 13
     assert {line.id for line in results.lines if line.seeds == 1} == {
         "multi-zero-shot",
         "multi-few-shot",
         "copy_input",
-        "first_sentence",
+        "cut_input",
+        "first_sentences",
     }
     assert {cell.status for cell in results.cells} == {"ok"}
     assert results.tasks == {"mail_en": "English", "poem_es": "Spanish", "title_hi": "Hindi"}
@@ -264,16 +266,71 @@ def test_recommend_says_what_to_take(folder: Path, capsys: pytest.CaptureFixture
     assert f"next: xeric generate {folder / 'cells' / 'multi-ours-s2'} --input" in capsys.readouterr().out
 
 
-def test_a_recommendation_that_beats_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: Path) -> None:
-    useless = write_study(tmp_path / "s", small(), quality=dict.fromkeys(("full", "lora", "adapter", "ours"), 0.0))
-    for root, warned in ((useless, True), (folder, False)):
+def test_nothing_is_recommended_where_nothing_beats_the_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_study(tmp_path / "s", small(), quality=dict.fromkeys(("full", "lora"), 0.0))
+    results = analyse(root)
+    bars = {line.label: line.scores["chrf"].value for line in results.lines if line.gates}
+    best = max(bars, key=lambda label: bars[label])
+    assert command(["recommend", str(root)]) == 0
+    printed = capsys.readouterr().out
+    for said in (printed.splitlines()[0], summary.found(results).lower(), report_markdown(results, [], []).lower()):
+        assert "nothing is recommended: no line is shown to beat every trivial baseline" in said
+        assert f"{best}, reaches chrf++ {bars[best]:.1f}" in said.lower()
+        assert "recommended: multi" not in said
+    assert "xeric train" not in printed
+    assert "next: take a larger base or more examples" in printed
+    assert command(["recommend", str(root), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["recommended"] is False
+
+
+def test_baselines_that_are_only_shown_stop_nothing(tmp_path: Path) -> None:
+    """A baseline as good as perfect answers makes claims uninformative only where lines are judged against it."""
+    root = write_study(tmp_path / "s", small())
+    rows = read_predictions(root / "baselines" / "copy_input" / "0" / "predictions.jsonl")
+    for name in ("copy_input", "cut_input"):
+        perfect = [row.model_copy(update={"prediction": row.references[0]}) for row in rows]
+        write_jsonl(root / "baselines" / name / "0" / "predictions.jsonl", perfect)
         results = analyse(root)
+        gated = name == "cut_input"
+        assert (results.claims[0].verdict == "uninformative") is gated
+        assert {line.beats_baselines for line in results.lines if line.key} == {not gated}
         assert results.recommendation is not None
-        assert ("trivial baseline" in results.recommendation.caution) is warned
-        assert command(["recommend", str(root)]) == 0
-        assert ("\nbut: " in capsys.readouterr().out) is warned
-        assert ("with a caution" in summary.found(results)) is warned
-        assert ("**But** on test" in report_markdown(results, [], [])) is warned
+        assert results.recommendation.recommended is not gated
+        assert ("the best trivial baseline, cut input, reaches 100.0" in summary.found(results)) is gated
+    assert {line.id: line.gates for line in results.lines} == {
+        "multi-full": None,
+        "multi-lora": None,
+        "copy_input": False,
+        "cut_input": True,
+        "first_sentences": True,
+        "random_training_output": True,
+    }
+    sheet = baseline_sheet(results)
+    assert sheet is not None
+    assert [(row[0], row[1]) for row in sheet.rows][:2] == [("copy input", "no, shown only"), ("cut input", "yes")]
+    judged, cut = sheet.notes
+    assert judged.startswith(
+        "Lines are judged against: cut input, first sentences, random training output. Shown only: copy input ("
+    )
+    assert cut.startswith("Inputs and first sentences are cut to the mean length of the task's training targets, in words")
+    assert cut.endswith(": mail_en 10, poem_es 10, title_hi 10.")
+
+
+def test_a_choice_that_is_not_shown_to_be_useful_names_those_that_are(tmp_path: Path) -> None:
+    """What is cheap and good on dev may be useless on test while another line is not: no part of the choice, but said."""
+    root = write_study(tmp_path / "s", small(), spread=0.0)
+    for seed in (0, 1, 2):
+        path = root / "cells" / f"multi-full-s{seed}"
+        perfect = [
+            row.model_copy(update={"prediction": row.references[0]}) for row in read_predictions(path / "dev_predictions.jsonl")
+        ]
+        write_jsonl(path / "dev_predictions.jsonl", perfect)
+        useless = [row.model_copy(update={"prediction": ""}) for row in read_predictions(path / "predictions.jsonl")]
+        write_jsonl(path / "predictions.jsonl", useless)
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    assert (chosen.line, chosen.recommended) == ("multi-full", True)
+    assert chosen.caution == "on test it is not shown to beat every trivial baseline, and (multi, lora) is"
 
 
 def test_recommend_without_anything_to_choose_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
+from tests.studies.made import changed, predictions
 from tests.studies.points import run
-from xeric.metrics.measuring import Measured
+from xeric.errors import ConfigError
+from xeric.metrics import METRICS
+from xeric.metrics.measuring import Measured, measure
+from xeric.studies.checking import check_study
 from xeric.studies.claims import Chain, Judged, beats_all, judge
 from xeric.studies.config import ClaimConfig, LineKey
 from xeric.studies.lines import Lines, resample_lines
@@ -152,3 +156,67 @@ def test_the_scope_says_what_was_not_varied() -> None:
     assert found.scope.startswith("at 5.3M parameters, on these two tasks, from one stage-1 model, from one run")
     near = lines_of({"a": runs(32, seeds=1, name="a"), "b": runs(30, seeds=1, name="b")})
     assert verdict(near, chain("a", "b"), baselines=()).verdict == "undecided"
+
+
+# Why no claim can be made on them: of some neither direction is better, others are measures of whole sets.
+UNCLAIMABLE = {
+    "length_ratio": "neither direction is better",
+    "copy_rate": "neither direction is better",
+    "distinct_1": "no intervals and no tests",
+    "distinct_2": "no intervals and no tests",
+    "self_bleu": "no intervals and no tests",
+}
+
+
+def claim_on(*metrics: str) -> ClaimConfig:
+    chain_ = (LineKey(base="multi", method="full"), LineKey(base="multi", method="lora"))
+    return ClaimConfig(sentence="full > LoRA", chain=chain_, metrics=metrics)
+
+
+@pytest.mark.parametrize("metric", METRICS.names())
+def test_a_claim_on_any_metric_is_refused_in_time_or_never_against_a_perfect_system(metric: str) -> None:
+    study = changed(claims={"c": claim_on(metric)})
+    if metric in UNCLAIMABLE:
+        with pytest.raises(ConfigError, match=UNCLAIMABLE[metric]) as caught:
+            check_study(study)
+        assert caught.value.where == "claims.c.metrics"
+        assert "chrf" in str(caught.value.hint)
+        assert metric not in str(caught.value.hint)
+        return
+    check_study(study)
+    rows = predictions(study.tasks, "test", 12, 1.0, "")
+    answers = {
+        "perfect": [row.references[0] for row in rows],
+        "empty": ["" for _ in rows],
+        "strange": ["чужие слова, которых никто не ждал" for _ in rows],
+        "turned": [row.references[0] for row in reversed(rows)],
+    }
+    made = {
+        name: {0: measure([row.model_copy(update={"prediction": text}) for row, text in zip(rows, texts, strict=True)], [metric])}
+        for name, texts in answers.items()
+    }
+    lines = resample_lines(made, fixed=list(made), draws=300)
+    keys = claim_on(metric)
+    verdicts = {}
+    for bad in ("empty", "strange", "turned"):
+        chains = [Chain("c", keys, pair) for pair in (("perfect", bad), (bad, "perfect"))]
+        labels = {name: name for name in made}
+        verdicts[bad] = [judge(lines, [one], Judged(labels))[0] for one in chains]
+        assert verdicts[bad][0].verdict in ("holds", "undecided")
+        assert verdicts[bad][1].verdict in ("contradicted", "undecided")
+    found = verdicts["strange"]
+    assert [one.verdict for one in found] == ["holds", "contradicted"], (
+        "every metric tells a strange script from the right answer"
+    )
+    (link,) = found[0].links
+    assert link.difference.value == pytest.approx(100, abs=1.5)
+    first, second = ("strange", "perfect") if METRICS.get(metric)().better == "lower" else ("perfect", "strange")
+    assert found[0].reason.startswith(f"({first}) minus ({second}) is +")
+
+
+def test_a_mean_of_metrics_with_two_directions_is_refused() -> None:
+    with pytest.raises(ConfigError, match="better high and of metrics that are better low") as caught:
+        check_study(changed(claims={"c": claim_on("chrf", "wrong_script_rate")}))
+    assert caught.value.where == "claims.c.metrics"
+    with pytest.raises(ConfigError, match="names no metric"):
+        check_study(changed(claims={"c": claim_on()}))

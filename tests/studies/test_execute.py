@@ -326,7 +326,10 @@ def test_scores_are_made_again_without_torch(tasks: Path, base: Path, tmp_path: 
     assert rescore(done.folder) == {done.plan.cells[0].id: False}
     assert (place / "record.json").read_bytes() == original
     spoilt = record.scores["chrf"].model_copy(update={"score": 99.0})
-    write_json(place / "record.json", Record.model_validate({**record.model_dump(), "scores": {"chrf": spoilt.model_dump()}}))
+    spoilt_record = {**record.model_dump(), "scores": {"chrf": spoilt.model_dump()}}
+    # As if chrF++ had been counted otherwise when the record was made.
+    spoilt_record["baselines"]["copy_input"]["scores"]["chrf"]["signature"] = "chrf|another"
+    write_json(place / "record.json", Record.model_validate(spoilt_record))
     code = (
         "import sys; from pathlib import Path; from xeric.studies.rescore import rescore; from xeric.studies.folder import "
         "StudyFolder; print(rescore(StudyFolder(Path(sys.argv[1])), ['chrf', 'bleu'])); assert 'torch' not in sys.modules"
@@ -338,5 +341,8 @@ def test_scores_are_made_again_without_torch(tasks: Path, base: Path, tmp_path: 
     renewed = read_record(place)
     assert renewed is not None
     assert renewed.scores["chrf"] == record.scores["chrf"]
+    assert renewed.baselines["copy_input"].scores == renewed.baselines["copy_input"].tasks["one"] == {}
+    assert renewed.baselines["first_sentences"] == record.baselines["first_sentences"]
     assert set(renewed.tasks["one"].scores) == {"chrf", "bleu"}
-    assert renewed.model_copy(update={"scores": record.scores, "tasks": record.tasks}) == record
+    kept = {"scores": record.scores, "tasks": record.tasks, "baselines": record.baselines}
+    assert renewed.model_copy(update=kept) == record

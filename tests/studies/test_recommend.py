@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from tests.studies.points import run
+from tests.studies.points import Points, run
 from tests.studies.test_claims import runs
+from xeric.metrics.measuring import Measured
 from xeric.studies.outputs import Runs
 from xeric.studies.recommend import Candidate, recommend
 from xeric.studies.results import Estimate, Recommendation
@@ -88,3 +91,15 @@ def test_dev_means_are_those_of_the_runs() -> None:
     found = of(CANDIDATES, MADE)
     expected = np.mean([one.scores()["points"] for one in MADE["best"].values()])
     assert found.dev["best"].value == pytest.approx(expected)
+
+
+def test_on_a_metric_that_is_better_low_the_lowest_is_the_best() -> None:
+    low = {name: {seed: lowered(one) for seed, one in by_seed.items()} for name, by_seed in MADE.items()}
+    found = of(CANDIDATES, low, margin=0.1)
+    assert (found.line, found.best) == ("poor", "poor")
+
+
+def lowered(one: Measured) -> Measured:
+    points = Points()
+    points.better = "lower"  # type: ignore[misc]
+    return dataclasses.replace(one, metrics={"points": points})

@@ -42,10 +42,11 @@ def _show(results: StudyResults, chosen: Recommendation) -> None:
     from rich.table import Table
 
     from xeric.cli.show import console
+    from xeric.report import summary
 
     out = console()
-    out.print(f"recommended: {chosen.label}", style="bold", markup=False, soft_wrap=True)
-    out.print(f"why: {chosen.reason}", soft_wrap=True, markup=False)
+    out.print(summary.recommendation(chosen), style="bold", markup=False, soft_wrap=True)
+    out.print(f"{'why: ' if chosen.recommended else ''}{summary.choice(chosen)}", soft_wrap=True, markup=False)
     if chosen.caution:
         out.print(f"but: {chosen.caution}", soft_wrap=True, markup=False, style="yellow")
     if chosen.test is not None:
@@ -56,12 +57,18 @@ def _show(results: StudyResults, chosen: Recommendation) -> None:
     lines = {line.id: line for line in results.lines}
     for name in sorted(chosen.dev, key=lambda one: -chosen.dev[one].value):
         line = lines[name]
-        marks = [mark for mark, holds in (("best", name == chosen.best), ("recommended", name == chosen.line)) if holds]
+        marks = [
+            mark
+            for mark, holds in (
+                ("best", name == chosen.best),
+                ("recommended" if chosen.recommended else "chosen", name == chosen.line),
+            )
+            if holds
+        ]
         seconds = f"{line.seconds or 0:.0f} s"
         table.add_row(escape(line.label), _text(chosen.dev[name]), seconds, f"{line.trainable or 0:,}", ", ".join(marks))
     out.print(table)
-    if chosen.command:
-        out.print(f"next: {chosen.command}", soft_wrap=True, markup=False)
+    out.print(f"next: {chosen.command or 'take a larger base or more examples'}", soft_wrap=True, markup=False)
 
 
 def _text(found: Estimate) -> str:

@@ -45,6 +45,10 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
             out.print(f"stage {number}, {name}: {_data_line(data)}", soft_wrap=True)
         if "texts" in stage:
             out.print(f"stage {number}, text: {_texts_line(stage['texts'])}", soft_wrap=True)
+    if record.baselines:
+        _print_parted(out, "beside the trivial baselines, which need no model", *_beside_the_baselines(record))
+    if below := _below_the_baselines(record):
+        out.print(below, soft_wrap=True, style="yellow")
     for name in tasks:
         out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
         if (share := length_share([record.tasks[name]])) is not None and share > MANY_AT_LIMIT:
@@ -74,6 +78,35 @@ def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], li
     rows = {"mean over tasks": record.scores} | {name: found.scores for name, found in record.tasks.items()}
     columns = [("task", "left"), *((metric, "right") for metric in record.scores)]
     return columns, [[name, *(_with_interval(scores[metric]) for metric in record.scores)] for name, scores in rows.items()]
+
+
+def _beside_the_baselines(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
+    """Return the columns and rows of the run's mean over tasks and those of the trivial baselines: a row each."""
+    from xeric.data.baselines import baseline_label
+
+    metrics = list(dict.fromkeys(metric for one in record.baselines.values() for metric in one.scores))
+    rows = {"this run": record.scores} | {baseline_label(name): one.scores for name, one in record.baselines.items()}
+    columns: list[tuple[str, JustifyMethod]] = [("mean over tasks" if len(record.tasks) > 1 else "", "left")]
+    columns += [(metric, "right") for metric in metrics]
+    return columns, [
+        [label, *(f"{scores[metric].score:.1f}" if metric in scores else "" for metric in metrics)]
+        for label, scores in rows.items()
+    ]
+
+
+def _below_the_baselines(record: Record) -> str:
+    """Say that the run's own score is below that of the best trivial baseline, where it is."""
+    from xeric.data.baselines import baseline_label
+    from xeric.metrics import PRIMARY
+
+    trivial = {name: found.scores[PRIMARY].score for name, found in record.baselines.items() if PRIMARY in found.scores}
+    if PRIMARY not in record.scores or not trivial:
+        return ""
+    own, best = record.scores[PRIMARY].score, max(trivial, key=lambda name: trivial[name])
+    if own >= trivial[best]:
+        return ""
+    bar = f"the {trivial[best]:.1f} of the best trivial baseline, {baseline_label(best)}, which needs no model"
+    return f"{PRIMARY} {own:.1f}{' (mean over tasks)' if len(record.tasks) > 1 else ''} is below {bar}"
 
 
 def _with_interval(score: Score) -> str:
@@ -108,6 +141,7 @@ def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
             ("95% interval", "left"),
             ("p", "right"),
             ("p corrected", "right"),
+            ("better", "left"),
         ]
     rows = []
     for metric, row in result.items():
@@ -115,6 +149,7 @@ def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
         if other := row.get("against"):
             cells += [f"{other['b']:.2f}", f"{other['difference']:+.2f}", _interval(other["low"], other["high"])]
             cells += ["" if other[p] is None else f"{other[p]:.4f}" for p in ("p", "p_corrected")]
+            cells.append(other["better"] or "neither")
         rows.append(cells)
     out = console()
     _print_parted(out, "", columns, rows)

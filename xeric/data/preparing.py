@@ -7,6 +7,8 @@ clean.
 
 from __future__ import annotations
 
+import functools
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,8 +20,11 @@ from xeric.data.prompts import PromptOptions, choose_demonstrations
 from xeric.data.splits import Split, SplitOptions, draw_output, fingerprint, split
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
+from xeric.text import words
 
-__all__ = ["DataOptions", "Prepared", "PreparedTask", "prepare"]
+__all__ = ["DataOptions", "Prepared", "PreparedTask", "TargetLength", "prepare"]
+
+_AS_LONG = 0.8
 
 
 class DataOptions(SplitOptions):
@@ -34,6 +39,25 @@ class DataOptions(SplitOptions):
     group_column: str = "group"
     leak_check: bool = True
     cleaning: CleaningOptions = CleaningOptions()
+
+
+@dataclass(frozen=True)
+class TargetLength:
+    """How long the training targets of a task are, in words of :func:`xeric.text.words`: graphemes in scripts without spaces.
+
+    Attributes:
+        words: mean over all references of the training instances, dev included, rounded, at least 1. The mean and not the median:
+            corpus scores add up what stands in all rows, so texts of the mean length are as long as the references *together*.
+        ratio: median over the instances of target to input length.
+    """
+
+    words: int
+    ratio: float
+
+    @property
+    def as_input(self) -> bool:
+        """Whether targets are about as long as inputs, or longer: the median ratio is 0.8 or more."""
+        return self.ratio >= _AS_LONG
 
 
 @dataclass(frozen=True)
@@ -66,6 +90,17 @@ class PreparedTask:
     def name(self) -> str:
         """The task's name."""
         return self.task.name
+
+    @functools.cached_property
+    def target_length(self) -> TargetLength | None:
+        """How long the training targets are; None where nothing is trained on."""
+        lengths = [[len(words(output)) for output in i.outputs] for i in (*self.train, *self.dev)]
+        inputs = [max(len(words(i.input)), 1) for i in (*self.train, *self.dev)]
+        if not lengths:
+            return None
+        mean = statistics.fmean(length for several in lengths for length in several)
+        ratios = [statistics.fmean(several) / given for several, given in zip(lengths, inputs, strict=True)]
+        return TargetLength(max(round(mean), 1), statistics.median(ratios))
 
     def training_output(self, instance: Instance, seed: int) -> str:
         """Return the reference that is trained on, drawn by seed where there are several."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from xeric.config import Config
 from xeric.errors import DataError
 from xeric.metrics import QUALITY
-from xeric.metrics.base import Metric
+from xeric.metrics.base import Better, Metric
 from xeric.metrics.measuring import Measured, measure
 from xeric.metrics.significance import DEFAULT_SEED, correct, paired_bootstrap, paired_randomization, resampling
 from xeric.records import Prediction
@@ -27,6 +27,7 @@ class Comparison(Config):
         high: upper end.
         p: two-sided p value of "no difference" (paired approximate randomisation); None likewise.
         p_corrected: the same, corrected by Holm for all metrics tested together.
+        better: which direction of the scores is better: ``higher``, ``lower``, or None where neither is.
         signature: every choice that can move these numbers.
     """
 
@@ -37,6 +38,7 @@ class Comparison(Config):
     high: float | None = None
     p: float | None = None
     p_corrected: float | None = None
+    better: Better | None = "higher"
     signature: str
 
 
@@ -107,6 +109,7 @@ def compare_measured(
             a=score,
             b=second[name],
             difference=score - second[name],
+            better=a.metrics[name].better,
             signature=str(signatures[name].extended(choices if name in tested else {})),
             **tested.get(name, {}),
         )

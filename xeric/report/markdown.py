@@ -62,10 +62,9 @@ def _recommendation(results: StudyResults) -> list[str]:
     if found is None:
         return []
     labels = {line.id: line.label for line in results.lines}
-    parts = [
-        "## Recommendation",
-        f"**{escape_markdown(found.label)}.** {escape_markdown(quantities.sentence(found.reason, labels.values()))}",
-    ]
+    headline = escape_markdown(quantities.sentence(summary.recommendation(found), labels.values()))
+    reason = escape_markdown(quantities.sentence(summary.choice(found), labels.values()))
+    parts = ["## Recommendation", f"**{headline}** {reason}"]
     if found.caution:
         parts.append(f"**But** {escape_markdown(found.caution)}.")
     if found.test is not None:

@@ -10,7 +10,7 @@ from xeric.report import quantities
 from xeric.report.canvas import INK, MUTED, PALETTE, new_canvas, panel_at, shortened, wrapped
 from xeric.studies.results import FigureResult, FigureSeries
 
-__all__ = ["draw_plane"]
+__all__ = ["draw_plane", "frontier"]
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2)))
@@ -28,7 +28,7 @@ def draw_plane(figure: FigureResult, series: Sequence[FigureSeries], width: floa
     for number, one in enumerate(series):
         _one_line(panel, figure.kind, number, one)
     if figure.kind == "pareto":
-        _frontier(panel, series)
+        _frontier(panel, series, figure.better)
     panel.set_xlabel(figure.x_label)
     # Above the axis it needs no turning of the head, and no room beside numbers of any length.
     panel.text(0, 1.03, quantities.with_metrics(figure.y_label), transform=panel.transAxes, va="bottom", ha="left", color=MUTED)
@@ -107,16 +107,22 @@ def _one_line(panel: Any, kind: str, number: int, one: FigureSeries) -> None:
             panel.plot([point.x, point.x], [point.y.low, point.y.high], color=style["color"], linewidth=1.2, zorder=2)
 
 
-def _frontier(panel: Any, series: Sequence[FigureSeries]) -> None:
-    """Step through what no other line beats in both score and cost."""
-    points = sorted((float(p.x), -p.y.value) for one in series for p in one.points if not isinstance(p.x, str))
+def frontier(points: Sequence[tuple[float, float]], better: str | None) -> list[tuple[float, float]]:
+    """Return the points (cost, score) that no other beats in both, cheapest first; none where neither direction is better."""
+    sign = {"higher": 1.0, "lower": -1.0, None: 0.0}[better]
     best, front = -math.inf, []
-    for seconds, negated in points:
-        if -negated > best:
-            best = -negated
-            front.append((seconds, best))
+    for cost, score in sorted(points, key=lambda point: (point[0], -sign * point[1])):
+        if sign and sign * score > best:
+            best = sign * score
+            front.append((cost, score))
+    return front
+
+
+def _frontier(panel: Any, series: Sequence[FigureSeries], better: str | None) -> None:
+    """Step through what no other line beats in both score and cost."""
+    front = frontier([(float(p.x), p.y.value) for one in series for p in one.points if not isinstance(p.x, str)], better)
     if front:
-        x, y = [*(one for one, _ in front), panel.get_xlim()[1]], [*(one for _, one in front), best]
+        x, y = [*(one for one, _ in front), panel.get_xlim()[1]], [*(one for _, one in front), front[-1][1]]
         panel.plot(x, y, drawstyle="steps-post", color=MUTED, linewidth=0.9, linestyle=_DASHES[1], zorder=1, label="_frontier")
 
 

@@ -44,9 +44,11 @@ def baseline_sheet(results: StudyResults) -> Sheet | None:
     lines = summary.baselines(results)
     if not lines:
         return None
-    rows = [(line.label, *(line.scores.get(metric) for metric in results.metrics)) for line in lines]
-    columns = (Column("baseline", "trivial baseline"), *_estimates(results.metrics))
-    return _without_empty(Sheet("trivial-baselines", "Trivial baselines on the same test instances", columns, tuple(rows)))
+    said = {True: "yes", False: "no, shown only", None: None}
+    rows = [(line.label, said[line.gates], *(line.scores.get(metric) for metric in results.metrics)) for line in lines]
+    columns = (Column("baseline", "trivial baseline"), Column("gates", "to be beaten"), *_estimates(results.metrics))
+    title = "Trivial baselines on the same test instances"
+    return _without_empty(Sheet("trivial-baselines", title, columns, tuple(rows), results.baseline_notes))
 
 
 def part_sheet(results: StudyResults) -> Sheet | None:
@@ -233,7 +235,7 @@ def link_sheet(claim: ClaimResult, links: Sequence[LinkResult], results: StudyRe
             f"({label})" if "," in label else label
             for label in (labels.get(link.better, link.better), labels.get(link.worse, link.worse))
         )
-        comparison = f"{better} \u2212 {worse}"
+        comparison = f"{worse} \u2212 {better}" if link.lower else f"{better} \u2212 {worse}"
         corrected = quantities.interval(link.corrected) if link.corrected else ""
         tested = "" if p is None else quantities.p_value(p)
         metric = quantities.metric_name(link.metric)

@@ -8,9 +8,20 @@ from typing import get_args
 
 from xeric.records import MANY_AT_LIMIT
 from xeric.report import quantities
-from xeric.studies.results import CellResult, ClaimResult, LineResult, StudyResults, Verdict
+from xeric.studies.results import CellResult, ClaimResult, LineResult, Recommendation, StudyResults, Verdict
 
-__all__ = ["VERDICTS", "adaptations", "baselines", "failures", "found", "setup", "subtitle", "tuning_note"]
+__all__ = [
+    "VERDICTS",
+    "adaptations",
+    "baselines",
+    "choice",
+    "failures",
+    "found",
+    "recommendation",
+    "setup",
+    "subtitle",
+    "tuning_note",
+]
 
 _NAMED = 3
 """Lines that a sentence still names; the notes below the tables name all."""
@@ -75,13 +86,28 @@ def found(results: StudyResults) -> str:
         smallest = quantities.number(results.detectable.value)
         sentences.append(f"A study of this size sees differences of {smallest} {name} points or more (80% power, 5% level).")
     if results.recommendation is not None:
-        but = " (with a caution: it is not shown to beat every trivial baseline)" if results.recommendation.caution else ""
-        sentences.append(f"Recommended: {results.recommendation.label}{but}.")
+        labels = [line.label for line in results.lines]
+        sentences.append(quantities.sentence(recommendation(results.recommendation), labels))
     sentences.append(_unfinished(results))
     lost = failures(results)
     if lost:
         sentences.append(f"{_times(len(lost), 'cell')} of {len(results.cells)} gave no scores.")
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def recommendation(found: Recommendation) -> str:
+    """Return what is recommended, or that nothing is and what does as well, as a clause."""
+    if found.recommended:
+        return f"recommended: {found.label}"
+    bar = found.baseline
+    if found.baseline_score is not None:
+        bar += f", reaches {quantities.metric_name(found.metric)} {quantities.estimate(found.baseline_score)} and"
+    return f"nothing is recommended: no line is shown to beat every trivial baseline on test. The best, {bar} needs no model"
+
+
+def choice(found: Recommendation) -> str:
+    """Return which line was chosen and why, as a clause."""
+    return found.reason if found.recommended else f"among the lines the choice would be ({found.label}): {found.reason}"
 
 
 def _best(results: StudyResults) -> str:
@@ -91,7 +117,7 @@ def _best(results: StudyResults) -> str:
         return "No line has been scored yet."
     top = max(scored, key=lambda line: line.scores[metric].value)
     text = f"The highest mean {name} over tasks is {quantities.estimate(top.scores[metric])} ({top.label})"
-    trivial = [line for line in baselines(results) if metric in line.scores]
+    trivial = [line for line in baselines(results) if metric in line.scores and line.gates is not False]
     if not trivial:
         return text + "."
     bar = max(trivial, key=lambda line: line.scores[metric].value)

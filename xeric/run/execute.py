@@ -36,6 +36,7 @@ from xeric.records import (
     write_jsonl,
 )
 from xeric.run.adapted import save_adapted
+from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
@@ -88,6 +89,7 @@ def execute(
     data: Prepared | None = None,
     stages: Path | None = None,
     stage_data: MutableMapping[str, StageData] | None = None,
+    baseline_scores: KnownScores | None = None,
     progress: Progress | None = None,
 ) -> Run:
     """Carry out a run, or return it as it is where its folder already holds it.
@@ -99,6 +101,7 @@ def execute(
         data: the prepared tasks, where they are at hand already.
         stages: folder where stages are kept for other runs to find; None is ``stages`` beside the run's folder.
         stage_data: prepared data of stages, where several runs share it; it grows.
+        baseline_scores: of the trivial baselines, where several runs share them; it grows.
         progress: is told what happens.
 
     Returns:
@@ -125,7 +128,8 @@ def execute(
     with restored(opened, needed=base is not None and bool(planned)):
         adaptation, merged, found = attach_after(planned, config, data, opened, stages or folder.parent / "stages", progress)
         try:
-            work = _Work(config, folder, identity, opened, adaptation, data, progress)
+            known = {} if baseline_scores is None else baseline_scores
+            work = _Work(config, folder, identity, opened, adaptation, data, progress, known)
             # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
             write_atomically(folder / "config.yaml", text)
             record = work.record(merged, found)
@@ -176,9 +180,11 @@ class _Work:
         adaptation: Adaptation,
         data: Prepared,
         progress: Progress,
+        baseline_scores: KnownScores,
     ) -> None:
         self.config, self.folder, self.identity = config, folder, identity
         self.base, self.adaptation, self.data = base, adaptation, data
+        self.baseline_scores = baseline_scores
         self.watch = Stopwatch(base.device)
         as_it_is = config.method.name == "none" and not config.stages
         prompt, remark = settled_prompt(config.prompt, base, data, as_it_is=as_it_is)
@@ -243,6 +249,9 @@ class _Work:
         with self.watch.measure("score"):
             names = self.config.metrics or METRICS.names()
             report = score_predictions(predictions["test"], names, seed=self.config.seeds.bootstrap)
+        with self.watch.measure("baselines"):
+            seeds = {"seed": self.config.seed, "bootstrap": self.config.seeds.bootstrap}
+            baselines = score_baselines(self.data, names, **seeds, known=self.baseline_scores)
         tasks = {
             rows.data.name: TaskResult(
                 scores=report.tasks[rows.data.name],
@@ -255,7 +264,7 @@ class _Work:
             )
             for rows in self.fitting.rows
         }
-        return {"scores": report.scores, "tasks": tasks}
+        return {"scores": report.scores, "tasks": tasks, "baselines": baselines}
 
     def _save(self, merged: Sequence[MergedStage]) -> None:
         save_adapted(

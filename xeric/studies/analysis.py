@@ -11,6 +11,7 @@ import numpy as np
 from xeric.errors import DataError
 from xeric.metrics import METRICS, PRIMARY, QUALITY
 from xeric.records import read_json, write_json
+from xeric.studies.baselines import TrivialBaselines, read_baselines
 from xeric.studies.claims import Chain, Judged, beats_all, judge
 from xeric.studies.folder import StudyFolder
 from xeric.studies.line_results import Others, adaptation_result, baseline_result, others_of_baseline, others_of_records
@@ -18,7 +19,7 @@ from xeric.studies.lines import Lines, resample_lines
 from xeric.studies.outputs import Outputs, Runs, measure_runs, read_outputs
 from xeric.studies.paraphrases import FOLDER
 from xeric.studies.provenance import cell_results, provenance
-from xeric.studies.recommend import Candidate, recommend
+from xeric.studies.recommend import Candidate, judged, recommend
 from xeric.studies.results import CellResult, ClaimResult, Estimate, LineResult, Recommendation, StudyResults, TuningResult
 from xeric.studies.statistics import detectable_difference, spread
 from xeric.studies.tables import figure_of, lost_runs, table_of
@@ -45,7 +46,8 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
     trivial = measure_runs(outputs.baseline_files(), [*measured, *extra], workers=workers)
     lines = _resampled(outputs, runs, trivial, measured)
     cells = cell_results(outputs)
-    found = _line_results(outputs, lines, trivial, extra)
+    known = read_baselines(outputs.folder)
+    found = _line_results(outputs, lines, trivial, extra, known)
     by_key = {study.canonical(line.key): line for line in found if line.key is not None}
     return StudyResults(
         name=study.name,
@@ -55,10 +57,11 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
         primary=PRIMARY,
         tasks={stratum.task: stratum.language for stratum in lines.strata} if lines else {},
         lines=tuple(found),
+        baseline_notes=known.notes([line.id for line in found if line.baseline]),
         cells=tuple(cells),
         tables=tuple(table_of(name, table, study, by_key, cells) for name, table in study.tables.items()),
         figures=tuple(figure_of(name, figure, study, by_key, cells, outputs.sizes) for name, figure in study.figures.items()),
-        claims=tuple(_claims(outputs, lines, cells, trivial)),
+        claims=tuple(_claims(outputs, lines, cells, [line.id for line in found if line.gates])),
         recommendation=_recommendation(outputs, found, workers),
         tuning=_tuning(outputs),
         stability={"seeds": _over_seeds(outputs, lines), "definitions": _over_wordings(outputs, runs, lines, workers)},
@@ -89,6 +92,7 @@ _INPUTS = (
     "cells.json",
     "cells/*/*.json*",
     f"cells/*/{FOLDER}/*.jsonl",
+    "baselines/baselines.json",
     "baselines/*/*/*.jsonl",
     "tuning/*/tuning.json",
 )
@@ -119,19 +123,26 @@ def _resampled(outputs: Outputs, runs: Runs, trivial: Runs, metrics: Sequence[st
         raise DataError(f"cannot be compared: {error}", where=str(outputs.folder.root), hint=error.hint) from None
 
 
-def _line_results(outputs: Outputs, lines: Lines | None, trivial: Runs, extra: Sequence[str]) -> list[LineResult]:
+def _line_results(
+    outputs: Outputs, lines: Lines | None, trivial: Runs, extra: Sequence[str], known: TrivialBaselines
+) -> list[LineResult]:
     scored = [name for name in outputs.lines if lines and name in lines.lines]
-    beaten = beats_all(lines, scored, list(trivial), [PRIMARY]) if lines and trivial else {}
+    gating = [name for name in trivial if known.gating(name)]
+    beaten = beats_all(lines, scored, gating, [PRIMARY]) if lines and gating else {}
     found = []
     for name, line in outputs.lines.items():
         records = outputs.records(name)
         others: Others = others_of_records(list(records.values()), extra)
         found.append(adaptation_result(line, lines, records, others, beaten.get(name)))
-    found += [baseline_result(name, lines, others_of_baseline(by_seed, extra)) for name, by_seed in trivial.items() if lines]
+    found += [
+        baseline_result(name, lines, others_of_baseline(by_seed, extra), gates=known.gating(name))
+        for name, by_seed in trivial.items()
+        if lines
+    ]
     return found
 
 
-def _claims(outputs: Outputs, lines: Lines | None, cells: Sequence[CellResult], trivial: Runs) -> list[ClaimResult]:
+def _claims(outputs: Outputs, lines: Lines | None, cells: Sequence[CellResult], gating: Sequence[str]) -> list[ClaimResult]:
     chains = []
     for name, claim in outputs.study.claims.items():
         missing, ids = [], []
@@ -152,7 +163,7 @@ def _claims(outputs: Outputs, lines: Lines | None, cells: Sequence[CellResult], 
     }
     known = Judged(
         labels={name: line.label for name, line in outputs.lines.items()},
-        baselines=list(trivial),
+        baselines=gating,
         diverged={
             name: [cell.seed for cell in cells if cell.line == name and cell.status == "diverged"] for name in outputs.lines
         },
@@ -178,14 +189,7 @@ def _recommendation(outputs: Outputs, found: Sequence[LineResult], workers: int)
     place = outputs.folder.cell(cell)
     kept = (place / "adapter").is_dir()
     command = f'xeric generate {place} --input "TEXT"' if kept else f"xeric train --config {place / 'config.yaml'} -o FOLDER"
-    beaten = next(line.beats_baselines for line in found if line.id == chosen.line)
-    return chosen.model_copy(update={"command": command, "caution": _NOT_USEFUL if beaten is False else ""})
-
-
-_NOT_USEFUL = (
-    "on test it is not shown to beat every trivial baseline, which need no model: do not use it as it is; "
-    "take a larger base or more examples"
-)
+    return judged(chosen.model_copy(update={"command": command}), found)
 
 
 def _tuning(outputs: Outputs) -> tuple[TuningResult, ...]:

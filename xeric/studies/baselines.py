@@ -1,93 +1,83 @@
-"""Trivial baselines: what a method has to beat before it can be said to have learned anything.
+"""The trivial baselines of a study, in its folder; what they are stands in :mod:`xeric.data.baselines`. No torch.
 
-They answer the very instances that the study's runs answer, and are written as their predictions are.
-
-=========================== ==================================================================================================
-``copy_input``              the input as it is
-``copy_demonstration``      the output of the task's first demonstration, whatever the input; nothing where there is none
-``first_sentence``          the first sentence of the input (its first line, where a line holds no end of sentence)
-``random_training_output``  the output of a training instance drawn by seed, for each instance anew
-=========================== ==================================================================================================
+Beside their predictions stands ``baselines.json``: which of them the study's lines are judged against, and how long the training
+targets of each task are, which some of them are cut to.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
 
-import regex
+from pydantic import ValidationError
 
-from xeric.config import digest
-from xeric.data.preparing import Prepared, PreparedTask
-from xeric.data.tasks import Instance
-from xeric.records import PREDICTION_FILES, Prediction, write_jsonl
+from xeric.config import Config
+from xeric.data.baselines import SEEDED, baseline_label, baseline_predictions, baselines_of
+from xeric.data.preparing import Prepared
+from xeric.errors import DataError
+from xeric.records import PREDICTION_FILES, write_json, write_jsonl
 from xeric.studies.folder import StudyFolder
 
-__all__ = ["BASELINES", "SEEDED", "baseline_predictions", "first_sentence", "write_baselines"]
-
-# Ends of sentences: Latin, Devanagari (danda, double danda), Arabic, Urdu, Armenian, Ethiopic, Burmese, Khmer, Tibetan, CJK.
-# A Latin full stop ends a sentence only before white space and something that may begin one, and not after a single capital
-# letter or an abbreviation; the others do wherever they stand.
-_CLOSING = r"[\"'”’»)\]」』】]*"
-_ALWAYS = r"[।॥؟۔։።၊။៖។༎།。！？｡]+"
-_BEFORE_SPACE = r"(?:[!?…]+|(?<!\b\p{Lu})(?<!\b(?:Mr|Mrs|Ms|Dr|Prof|St|Sr|Sra|Jr|vs|etc|No|núm|pág))\.+)"
-_END = regex.compile(rf"(?:{_ALWAYS}{_CLOSING}|{_BEFORE_SPACE}{_CLOSING}(?=\s+[\p{{Lu}}\p{{Lo}}\p{{N}}¿¡\"'“‘«(\[—-]|\s*$))")
+__all__ = ["TrivialBaselines", "read_baselines", "write_baselines"]
 
 
-def first_sentence(text: str) -> str:
-    """Return the first sentence of a text in any script; a line break that follows text ends a sentence too."""
-    text = text.strip()
-    line = text.partition("\n")[0].strip()
-    found = _END.search(line)
-    return line[: found.end()].strip() if found else line
+class TrivialBaselines(Config):
+    """What is to be known of a study's trivial baselines beside their texts.
+
+    Attributes:
+        gates: whether lines are judged against it, by baseline; the others are shown and no more.
+        words: mean length of the training targets, by task.
+        as_input: tasks whose targets are about as long as their inputs, so that these are not cut.
+    """
+
+    gates: dict[str, bool] = {"copy_input": False}
+    words: dict[str, int] = {}
+    as_input: tuple[str, ...] = ()
+
+    def gating(self, name: str) -> bool:
+        """Say whether lines are judged against a baseline."""
+        return self.gates.get(name, True)
+
+    def notes(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Return what a reader of the baselines' scores has to know.
+
+        Args:
+            names: of the baselines that have scores, in their order.
+        """
+        if not names:
+            return ()
+        gating = [baseline_label(name) for name in names if self.gating(name)]
+        shown = [baseline_label(name) for name in names if not self.gating(name)]
+        notes = [f"Lines are judged against: {', '.join(gating) or 'none'}."]
+        if shown:
+            why = "chrF++ and METEOR reward length, and it is longer than what the tasks ask for"
+            notes[0] += f" Shown only: {', '.join(shown)} ({why})."
+        cut = [f"{task} {words}" for task, words in self.words.items() if task not in self.as_input]
+        if cut:
+            notes.append(
+                "Inputs and first sentences are cut to the mean length of the task's training targets, in words "
+                f"(characters in scripts without spaces): {', '.join(cut)}."
+            )
+        if self.as_input:
+            notes.append(
+                "Inputs are copied whole where training targets are about as long or longer (median ratio 0.8 or more): "
+                f"{', '.join(self.as_input)}."
+            )
+        return tuple(notes)
 
 
-def _copy_input(task: PreparedTask, instance: Instance, seed: int) -> str:
-    return instance.input
+def read_baselines(folder: StudyFolder) -> TrivialBaselines:
+    """Return what is known of a study's trivial baselines.
 
-
-def _copy_demonstration(task: PreparedTask, instance: Instance, seed: int) -> str:
-    return task.demonstrations[0].output if task.demonstrations else ""
-
-
-def _first_sentence(task: PreparedTask, instance: Instance, seed: int) -> str:
-    return first_sentence(instance.input)
-
-
-def _random_training_output(task: PreparedTask, instance: Instance, seed: int) -> str:
-    # What was spent on training, dev included; an instance of dev does not answer itself.
-    pool = [one for one in (*task.train, *task.dev) if one.id != instance.id]
-    # Seeded for each instance, so that another instance's draw does not move this one.
-    source = random.Random(digest([seed, task.name, instance.id]))
-    return task.training_output(source.choice(pool), seed) if pool else ""
-
-
-BASELINES: dict[str, Callable[[PreparedTask, Instance, int], str]] = {
-    "copy_input": _copy_input,
-    "copy_demonstration": _copy_demonstration,
-    "first_sentence": _first_sentence,
-    "random_training_output": _random_training_output,
-}
-SEEDED = frozenset({"random_training_output"})
-"""Baselines that are drawn anew for each of the study's seeds; the others stand under seed 0."""
-
-
-def baseline_predictions(name: str, data: Prepared, part: Literal["test", "dev"], seed: int) -> list[Prediction]:
-    """Return a baseline's answers to the instances of one part, in the order of a run's predictions."""
-    answer = BASELINES[name]
-    return [
-        Prediction(
-            id=instance.id,
-            task=task.name,
-            language=task.language,
-            input=instance.input,
-            prediction=answer(task, instance, seed),
-            references=instance.outputs,
-        )
-        for task in data.tasks
-        for instance in (task.test if part == "test" else task.dev)
-    ]
+    Raises:
+        DataError: the file is none of ours.
+    """
+    path = folder.baselines_file
+    if not path.is_file():
+        return TrivialBaselines()
+    try:
+        return TrivialBaselines.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise DataError("not the description of a study's trivial baselines", where=str(path)) from None
 
 
 def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int]) -> None:
@@ -98,10 +88,19 @@ def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int]) -
         data: the study's tasks, prepared as its runs have them.
         seeds: the study's, for the baselines that are drawn.
     """
-    for name in BASELINES:
+    gates = baselines_of(data)
+    for name in gates:
         for seed in seeds if name in SEEDED else (0,):
             place = folder.baseline(name, seed)
             if not (place / PREDICTION_FILES["test"]).is_file():
                 # Written last: its presence means that both are there.
                 write_jsonl(place / PREDICTION_FILES["dev"], baseline_predictions(name, data, "dev", seed))
                 write_jsonl(place / PREDICTION_FILES["test"], baseline_predictions(name, data, "test", seed))
+    lengths = {task.name: length for task in data.tasks if (length := task.target_length) is not None}
+    known = TrivialBaselines(
+        gates=gates,
+        words={name: length.words for name, length in lengths.items()},
+        as_input=tuple(name for name, length in lengths.items() if length.as_input),
+    )
+    if not folder.baselines_file.is_file() or read_baselines(folder) != known:
+        write_json(folder.baselines_file, known)

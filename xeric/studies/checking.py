@@ -45,6 +45,7 @@ def check_study(study: StudyConfig) -> None:
     _check_claims(study)
     for where, metrics in _shown_metrics(study):
         _check_names(where, "metric", metrics, METRICS.names())
+    _check_claimed(study)
     _check_published(study)
     _check_paraphrases(study)
     if study.tuning and study.tuning.seed in study.seeds:
@@ -193,6 +194,26 @@ def _check_claims(study: StudyConfig) -> None:
         keys = [study.canonical(link) for link in claim.chain]
         if len(set(keys)) < len(keys):
             raise ConfigError("names a line twice", where=f"claims.{name}.chain")
+
+
+def _check_claimed(study: StudyConfig) -> None:
+    """Refuse claims on metrics that have no better direction or no test: the analysis would find out after all the computing."""
+    measures = {name: METRICS.get(name)() for name in METRICS.names()}
+    good = [name for name, metric in measures.items() if metric.resampled and metric.better is not None]
+    hint = f"take of {', '.join(good)}"
+    for name, claim in study.claims.items():
+        where = f"claims.{name}.metrics"
+        if not claim.metrics:
+            raise ConfigError("names no metric", where=where, hint=hint)
+        for one in claim.metrics:
+            if measures[one].better is None:
+                raise ConfigError(f"names {one!r}, of which neither direction is better", where=where, hint=hint)
+            if not measures[one].resampled:
+                what = f"names {one!r}, a measure of a whole set of predictions, for which there are no intervals and no tests"
+                raise ConfigError(what, where=where, hint=hint)
+        if len({measures[one].better for one in claim.metrics}) > 1:
+            what = "takes the mean of metrics that are better high and of metrics that are better low"
+            raise ConfigError(what, where=where, hint="make a claim of each kind")
 
 
 def _near(key: LineKey, lines: Iterable[LineKey]) -> list[str]:

@@ -1,9 +1,10 @@
 """Claims, put to the test: each link of a chain of lines, corrected for all links of its family.
 
-A link is the difference between two lines on the mean of the claim's metrics, macro mean over tasks and runs. The verdict follows
+A link is the difference between two lines on the mean of the claim's metrics, macro mean over tasks and runs, turned so that it
+is positive where the first is better (on a metric that is better low it is the second minus the first). The verdict follows
 from corrected intervals alone: a claim ``holds`` when every link lies above its null value (0, or minus the margin of a claim of
 closeness), is ``contradicted`` when a link lies below it, and is ``undecided`` otherwise. Where no line of the claim beats the
-trivial baselines there is nothing to compare, and it is ``uninformative``.
+trivial baselines on the claim's metrics there is nothing to compare, and it is ``uninformative``.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Judged:
 
     Attributes:
         labels: for people, by line.
-        baselines: ids of the trivial baselines.
+        baselines: ids of the trivial baselines that lines are judged against.
         diverged: seeds whose run diverged, by line.
         sizes: parameters of the base, by line.
         stage_one: lines that start from the stage-1 model.
@@ -141,6 +142,7 @@ def _link(lines: Lines, better: str, worse: str, metrics: Sequence[str], null: f
         better=better,
         worse=worse,
         metric="+".join(metrics),
+        lower=lines.sign(metrics) < 0,
         difference=estimate(found),
         p=found.p(null),
         p_corrected=decision.p_corrected if decision else None,
@@ -171,7 +173,8 @@ def _verdict(lines: Lines, chain: Chain, links: Sequence[LinkResult], known: Jud
 
 def _said(link: LinkResult, chain: Chain, known: Judged, *, smallest: bool = False) -> str:
     """Return the link that a verdict rests on, in one sentence."""
-    pair = f"({known.labels[link.better]}) minus ({known.labels[link.worse]})"
+    first, second = (link.worse, link.better) if link.lower else (link.better, link.worse)
+    pair = f"({known.labels[first]}) minus ({known.labels[second]})"
     shown = link.corrected
     if shown is None or shown.low is None or shown.high is None:
         return f"{pair} is {link.difference.value:+.1f}, and one instance a task tells nothing about others"

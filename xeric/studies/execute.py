@@ -110,6 +110,7 @@ def run_study(
     with workshop.alone("study"):
         remove_parts(folder.root)
         remove_parts(folder.baselines_dir, "*/*/.*.part")
+        remove_parts(folder.baselines_dir)
         folder.write_study(study, identity)
         if study.baselines:
             write_baselines(folder, data, study.seeds)

@@ -8,6 +8,7 @@
 ``tuning/BASE-METHOD/``                 ``tuning.json``, and a run folder for each trial, scored on dev alone
 ``stages/HASH/``                        models that several cells start from
 ``baselines/NAME/SEED/``                predictions of the trivial baselines on the same instances
+``baselines/baselines.json``            which of them lines are judged against, and how long the tasks' training targets are
 ``locks/``                              who works on what at the moment; empty when nobody does
 ``results.json``                        what the statistics make of all that
 ======================================  ==========================================================================================
@@ -103,6 +104,7 @@ class StudyFolder:
         self.tuning_dir = root / "tuning"
         self.stages_dir = root / "stages"
         self.baselines_dir = root / "baselines"
+        self.baselines_file = self.baselines_dir / "baselines.json"
         self.locks_dir = root / "locks"
 
     def cell(self, cell: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xeric.data.baselines import baseline_label
 from xeric.metrics import QUALITY
 from xeric.metrics.base import FloatArray
 from xeric.metrics.measuring import Measured
@@ -54,7 +55,7 @@ def adaptation_result(
         lines: all lines, resampled together.
         records: of its finished runs by seed; one record, or one a task.
         others: further scores.
-        beats: whether it beats every trivial baseline.
+        beats: whether it beats every trivial baseline that gates.
     """
     scored = lines if lines is not None and line.id in lines.lines else None
     runs = list(records.values())
@@ -73,10 +74,10 @@ def adaptation_result(
     )
 
 
-def baseline_result(name: str, lines: Lines, others: Others) -> LineResult:
-    """Return the results of a trivial baseline."""
-    label = name.replace("_", " ")
-    return LineResult(id=name, label=label, baseline=name, seeds=len(lines.lines[name].seeds), **_scores(lines, name, others))
+def baseline_result(name: str, lines: Lines, others: Others, *, gates: bool) -> LineResult:
+    """Return the results of a trivial baseline; ``gates`` says whether lines are judged against it."""
+    label, seeds = baseline_label(name), len(lines.lines[name].seeds)
+    return LineResult(id=name, label=label, baseline=name, seeds=seeds, gates=gates, **_scores(lines, name, others))
 
 
 def _scores(lines: Lines, name: str, others: Others) -> dict[str, Any]:

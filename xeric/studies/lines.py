@@ -67,11 +67,13 @@ class Lines:
         metrics: names of the scores, in their order.
         strata: tasks and languages.
         lines: by id.
+        lower: those of the metrics that are better low.
     """
 
     metrics: tuple[str, ...]
     strata: tuple[Stratum, ...]
     lines: Mapping[str, Line]
+    lower: frozenset[str] = frozenset()
 
     @property
     def instances(self) -> int:
@@ -100,12 +102,27 @@ class Lines:
     def difference(
         self, a: str, b: str, metrics: Sequence[str], weights: FloatArray | None = None, *, given_runs: bool = False
     ) -> Estimated:
-        """Return the mean of one line minus that of another, instances paired; see :meth:`mean`.
+        """Return by how much one line's mean is better than another's, instances paired; see :meth:`mean`.
+
+        On metrics that are better high that is the first mean minus the second, on those that are better low the second minus the
+        first; a mean over both kinds is neither.
 
         Runs of two lines are independent even where they share a seed, so their spreads add. A line that has one run, and could
         have others, cannot show its spread: :data:`ASSUMED_SEED_SD` is put in its place.
         """
-        return self._estimate({a: 1.0, b: -1.0}, metrics, weights, given_runs, assumed=ASSUMED_SEED_SD)
+        sign = self.sign(metrics)
+        return self._estimate({a: sign, b: -sign}, metrics, weights, given_runs, assumed=ASSUMED_SEED_SD)
+
+    def sign(self, metrics: Sequence[str]) -> float:
+        """Return 1 for metrics that are better high, -1 for metrics that are better low.
+
+        Raises:
+            ValueError: there are metrics of both kinds.
+        """
+        lower = {name in self.lower for name in metrics}
+        if len(lower) > 1:
+            raise ValueError(f"{', '.join(metrics)}: some are better high and some are better low")
+        return -1.0 if lower == {True} else 1.0
 
     def run_means(self, line: str, metrics: Sequence[str], weights: FloatArray | None = None) -> FloatArray:
         """Return the mean over strata and metrics of each run, ``[runs]``."""
@@ -207,7 +224,8 @@ def resample_lines(
     for name, by_seed in lines.items():
         rows = [row for row, (owner, _, _) in enumerate(runs) if owner == name]
         found[name] = Line(tuple(sorted(by_seed)), scored[rows], resampled[:, rows], name not in fixed)
-    return Lines(tuple(first.resampled), strata, found)
+    lower = frozenset(name for name in first.resampled if first.metrics[name].better == "lower")
+    return Lines(tuple(first.resampled), strata, found, lower)
 
 
 def _side_by_side(samples: Sequence[Sample]) -> Sample:

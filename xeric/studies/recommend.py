@@ -3,6 +3,9 @@
 "Shown" is non-inferiority: the lower end of the one-sided 95% interval of (line - best) lies above minus the margin. The best on
 dev is picked by its score and so looks better than it is, which works against the others: the choice errs towards the best line,
 never towards a cheap one. Test scores play no part in the choice and are reported for what was chosen.
+
+A choice is no recommendation where no line of the study is shown to beat every trivial baseline on test: then nothing is
+recommended, and the best of the baselines is named.
 """
 
 from __future__ import annotations
@@ -15,10 +18,10 @@ from xeric.metrics.measuring import Measured
 from xeric.studies.claims import estimate
 from xeric.studies.lines import Lines, resample_lines
 from xeric.studies.outputs import Runs
-from xeric.studies.results import Estimate, Recommendation
+from xeric.studies.results import Estimate, LineResult, Recommendation
 from xeric.studies.statistics import ALPHA
 
-__all__ = ["Candidate", "not_worse", "recommend"]
+__all__ = ["Candidate", "judged", "not_worse", "recommend"]
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,10 @@ def recommend(
         return None
     lines = resample_lines(chosen_from, fixed=fixed)
     scores = {name: lines.mean(name, [metric]) for name in chosen_from}
-    best = max(scores, key=lambda name: scores[name].value)
+    sign = lines.sign([metric])
+    best = max(scores, key=lambda name: sign * scores[name].value)
     good = [best, *(name for name in scores if name != best and not_worse(lines, name, best, metric, margin))]
-    taken = min(good, key=lambda name: (candidates[name].cost, -scores[name].value))
+    taken = min(good, key=lambda name: (candidates[name].cost, -sign * scores[name].value))
     left_out = [candidates[name].label for name in candidates if name not in chosen_from]
     return Recommendation(
         line=taken,
@@ -77,6 +81,28 @@ def recommend(
         test=candidates[taken].test,
         reason=_reason(candidates, taken, best, len(good), margin, left_out),
     )
+
+
+def judged(chosen: Recommendation, lines: Sequence[LineResult]) -> Recommendation:
+    """Return a choice with what the trivial baselines say about it: whether it is recommended, and with what caution.
+
+    Args:
+        chosen: of :func:`recommend`, with its command.
+        lines: of the study, trivial baselines among them, with their scores on test.
+    """
+    useful = {line.id: line.label for line in lines if line.beats_baselines}
+    bars = [line for line in lines if line.gates and chosen.metric in line.scores]
+    if not bars or all(line.beats_baselines is None for line in lines):
+        return chosen
+    best = max(bars, key=lambda line: line.scores[chosen.metric].value)
+    found: dict[str, object] = {"baseline": best.label, "baseline_score": best.scores[chosen.metric]}
+    if not useful:
+        found |= {"recommended": False, "command": ""}
+    elif chosen.line not in useful:
+        others = " and ".join(f"({label})" for label in useful.values())
+        are = "is" if len(useful) == 1 else "are"
+        found["caution"] = f"on test it is not shown to beat every trivial baseline, and {others} {are}"
+    return chosen.model_copy(update=found)
 
 
 def not_worse(lines: Lines, name: str, best: str, metric: str, margin: float) -> bool:

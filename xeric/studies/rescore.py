@@ -1,15 +1,16 @@
 """Scores of a study made again from its predictions: no model, no torch.
 
-Useful after a metric was added or mended, and on a machine that could never run the study.
+The texts of the trivial baselines in a run's record are not kept, so their scores stay, but for those by a metric that now counts
+otherwise: these are taken out. Useful after a metric was added or mended, and on a machine that could never run the study.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from xeric.errors import DataError, UserError
 from xeric.metrics import METRICS, score_predictions
-from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, read_predictions, write_json
+from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, Score, TrivialScores, read_predictions, write_json
 from xeric.studies.folder import StudyFolder
 
 __all__ = ["rescore"]
@@ -45,7 +46,9 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
                 name: task.model_copy(update={"scores": {**task.scores, **report.tasks[name]}})
                 for name, task in record.tasks.items()
             }
-            renewed = record.model_copy(update={"scores": {**record.scores, **report.scores}, "tasks": tasks})
+            scores = {**record.scores, **report.scores}
+            baselines = {name: _comparable(known, scores) for name, known in record.baselines.items()}
+            renewed = record.model_copy(update={"scores": scores, "tasks": tasks, "baselines": baselines})
             changed[cell.id] = _dump(renewed) != _dump(record)
             if changed[cell.id]:
                 write_json(place / RECORD_FILE, renewed)
@@ -54,6 +57,16 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
     if not changed:
         raise UserError("holds no finished run", where=str(folder.root), hint="see `xeric study status`")
     return changed
+
+
+def _comparable(known: TrivialScores, scores: Mapping[str, Score]) -> TrivialScores:
+    """Return a trivial baseline without the scores that were made in another way than the run's now are."""
+    kept = {name for name, score in known.scores.items() if score.signature == scores[name].signature}
+
+    def only(found: Mapping[str, Score]) -> dict[str, Score]:
+        return {name: score for name, score in found.items() if name in kept}
+
+    return TrivialScores(scores=only(known.scores), tasks={task: only(found) for task, found in known.tasks.items()})
 
 
 def _dump(record: Record) -> str:

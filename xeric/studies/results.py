@@ -82,7 +82,8 @@ class LineResult(Config):
         memory: peak bytes, mean over seeds.
         template: of its prompts: ``plain``, or ``chat``, the base's own.
         at_limit: share of its test texts, over seeds, that end at the limit of new tokens.
-        beats_baselines: whether it beats every trivial baseline on the primary metric (corrected).
+        beats_baselines: whether it beats every trivial baseline that gates, on the primary metric (corrected).
+        gates: of a trivial baseline, whether lines are judged against it (else it is shown and no more); None for other lines.
     """
 
     id: str
@@ -100,6 +101,7 @@ class LineResult(Config):
     template: str | None = None
     at_limit: float | None = None
     beats_baselines: bool | None = None
+    gates: bool | None = None
 
 
 class TableRow(Config):
@@ -149,14 +151,20 @@ class FigureResult(Config):
     y_label: str
     series: tuple[FigureSeries, ...]
     notes: tuple[str, ...] = ()
+    better: Literal["higher", "lower"] | None = "higher"
+    """Which direction of ``y`` is better; a Pareto front has none where neither is."""
 
 
 class LinkResult(Config):
-    """One link of a claim's chain: ``better`` minus ``worse``, paired, on one metric or the mean of several."""
+    """One link of a claim's chain: ``better`` minus ``worse``, paired, on one metric or the mean of several.
+
+    Where ``lower`` says that the metric is better low, it is ``worse`` minus ``better``: positive always speaks for the claim.
+    """
 
     better: str
     worse: str
     metric: str
+    lower: bool = False
     difference: Estimate
     p: float | None = None
     p_corrected: float | None = None
@@ -179,11 +187,26 @@ class ClaimResult(Config):
 class Recommendation(Config):
     """The cheapest adaptation that is not worse than the best by more than ``margin``; chosen on dev, reported on test.
 
-    ``caution`` says what speaks against taking any: on test the line does not beat every trivial baseline.
+    Attributes:
+        line: id of the choice among the lines.
+        label: its label.
+        recommended: whether it is recommended. Not so where no line of the study beats every trivial baseline on test: then it
+            is only the choice among lines none of which should be used.
+        best: id of the best line on dev.
+        margin: in points of the metric.
+        metric: that the choice goes by.
+        dev: scores on dev, by line.
+        test: score of the choice on test.
+        reason: why it was chosen.
+        caution: where other lines beat every trivial baseline on test and the choice is not shown to: which ones.
+        command: what to do with it; nothing where nothing is recommended.
+        baseline: label of the best trivial baseline on test; nothing where there is none to be judged against.
+        baseline_score: its score there.
     """
 
     line: str
     label: str
+    recommended: bool = True
     best: str
     margin: float
     metric: str
@@ -192,6 +215,8 @@ class Recommendation(Config):
     reason: str
     caution: str = ""
     command: str = ""
+    baseline: str = ""
+    baseline_score: Estimate | None = None
 
 
 class TuningResult(Config):
@@ -219,6 +244,8 @@ class StudyResults(Config):
     tasks: dict[str, str]
     """Language (English name) by task."""
     lines: tuple[LineResult, ...] = ()
+    baseline_notes: tuple[str, ...] = ()
+    """Which trivial baselines lines are judged against, and what these are cut to."""
     cells: tuple[CellResult, ...] = ()
     tables: tuple[TableResult, ...] = ()
     figures: tuple[FigureResult, ...] = ()

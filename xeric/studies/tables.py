@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from xeric.metrics import PRIMARY
+from xeric.metrics import METRICS, PRIMARY
 from xeric.records import MANY_AT_LIMIT
 from xeric.studies.config import FigureConfig, LineKey, StudyConfig, TableConfig
 from xeric.studies.results import (
@@ -88,6 +88,7 @@ def figure_of(
         kind=config.kind,
         x_label=x_label,
         y_label=y_label,
+        better=METRICS.get(config.metrics[0])().better if config.metrics else "higher",
         series=tuple(one for one in series if one.points),
         notes=tuple(notes),
     )

@@ -23,6 +23,7 @@ from xeric.config import build, digest, load_yaml
 from xeric.data.preparing import Prepared
 from xeric.errors import XericError
 from xeric.records import write_json
+from xeric.run.baselines import KnownScores
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
 from xeric.run.locks import Lock, acquire, held
@@ -91,6 +92,7 @@ class Workshop:
         self._base: tuple[str, Base] | None = None
         self._prepared: dict[str, Prepared] = {}
         self._stage_data: dict[str, StageData] = {}
+        self._baseline_scores: KnownScores = {}
         # A failure that stands there at the start is tried again; one that appears later is what came of that.
         self._old_failures = {path: path.stat().st_mtime_ns for path in folder.root.rglob("failure.json")}
 
@@ -180,8 +182,8 @@ class Workshop:
             config, _ = run_config(settings)
             data = self.prepared(config)
             base = self.open_base(config)
-            stages = self.folder.stages_dir
-            execute(config, place, base=base, data=data, progress=progress, stages=stages, stage_data=self._stage_data)
+            shared: dict[str, Any] = {"stage_data": self._stage_data, "baseline_scores": self._baseline_scores}
+            execute(config, place, base=base, data=data, progress=progress, stages=self.folder.stages_dir, **shared)
         except _LockLostError:
             raise
         except XericError as error:
