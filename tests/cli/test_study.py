@@ -14,6 +14,8 @@ from tests import tiny
 from tests.studies import small
 from xeric.cli import run
 from xeric.config import dump_yaml
+from xeric.errors import UserError
+from xeric.studies import preview
 
 Xeric = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
@@ -55,7 +57,10 @@ def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     assert planned["tasks"] == {"one": {"train": 40, "dev": 10, "test": 6}}
     trained, untrained = planned["estimate"]["lines"]
     assert trained["trainable"] > untrained["trainable"] == 0
-    assert planned["estimate"]["seconds"] == pytest.approx(trained["seconds"] + untrained["seconds"])
+    whole = planned["estimate"]["seconds"]
+    assert whole == pytest.approx(trained["seconds"] + untrained["seconds"])
+    low, high = planned["estimate"]["range_seconds"]
+    assert low < whole < high
     assert not out.exists(), "a plan leaves nothing behind"
 
     code, said, notes = xeric("run", *given, *only)
@@ -70,6 +75,33 @@ def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     code, said, _ = xeric("plan", out, "--json")
     assert [line["runs"] for line in json.loads(said)["estimate"]["lines"]] == []
     assert xeric("run", out)[0] == 0, "a study's folder is enough to go on with it"
+
+
+def test_a_plan_shows_what_it_has_before_it_tries_anything(
+    xeric: Xeric, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = (study, "--tasks-dir", tmp_path / "tasks", "-o", tmp_path / "out", "--set", "grids={g: {methods: [full]}}")
+
+    def fails(*_: object, **__: object) -> None:
+        raise UserError("the machine is on fire")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(preview, "estimated", fails)
+        code, said, notes = xeric("plan", *given)
+        assert code == 2
+        assert "on fire" in notes
+        for shown in ("1 lines, 1 cells", "one: 40 train, 10 dev, 6 test", "done: 0 of 1 cells", "smallest difference"):
+            assert shown in said
+        assert xeric("plan", *given, "--no-probe") == (0, said, notes.partition("xeric:")[0])
+    code, said, notes = xeric("plan", *given)
+    assert code == 0
+    assert "probing tiny: training (full)" in notes
+    assert (
+        said.index("smallest difference")
+        < said.index("what is still to be done, by one process")
+        < said.index("all of it: about")
+    )
+    assert "most likely between" in said
 
 
 def test_a_failed_cell_is_exit_code_1_and_said(xeric: Xeric, study: Path, tmp_path: Path) -> None:

@@ -316,6 +316,23 @@ def test_baselines_that_are_only_shown_stop_nothing(tmp_path: Path) -> None:
     assert cut.endswith(": mail_en 10, poem_es 10, title_hi 10.")
 
 
+def test_a_claim_is_gated_on_its_own_metrics(tmp_path: Path) -> None:
+    """The right words in the wrong order: a high chrF++, and hardly any BLEU."""
+    chain = (LineKey(base="multi", method="full"), LineKey(base="multi", method="lora"))
+    claims = {metric: ClaimConfig(sentence=metric, chain=chain, metrics=(metric,)) for metric in ("bleu", "chrf")}
+    root = write_study(tmp_path / "s", small(claims=claims), quality={"full": 0.6, "lora": 0.3})
+    path = root / "baselines" / "cut_input" / "0" / "predictions.jsonl"
+    turned = [
+        row.model_copy(update={"prediction": " ".join(reversed(row.references[0].split()))}) for row in read_predictions(path)
+    ]
+    write_jsonl(path, turned)
+    results = analyse(root)
+    assert {claim.name: claim.verdict for claim in results.claims} == {"bleu": "holds", "chrf": "uninformative"}
+    assert {line.beats_baselines for line in results.lines if line.key} == {False}, "in the primary metric, that is"
+    assert results.recommendation is not None
+    assert not results.recommendation.recommended
+
+
 def test_a_choice_that_is_not_shown_to_be_useful_names_those_that_are(tmp_path: Path) -> None:
     """What is cheap and good on dev may be useless on test while another line is not: no part of the choice, but said."""
     root = write_study(tmp_path / "s", small(), spread=0.0)

@@ -21,7 +21,7 @@ POWER = scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)
 def test_one_run_sees_what_the_verdicts_assume_of_it(names: str, tasks: Path, base: Path, tmp_path: Path) -> None:
     """However many tasks there are, a verdict takes a single run to spread by a point."""
     study = small.study(tasks, base, "tuning=null", "seeds=[0]", f"tasks={names}")
-    found = preview(study, tmp_path / "out", progress=Told(), probe=False)
+    found = preview(study, tmp_path / "out", progress=Told())
     instances = 6 * len(study.tasks)
     assert found.tasks[study.tasks[0]]["test"] == 6
     assert found.detectable == pytest.approx(POWER * math.sqrt(2 * 1.0 + 64 / instances))
@@ -29,6 +29,6 @@ def test_one_run_sees_what_the_verdicts_assume_of_it(names: str, tasks: Path, ba
 
 def test_several_runs_spread_less_over_more_tasks(tasks: Path, base: Path, tmp_path: Path) -> None:
     study = small.study(tasks, base, "tuning=null", "seeds=[0, 1, 2]")
-    found = preview(study, tmp_path / "out", progress=Told(), probe=False).detectable
+    found = preview(study, tmp_path / "out", progress=Told()).detectable
     # Two tasks with independent spreads of 1 point: their mean spreads by the square root of a half.
     assert found == pytest.approx(detectable_difference(tasks=1, instances=12, seeds=3, instance_sd=8, seed_sd=math.sqrt(0.5)))

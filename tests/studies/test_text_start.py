@@ -15,7 +15,7 @@ from xeric.records import read_record
 from xeric.studies.config import StudyConfig
 from xeric.studies.execute import check_settings, open_folder, run_study
 from xeric.studies.plan import plan_study
-from xeric.studies.preview import preview
+from xeric.studies.preview import estimated, preview
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_mistakes_are_named_by_their_path_in_the_study(tasks: Path, base: Path, 
 
 def test_all_lines_start_from_one_model_of_the_text(tasks: Path, base: Path, texts: Path, tmp_path: Path) -> None:
     chosen, told = study(tasks, base, texts), Told()
-    found = preview(chosen, tmp_path / "out", progress=told).estimate
+    found = estimated(preview(chosen, tmp_path / "out", progress=told), progress=Told()).estimate
     assert found is not None
     assert found.stages > 0
     assert not (tmp_path / "out").exists()

@@ -32,22 +32,28 @@ def plan(
     output: Output = None,
     overrides: Set = None,
     tasks_dir: TasksDir = None,
-    probe: Annotated[bool, typer.Option(help="Try a few steps and texts, to estimate time and memory.")] = True,
+    probe: Annotated[bool, typer.Option(help="Try each base for a moment, to estimate time and memory.")] = True,
     as_json: AsJson = False,
 ) -> None:
     """What a study will compute, what is done already, what it will take, and what it can detect."""
     config, folder = _load(study, output, overrides, tasks_dir)
     quiet_libraries()
     from xeric.cli.study_progress import TerminalStudyProgress
-    from xeric.cli.study_show import show_plan
-    from xeric.studies.preview import preview
+    from xeric.cli.study_show import show_estimate, show_plan
+    from xeric.studies.preview import estimated, preview
 
     with TerminalStudyProgress() as progress:
-        found = preview(config, folder, progress=progress, probe=probe)
+        found = preview(config, folder, progress=progress)
+    if not as_json:
+        show_plan(found)
+    if probe:
+        # Another context: while bars are shown, what is printed goes through them.
+        with TerminalStudyProgress() as progress:
+            found = estimated(found, progress=progress)
+        if not as_json:
+            show_estimate(found)
     if as_json:
         print_json(found.as_json())
-    else:
-        show_plan(found)
 
 
 @study_app.command()

@@ -12,39 +12,46 @@ from xeric.cli.study_progress import duration
 from xeric.metrics import PRIMARY, QUALITY
 
 if TYPE_CHECKING:
+    from xeric.studies.estimate import Estimate
     from xeric.studies.folder import PlannedCell, PlannedLine
     from xeric.studies.preview import Preview
-    from xeric.studies.probe import Estimate
     from xeric.studies.status import StudyStatus
 
-__all__ = ["show_plan", "show_status"]
+__all__ = ["show_estimate", "show_plan", "show_status"]
 
 
 def show_plan(found: Preview) -> None:
-    """Print the lines of a plan with their cells, and below what they take and can detect."""
+    """Print the lines of a plan with their cells, and below what is done and what can be detected."""
     plan, out = found.plan, console()
-    estimates = {line.key: line for line in found.estimate.lines} if found.estimate else {}
     table = Table(title=f"{plan.study.title}: {len(plan.lines)} lines, {len(plan.cells)} cells", title_justify="left")
     table.add_column("line", overflow="fold")
     table.add_column("cells by seed (+ done, ! failed, . to do)", overflow="fold")
-    for heading in ("trainable", "a run", "memory") if estimates else ():
-        table.add_column(heading, justify="right", no_wrap=True)
     for line in plan.lines:
-        row = [line.label, _marks(_of_line(plan.cells, line), {name: state.status for name, state in found.states.items()})]
-        if estimates:
-            one = estimates.get(line.key)
-            row += [f"{one.trainable:,}", duration(one.seconds), _bytes(one.memory)] if one else ["", "", ""]
-        table.add_row(*row)
+        table.add_row(line.label, _marks(_of_line(plan.cells, line), {name: one.status for name, one in found.states.items()}))
     out.print(table)
     sizes = [", ".join(f"{count} {part}" for part, count in task.items()) for task in found.tasks.values()]
     for name, size in zip(found.tasks, sizes, strict=True):
         out.print(f"{name}: {size}", soft_wrap=True)
     done = sum(state.record is not None for state in found.states.values())
     out.print(f"done: {done} of {len(plan.cells)} cells" + (f"; {found.trials} tuning trials to do" if found.trials else ""))
-    if found.estimate:
-        out.print(_cost(found.estimate), soft_wrap=True)
     points = f"about {found.detectable:.1f} points of {PRIMARY}"
     out.print(f"smallest difference between two lines that is found in 80% of such studies: {points}", soft_wrap=True)
+
+
+def show_estimate(found: Preview) -> None:
+    """Print what each line's runs take, and below all of them together with how sure that is."""
+    assert found.estimate is not None
+    labels, out = {line.key: line.label for line in found.plan.lines}, console()
+    table = Table(title="what is still to be done, by one process", title_justify="left")
+    table.add_column("line", overflow="fold")
+    for heading in ("runs", "a run", "trainable", "memory"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for line in found.estimate.lines:
+        row = str(line.runs), duration(line.seconds), f"{line.trainable:,}", _bytes(line.memory)
+        table.add_row(labels[line.key], *row)
+    if found.estimate.lines:
+        out.print(table)
+    out.print(_cost(found.estimate), soft_wrap=True)
 
 
 def _cost(estimate: Estimate) -> str:
@@ -52,9 +59,10 @@ def _cost(estimate: Estimate) -> str:
     parts += [f"{duration(estimate.stages)} of it stage 1"] if estimate.stages else []
     parts += [f"{duration(estimate.wordings)} of it decoding under other wordings"] if estimate.wordings else []
     inside = f" ({', '.join(parts)})" if parts else ""
+    low, high = (duration(end) for end in estimate.range)
     return (
-        f"estimate for one process: about {duration(estimate.seconds)}{inside}, up to {_bytes(estimate.memory)} of memory; "
-        "extrapolated from a few steps and texts, without early stopping"
+        f"all of it: about {duration(estimate.seconds)}{inside}, most likely between {low} and {high}, and up to "
+        f"{_bytes(estimate.memory)} of memory; derived from a short try of each base, early stopping not foreseen"
     )
 
 

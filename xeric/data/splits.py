@@ -29,7 +29,7 @@ from xeric.data.leaks import TELLING, Unit, fold, jaccard, near_pairs, same_text
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError, DataError
 
-__all__ = ["Alike", "Split", "SplitOptions", "draw_output", "find_alike", "fingerprint", "split"]
+__all__ = ["MIN_FOR_DEV", "Alike", "Split", "SplitOptions", "draw_output", "find_alike", "fingerprint", "split"]
 
 MAX_TRAIN = 499
 """Training instances of a low-resource task, at most."""
@@ -39,7 +39,10 @@ MIN_INSTANCES = 10
 
 # A number with the sign or operator before it: what changes an answer though hardly a word is changed.
 _NUMBER = regex.compile(r"[-+*/=<>^]?\s?\p{N}+")
-_MIN_FOR_DEV, _MIN_DEV, _MAX_DEV = 50, 10, 50
+MIN_FOR_DEV = 50
+"""Instances spent on training below which there is no dev set."""
+
+_MIN_DEV, _MAX_DEV = 10, 50
 
 
 class SplitOptions(Config):
@@ -298,7 +301,7 @@ def _sized(split_: Split) -> Split:
         raise ConfigError(what, where="data.n_train", hint=f"ask for {len(pool)} or fewer")
     chosen = pool[:n]
     dev: set[str] = set()
-    if n >= _MIN_FOR_DEV and options.dev_fraction:
+    if n >= MIN_FOR_DEV and options.dev_fraction:
         target = min(_MAX_DEV, max(_MIN_DEV, round(options.dev_fraction * n)))
         picked = _fill(_families(chosen, split_.clusters, f"{options.split_seed}:dev"), target)
         dev = {i.id for i in picked} if len(picked) < n else set()

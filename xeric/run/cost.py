@@ -50,7 +50,7 @@ class Stopwatch:
         """Return the ``cost`` of a record: seconds by part, bytes, tokens, device, host."""
         return {
             "seconds": {**result.seconds, **self._seconds},
-            "peak_memory_bytes": self._peak(),
+            "peak_memory_bytes": self.peak(),
             "memory_estimate_bytes": {**asdict(estimate), "total": estimate.total},
             "tokens": result.tokens,
             "device": self._device_name(),
@@ -59,7 +59,8 @@ class Stopwatch:
             "platform": platform.platform(),
         }
 
-    def _peak(self) -> int:
+    def peak(self) -> int:
+        """Return the bytes that were held at most since this was made."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
         if (peak := _resident_peak()) is not None:

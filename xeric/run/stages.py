@@ -42,7 +42,7 @@ from xeric.run.progress import Progress
 from xeric.run.row_fitting import RowFitting, TextFitting
 from xeric.training.checkpoint import CheckpointFile
 
-__all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored"]
+__all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored", "stage_data"]
 
 StageData = Prepared | PreparedTexts
 """What a stage is trained on, prepared."""
@@ -112,7 +112,7 @@ def plan_stages(
         options = stage.model_dump(mode="json", include={"tasks", "texts", "data", "prompt", "corpus"})
         mark = digest(["stage", options, config.tasks_dirs, data.fingerprint])
         if mark not in known:
-            known[mark] = _prepared(stage, config, data)
+            known[mark] = stage_data(stage, config, data)
         prepared = known[mark]
         seeds = config.seeds.resolve(config.seed if stage.seed is None else stage.seed)
         identity = {
@@ -128,7 +128,17 @@ def plan_stages(
     return planned
 
 
-def _prepared(stage: Stage, config: RunConfig, data: Prepared) -> StageData:
+def stage_data(stage: Stage, config: RunConfig, data: Prepared) -> StageData:
+    """Prepare what a stage is trained on, without what gives away a test instance of the run's own tasks.
+
+    Args:
+        stage: one of the run's.
+        config: of the run.
+        data: the run's own tasks.
+
+    Raises:
+        UserError: a task is unknown, cannot be used, or is one that the run scores; or a text cannot be used.
+    """
     protect = {task.name: task.test for task in data.tasks}
     if stage.texts:
         return prepare_texts(stage.texts, stage.corpus, protect=protect, languages=[task.language for task in data.tasks])

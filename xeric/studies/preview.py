@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from xeric.data.preparing import Prepared
 from xeric.studies.config import StudyConfig
+from xeric.studies.estimate import Estimate, estimate
 from xeric.studies.execute import check_settings, open_folder, own_data
 from xeric.studies.folder import CellState, PlannedCell, StudyFolder
 from xeric.studies.paraphrases import not_decoded, wordings_of
 from xeric.studies.plan import Plan, plan_study
-from xeric.studies.probe import Estimate, estimate
 from xeric.studies.statistics import ASSUMED_SEED_SD, TASK_SEED_SD, detectable_difference
 from xeric.studies.trials import Trials, tuned_pairs
 from xeric.studies.workshop import StudyProgress, Workshop
 
-__all__ = ["Preview", "preview"]
+__all__ = ["Preview", "estimated", "preview"]
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,27 @@ class Preview:
         folder: where it would lie.
         states: what each cell's folder holds, by cell.
         tasks: instances for training, dev and test, by task.
-        trials: runs of tuning still to be done.
-        estimate: what the rest will take; None where it was not asked for.
         detectable: smallest difference of two lines, in points of the primary metric, that the study would find.
+        tunings: runs of tuning still to be done, by labels of base and method.
+        data: the study's tasks, prepared.
+        workshop: what they were prepared with.
+        estimate: what the rest will take; None until :func:`estimated` is asked.
     """
 
     plan: Plan
     folder: StudyFolder
     states: dict[str, CellState]
     tasks: dict[str, dict[str, int]]
-    trials: int
-    estimate: Estimate | None
     detectable: float
+    tunings: dict[tuple[str, str], int]
+    data: Prepared = field(repr=False)
+    workshop: Workshop = field(repr=False)
+    estimate: Estimate | None = None
+
+    @property
+    def trials(self) -> int:
+        """Runs of tuning still to be done."""
+        return sum(self.tunings.values())
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for scripts."""
@@ -59,18 +68,18 @@ class Preview:
             ]
             parts = {"tuning_seconds": self.estimate.tuning, "stage_seconds": self.estimate.stages}
             parts["wording_seconds"] = self.estimate.wordings
-            found["estimate"] = {"seconds": self.estimate.seconds, "memory_bytes": self.estimate.memory, **parts, "lines": lines}
+            whole = {"seconds": self.estimate.seconds, "range_seconds": list(self.estimate.range)}
+            found["estimate"] = {**whole, "memory_bytes": self.estimate.memory, **parts, "lines": lines}
         return found | {"detectable_difference": self.detectable}
 
 
-def preview(study: StudyConfig, output: Path, *, progress: StudyProgress, probe: bool = True) -> Preview:
-    """Return what a study would compute and take; its folder stays as it is.
+def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Preview:
+    """Return what a study would compute; its folder stays as it is, and nothing is tried.
 
     Args:
         study: the study.
         output: its folder; it need not exist.
         progress: is told what happens.
-        probe: whether to try a few steps and texts.
 
     Raises:
         UserError: settings, tasks or bases are at fault, or the folder holds another study.
@@ -79,21 +88,36 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress, probe:
     check_settings(plan)
     folder, _ = open_folder(study, output)
     workshop = Workshop(folder, progress)
+    progress.note(f"preparing {len(study.tasks)} tasks")
     data = own_data(plan, workshop)
     states = {cell.id: folder.state(cell.id) for cell in plan.cells}
-    todo = [cell for cell in plan.cells if states[cell.id].record is None]
     trials = Trials(plan, workshop, lambda key, state: None)
-    tunings = {(key.base, key.method): trials.runs(key) for key in tuned_pairs(plan)} if todo else {}
-    grown = sum(_wording_seconds(study, folder, cell, states[cell.id]) for cell in plan.cells)
     return Preview(
         plan=plan,
         folder=folder,
         states=states,
         tasks={task.name: {part: len(getattr(task, part)) for part in ("train", "dev", "test")} for task in data.tasks},
-        trials=sum(tunings.values()),
-        estimate=estimate(plan, workshop, todo, tunings, progress.begin, wordings=grown) if probe else None,
         detectable=_detectable(study, data),
+        tunings={(key.base, key.method): trials.runs(key) for key in tuned_pairs(plan)} if _todo(plan, states) else {},
+        data=data,
+        workshop=workshop,
     )
+
+
+def estimated(found: Preview, *, progress: StudyProgress) -> Preview:
+    """Return a preview with what the rest of the study takes: each base is tried for a moment.
+
+    Raises:
+        UserError: a run's settings do not fit its tasks or base.
+    """
+    plan, todo = found.plan, _todo(found.plan, found.states)
+    grown = sum(_wording_seconds(plan.study, found.folder, cell, found.states[cell.id]) for cell in plan.cells)
+    known = estimate(plan, found.workshop, found.data, todo, found.tunings, progress, wordings=grown)
+    return replace(found, estimate=known)
+
+
+def _todo(plan: Plan, states: dict[str, CellState]) -> list[PlannedCell]:
+    return [cell for cell in plan.cells if states[cell.id].record is None]
 
 
 def _wording_seconds(study: StudyConfig, folder: StudyFolder, cell: PlannedCell, state: CellState) -> float:

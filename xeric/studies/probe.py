@@ -1,227 +1,240 @@
-"""How long a study will take and how much memory, by trying: a few steps and a few texts of every method on every base.
+"""How fast a base is here: two micro-batches of training and a few tokens of decoding, on rows of made-up tokens.
 
-Everything here is an estimate, and on the safe side: early stopping is not foreseen, trained models often stop writing
-sooner than they may, and larger batches decode faster than the few texts of a probe.
+What is in a row moves no time, only how long it is; so nothing has to be read or tokenised for a probe, and a large base on a
+slow machine is tried on shorter rows. :mod:`xeric.studies.operations` says what follows for other methods and other rows.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
 
-from xeric.data.preparing import Prepared
-from xeric.run.config import RunConfig, run_config
-from xeric.run.execute import execute
-from xeric.studies.config import LineKey
-from xeric.studies.folder import PlannedCell
-from xeric.studies.paraphrases import wordings_of
-from xeric.studies.plan import Plan, line_settings, stage_settings
-from xeric.studies.workshop import Workshop
-from xeric.training.options import planned_steps
+import psutil
+import torch
+from torch import nn
+from torch.nn.utils import clip_grad_norm_
 
-__all__ = ["Estimate", "LineEstimate", "estimate"]
+from xeric.bases.base import Base
+from xeric.bases.causal import can_share_prefix
+from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
+from xeric.data.prompts import SEGMENT_KINDS
+from xeric.decoding import DecodeOptions, decode
+from xeric.methods.base import Adaptation
+from xeric.run.cost import Stopwatch
+from xeric.run.progress import Progress
+from xeric.studies.operations import Parts, Size, Speed, batch_work, fitted, reading_operations, training_operations
+from xeric.training.loss import step_loss
+from xeric.training.memory import estimate_memory
 
-_STEPS = 4
-_TEXTS = 8
-_TASKS = 3
+__all__ = ["Shape", "held_memory", "parts_of", "probe_decoding", "probe_training", "size_of"]
+
+_PATIENCE = 8.0
+"""Seconds that one micro-batch, or the prompts of the decoding probe, may take; what would take longer is tried on less."""
+
+_GIVEN, _TOKENS = 16, 6
+"""Tokens of an input, and tokens written, in the decoding probe."""
+
+_OPTIMIZED = 1 << 22
+"""Parameters of the optimiser's probe, at most."""
+
+_INSTRUCTION, _INPUT, _TARGET = (SEGMENT_KINDS.index(kind) for kind in ("instruction", "input", "target"))
 
 
 @dataclass(frozen=True)
-class LineEstimate:
-    """What a run of one line takes.
+class Shape:
+    """The usual micro-batch of a study's training.
 
     Attributes:
-        key: the line.
-        seconds: of a run: training at full length, decoding of test and dev, scoring.
-        memory: peak bytes of the probing process.
-        trainable: parameters.
-        runs: how many such runs are still to be done.
+        prefix: tokens of the prefix.
+        rows: instances.
+        tokens: of an instance, its target among them.
+        targets: of an instance.
     """
 
-    key: LineKey
-    seconds: float
-    memory: int
-    trainable: int
-    runs: int
+    prefix: int
+    rows: int
+    tokens: int
+    targets: int
+
+    def scaled(self, share: float) -> Shape:
+        """Return a smaller micro-batch, about ``share`` of this one."""
+        rows = max(round(self.rows * share), 1)
+        # What fewer rows cannot make smaller, shorter ones do.
+        length = min(self.rows * share / rows, 1.0)
+        tokens = max(round(self.tokens * length), 2)
+        targets = min(max(round(self.targets * length), 1), tokens - 1)
+        return Shape(max(round(self.prefix * share), 1), rows, tokens, targets)
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """What the rest of a study takes, by one process.
-
-    Attributes:
-        lines: those with runs still to be done.
-        tuning: seconds of the trials.
-        stages: seconds of the stage-1 models.
-        wordings: seconds of decoding under other wordings of the definitions.
-    """
-
-    lines: tuple[LineEstimate, ...]
-    tuning: float
-    stages: float
-    wordings: float
-
-    @property
-    def seconds(self) -> float:
-        """All of it."""
-        return sum(line.seconds * line.runs for line in self.lines) + self.tuning + self.stages + self.wordings
-
-    @property
-    def memory(self) -> int:
-        """Peak bytes of the largest run."""
-        return max((line.memory for line in self.lines), default=0)
+def held_memory(base: Base) -> int:
+    """Return the bytes held now on the base's device, by the process or (CUDA) by its tensors."""
+    if base.device.type == "cuda":
+        return int(torch.cuda.memory_allocated(base.device))
+    return int(psutil.Process().memory_info().rss)
 
 
-@dataclass
-class _Clock:
-    """Takes the time of steps and texts; a run's progress."""
-
-    steps: list[float] = field(default_factory=list)
-    texts: list[float] = field(default_factory=list)
-    _phase: str = ""
-    _last: float = 0.0
-
-    def note(self, text: str) -> None: ...
-
-    def start(self, phase: str, total: int, done: int = 0) -> None:
-        self._phase, self._last = phase, time.perf_counter()
-
-    def advance(self, units: int, loss: float | None = None) -> None:
-        now = time.perf_counter()
-        if self._phase.startswith("train"):
-            self.steps.append(now - self._last)
-        else:
-            self.texts += [(now - self._last) / units] * units
-        self._last = now
+def size_of(base: Base) -> Size:
+    """Return what the operations of a base depend on, before a method is attached."""
+    config = base.model.config.get_text_config(decoder=True)
+    looked_up, made = base.input_embeddings.weight, base.output_embeddings.weight
+    assert isinstance(looked_up, torch.Tensor)
+    assert isinstance(made, torch.Tensor)
+    hidden = int(config.hidden_size)
+    width = int(config.num_attention_heads) * int(getattr(config, "head_dim", None) or hidden // config.num_attention_heads)
+    apart = 0 if looked_up is made else base.vocabulary * hidden
+    body = base.parameters - looked_up.numel() - apart
+    return Size(max(body, 1), base.vocabulary * hidden, int(config.num_hidden_layers) * width)
 
 
-@dataclass(frozen=True)
-class _Speed:
-    """Seconds a step, a decoded text and a scored text; peak bytes; trainable parameters."""
-
-    step: float
-    text: float
-    score: float
-    memory: int
-    trainable: int
-
-
-def estimate(
-    plan: Plan,
-    workshop: Workshop,
-    todo: Sequence[PlannedCell],
-    trials: Mapping[tuple[str, str], int],
-    begin: Callable[[str], None],
-    *,
-    wordings: float = 0.0,
-) -> Estimate:
-    """Return what the cells still to be done take.
+def parts_of(adaptation: Adaptation, own: set[str]) -> Parts:
+    """Return what an attached method trains.
 
     Args:
-        plan: of the study.
-        workshop: opens bases and prepares tasks.
-        todo: the cells.
-        trials: runs of tuning still to be done, by labels of base and method.
-        begin: is told which line is tried.
-        wordings: seconds of decoding finished runs under other wordings of the definitions.
-
-    Raises:
-        UserError: a run's settings do not fit its tasks or base.
+        adaptation: the method's.
+        own: names of the base's own parameters, from before it was attached.
     """
-    speeds: dict[tuple[str, str, str], _Speed] = {}
-    lines = []
-    for line in plan.lines:
-        runs = [cell for cell in todo if cell.line == line]
-        if not runs:
-            continue
-        config, _ = run_config(line_settings(plan.study, line.key, runs[0].tasks))
-        data = workshop.prepared(config)
-        # A step takes as long whatever the number of examples. An ablation is a method of its own: a part less can make a step
-        # a quarter faster, so what it is like says too little.
-        alike = (line.key.base, line.key.method, line.key.setting)
-        if alike not in speeds:
-            begin(f"probe: {line.label}")
-            speeds[alike] = _probe(workshop, config, data)
-        speed = speeds[alike]
-        again = sum(len(wordings_of(plan.study, cell)) for cell in runs)
-        wordings += again * sum(len(task.test) for task in data.tasks) * speed.text
-        lines.append(LineEstimate(line.key, _seconds(config, data, speed), speed.memory, speed.trainable, len(runs)))
-    return Estimate(tuple(lines), _tuning(lines, trials), _stages(plan, workshop, todo), wordings)
+    trained = adaptation.trainable()
+    added = 0
+    for name, parameter in trained.items():
+        owner = adaptation.base.model.get_submodule(name.rpartition(".")[0]) if name not in own else None
+        # Tables (prefixes, positions) are looked up and pass nothing through.
+        added += parameter.numel() if isinstance(owner, nn.Linear) else 0
+    return Parts(sum(parameter.numel() for name, parameter in trained.items() if name in own), added)
 
 
-def _probe(workshop: Workshop, config: RunConfig, data: Prepared) -> _Speed:
-    """Carry out a few steps and texts of a run, in a folder that vanishes."""
-    by_length = sorted(data.tasks, key=lambda task: sum(len(i.input) for i in task.train) / max(len(task.train), 1))
-    places = sorted({round(share * (len(by_length) - 1) / max(_TASKS - 1, 1)) for share in range(_TASKS)})
-    tasks = tuple(replace(by_length[place], test=by_length[place].test[:_TEXTS]) for place in places)
-    short: dict[str, Any] = {"max_steps": _STEPS, "early_stopping": False, "dev_every": 10 * _STEPS}
-    changes: dict[str, Any] = {"tasks": tuple(task.name for task in tasks), "predict": ("test",), "stages": ()}
-    probed = config.model_copy(update={**changes, "train": config.train.model_copy(update=short)})
-    clock = _Clock()
-    with tempfile.TemporaryDirectory() as scratch:
-        base = workshop.open_base(config)
-        record = execute(probed, Path(scratch) / "run", base=base, data=replace(data, tasks=tasks), progress=clock).record
-    # The first step makes what later steps find made; a median passes over the first text likewise.
-    step = statistics.median(clock.steps[1:] or clock.steps or [0.0])
-    score = float(record.cost.get("seconds", {}).get("score", 0.0)) / max(len(clock.texts), 1)
-    memory = int(record.cost.get("peak_memory_bytes", 0))
-    return _Speed(step, statistics.median(clock.texts or [0.0]), score, memory, record.parameters.get("trainable", 0))
+def probe_training(
+    base: Base, adaptation: Adaptation, size: Size, parts: Parts, task: str, shape: Shape, progress: Progress
+) -> tuple[Speed, float]:
+    """Time two micro-batches, a small one and a usual one, after one that is not timed, and the optimiser.
+
+    Args:
+        base: with the method attached.
+        adaptation: the method's.
+        size: of the base.
+        parts: what the method trains.
+        task: one that the method was attached for.
+        shape: the usual micro-batch.
+        progress: is told of each.
+
+    Returns:
+        What concerns training of the speed; and the memory of the last micro-batch over what was expected of it, at least 1.
+    """
+    shared = can_share_prefix(base)
+    progress.start("training", 3)
+    memory = 1.0
+
+    def tried(one: Shape) -> tuple[float, float]:
+        nonlocal memory
+        work = batch_work(one.prefix, [one.tokens] * one.rows, one.rows * one.targets, shared=shared)
+        encoded = _made_up(base, task, one)
+        before, watch = held_memory(base), Stopwatch(base.device)
+        batch = [[(encoded, row) for row in encoded.rows]]
+        with base.mode(training=True):
+            seconds = _seconds(base, lambda: step_loss(base, batch))
+        expected = estimate_memory(base, adaptation, [encoded], one.rows, shared=shared)
+        memory = max((watch.peak() - before - expected.gradients) / (expected.activations + expected.logits), 1.0)
+        for trained in adaptation.trainable().values():
+            trained.grad = None
+        progress.advance(1)
+        return training_operations(size, work, parts), seconds
+
+    tried(shape.scaled(0.1))
+    small = tried(shape.scaled(0.25))
+    whole = batch_work(shape.prefix, [shape.tokens] * shape.rows, shape.rows * shape.targets, shared=shared)
+    share = min(_PATIENCE / max(small[1] / small[0] * training_operations(size, whole, parts), 1e-9), 1.0)
+    points = [small] if share < 0.3 else [small, tried(shape.scaled(share) if share < 1 else shape)]
+    return Speed(*fitted(points), parameter=_optimizer_seconds(base, adaptation)), memory
 
 
-def _seconds(config: RunConfig, data: Prepared, speed: _Speed) -> float:
-    train, dev, test = (sum(len(getattr(task, part)) for task in data.tasks) for part in ("train", "dev", "test"))
-    steps = planned_steps(config.train, train) if speed.trainable else 0
-    # A look at dev once an epoch is a pass without gradients: about a third of a training pass.
-    looks = 1 + dev / max(train, 1) / 3
-    return steps * speed.step * looks + (test + dev) * speed.text + test * speed.score
+def _optimizer_seconds(base: Base, adaptation: Adaptation) -> float:
+    """Return the seconds of clipping and AdamW for each parameter, from steps over as many as train, at most a few millions."""
+    count = min(sum(p.numel() for p in adaptation.trainable().values()), _OPTIMIZED)
+    parameter = nn.Parameter(torch.zeros(count, device=base.device))
+    parameter.grad = torch.ones_like(parameter)
+    optimizer = torch.optim.AdamW([parameter])
+
+    def step() -> None:
+        clip_grad_norm_([parameter], 1.0, foreach=False)
+        optimizer.step()
+
+    step()  # makes the moments
+    return _seconds(base, step) / count
 
 
-def _tuning(lines: Sequence[LineEstimate], trials: Mapping[tuple[str, str], int]) -> float:
-    """Return the seconds of the trials: each as long as a run of its method, where there is one, else as the mean run."""
-    known: dict[tuple[str, str], float] = {}
-    for line in lines:
-        known.setdefault((line.key.base, line.key.method), line.seconds)
-    return sum(runs * known.get(pair, statistics.mean(known.values())) for pair, runs in trials.items()) if known else 0.0
+def probe_decoding(base: Base, size: Size, options: DecodeOptions, prefix: int, speed: Speed, progress: Progress) -> Speed:
+    """Time the prompts and a few tokens of one batch, decoded as a study decodes.
+
+    Args:
+        base: without a method.
+        size: of the base.
+        options: of decoding.
+        prefix: tokens of the prefix.
+        speed: what is known of training, to foresee how long the prompts take.
+        progress: is told of each token.
+
+    Returns:
+        The speed, with what concerns decoding.
+    """
+    copies = options.candidates if options.strategy == "mbr" else 1
+    rows = max(options.batch_size // copies, 1)
+    prefix, shared = min(prefix, base.context - _GIVEN - _TOKENS), can_share_prefix(base)
+
+    def reading(sequences: int) -> float:
+        return reading_operations(size, batch_work(prefix, [_GIVEN] * sequences, sequences, shared=shared))
+
+    while rows > 1 and reading(rows * copies) * speed.operation > _PATIENCE:
+        rows //= 2
+    encoded = _made_up(base, "", Shape(prefix, rows, _GIVEN, 0))
+    # A base that ends no text: every one gets all its tokens.
+    endless = dataclasses.replace(base, eos=(base.vocabulary,))
+    endless.shares_prefix = shared
+    moments: list[float] = []
+
+    def token(*_: object) -> None:
+        _wait(base)
+        moments.append(time.perf_counter())
+        progress.advance(1)
+
+    progress.start("decoding", _TOKENS)
+    handle = base.output_embeddings.register_forward_pre_hook(token)
+    try:
+        start = time.perf_counter()
+        decode(endless, encoded, options, max_new_tokens=_TOKENS)
+    finally:
+        handle.remove()
+    sequences = rows * copies
+    steps = [after - before for before, after in pairwise(moments)]
+    beams = options.beams if options.strategy == "beam" else 1
+    # The first step makes what later ones find made.
+    writing = statistics.median(steps[1:] or steps or [0.0])
+    each = (moments[0] - start) / reading(sequences)
+    return dataclasses.replace(speed, reading=each, writing=writing, together=sequences * beams)
 
 
-def _stages(plan: Plan, workshop: Workshop, todo: Sequence[PlannedCell]) -> float:
-    """Return the seconds of training one stage-1 model for each base that needs one."""
-    study, total = plan.study, 0.0
-    first = {cell.line.key.base: cell for cell in reversed(todo) if cell.line.key.start == "stage-1"}
-    for base, cell in first.items():
-        if study.texts:
-            total += _text_stage(workshop, run_config(line_settings(study, cell.line.key, cell.tasks))[0])
-            continue
-        stage = stage_settings(study, base)
-        own = {key: stage.get(key, study.run.get(key, {})) for key in ("data", "prompt", "train")}
-        settings = {"tasks_dirs": list(study.tasks_dirs), "base": study.base_name(base), "method": stage["method"], **own}
-        config, _ = run_config({**settings, "tasks": stage["tasks"], **_place(study.run)})
-        data = workshop.prepared(config)
-        speed = _probe(workshop, config, data)
-        total += planned_steps(config.train, sum(len(task.train) for task in data.tasks)) * speed.step
-    return total
+def _made_up(base: Base, task: str, shape: Shape) -> EncodedTask:
+    """Return rows of a shape, of tokens that mean nothing; rows for decoding where there are no targets."""
+    usable = [token for token in range(min(base.vocabulary, 1000)) if token not in base.eos]
+    ids = tuple(usable[(7 * place) % len(usable)] for place in range(max(shape.prefix, shape.tokens)))
+    start = shape.tokens - shape.targets
+    kinds = (_INPUT,) * start + (_TARGET,) * shape.targets
+    rows = tuple(InstanceRow(str(number), 0, ids[: shape.tokens], kinds, start) for number in range(shape.rows))
+    prefix = PrefixRow(task, ids[: shape.prefix], (_INSTRUCTION,) * shape.prefix, 0)
+    return EncodedTask(task, (prefix,), rows)
 
 
-def _text_stage(workshop: Workshop, config: RunConfig) -> float:
-    """Return the seconds of a run's one stage, on text: a few of its steps are taken, in a folder that vanishes."""
-    (stage,) = config.stages
-    data = workshop.prepared(config)
-    tasks = tuple(replace(task, test=task.test[:1]) for task in data.tasks)
-    short = stage.train.model_copy(update={"max_steps": _STEPS, "early_stopping": False})
-    changes: dict[str, Any] = {"stages": (stage.model_copy(update={"train": short}),), "predict": ("test",)}
-    probed = config.model_copy(update={**changes, "train": config.train.model_copy(update={"max_steps": 0})})
-    clock = _Clock()
-    with tempfile.TemporaryDirectory() as scratch:
-        base = workshop.open_base(config)
-        record = execute(probed, Path(scratch) / "run", base=base, data=replace(data, tasks=tasks), progress=clock).record
-    rows = record.stages[0]["texts"]["rows"]["train"]
-    return planned_steps(stage.train, rows) * statistics.median(clock.steps[1:] or clock.steps or [0.0])
+def _seconds(base: Base, action: Callable[[], object]) -> float:
+    """Return how long something takes."""
+    _wait(base)
+    start = time.perf_counter()
+    action()
+    _wait(base)
+    return time.perf_counter() - start
 
 
-def _place(run: dict[str, Any]) -> dict[str, Any]:
-    return {key: run[key] for key in ("device", "precision", "decode", "metrics") if key in run}
+def _wait(base: Base) -> None:
+    if base.device.type == "cuda":
+        torch.cuda.synchronize(base.device)

@@ -1,0 +1,206 @@
+"""How many operations training and decoding take, and how long that is at a speed that was measured. Numbers only, no torch.
+
+A token that passes through N parameters takes 2 N operations forward, as many again for the gradients of what it passes on, and
+as many again for the gradients of those parameters that train (Kaplan et al. 2020, arXiv 2001.08361, section 2.1). Beside that
+stand attention, 4 operations for each pair of positions and each unit of its width, and the output layer, which only positions
+that predict something pass through: with a vocabulary of 262,144 it is larger than a small model's body.
+
+A base is timed once; what another method takes on it follows from its operations. Ratios measured against this model stand in
+docs/studies.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from xeric.data.batching import epoch_steps
+
+__all__ = [
+    "Parts",
+    "Row",
+    "Size",
+    "Speed",
+    "Work",
+    "batch_work",
+    "epoch_work",
+    "fitted",
+    "reading_operations",
+    "training_operations",
+]
+
+
+@dataclass(frozen=True)
+class Size:
+    """What operations depend on in a base.
+
+    Attributes:
+        body: parameters that every token passes through (not the embeddings, which are looked up).
+        head: parameters of the output layer, hidden size times vocabulary.
+        attention: layers times width of attention.
+    """
+
+    body: int
+    head: int
+    attention: int
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What of a model trains.
+
+    Attributes:
+        own: parameters of the base's own.
+        added: parameters of linear maps that the method adds to every layer.
+    """
+
+    own: int = 0
+    added: int = 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is computed, padding included.
+
+    Attributes:
+        tokens: that pass through the body.
+        pairs: of a position and one that it attends to.
+        outputs: positions whose logits are made.
+        batches: micro-batches.
+        largest: rows of the largest of them.
+    """
+
+    tokens: float = 0.0
+    pairs: float = 0.0
+    outputs: float = 0.0
+    batches: float = 0.0
+    largest: int = 0
+
+    def __add__(self, other: Work) -> Work:
+        return Work(
+            self.tokens + other.tokens,
+            self.pairs + other.pairs,
+            self.outputs + other.outputs,
+            self.batches + other.batches,
+            max(self.largest, other.largest),
+        )
+
+    def __mul__(self, times: float) -> Work:
+        return Work(self.tokens * times, self.pairs * times, self.outputs * times, self.batches * times, self.largest)
+
+
+class Row(NamedTuple):
+    """The tokens of one row: of the prefix that it continues, of itself (target included), and of its target."""
+
+    task: str
+    prefix: int
+    tokens: int
+    targets: int
+
+
+def batch_work(prefix: int, lengths: Sequence[int], outputs: int, *, shared: bool, learned: int = 0) -> Work:
+    """Return the work of one micro-batch, forward.
+
+    Args:
+        prefix: tokens of the prefix that all rows continue.
+        lengths: tokens of each row, the prefix not counted.
+        outputs: positions whose logits are made.
+        shared: whether the prefix is computed once, not for every row.
+        learned: positions in front of the prefix that are attended to and not computed (a learned prefix of keys and values).
+    """
+    rows, width = len(lengths), max(lengths)
+    if shared:
+        pairs = prefix * (learned + prefix) + rows * width * (learned + prefix + width)
+        return Work(prefix + rows * width, pairs, outputs, 1, rows)
+    length = prefix + width
+    return Work(rows * length, rows * length * (learned + length), outputs, 1, rows)
+
+
+def epoch_work(rows: Sequence[Row], *, batch_size: int, micro_batch_size: int, shared: bool, learned: int = 0) -> Work:
+    """Return the work of training on every row once, forward, in the micro-batches that the loop would make of them."""
+    steps = epoch_steps(
+        [(row.task, row.prefix) for row in rows],
+        [row.tokens for row in rows],
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        seed=0,
+        epoch=0,
+    )
+    work = Work()
+    for batch in (batch for step in steps for batch in step):
+        members = [rows[index] for index in batch]
+        outputs = sum(row.targets for row in members)
+        work += batch_work(members[0].prefix, [row.tokens for row in members], outputs, shared=shared, learned=learned)
+    return work
+
+
+def reading_operations(size: Size, work: Work, added: int = 0) -> float:
+    """Return the operations of a forward pass; ``added`` is as in :class:`Parts`."""
+    return 2 * (size.body + added) * work.tokens + 4 * size.attention * work.pairs + 2 * size.head * work.outputs
+
+
+def training_operations(size: Size, work: Work, parts: Parts, *, recomputing: bool = False) -> float:
+    """Return the operations of a forward and a backward pass.
+
+    Args:
+        size: of the base.
+        work: forward.
+        parts: what trains.
+        recomputing: whether activations are computed a second time (gradient checkpointing).
+    """
+    passes = 3 if recomputing else 2
+    weights = 2 * (min(parts.own, size.body) + parts.added) * work.tokens
+    # More of the base than its body: the embeddings, which are the output layer's weights too, or it trains beside them.
+    weights += 2 * size.head * work.outputs if parts.own > size.body else 0
+    return passes * reading_operations(size, work, parts.added) + weights
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a base is on this machine.
+
+    Attributes:
+        batch: seconds that a micro-batch of training takes whatever is in it.
+        operation: seconds an operation of training.
+        parameter: seconds of the optimiser for each parameter that trains.
+        reading: seconds an operation of reading prompts, when decoding.
+        writing: seconds that one more token takes for all sequences that are decoded together.
+        together: how many sequences those are.
+    """
+
+    batch: float = 0.0
+    operation: float = 0.0
+    parameter: float = 0.0
+    reading: float = 0.0
+    writing: float = 0.0
+    together: int = 1
+
+    def training(self, size: Size, work: Work, parts: Parts, *, recomputing: bool = False) -> float:
+        """Return the seconds of forward and backward passes."""
+        return self.batch * work.batches + self.operation * training_operations(size, work, parts, recomputing=recomputing)
+
+    def evaluating(self, size: Size, work: Work, parts: Parts) -> float:
+        """Return the seconds of forward passes alone, as fast as those of training."""
+        return self.batch * work.batches / 2 + self.operation * reading_operations(size, work, parts.added)
+
+    def token(self, size: Size, parts: Parts, sequences: float) -> float:
+        """Return the seconds of one more token for so many sequences; fewer than were tried take as long, as weights are read."""
+        added = 1 + parts.added / (size.body + size.head)
+        return self.writing * added * max(sequences / self.together, 1.0)
+
+
+def fitted(tried: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Return ``batch`` and ``operation`` of :class:`Speed` from micro-batches that were timed.
+
+    Args:
+        tried: operations and seconds of a small micro-batch and of a large one, or of one alone. The large one alone counts where
+            the two do not fit: the small one took less than its share, or longer than the large one.
+    """
+    *small, (operations, seconds) = sorted(tried)
+    if small:
+        each = (seconds - small[0][1]) / (operations - small[0][0])
+        batch = small[0][1] - each * small[0][0]
+        if each > 0 and batch >= 0:
+            return batch, each
+    return 0.0, seconds / operations
