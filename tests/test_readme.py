@@ -25,7 +25,7 @@ def test_the_python_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
     base = tiny.write_base(tmp_path / "base", max_position_embeddings=1024)
     monkeypatch.chdir(tmp_path)
     # The lines as they are, but for the base and a training short enough for a test.
-    code = code.replace("path/to/a/base", str(base)).replace(
+    code = code.replace("gemma-3-270m", str(base)).replace(
         'method="lora")', 'method="lora", train={"max_steps": 2}, decode={"max_new_tokens": 8})'
     )
     assert str(base) in code

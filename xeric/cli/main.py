@@ -51,6 +51,9 @@ _REMOVED = {
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
+    # Threads that wait for work sleep instead of spinning: where another process needs the same cores, spinning made a training
+    # step of 15 seconds take minutes (docs/log.md). Read when the tensor library is loaded, which no command has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.exit(run(sys.argv[1:]))
 
 
