@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -138,11 +139,12 @@ def _fetch_from(source: PackageFiles | HubFile, named: NamedBase, target: Path, 
         return
     from huggingface_hub import hf_hub_download
 
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
     try:
         shutil.copyfile(hf_hub_download(source.repository, source.filename), target)
     except Exception as error:  # noqa: BLE001 - the library raises whatever a network provokes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise UserError(f"the model hub has no {source.repository} for us ({reason[:120]})") from None
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(". ")
+        raise UserError(f"{source.repository} could not be fetched from the model hub: {reason[:120]}") from None
 
 
 def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: NamedBase | None = None) -> None:
