@@ -23,6 +23,7 @@ from xeric.run.execute import prepare_run
 from xeric.run.locks import acquire
 from xeric.studies import rewording
 from xeric.studies.analysis import analyse
+from xeric.studies.estimate import Estimate
 from xeric.studies.execute import StudyRun, identify, run_study
 from xeric.studies.folder import PlannedCell, StudyFolder
 from xeric.studies.paraphrases import prediction_files, wordings_of
@@ -285,23 +286,19 @@ def test_an_open_base_is_lent_and_given_back(done: StudyRun, open_base: Callable
 
 
 def test_the_plan_counts_the_extra_decoding(done: StudyRun, tasks: Path, base: Path, tmp_path: Path) -> None:
-    plain = estimated(preview(small.study(tasks, base, *QUICK), tmp_path / "new", progress=Told()), progress=Told()).estimate
-    worse = estimated(
-        preview(small.study(tasks, base, *QUICK, worded(OTHER)), tmp_path / "new", progress=Told()), progress=Told()
-    ).estimate
-    assert plain is not None
-    assert worse is not None
+    def taken(folder: Path, *overrides: str) -> Estimate:
+        found = estimated(
+            preview(small.study(tasks, base, *QUICK, *overrides), folder, progress=Told()), progress=Told()
+        ).estimate
+        assert found is not None
+        return found
+
+    plain, worse = taken(tmp_path / "new"), taken(tmp_path / "new", worded(OTHER))
     assert plain.wordings == 0
     assert worse.seconds == pytest.approx(sum(one.seconds * one.runs for one in worse.lines) + worse.wordings)
     assert worse.wordings > 0
     root = shutil.copytree(done.folder.root, tmp_path / "out")
-    finished = estimated(
-        preview(small.study(tasks, base, *QUICK, worded(OTHER)), root, progress=Told()), progress=Told()
-    ).estimate
-    assert finished is not None
-    assert finished.seconds == 0
+    assert taken(root, worded(OTHER)).seconds == 0
     (cell, *_) = first_cells(done)
     next(iter((root / "cells" / cell.id / "paraphrases").iterdir())).unlink()
-    owing = estimated(preview(small.study(tasks, base, *QUICK, worded(OTHER)), root, progress=Told()), progress=Told()).estimate
-    assert owing is not None
-    assert owing.seconds == done.states[cell.id].record.cost["seconds"]["test"]  # type: ignore[union-attr]
+    assert taken(root, worded(OTHER)).seconds == done.states[cell.id].record.cost["seconds"]["test"]  # type: ignore[union-attr]

@@ -125,13 +125,14 @@ def probe_training(
     """
     shared = can_share_prefix(base)
     progress.start("training", 3)
-    memory = 1.0
+    # What one micro-batch frees, the next one takes without asking the system for more.
+    before, memory = held_memory(base), 1.0
 
     def tried(one: Shape) -> tuple[float, float]:
         nonlocal memory
         work = batch_work(one.prefix, [one.tokens] * one.rows, one.rows * one.targets, shared=shared)
         encoded = _made_up(base, task, one)
-        before, watch = held_memory(base), Stopwatch(base.device)
+        watch = Stopwatch(base.device)
         batch = [[(encoded, row) for row in encoded.rows]]
         with base.mode(training=True):
             seconds = _seconds(base, lambda: step_loss(base, batch))
@@ -142,8 +143,8 @@ def probe_training(
         progress.advance(1)
         return training_operations(size, work, parts), seconds
 
-    tried(shape.scaled(0.1))
-    small = tried(shape.scaled(0.25))
+    first = tried(shape.scaled(0.1))
+    small = first if first[1] > _PATIENCE else tried(shape.scaled(0.25))
     whole = batch_work(shape.prefix, [shape.tokens] * shape.rows, shape.rows * shape.targets, shared=shared)
     share = min(_PATIENCE / max(small[1] / small[0] * training_operations(size, whole, parts), 1e-9), 1.0)
     points = [small] if share < 0.3 else [small, tried(shape.scaled(share) if share < 1 else shape)]
