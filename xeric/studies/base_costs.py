@@ -72,8 +72,8 @@ class BaseCosts:
 
     def attached(self, config: RunConfig, data: Prepared) -> _Attached:
         """Return what a run's method is on this base."""
-        mark = digest([config.method.model_dump(mode="json"), config.train.model_dump(mode="json"), data.fingerprint])
-        if mark not in self._attached:
+        settings = config.model_dump(mode="json", include={"method", "train", "prompt"})
+        if (mark := digest([settings, data.fingerprint])) not in self._attached:
             self.encoded(config, data)  # as the base is without a method
             adaptation = _attach(self.base, config.method, data)
             try:
