@@ -49,7 +49,7 @@ Space = Mapping[str, Range | tuple[Any, ...]]
 SPACES: dict[str, Space] = {
     "full": {"train.lr": Range(low=5e-5, high=1e-3)},
     "lora": {"train.lr": Range(low=1e-4, high=5e-3), "method.rank": (4, 8, 16, 32, 64)},
-    "bottleneck": {"train.lr": Range(low=1e-4, high=5e-3), "method.size": (16, 32, 64, 128, 256)},
+    "bottleneck": {"train.lr": Range(low=1e-5, high=1e-3), "method.size": (16, 32, 64, 128, 256)},
     "prefix": {"train.lr": Range(low=3e-4, high=3e-2), "method.length": (16, 32, 64, 128)},
     "embedding": {"train.lr": Range(low=1e-3, high=1e-1)},
     "combined": {
