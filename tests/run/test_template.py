@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests import tiny
+from xeric.progress import Silent
 from xeric.records import Record, read_predictions
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import execute
-from xeric.run.progress import Silent
 
 TUNED = tiny.chat_template()
 

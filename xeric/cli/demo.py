@@ -20,7 +20,8 @@ _STUDY = "demo"
 _LONGEST = 400
 _MEANING = """\
 Read this with care: one run a method, some forty examples a task, {tests} test instances a task. Differences of a few points are
-noise at this size, so many verdicts are "undecided"; `xeric study plan paper` says what a study that decides takes."""
+noise at this size, so most verdicts are "undecided", or "uninformative" where the beginning of the input does as well;
+`xeric study plan paper` says what a study that decides takes."""
 _NEXT = """\
 Next, with a file of your own (CSV, TSV or JSON lines with an input and an output column):
   xeric tasks import my.csv --name my_task --definition "What to do, in one sentence." --language Hindi -o tasks

@@ -56,7 +56,7 @@ class TerminalBars:
 
 
 class TerminalProgress(TerminalBars):
-    """Shows the phases of a run one after the other; see :class:`xeric.run.progress.Progress`."""
+    """Shows the phases of a run one after the other; see :class:`xeric.progress.Progress`."""
 
     def __init__(self) -> None:
         super().__init__(

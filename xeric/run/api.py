@@ -23,11 +23,11 @@ from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
 from xeric.metrics import score_predictions
+from xeric.progress import Progress
 from xeric.records import Prediction, Score, read_predictions
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute
-from xeric.run.progress import Progress
 
 __all__ = ["generate", "load_task", "prepare", "score", "train"]
 

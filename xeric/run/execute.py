@@ -21,6 +21,7 @@ from xeric.data.preparing import Prepared, prepare
 from xeric.errors import ConfigError, UserError
 from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, score_predictions
+from xeric.progress import Progress, Silent
 from xeric.records import (
     PREDICTION_FILES,
     RECORD_FILE,
@@ -40,7 +41,6 @@ from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
-from xeric.run.progress import Progress, Silent
 from xeric.run.stages import MergedStage, StageData, attach_after, plan_stages, restored
 from xeric.run.template import settled_prompt
 from xeric.training.checkpoint import CheckpointFile

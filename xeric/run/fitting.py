@@ -15,8 +15,8 @@ from xeric.decoding import DecodeOptions, generate_rows
 from xeric.errors import DataError
 from xeric.methods.base import Adaptation
 from xeric.metrics import PRIMARY, score_predictions
+from xeric.progress import Progress
 from xeric.records import Part, Prediction
-from xeric.run.progress import Progress
 from xeric.run.row_fitting import RowFitting
 from xeric.training.options import TrainOptions
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from xeric.progress import Progress, Silent
+from xeric.progress import Progress
 
-__all__ = ["Progress", "Silent", "TrainingProgress"]
+__all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:

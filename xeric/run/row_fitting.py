@@ -12,7 +12,8 @@ from xeric.data.encoding import EncodedTask
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.errors import ConfigError
 from xeric.methods.base import Adaptation
-from xeric.run.progress import Progress, TrainingProgress
+from xeric.progress import Progress
+from xeric.run.progress import TrainingProgress
 from xeric.training.checkpoint import CheckpointFile
 from xeric.training.loop import TrainResult, train
 from xeric.training.loss import dev_loss

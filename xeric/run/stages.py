@@ -33,12 +33,12 @@ from xeric.data.texts import PreparedTexts, prepare_texts
 from xeric.errors import RunError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
+from xeric.progress import Progress
 from xeric.records import RESULT_VERSION, read_json, write_json
 from xeric.run.config import RunConfig, Stage
 from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
 from xeric.run.locks import held
-from xeric.run.progress import Progress
 from xeric.run.row_fitting import RowFitting, TextFitting
 from xeric.training.checkpoint import CheckpointFile
 

@@ -19,11 +19,10 @@ from xeric.data.preparing import Prepared
 from xeric.data.texts import TextOptions, texts_digest
 from xeric.errors import ConfigError, DataError, RunError, UserError, XericError
 from xeric.metrics import PRIMARY
-from xeric.progress import Progress
+from xeric.progress import Progress, Silent
 from xeric.records import MANY_AT_LIMIT, Record, length_share, write_json
 from xeric.run.config import RunConfig, run_config
 from xeric.run.locks import sweep
-from xeric.run.progress import Silent
 from xeric.studies.analysis import analyse
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import LineKey, StudyConfig

@@ -24,8 +24,8 @@ from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.decoding import DecodeOptions, decode
 from xeric.methods.base import Adaptation
+from xeric.progress import Progress
 from xeric.run.cost import Stopwatch
-from xeric.run.progress import Progress
 from xeric.studies.operations import Parts, Size, Speed, batch_work, fitted, reading_operations, training_operations
 from xeric.training.loss import step_loss
 from xeric.training.memory import estimate_memory

@@ -11,9 +11,9 @@ from itertools import groupby
 from pathlib import Path
 
 from xeric.bases.base import Base
+from xeric.progress import Progress
 from xeric.records import PREDICTION_FILES, Prediction, read_predictions, write_jsonl
 from xeric.run.adapted import Adapted, adapted_on
-from xeric.run.progress import Progress
 
 __all__ = ["decode_reworded"]
 

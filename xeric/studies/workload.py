@@ -20,9 +20,9 @@ from xeric.data.splits import MIN_FOR_DEV
 from xeric.decoding import DecodeOptions
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
+from xeric.progress import Silent
 from xeric.run.config import RunConfig
 from xeric.run.fitting import Fitting
-from xeric.run.progress import Silent
 from xeric.studies.operations import Parts, Row, Size, Speed, Work, batch_work, epoch_work, reading_operations
 from xeric.studies.probe import Shape
 from xeric.training.options import TrainOptions, planned_steps

@@ -22,12 +22,12 @@ from xeric.bases.loading import load_base
 from xeric.config import build, digest, load_yaml
 from xeric.data.preparing import Prepared
 from xeric.errors import XericError
+from xeric.progress import Progress
 from xeric.records import write_json
 from xeric.run.baselines import KnownScores
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
 from xeric.run.locks import Lock, acquire, held
-from xeric.run.progress import Progress
 from xeric.run.stages import StageData
 from xeric.studies.folder import CellState, Failure, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Wordings, not_decoded, prediction_files
