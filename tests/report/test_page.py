@@ -135,16 +135,16 @@ def test_order_goes_by_the_line_that_is_chosen(opened: Opened) -> None:
 
 def test_lines_stand_side_by_side_and_can_be_left_out(opened: Opened) -> None:
     page = opened.page
-    assert page.locator("#outputs .output").count() == 14
+    assert page.locator("#outputs .output").count() == 15
     boxes = [page.locator("#outputs .output").nth(n).bounding_box() for n in range(2)]
     assert boxes[0]["y"] == pytest.approx(boxes[1]["y"], abs=1)
     assert boxes[1]["x"] > boxes[0]["x"] + 100
     assert "diverged, failed" in page.locator(".output[aria-label='prefix alone']").inner_text()
     page.locator("#choice summary").click()
     page.get_by_role("checkbox", name="LoRA", exact=True).uncheck()
-    assert page.locator("#outputs .output").count() == 13
+    assert page.locator("#outputs .output").count() == 14
     assert page.locator(".output[aria-label='LoRA']").count() == 0
-    assert page.locator("#chosen").inner_text() == "13 of 14"
+    assert page.locator("#chosen").inner_text() == "14 of 15"
 
 
 def test_keyboard_alone(opened: Opened) -> None:
