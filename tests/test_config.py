@@ -15,7 +15,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from xeric.config import Config, apply_overrides, build, canonical_json, digest, dump_yaml, load_yaml, parse_yaml
+from xeric.config import Config, Name, apply_overrides, build, canonical_json, digest, dump_yaml, load_yaml, parse_yaml
 from xeric.errors import ConfigError, DataError
 
 
@@ -130,7 +130,13 @@ def test_a_merged_mapping_is_overridden_by_its_own_keys() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "value"), [(b"\xef\xbb\xbfa: 1\r\nb: no\r\n", {"a": 1, "b": "no"}), (b"", {}), (b"# nothing\n", {})]
+    ("content", "value"),
+    [
+        (b"\xef\xbb\xbfa: 1\r\nb: no\r\n", {"a": 1, "b": "no"}),
+        ("a: ñ\n".encode("utf-16"), {"a": "ñ"}),
+        (b"", {}),
+        (b"# nothing\n", {}),
+    ],
 )
 def test_files_of_other_systems_are_read(tmp_path: Path, content: bytes, value: object) -> None:
     path = tmp_path / "f.yaml"
@@ -140,7 +146,7 @@ def test_files_of_other_systems_are_read(tmp_path: Path, content: bytes, value: 
 
 @pytest.mark.parametrize(
     ("content", "what"),
-    [(None, "No such file"), (b"\xff\xfea\x00", "not UTF-8"), (b"- 1\n", "found list"), (b"text", "found str")],
+    [(None, "No such file"), (b"- 1\n", "found list"), (b"text", "found str")],
 )
 def test_a_file_without_settings_is_refused_by_name(tmp_path: Path, content: bytes | None, what: str) -> None:
     path = tmp_path / "f.yaml"
@@ -149,6 +155,23 @@ def test_a_file_without_settings_is_refused_by_name(tmp_path: Path, content: byt
     with pytest.raises(DataError, match=what) as caught:
         load_yaml(path)
     assert caught.value.where == str(path)
+
+
+def test_a_byte_that_is_not_utf8_is_refused_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "f.yaml"
+    path.write_bytes(b"a: 1\nb: a\xf1o\n")
+    with pytest.raises(DataError, match="not UTF-8 text: byte 0xf1") as caught:
+        load_yaml(path)
+    assert caught.value.where == f"{path}, line 2"
+
+
+def test_keys_and_names_are_one_name_in_both_unicode_forms() -> None:
+    class Weights(Config):
+        tasks: tuple[Name, ...]
+        weights: dict[str, int]
+
+    found = build(Weights, {"tasks": ["re\u0301sume\u0301"], "weights": {"re\u0301sume\u0301": 2}})
+    assert found.weights[found.tasks[0]] == found.weights["r\u00e9sum\u00e9"] == 2
 
 
 # --- overrides --------------------------------------------------------------------------------------------------------

@@ -21,8 +21,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from xeric.errors import ConfigError, DataError
+from xeric.files import nfc, read_text
 
-__all__ = ["Config", "apply_overrides", "build", "canonical_json", "digest", "dump_yaml", "load_yaml", "parse_yaml"]
+__all__ = ["Config", "Name", "apply_overrides", "build", "canonical_json", "digest", "dump_yaml", "load_yaml", "parse_yaml"]
 
 
 class Config(BaseModel):
@@ -35,6 +36,9 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=BaseModel)
+
+Name = Annotated[str, pydantic.AfterValidator(nfc)]
+"""A name that a user gives to something (a task): compared in one Unicode form, like the keys of settings."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -102,12 +106,9 @@ def load_yaml(path: Path) -> dict[str, Any]:
         DataError: the file is missing, unreadable, not YAML, or holds something else than a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise DataError(f"cannot be read: {reason}", where=str(path), hint="give the path of a YAML file") from None
-    except ValueError:  # a NUL, or half of a surrogate pair
-        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
+        text = read_text(path)
+    except DataError as error:
+        raise DataError(error.what, where=error.where, hint=error.hint or "give the path of a YAML file") from None
     value = parse_yaml(text, str(path))
     if value is None:
         return {}
@@ -203,13 +204,20 @@ def build(model: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
         ConfigError: a key is unknown, missing or ill-typed; ``where`` is its dotted path, and the hint names near keys.
     """
     try:
-        text = json.dumps(data, allow_nan=True)
+        text = json.dumps(_named(data), allow_nan=True)
     except (TypeError, ValueError, RecursionError):
         raise ConfigError("holds a value that no setting can have", where=where or None) from None
     try:
         return model.model_validate_json(text)
     except pydantic.ValidationError as error:
         raise _config_error(model, error, json.loads(text), where) from None
+
+
+def _named(value: Any) -> Any:
+    """Return plain values with every key in the one Unicode form of names."""
+    if isinstance(value, Mapping):
+        return {nfc(key) if isinstance(key, str) else key: _named(inner) for key, inner in value.items()}
+    return [_named(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 _EXPECTED = "Input should be "

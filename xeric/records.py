@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from xeric.config import Config
 from xeric.errors import DataError
+from xeric.files import check_text, nfc
+from xeric.json_io import iter_jsonl
 
 __all__ = [
     "MANY_AT_LIMIT",
@@ -32,9 +34,7 @@ __all__ = [
     "Score",
     "TaskResult",
     "TrivialScores",
-    "iter_jsonl",
     "length_share",
-    "read_json",
     "read_predictions",
     "read_record",
     "versions",
@@ -200,65 +200,15 @@ def write_jsonl(path: Path, rows: Iterable[BaseModel | Mapping[str, Any]]) -> No
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in plain))
 
 
-def read_json(path: Path) -> Any:
-    """Return what a JSON file holds.
-
-    Raises:
-        DataError: the file is missing, unreadable or not JSON; ``where`` names file and line.
-    """
-    text = _read_text(path)
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
-        raise DataError(f"not valid JSON: {_json_fault(error)}", where=f"{path}{line}") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError("not UTF-8 text", where=str(path), hint="save the file as UTF-8") from None
-    except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
-        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
-
-
-def _json_fault(error: ValueError | RecursionError) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return error.msg
-    # The only other ValueError that reading JSON raises is Python's limit on the digits of a whole number.
-    return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
-
-
-def iter_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield line number (from 1) and object of each non-empty line of a JSON-lines file.
-
-    Raises:
-        DataError: the file cannot be read, or a line is not a JSON object; ``where`` names file and line.
-    """
-    for number, line in enumerate(_read_text(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"not valid JSON: {_json_fault(error)}", where=f"{path}, line {number}") from None
-        if not isinstance(row, dict):
-            raise DataError("expected one JSON object a line", where=f"{path}, line {number}")
-        yield number, row
-
-
 def read_predictions(path: Path, *, language: str | None = None) -> list[Prediction]:
     """Return the rows of a predictions file.
 
     Only ``prediction`` and ``references`` (a list, or one text; also under ``reference``) are required, so that files of other
-    programs can be scored: ``id`` falls back to the line number, ``task`` to ``"task"``. A whole number as ``id`` is taken as
-    its text.
+    programs can be scored: ``id`` falls back to the line number, ``task`` to ``"task"``. A number is taken as the text that was
+    written. Ids and names of tasks are brought into one Unicode form.
 
     Args:
-        path: a JSON-lines file.
+        path: a file of JSON lines, or of one list of objects.
         language: takes the place of every row's own language.
 
     Raises:
@@ -270,9 +220,10 @@ def read_predictions(path: Path, *, language: str | None = None) -> list[Predict
         place = f"{path}, line {number}"
         given = {key: value for key, value in raw.items() if value is not None}
         references = given.get("references", given.get("reference"))
+        _check_texts(raw, place)
         fields = {
-            "id": _id_text(given.get("id", number)),
-            "task": given.get("task", "task"),
+            "id": _name(given.get("id", str(number))),
+            "task": _name(given.get("task", "task")),
             "language": language or given.get("language"),
             "input": given.get("input", ""),
             "prediction": given.get("prediction"),
@@ -293,8 +244,16 @@ def read_predictions(path: Path, *, language: str | None = None) -> list[Predict
     return rows
 
 
-def _id_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+def _name(value: Any) -> Any:
+    return nfc(value) if isinstance(value, str) else value
+
+
+def _check_texts(value: Any, place: str) -> None:
+    """Refuse half a surrogate pair anywhere in a row."""
+    if isinstance(value, str):
+        check_text(value, place, nul=False)
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _check_texts(inner, place)
 
 
 def _first_fault(error: ValidationError) -> str:

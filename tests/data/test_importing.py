@@ -11,21 +11,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.data.samples import niv2
-from xeric.data.importing import import_task, task_to_json, write_task
+from xeric.data.importing import ImportOptions, import_task, task_to_json, write_task
 from xeric.data.tasks import Instance, Task, load_task, parse_task
 from xeric.errors import DataError, RunError, UserError
 
 
 def table(source: Path | str, notes: list[str] | None = None, **changes: Any) -> Task:
-    options: dict[str, Any] = {
-        "name": "mails",
-        "definition": "Answer the mail.",
-        "language": "Spanish",
-        "input_column": "question",
-        "output_column": "answer",
-        **changes,
-    }
-    return import_task(source, note=(notes if notes is not None else []).append, **options)
+    options = ImportOptions.model_validate(
+        {
+            "name": "mails",
+            "definition": "Answer the mail.",
+            "language": "Spanish",
+            "input_column": "question",
+            "output_column": "answer",
+            **changes,
+        }
+    )
+    return import_task(source, options, note=(notes if notes is not None else []).append)
 
 
 def put(folder: Path, name: str, content: str | bytes) -> Path:
@@ -78,10 +80,10 @@ def test_empty_rows_are_counted_and_half_empty_ones_left_to_cleaning(tmp_path: P
     task = table(put(tmp_path, "m.csv", "question,answer\na,b\n,\n\n , \nc\n,d\n"), notes)
     assert [(i.id, i.input, i.outputs) for i in task.instances] == [
         ("mails-1", "a", ("b",)),
-        ("mails-5", "c", ("",)),
-        ("mails-6", "", ("d",)),
+        ("mails-4", "c", ("",)),
+        ("mails-5", "", ("d",)),
     ]
-    assert notes == ["3 of 6 rows have neither input nor output and were left out"]
+    assert notes == ["2 of 5 rows have neither input nor output and were left out"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1"])
@@ -95,14 +97,16 @@ def test_the_encoding_is_found_and_said_where_it_is_a_guess(tmp_path: Path, enco
     assert task.instances[0].outputs == ("Llegará mañana por la mañana señora Muñoz",)
     assert bool(notes) == (encoding in {"cp1252", "latin-1"})
     if notes:
-        assert "is not UTF-8 and was read as" in notes[0]
+        said = "m.csv is not UTF-8 and was read as cp1252, with words such as Cuándo, año, tardó; if that looks wrong, "
+        assert notes == [said + "give --encoding"]
 
 
 def test_an_encoding_given_is_used_or_refused(tmp_path: Path) -> None:
     path = put(tmp_path, "m.csv", "question,answer\nкогда?,завтра\n".encode("cp1251"))
     assert table(path, encoding="cp1251", language="Russian").instances[0].input == "когда?"
-    with pytest.raises(DataError, match="is not utf-8 text"):
+    with pytest.raises(DataError, match="is not utf-8 text") as caught:
         table(path, encoding="utf-8")
+    assert caught.value.where == f"{path}, line 2"
     with pytest.raises(UserError, match="there is no encoding 'klingon'"):
         table(path, encoding="klingon")
 
@@ -118,7 +122,8 @@ REFUSED = {
     "missing column": ("question,reply\na,b\n", "there is no column 'answer'", "the columns are 'question', 'reply'"),
     "column twice": ("question,answer,answer\na,b,c\n", "there are two columns 'answer'", "rename"),
     "too many cells": ("question,answer\na,b\nc,d,e\n", "the row has 3 cells, the header 2", "quotation marks"),
-    "open quote": ('question,answer\na,"b\nc,d\n', "is not a table", "quotation marks"),
+    "open quote": ('question,answer\n"a, b","c\nd,e\n', "a quotation mark never closes", "--quotes text"),
+    "text behind a quote": ('question,answer\n"a, b","c" d\n', "text follows a closing quotation mark", "--quotes text"),
     "empty": ("", "holds no rows", ""),
     "header only": ("question,answer\n ,\n", "holds no rows with an input or an output", ""),
     "NUL": ("question,answer\na\0,b\n", "a NUL character", ""),
@@ -198,8 +203,9 @@ def test_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert module.asked == [(("owner/mails", "es"), {"split": "train", "revision": "abc"})]
     put(tmp_path, "dataset_dict.json", "{}")
     assert table(tmp_path).instances == task.instances
-    with pytest.raises(RunError, match=r"the dataset cannot be loaded: 'dev'"):
+    with pytest.raises(UserError, match="there is no split 'dev'") as caught:
         table(tmp_path, split="dev")
+    assert caught.value.hint == "give --split train or test"
     with pytest.raises(RunError, match=r"Dataset 'owner/absent' doesn't exist$"):
         table("owner/absent")
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from tests.data.samples import niv2
+from xeric.data.cleaning import clean
 from xeric.data.tasks import Example, Instance, Task, check_task_name, load_task, parse_task
 from xeric.errors import DataError, UserError
 
@@ -88,29 +89,23 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
     "instances not a list": (niv2(Instances={"a": 1}), "Instances", "found an object"),
     "no instances": (niv2(Instances=[]), "Instances", "the task has no instances"),
     "instance is text": (niv2(Instances=["x"]), "Instances[0]", "found text"),
-    "no input": (one(input=None), f"{PLACE}, input", "expected text, found nothing"),
+    "input under another key": (niv2(Instances=[{"text": "x", "output": "y"}]), "Instances", "no instance has the key 'input'"),
+    "output under another key": (
+        niv2(Instances=[{"input": "x", "target": "y"}]),
+        "Instances",
+        "no instance has the key 'output'",
+    ),
     "input is a list": (one(input=["x"]), f"{PLACE}, input", "found a list"),
-    "no output": (one(output=None), f"{PLACE}, output", "found nothing"),
-    "empty outputs": (one(output=[]), f"{PLACE}, output", "found an empty list"),
-    "null among outputs": (one(output=["a", None]), f"{PLACE}, output[1]", "found nothing"),
     "nested outputs": (one(output=[["a"]]), f"{PLACE}, output[0]", "found a list"),
     "output is an object": (one(output={}), f"{PLACE}, output", "found an object"),
     "output is true": (one(output=True), f"{PLACE}, output", "true or false"),
-    "fraction": (one(output=0.5), f"{PLACE}, output", "a number with a fraction"),
-    "NaN": (one(input=float("nan")), f"{PLACE}, input", "found a number"),
+    "infinite": (one(input=float("inf")), f"{PLACE}, input", "found a number"),
     "surrogate": (one(input="a\ud800"), f"{PLACE}, input", "half of a surrogate pair ('\\ud800')"),
     "NUL": (one(output="a\0b"), f"{PLACE}, output", "a NUL character"),
     "surrogate in id": (one(id="\udfff"), "Instances[1], id", "half of a surrogate pair"),
-    "id twice": (niv2(Instances=[{"id": 1, "input": "x", "output": "y"}] * 2), "Instances[1] (id '1')", "stands twice"),
-    "id equals a position": (
-        niv2(Instances=[{"id": "made-1", "input": "x", "output": "y"}, {"input": "x", "output": "y"}]),
-        "Instances[1] (id 'made-1')",
-        "stands twice",
-    ),
     "group is a list": (one(group=["a"]), f"{PLACE}, group", "found a list"),
     "examples are text": (niv2(**{"Positive Examples": "-"}), "Positive Examples", "found text"),
-    "example without output": (niv2(**{"Negative Examples": [{"input": "x"}]}), "Negative Examples[0], output", "found nothing"),
-    "language is a number": (niv2(Input_language=[1.5]), "Input_language[0]", "a number with a fraction"),
+    "language is an object": (niv2(Input_language=[{}]), "Input_language[0]", "an object"),
     "source is an object": (niv2(Source=[{}]), "Source", "found an object"),
 }
 
@@ -132,14 +127,15 @@ HOSTILE = {
     "text": b"hello",
     "cut": json.dumps(niv2()).encode()[:-9],
     "latin-1": '{"Definition": "año"}'.encode("latin-1"),
-    "utf-16": json.dumps(niv2()).encode("utf-16"),
-    "utf-16 without mark": json.dumps(niv2()).encode("utf-16-le"),
     "binary": bytes(range(256)),
     "nested": b"[" * 100_000,
     "nested in a task": b'{"Instances":' + b'{"a":' * 100_000,
     "digits": b'{"Definition": ' + b"9" * 10_000 + b"}",
     "raw control": b'{"Definition": "a\x00b"}',
     "two values": b"{} {}",
+    "a definition that is not UTF-8": json.dumps(niv2(Definition="a\xf1o \xe9 ?!"), ensure_ascii=False)
+    .encode("latin-1")
+    .replace(b"?", "ñé€".encode()),
 }
 
 
@@ -147,6 +143,80 @@ HOSTILE = {
 def test_hostile_bytes_are_refused(tmp_path: Path, case: str) -> None:
     with pytest.raises(DataError, match=r"made\.json"):
         load_task(write(tmp_path, HOSTILE[case]))
+
+
+ANSWERS = [None, [], "", [""], [None], float("nan"), ...]
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_empty_answer_is_an_empty_text_however_it_is_written(tmp_path: Path, answer: Any) -> None:
+    instance = {"input": "x"} if answer is ... else {"input": "x", "output": answer}
+    task = load_task(write(tmp_path, niv2(Instances=[instance, {"input": None, "output": ["y", None]}])))
+    assert [(i.input, i.outputs) for i in task.instances] == [("x", ("",)), ("", ("y", ""))]
+    assert clean(task).drops == {"empty_output": 1}
+
+
+def test_ids_that_stand_twice_are_told_apart_and_counted() -> None:
+    ids = ["a", "made-4", "a", "a~2", None, "a"]
+    task = parse_task(niv2(Instances=[{"id": i, "input": "x", "output": "y"} for i in ids]), name="made")
+    assert [i.id for i in task.instances] == ["a", "made-4", "a~3", "a~2", "made-4~2", "a~4"]
+    assert task.notes == ("3 instances have ids that stand before them ('a', 'made-4'); a number was put behind",)
+    assert clean(task).notes[0] == task.notes[0]
+
+
+def test_a_demonstration_without_an_answer_is_left_out_and_said() -> None:
+    examples = [{"input": "x", "output": None}, {"input": "y", "output": "z"}, {"output": "z"}]
+    task = parse_task(niv2(**{"Positive Examples": examples}), name="made")
+    assert task.positive_examples == (Example("y", "z"),)
+    assert task.notes == (
+        "Positive Examples[0] has no output and is left out",
+        "Positive Examples[2] has no input and is left out",
+    )
+
+
+def test_numbers_keep_their_digits_and_floats_of_python_are_refused(tmp_path: Path) -> None:
+    content = b'{"Definition": "d", "Instances": [{"id": 1.50, "input": 1E3, "output": [0.10, 12345678901234567890123]}]}'
+    (instance,) = load_task(write(tmp_path, content)).instances
+    assert instance == Instance("1.50", "1E3", ("0.10", "12345678901234567890123"))
+    with pytest.raises(DataError, match="a number with a fraction"):
+        parse_task(one(output=0.5), name="made")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+def test_every_encoding_of_unicode_is_read(tmp_path: Path, encoding: str) -> None:
+    data = niv2(Definition="कविता")
+    assert load_task(write(tmp_path, json.dumps(data, ensure_ascii=False).encode(encoding))).definition == "कविता"
+
+
+def test_one_line_that_is_not_utf8_spoils_its_instance_only(tmp_path: Path) -> None:
+    rows = [{"id": f"i{n}", "input": f"frage {n}", "output": f"schöne Grüße {n}"} for n in range(20)]
+    content = json.dumps(niv2(Instances=rows), ensure_ascii=False, indent=1).encode()
+    task = load_task(write(tmp_path, content.replace("schöne Grüße 7".encode(), "schöne Grüße 7".encode("cp1252"))))
+    line = content[: content.index(b'e 7"\n')].count(b"\n") + 1
+    assert task.notes[0].startswith("made.json is UTF-8, but 1 of its ")
+    assert f"(line {line})" in task.notes[0]
+    assert clean(task).drops == {"broken_encoding": 1}
+    assert task.instances[6].outputs == ("schöne Grüße 6",)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"id": "q", "input": "x", "output": "y", "output": "z"}', "the key 'output' stands twice in one object (id 'q')"),
+        ('{"input": "x", "output": "y", "re\u0301s": 1, "r\u00e9s": 1}', "the key 'rés' stands twice in one object"),
+    ],
+)
+def test_a_repeated_key_is_refused(tmp_path: Path, row: str, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        load_task(write(tmp_path, ('{"Definition": "d", "Instances": [' + row + "]}").encode()))
+    assert caught.value.what == said
+
+
+def test_a_name_is_one_name_in_both_unicode_forms(tmp_path: Path) -> None:
+    path = write(tmp_path, niv2(Instances=[{"input": "x", "output": "y", "re\u0301gion": "nord"}]), "re\u0301sume\u0301.json")
+    for named in (path, tmp_path / "r\u00e9sum\u00e9.json"):
+        task = load_task(named, group_key="r\u00e9gion")
+        assert (task.name, task.instances[0].group) == ("r\u00e9sum\u00e9", "nord")
 
 
 @pytest.mark.parametrize("path", ["missing.json", "a\0b.json", "x" * 5000 + ".json", "."])

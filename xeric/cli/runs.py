@@ -109,7 +109,7 @@ def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
 def generate(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     text: Annotated[str | None, typer.Option("--input", help="One input.")] = None,
-    file: Annotated[Path | None, typer.Option(help='JSON lines with "input" (and, if you like, "id" and "task").')] = None,
+    file: Annotated[Path | None, typer.Option(help='JSON rows with "input" (and, if you like, "id" and "task").')] = None,
     task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
@@ -119,7 +119,7 @@ def generate(
     """Generate texts with a finished run."""
     if (text is None) == (file is None):
         raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
-    rows: list[dict[str, Any]] = _input_rows(file, task) if file else [{"input": text, "task": task}]
+    rows: list[dict[str, Any]] = _input_rows(file, task) if file else [{"input": _typed(text or ""), "task": task}]
     quiet_libraries()
     from xeric.run.adapted import open_adapted
 
@@ -137,22 +137,44 @@ def generate(
             typer.echo(outputs[number])
 
 
+def _typed(text: str) -> str:
+    """Return an argument if it is text: bytes that are not UTF-8 reach Python as halves of surrogate pairs."""
+    odd = next((char for char in text if "\ud800" <= char <= "\udfff"), None)
+    if odd is not None:
+        raise UserError(
+            f"--input is not UTF-8 text: byte 0x{ord(odd) & 0xFF:02x}", hint="give it as UTF-8, or in a file by --file"
+        )
+    return text
+
+
 def _input_rows(file: Path, task: str | None) -> list[dict[str, Any]]:
     from xeric.errors import DataError
-    from xeric.records import iter_jsonl
+    from xeric.files import check_text, nfc
+    from xeric.json_io import Number, iter_jsonl
 
     rows = []
     for number, raw in iter_jsonl(file):
+        place = f"{file}, line {number}"
         if not isinstance(raw.get("input"), str):
-            raise DataError("the row has no text under 'input'", where=f"{file}, line {number}")
-        rows.append({"id": raw.get("id"), "input": raw["input"], "task": task or raw.get("task")})
+            raise DataError("the row has no text under 'input'", where=place)
+        named, identity = task or raw.get("task"), raw.get("id")
+        for given in (raw["input"], named, identity):
+            if isinstance(given, str):
+                check_text(given, place)
+        rows.append(
+            {
+                "id": json.loads(identity) if isinstance(identity, Number) else identity,
+                "input": str(raw["input"]),
+                "task": nfc(named) if isinstance(named, str) else named,
+            }
+        )
     if not rows:
         raise DataError("holds no inputs", where=str(file))
     return rows
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help='JSON lines with "prediction" and "references".')],
+    predictions: Annotated[Path, typer.Argument(help='JSON rows with "prediction" and "references".')],
     against: Annotated[Path | None, typer.Option(help="Other predictions for the same instances, to compare with.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all rows, by name or code.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,

@@ -118,7 +118,13 @@ def _data_line(data: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{data[part]} {part}" for part in ("train", "dev", "test"))
     drops = data.get("drops") or {}
     dropped = f"; {sum(drops.values())} dropped ({', '.join(f'{n} {reason}' for reason, n in drops.items())})" if drops else ""
-    return f"{sizes} of {data['instances']} instances{dropped}"
+    merged = f"; {_merged(data['merged'])}" if data.get("merged") else ""
+    return f"{sizes} of {data['instances']} instances{dropped}{merged}"
+
+
+def _merged(count: int) -> str:
+    """Say what became of instances that share their input with another."""
+    return f"{count} with the input of another {'is' if count == 1 else 'are'} merged into it as references"
 
 
 def _texts_line(data: Mapping[str, Any]) -> str:
@@ -191,6 +197,8 @@ def show_checks(checks: Sequence[TaskCheck]) -> None:
         if one.drops:
             dropped = ", ".join(f"{count} {reason}" for reason, count in one.drops.items())
             out.print(f"{one.name}: dropped {dropped}", markup=False, soft_wrap=True)
+        if one.merged:
+            out.print(f"{one.name}: {_merged(one.merged)}", markup=False, soft_wrap=True)
         for note in one.notes:
             out.print(f"{one.name}: {note}", markup=False, soft_wrap=True)
         if one.error:

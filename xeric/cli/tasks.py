@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from xeric.cli.options import AsJson, TasksDir, print_json
 from xeric.errors import UserError
+from xeric.files import existing
 
 __all__ = ["tasks_app"]
 
@@ -77,31 +78,49 @@ def check(
 
 @tasks_app.command("import")
 def import_table(
-    source: Annotated[str, typer.Argument(help="A .csv, .tsv or .jsonl file, or a Hugging Face dataset's folder or id.")],
+    source: Annotated[str, typer.Argument(help="A .csv, .tsv, .json or .jsonl file, or a Hugging Face dataset's folder or id.")],
     name: Annotated[str, typer.Option(help="Name of the new task.")],
     definition: Annotated[str, typer.Option(help="The instruction: what to do with an input, in a sentence.")],
     language: Annotated[str, typer.Option(help="Language of the outputs, by name or code.")],
     input_column: Annotated[str, typer.Option(help="Column of the inputs.")] = "input",
     output_column: Annotated[str, typer.Option(help="Column of the outputs.")] = "output",
     group_column: Annotated[str | None, typer.Option(help="Column whose equal values stay on one side of a split.")] = None,
+    id_column: Annotated[str | None, typer.Option(help="Column of ids; else they come from the rows' positions.")] = None,
+    input_language: Annotated[str | None, typer.Option(help="Language of the inputs, where it is another.")] = None,
     license: Annotated[str | None, typer.Option(help="Licence of the instances.")] = None,  # noqa: A002 - the schema's word
+    encoding: Annotated[str | None, typer.Option(help="Of a file, such as cp1252; found out where not given.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Between cells: a character, or tab; found out where not given.")] = None,
+    quotes: Annotated[str, typer.Option(help="Quotation marks in CSV and TSV: enclose cells, are text, or auto.")] = "auto",
+    split: Annotated[str, typer.Option(help="Of a Hugging Face dataset.")] = "train",
+    subset: Annotated[str | None, typer.Option(help="Configuration of a Hugging Face dataset.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit of a Hugging Face dataset.")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the task file.")] = Path(),
 ) -> None:
     """Make a task file of a table."""
-    from xeric.data.importing import import_task, write_task
+    from xeric.data.importing import ImportOptions, import_task, write_task
+    from xeric.data.quoting import Quotes
 
-    task = import_task(
-        source,
+    if quotes not in get_args(Quotes):
+        raise UserError(f"unknown reading of quotation marks {quotes!r}", hint="use enclose, text or auto")
+    options = ImportOptions(
         name=name,
         definition=definition,
         language=language,
         input_column=input_column,
         output_column=output_column,
         group_column=group_column,
+        id_column=id_column,
+        input_language=input_language,
         license=license,
-        note=lambda text: typer.echo(text, err=True),
+        encoding=encoding,
+        delimiter=delimiter,
+        quotes=cast("Quotes", quotes),
+        split=split,
+        subset=subset,
+        revision=revision,
     )
-    path = output / f"{name}.json"
+    task = import_task(source, options, note=lambda text: typer.echo(text, err=True))
+    path = existing(output / f"{task.name}.json")
     if path.exists():
         raise UserError("is there already", where=str(path), hint="choose another name or folder")
     write_task(task, path)

@@ -1,8 +1,8 @@
 """Where tasks are: folders that the user names, those in ``XERIC_TASKS``, and the ones that come with the package.
 
-A task's name is its file's name without ``.json``, never a path. Where two folders hold the same name the earlier folder wins, in
-this order: those given (``--tasks-dir``), those in ``XERIC_TASKS``, the bundled ones; so users can put their own version of a
-bundled task in front of it. Original Natural Instructions v2 files can be downloaded into a folder.
+A task's name is its file's name without ``.json``, in Unicode NFC, never a path. Where two folders hold the same name the earlier
+folder wins, in this order: those given (``--tasks-dir``), those in ``XERIC_TASKS``, the bundled ones; so users can put their own
+version of a bundled task in front of it. Original Natural Instructions v2 files can be downloaded into a folder.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 
 from xeric.data.tasks import Task, check_task_name, load_task
 from xeric.errors import DataError, RunError, UnknownNameError, UserError
+from xeric.files import existing, nfc
 from xeric.records import write_atomically
 
 __all__ = ["MAX_BYTES", "NIV2_URL", "Catalog", "download"]
@@ -88,12 +89,13 @@ class Catalog:
         files: dict[str, Path] = {}
         for folder in self.folders:
             try:
-                found = sorted(path for path in folder.iterdir() if path.suffix == ".json" and not path.name.startswith("."))
+                files_here = existing(folder).iterdir()
+                found = sorted(p for p in files_here if p.suffix.lower() == ".json" and not p.name.startswith("."))
             except (OSError, ValueError) as error:
                 reason = (error.strerror if isinstance(error, OSError) else None) or "no such folder"
                 raise DataError(f"this folder of tasks cannot be read: {reason}", where=ascii(str(folder))[1:-1]) from None
             for path in found:
-                files.setdefault(path.stem, path)
+                files.setdefault(nfc(path.stem), path)
         return files
 
 

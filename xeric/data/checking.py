@@ -11,6 +11,7 @@ from xeric.data.cleaning import CleaningOptions, clean
 from xeric.data.splits import SplitOptions, split
 from xeric.data.tasks import load_task
 from xeric.errors import UserError
+from xeric.files import nfc
 from xeric.text import words
 
 __all__ = ["TaskCheck", "check_task"]
@@ -27,6 +28,7 @@ class TaskCheck:
         instances: how many the file holds.
         kept: how many are left after cleaning.
         drops: how many were dropped, by reason.
+        merged: how many live on as further references of another instance with the same input.
         clusters: groups of instances that stay on one side of a split.
         languages: output languages.
         mean_words: of inputs and of outputs.
@@ -41,6 +43,7 @@ class TaskCheck:
     instances: int = 0
     kept: int = 0
     drops: dict[str, int] = field(default_factory=dict)
+    merged: int = 0
     clusters: int = 0
     languages: tuple[str, ...] = ()
     mean_words: dict[str, float] = field(default_factory=dict)
@@ -55,7 +58,7 @@ class TaskCheck:
 
 def check_task(path: Path, cleaning: CleaningOptions | None = None) -> TaskCheck:
     """Read, clean and split a task with the default settings and return what was found; nothing is raised for a bad file."""
-    name = path.stem
+    name = nfc(path.stem)
     try:
         task = load_task(path)
     except UserError as error:
@@ -65,6 +68,7 @@ def check_task(path: Path, cleaning: CleaningOptions | None = None) -> TaskCheck
         "instances": len(task.instances),
         "kept": len(cleaned.instances),
         "drops": cleaned.drops,
+        "merged": cleaned.merged,
         "clusters": len(set(cleaned.clusters)),
         "languages": task.output_languages,
         "notes": cleaned.notes,

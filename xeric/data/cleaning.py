@@ -29,7 +29,7 @@ from pydantic import Field
 
 from xeric.config import Config
 from xeric.data.leaks import TELLING, fold
-from xeric.data.splits import find_alike
+from xeric.data.splits import MERGED, find_alike
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import UnknownNameError
 from xeric.text import language, normalize, script_shares
@@ -89,7 +89,7 @@ class CleaningOptions(Config):
             right under one that has under 30%; where a twentieth of a task is such, so is every output under 30%.
         length_outlier: length far from the task's median on a logarithmic scale; never short answers in a short-answer task.
         exact_duplicate: the same input and outputs, case aside.
-        same_input: merge instances of one input.
+        same_input: merge instances of one input into one with several references.
         near_duplicate: input and output each alike at ``near_duplicate_similarity``; see the module's text.
         max_noise_share: a rule of form that would take more than this share of a task is set aside; 1 applies it anyway.
         min_script_share: between 0 and 1.
@@ -139,8 +139,9 @@ class Cleaned:
         task: every text in one form, and only the instances kept, in the order of the file.
         clusters: for each kept instance, the number of its cluster.
         pinned: clusters like a demonstration, which is text that is trained on: they belong to the training side.
-        drops: number of instances dropped, by reason; ``same_input`` counts those that live on as references of another.
+        drops: number of instances dropped, by reason.
         dropped: those instances, in the order of the file.
+        merged: number of instances whose outputs live on as references of another of the same input.
         dropped_references: number of references taken out of instances that were kept, by reason.
         notes: sentences for the user: rules set aside, rules that could not be applied.
     """
@@ -150,6 +151,7 @@ class Cleaned:
     pinned: frozenset[int]
     drops: dict[str, int]
     dropped: tuple[Dropped, ...]
+    merged: int
     dropped_references: dict[str, int]
     notes: tuple[str, ...]
 
@@ -174,7 +176,7 @@ def one_form(text: str, *, keep_indentation: bool = False) -> str:
 def clean(task: Task, options: CleaningOptions | None = None) -> Cleaned:
     """Return a task in one form, without noise and duplicates, and the clusters of what is alike.
 
-    Every instance of ``task`` is afterwards either kept or in ``dropped`` under one reason, even when none is kept.
+    Every instance of ``task`` is afterwards kept, merged into another, or in ``dropped`` under one reason.
 
     Args:
         task: the task as read.
@@ -184,7 +186,7 @@ def clean(task: Task, options: CleaningOptions | None = None) -> Cleaned:
     # Looked for before the form is given, which takes away soft hyphens and no-break spaces: "mÃ\u00ada" is "mía".
     broken = _broken(task, options.keep_indentation) if options.broken_encoding else {}
     task = _formed(task, options.keep_indentation)
-    notes: list[str] = []
+    notes = list(task.notes)
     dropped: dict[str, Dropped] = {}
     references: Counter[str] = Counter()
     alike = find_alike(
@@ -197,7 +199,7 @@ def clean(task: Task, options: CleaningOptions | None = None) -> Cleaned:
         max_share=options.max_cluster_share,
         common_share=options.max_noise_share,
     )
-    dropped.update((id_, Dropped(id_, reason, detail)) for id_, (reason, detail) in alike.repeats.items())
+    dropped.update((id_, Dropped(id_, reason, detail)) for id_, (reason, detail) in alike.repeats.items() if reason != MERGED)
     kept = {instance.id: (instance, label) for instance, label in zip(alike.instances, alike.labels, strict=True)}
     order = [i.id for i in task.instances if i.id in kept]
     return Cleaned(
@@ -206,6 +208,7 @@ def clean(task: Task, options: CleaningOptions | None = None) -> Cleaned:
         pinned=alike.pinned,
         drops=dict(sorted(Counter(drop.reason for drop in dropped.values()).items())),
         dropped=tuple(dropped[i.id] for i in task.instances if i.id in dropped),
+        merged=sum(reason == MERGED for reason, _ in alike.repeats.values()),
         dropped_references={reason: count for reason, count in sorted(references.items()) if count},
         notes=(*notes, *alike.notes),
     )

@@ -199,8 +199,9 @@ def _prepare_one(cleaned: Cleaned, parts: Split, report: LeakReport | None, prom
     if used:
         notes.append(f"{len(used)} training instances serve as demonstrations")
     counts = {
-        "instances": len(cleaned.instances) + sum(cleaned.drops.values()),
+        "instances": len(cleaned.instances) + sum(cleaned.drops.values()) + cleaned.merged,
         "drops": cleaned.drops,
+        "merged": cleaned.merged,
         "dropped_references": cleaned.dropped_references,
         "clusters": len(set(cleaned.clusters)),
         **parts.counts,

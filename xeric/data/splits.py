@@ -37,6 +37,9 @@ MAX_TRAIN = 499
 MIN_INSTANCES = 10
 """Cleaned instances without which there is nothing to split."""
 
+MERGED = "same_input"
+"""Reason of an instance that is not kept because its outputs are references of another of the same input."""
+
 # A number with the sign or operator before it: what changes an answer though hardly a word is changed.
 _NUMBER = regex.compile(r"[-+*/=<>^]?\s?\p{N}+")
 MIN_FOR_DEV = 50
@@ -71,7 +74,7 @@ class Alike:
         instances: those kept, merged where asked, in an order that depends on content alone.
         labels: for each of them, the number of its cluster.
         pinned: the clusters that a demonstration belongs to.
-        repeats: reason and detail by id, for those not kept.
+        repeats: reason and detail by id, for those not kept; :data:`MERGED` where their outputs are.
         notes: sentences for the user.
     """
 
@@ -335,7 +338,7 @@ def _merge(
         elif merge and question not in common and question in asked:
             id_ = asked[question]
             nodes[id_] = replace(nodes[id_], outputs=tuple(dict.fromkeys([*nodes[id_].outputs, *instance.outputs])))
-            repeats[instance.id] = ("same_input", f"its outputs are references of {id_}")
+            repeats[instance.id] = (MERGED, f"its outputs are references of {id_}")
         else:
             nodes[id_] = instance
         same.setdefault((question, answers), id_)

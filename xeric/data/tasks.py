@@ -8,31 +8,34 @@ Decisions where real files differ:
 
 * ``Definition`` with several texts holds alternatives, not parts: the first one is used, as in the schema's own reference code.
 * A demonstration whose output is a list shows its first text; every reference is a right answer and a prompt has room for one.
-* An id that stands twice is refused: predictions could no longer be joined to their instances.
-* Numbers with a fraction are refused, because the digits that were written (``0.10``, ``1e3``) are lost once JSON has been read.
+* An answer that is missing, null or an empty list is an empty text, and so is a missing input: cleaning drops such an instance
+  under its reason. A demonstration without output is left out.
+* An id that stands twice is told apart by a number behind it: predictions are joined to their instances by their ids.
+* A number is the text that was written (``0.10``, ``1e3``). A float that comes from Python is refused: its digits are lost.
 * A NUL or half a surrogate pair in a text is a sign of a file saved in another encoding and cannot be written again as UTF-8.
+* A few lines that are not UTF-8 spoil their instances, not the file: U+FFFD stands for their bytes, and cleaning drops them.
 * An instance may carry ``"group"`` (customer, thread, author), an addition of ours; a group stays on one side of a split.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import regex
 
+from xeric.data import values
 from xeric.errors import DataError, UserError
-from xeric.records import read_json
+from xeric.files import REPLACEMENT, Text, decode, existing, nfc, not_unicode, read_bytes, shown_path
+from xeric.json_io import parse_json
 
 __all__ = ["Example", "Instance", "Task", "check_task_name", "load_task", "parse_task"]
 
 _NOT_TEXT = regex.compile(r"[\x00\p{Cs}]")
 _BAD_NAME = regex.compile(r"[/\\\p{Cc}\p{Cs}]|^\.|^~|^[A-Za-z]:")
-_TEXTS = "a text or a list of texts"
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,11 @@ class Task:
     """A task file's content; every tuple may be empty except ``instances``.
 
     Attributes:
-        name: the file's name without ``.json``.
+        name: the file's name without ``.json``, in Unicode NFC.
         definition: the instruction.
         alternative_definitions: further texts under ``Definition``; not used unless asked for.
         path: the file it came from, or None.
+        notes: sentences for the user about what was not as it should be: ids told apart, demonstrations left out.
     """
 
     name: str
@@ -94,6 +98,7 @@ class Task:
     contributors: tuple[str, ...] = ()
     alternative_definitions: tuple[str, ...] = ()
     path: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def language(self) -> str:
@@ -122,14 +127,22 @@ def load_task(path: Path | str, *, group_key: str = "group") -> Task:
     Raises:
         DataError: the file cannot be read, is not JSON, or is not such a task; ``where`` names file, key and instance.
     """
-    path = Path(path)
-    try:
-        data = read_json(path)
-    except ValueError:  # a number of thousands of digits, or a path that no file can have
-        raise DataError(
-            "cannot be read as JSON", where=ascii(str(path))[1:-1], hint="check the path and the numbers in it"
-        ) from None
-    return parse_task(data, name=path.stem, path=path, group_key=group_key)
+    path = existing(path)
+    content = read_bytes(path)
+    found = decode(content)
+    if found is None:
+        raise not_unicode(path, content)
+    task = parse_task(parse_json(found.text, str(path), as_written=True), name=path.stem, path=path, group_key=group_key)
+    return replace(task, notes=(found.note(path.name), *task.notes)) if _only_instances_are_odd(task, found) else task
+
+
+def _only_instances_are_odd(task: Task, found: Text) -> bool:
+    """Say whether bytes of the file are no text; they must not stand in what every prompt shows."""
+    shown = [task.definition, *(text for e in task.positive_examples for text in (e.input, e.output))]
+    if found.odd and any(REPLACEMENT in text for text in shown):
+        where = f"{task.path}, line {found.odd[0]}"
+        raise DataError("the definition or a demonstration is not UTF-8 text", where=where, hint="save the file as UTF-8")
+    return bool(found.odd)
 
 
 def parse_task(data: Any, *, name: str, path: Path | None = None, group_key: str = "group") -> Task:
@@ -139,144 +152,126 @@ def parse_task(data: Any, *, name: str, path: Path | None = None, group_key: str
         data: the value read from JSON.
         name: the task's name.
         path: the file, for messages and :attr:`Task.path`.
-        group_key: the instances' key that holds their group, where they have one.
         group_key: the key of an instance that names its group.
 
     Raises:
         DataError: ``data`` is not a task; ``where`` names file, key and instance.
     """
-    place = ascii(str(path or name))[1:-1] if _NOT_TEXT.search(str(path or name)) else str(path or name)
+    place, name = shown_path(path or name), nfc(name)
     if _NOT_TEXT.search(name):
         raise DataError("the file's name is not text", where=place, hint="rename the file")
     if not isinstance(data, dict):
-        raise DataError(f"expected a JSON object that describes a task, found {_kind(data)}", where=place)
+        raise DataError(f"expected a JSON object that describes a task, found {values.kind(data)}", where=place)
     definitions = tuple(
-        text for text in _texts(data.get("Definition"), f"{place}, Definition", "the instruction as text") if text.strip()
+        text for text in values.texts(data.get("Definition"), f"{place}, Definition", "the instruction as text") if text.strip()
     )
     if not definitions:
         raise DataError(
             "there is no definition", where=f"{place}, Definition", hint='add "Definition": ["what to do, in a sentence"]'
         )
+    notes: list[str] = []
     return Task(
         name=name,
         definition=definitions[0],
-        instances=_instances(data.get("Instances"), name, place, group_key),
-        positive_examples=_examples(data.get("Positive Examples"), f"{place}, Positive Examples"),
-        negative_examples=_examples(data.get("Negative Examples"), f"{place}, Negative Examples"),
-        input_languages=_texts(data.get("Input_language"), f"{place}, Input_language"),
-        output_languages=_texts(data.get("Output_language"), f"{place}, Output_language"),
-        instruction_languages=_texts(data.get("Instruction_language"), f"{place}, Instruction_language"),
-        categories=_labels(data.get("Categories"), f"{place}, Categories"),
-        domains=_labels(data.get("Domains"), f"{place}, Domains"),
-        reasoning=_labels(data.get("Reasoning"), f"{place}, Reasoning"),
-        sources=_labels(data.get("Source"), f"{place}, Source"),
-        urls=_labels(data.get("URL"), f"{place}, URL"),
-        licenses=_labels(data.get("Instance License"), f"{place}, Instance License"),
-        contributors=_labels(data.get("Contributors"), f"{place}, Contributors"),
+        instances=_instances(data.get("Instances"), name, place, nfc(group_key), notes),
+        positive_examples=_examples(data.get("Positive Examples"), f"{place}, Positive Examples", notes),
+        negative_examples=_examples(data.get("Negative Examples"), f"{place}, Negative Examples", notes),
+        input_languages=values.names(data.get("Input_language"), f"{place}, Input_language"),
+        output_languages=values.names(data.get("Output_language"), f"{place}, Output_language"),
+        instruction_languages=values.names(data.get("Instruction_language"), f"{place}, Instruction_language"),
+        categories=values.labels(data.get("Categories"), f"{place}, Categories"),
+        domains=values.labels(data.get("Domains"), f"{place}, Domains"),
+        reasoning=values.labels(data.get("Reasoning"), f"{place}, Reasoning"),
+        sources=values.labels(data.get("Source"), f"{place}, Source"),
+        urls=values.labels(data.get("URL"), f"{place}, URL"),
+        licenses=values.labels(data.get("Instance License"), f"{place}, Instance License"),
+        contributors=values.labels(data.get("Contributors"), f"{place}, Contributors"),
         alternative_definitions=definitions[1:],
         path=path,
+        notes=tuple(notes),
     )
 
 
 def check_task_name(name: str) -> str:
-    """Return ``name`` if it can name a task: one file name without folders and without its ending.
+    """Return ``name`` in Unicode NFC if it can name a task: one file name without folders and without its ending.
 
     Raises:
         UserError: it is empty, a path, hidden, or ends in ``.json``.
     """
     shown = ascii(name) if _NOT_TEXT.search(name) else repr(name)
-    if name.endswith(".json") and not _BAD_NAME.search(name):
-        raise UserError(f"{shown} is a file name, not a task name", hint=f"write {name.removesuffix('.json')!r}")
+    if name.lower().endswith(".json") and not _BAD_NAME.search(name):
+        raise UserError(f"{shown} is a file name, not a task name", hint=f"write {name[: -len('.json')]!r}")
     if not name.strip() or _BAD_NAME.search(name):
         raise UserError(
             f"{shown} is not a task name", hint="give the folder by --tasks-dir and the file's name without .json as the task"
         )
-    return name
+    return nfc(name)
 
 
-def _instances(value: Any, name: str, place: str, group_key: str) -> tuple[Instance, ...]:
+def _instances(value: Any, name: str, place: str, group_key: str, notes: list[str]) -> tuple[Instance, ...]:
     if not isinstance(value, list):
-        raise DataError(f"expected a list of instances, found {_kind(value)}", where=f"{place}, Instances")
+        raise DataError(f"expected a list of instances, found {values.kind(value)}", where=f"{place}, Instances")
     if not value:
         raise DataError("the task has no instances", where=f"{place}, Instances")
     instances: list[Instance] = []
-    seen: dict[str, int] = {}
     for position, raw in enumerate(value):
         here = f"{place}, Instances[{position}]"
         if not isinstance(raw, dict):
-            raise DataError(f"expected an object with input and output, found {_kind(raw)}", where=here)
-        identity = f"{name}-{position}" if raw.get("id") is None else _text(raw["id"], f"{here}, id")
+            raise DataError(f"expected an object with input and output, found {values.kind(raw)}", where=here)
+        identity = f"{name}-{position}" if raw.get("id") is None else values.text(raw["id"], f"{here}, id")
         here = f"{here} (id {identity!r})"
+        outputs = values.texts(raw.get("output"), f"{here}, output") or ("",)
+        group = None if raw.get(group_key) is None else values.text(raw[group_key], f"{here}, {group_key}")
+        asked = "" if values.is_missing(raw.get("input")) else values.text(raw["input"], f"{here}, input")
+        instances.append(Instance(identity, asked, outputs, group))
+    for key in ("input", "output"):
+        if not any(key in raw for raw in value):
+            hint = f"an instance has the keys {', '.join(map(repr, value[0])) or 'none'}"
+            raise DataError(f"no instance has the key {key!r}", where=f"{place}, Instances", hint=hint)
+    return tuple(_told_apart(instances, notes))
+
+
+def _told_apart(instances: list[Instance], notes: list[str]) -> Iterator[Instance]:
+    """Yield the instances, a number behind each id that was there before."""
+    taken = {instance.id for instance in instances}
+    seen: set[str] = set()
+    renamed: list[str] = []
+    for instance in instances:
+        identity, number = instance.id, 2
         if identity in seen:
-            raise DataError(
-                f"the id stands twice, first at Instances[{seen[identity]}]", where=here, hint="give each its own id, or none"
-            )
-        seen[identity] = position
-        outputs = _texts(raw.get("output"), f"{here}, output", "a text or a list of texts")
-        if not outputs:
-            raise DataError(f"expected {_TEXTS}, found {_kind(raw.get('output'))}", where=f"{here}, output")
-        group = None if raw.get(group_key) is None else _text(raw[group_key], f"{here}, {group_key}")
-        instances.append(Instance(identity, _text(raw.get("input"), f"{here}, input"), outputs, group))
-    return tuple(instances)
+            while f"{identity}~{number}" in taken:
+                number += 1
+            renamed.append(identity)
+            identity = f"{identity}~{number}"
+            taken.add(identity)
+        seen.add(identity)
+        yield replace(instance, id=identity)
+    if renamed:
+        shown = ", ".join(map(repr, dict.fromkeys(renamed[:3])))
+        many = (
+            f"{len(renamed)} instances have ids that stand before them"
+            if len(renamed) > 1
+            else "1 instance has an id that stands before it"
+        )
+        notes.append(f"{many} ({shown}{' ...' if len(renamed) > 3 else ''}); a number was put behind")
 
 
-def _examples(value: Any, place: str) -> tuple[Example, ...]:
+def _examples(value: Any, place: str, notes: list[str]) -> tuple[Example, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise DataError(f"expected a list of examples, found {_kind(value)}", where=place)
+        raise DataError(f"expected a list of examples, found {values.kind(value)}", where=place)
     examples: list[Example] = []
     for position, raw in enumerate(value):
         here = f"{place}[{position}]"
         if not isinstance(raw, dict):
-            raise DataError(f"expected an object with input and output, found {_kind(raw)}", where=here)
-        outputs = _texts(raw.get("output"), f"{here}, output")
-        if not outputs:
-            raise DataError(f"expected a text, found {_kind(raw.get('output'))}", where=f"{here}, output")
-        explanation = "" if raw.get("explanation") is None else _text(raw["explanation"], f"{here}, explanation")
-        examples.append(Example(_text(raw.get("input"), f"{here}, input"), outputs[0], explanation))
+            raise DataError(f"expected an object with input and output, found {values.kind(raw)}", where=here)
+        outputs = [text for text in values.texts(raw.get("output"), f"{here}, output") if text.strip()]
+        if not outputs or values.is_missing(raw.get("input")):
+            notes.append(
+                f"{here.removeprefix(place.rsplit(', ', 1)[0] + ', ')} has no {'input' if outputs else 'output'} and is left out"
+            )
+            continue
+        explanation = "" if values.is_missing(raw.get("explanation")) else values.text(raw["explanation"], f"{here}, explanation")
+        examples.append(Example(values.text(raw["input"], f"{here}, input"), outputs[0], explanation))
     return tuple(examples)
-
-
-def _text(value: Any, place: str) -> str:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        hint = "write it in quotation marks" if isinstance(value, float) and math.isfinite(value) else None
-        raise DataError(f"expected text, found {_kind(value)}", where=place, hint=hint)
-    bad = _NOT_TEXT.search(value)
-    if bad:
-        what = "a NUL character" if bad.group() == "\0" else "half of a surrogate pair"
-        raise DataError(
-            f"the text holds {what} ({bad.group()!a})", where=place, hint="save the source as UTF-8 and make the file again"
-        )
-    return value
-
-
-def _texts(value: Any, place: str, expected: str = _TEXTS) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, list):
-        return tuple(_text(item, f"{place}[{position}]") for position, item in enumerate(value))
-    if isinstance(value, Mapping | bool | float):
-        raise DataError(f"expected {expected}, found {_kind(value)}", where=place)
-    return (_text(value, place),)
-
-
-def _labels(value: Any, place: str) -> tuple[str, ...]:
-    # Descriptive keys come out of spreadsheets: an empty cell is null or NaN there and says nothing.
-    items = value if isinstance(value, list) else [value]
-    return tuple(_text(item, place) for item in items if item is not None and not (isinstance(item, float) and math.isnan(item)))
-
-
-def _kind(value: Any) -> str:
-    if value is None:
-        return "nothing"
-    if isinstance(value, list) and not value:
-        return "an empty list"
-    names = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "an object"}
-    return (
-        "a number with a fraction"
-        if isinstance(value, float) and math.isfinite(value)
-        else names.get(type(value), type(value).__name__)
-    )

@@ -32,9 +32,9 @@ from xeric.bases.shared_prefix import run_prefix
 from xeric.data.encoding import PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import ConfigError, DataError, UnknownNameError
+from xeric.json_io import read_json
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
 from xeric.methods.own_weights import OwnWeights
-from xeric.records import read_json
 
 __all__ = ["Prefix", "PrefixOptions"]
 

@@ -23,9 +23,11 @@ from xeric.data.cleaning import one_form
 from xeric.data.prompts import Prompt, reworded
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.files import check_text, nfc
+from xeric.json_io import read_json
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions, method_options
-from xeric.records import read_json, read_record, write_json
+from xeric.records import read_record, write_json
 from xeric.run.stages import MergedStage, restored
 
 __all__ = ["Adapted", "adapted_on", "open_adapted", "save_adapted"]
@@ -82,10 +84,13 @@ class Adapted:
         Raises:
             UnknownNameError: no such task in this run.
             UserError: the run has several tasks and none is named.
+            DataError: an input is not text.
         """
+        for number, text in enumerate(inputs):
+            check_text(text, f"input {number + 1}")
         if task is None and len(self.prompts) > 1:
             raise UserError(f"the run has {len(self.prompts)} tasks", hint="name one with --task: " + ", ".join(self.prompts))
-        name = task if task is not None else next(iter(self.prompts))
+        name = nfc(task) if task is not None else next(iter(self.prompts))
         return self.answer([one_form(text) for text in inputs], name, max_new_tokens=max_new_tokens)
 
     def answer(

@@ -44,7 +44,7 @@ def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] 
         UnknownNameError: no such task.
         DataError: its file cannot be used.
     """
-    if isinstance(name, Path) or name.endswith(".json"):
+    if isinstance(name, Path) or name.lower().endswith(".json"):
         return load_task_file(name)
     folders = [tasks_dir] if isinstance(tasks_dir, (str, Path)) else list(tasks_dir)
     return Catalog.of([str(folder) for folder in folders]).load(name)

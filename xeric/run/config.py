@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, SerializeAsAny
 
 from xeric.bases.precision import PrecisionName, bf16_is_faster, resolve_device, resolve_precision
-from xeric.config import Config, build, digest
+from xeric.config import Config, Name, build, digest
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
 from xeric.data.texts import TextOptions
@@ -66,7 +66,7 @@ class Stage(Config):
         seed: as in a run; None is the run's own.
     """
 
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[Name, ...] = ()
     texts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     method: Annotated[SerializeAsAny[MethodOptions] | None, PlainValidator(_stage_method)] = None
     data: DataOptions = DataOptions()
@@ -100,7 +100,7 @@ class RunConfig(Config):
         seed: of everything in ``seeds`` that is not set there.
     """
 
-    tasks: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[Name, ...] = Field(min_length=1)
     tasks_dirs: tuple[str, ...] = ()
     base: str
     method: Annotated[SerializeAsAny[MethodOptions], PlainValidator(method_options)]

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from xeric.errors import DataError
+from xeric.json_io import read_json
 from xeric.metrics import METRICS, PRIMARY, QUALITY
-from xeric.records import read_json, write_json
+from xeric.records import write_json
 from xeric.studies.baselines import TrivialBaselines, read_baselines
 from xeric.studies.claims import Chain, Judged, beats_all, judge
 from xeric.studies.folder import StudyFolder

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from xeric.config import Config, build
+from xeric.config import Config, Name, build
 from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
 
 __all__ = [
@@ -211,9 +211,9 @@ class StudyConfig(Config):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
     bases: dict[str, str | BaseEntry] = Field(min_length=1)
-    tasks: tuple[str, ...] = Field(min_length=1)
+    tasks: tuple[Name, ...] = Field(min_length=1)
     tasks_dirs: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
+    sources: tuple[Name, ...] = ()
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
     joint: bool = True
     run: dict[str, Any] = {}

@@ -25,7 +25,8 @@ from pydantic import ValidationError
 
 from xeric.config import Config, build, dump_yaml, load_yaml
 from xeric.errors import DataError, UserError
-from xeric.records import Record, read_json, read_record, write_atomically
+from xeric.json_io import read_json
+from xeric.records import Record, read_record, write_atomically
 from xeric.studies.config import LineKey, StudyConfig
 
 __all__ = ["CellState", "Failure", "PlannedCell", "PlannedLine", "StudyFolder", "read_state", "remove_parts"]

@@ -1,0 +1,171 @@
+"""Tables as people hand them over: delimited text and JSON rows.
+
+This module knows rows and columns and nothing of tasks. What spreadsheets do to a table is undone: Excel's first line ``sep=;``,
+lines above the header, any line ends, cells too many that are empty, several files put together. What quotation marks mean is
+decided in :mod:`xeric.data.quoting`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import regex
+
+from xeric.data.quoting import Quotes, Row, enclosed, read_quoted
+from xeric.errors import DataError, UserError
+from xeric.files import nfc
+from xeric.json_io import iter_rows
+
+__all__ = ["Table", "delimited_table", "json_table", "the_delimiter"]
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+_BY_NAME = {"\\t": "\t", "tab": "\t", "comma": ",", "semicolon": ";", "bar": "|", "pipe": "|", "space": " "}
+_HEAD = 10
+_SEP = regex.compile(r'\A"?sep=(\\t|[^\r\n])"?(?=[\r\n]|\Z)', regex.IGNORECASE)
+_MARK = regex.compile(r"(?:\A|(?<=[\r\n]))\ufeff+")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with the place of each, for messages.
+
+    Attributes:
+        columns: their names, in Unicode NFC.
+        rows: the values are texts, numbers, lists of texts or None.
+    """
+
+    columns: tuple[str, ...]
+    rows: list[tuple[str, Mapping[str, Any]]]
+
+
+def the_delimiter(given: str) -> str:
+    r"""Return the character that a user means by "tab", "\\t" or the character itself.
+
+    Raises:
+        UserError: it is more than one character, or a line end or quotation mark.
+    """
+    mark = _BY_NAME.get(given.lower(), given)
+    if len(mark) != 1 or mark in '"\r\n':
+        raise UserError(f"{given!r} is not a delimiter", hint="give one character, or the word tab")
+    return mark
+
+
+def delimited_table(
+    text: str, path: Path, needed: Sequence[str], delimiter: str | None, quotes: Quotes, say: Callable[[str], None]
+) -> Table:
+    """Return the table in delimited text.
+
+    Args:
+        text: the file's content.
+        path: the file, for messages; cells of a ``.tsv`` file are parted by tabs unless that makes no columns.
+        needed: names of the columns that are asked for.
+        delimiter: one character; None to find it.
+        quotes: what quotation marks mean.
+        say: called with a sentence about everything that was guessed.
+
+    Raises:
+        DataError: the text is no table; ``where`` names the line.
+    """
+    text = _MARK.sub("", text.rstrip("\x1a"))
+    if found := _SEP.match(text):
+        delimiter = delimiter or the_delimiter(found.group(1))
+        text = text[found.end() :]  # its line end stays, and so do the numbers of the lines
+    if delimiter is None:
+        delimiter = _sniff(text, needed, path)
+        if delimiter != ("\t" if path.suffix.lower() == ".tsv" else ","):
+            say(f"the columns of {path.name} are parted by {_DELIMITERS[delimiter]}s")
+    text = _apart(text, needed, delimiter)
+    rows = read_quoted(text, delimiter, quotes, path, lambda cells: _is_header(cells, needed), say)
+    return _with_header(rows, path, needed, say)
+
+
+def _columns(cells: Sequence[str]) -> list[str]:
+    return [nfc(cell.strip().strip('"')) for cell in cells]
+
+
+def _is_header(cells: Sequence[str], needed: Sequence[str]) -> bool:
+    return set(needed) <= set(_columns(cells))
+
+
+def _sniff(text: str, needed: Sequence[str], path: Path) -> str:
+    """Return the delimiter that makes the needed columns out of one of the first lines, or else the most columns."""
+    lines = [line for line in regex.split(r"[\r\n]+", text[:100_000]) if line.strip()][:_HEAD] or [""]
+    marks = sorted(_DELIMITERS, key=lambda mark: mark != "\t") if path.suffix.lower() == ".tsv" else list(_DELIMITERS)
+    heads = {mark: [_columns(enclosed(line, mark) or line.split(mark)) for line in lines] for mark in marks}
+
+    def worth(mark: str) -> tuple[int, int]:
+        return max(len(set(needed) & set(head)) for head in heads[mark]), len(heads[mark][0])
+
+    return max(marks, key=worth)
+
+
+def _apart(text: str, needed: Sequence[str], delimiter: str) -> str:
+    """Return the text with a line end before a header that follows a byte-order mark within a line: files put together."""
+    if "\ufeff" not in text:
+        return text
+    parts = text.split("\ufeff")
+    for place, part in enumerate(parts[1:], 1):
+        line = regex.split(r"[\r\n]", part, maxsplit=1)[0]
+        parts[place] = ("\n" if _is_header(enclosed(line, delimiter) or [], needed) else "\ufeff") + part
+    return "".join(parts)
+
+
+def _with_header(rows: Sequence[Row], path: Path, needed: Sequence[str], say: Callable[[str], None]) -> Table:
+    filled = [place for place, row in enumerate(rows) if any(cell.strip() for cell in row.cells)]
+    if not filled:
+        raise DataError("holds no rows", where=str(path))
+    header = next((place for place in filled[:_HEAD] if _is_header(rows[place].cells, needed)), filled[0])
+    if skipped := filled.index(header):
+        say(f"the header of {path.name} stands in line {rows[header].line}; {skipped} lines above it were left out")
+    columns = _columns(rows[header].cells)
+    if twice := next((column for column in needed if columns.count(column) > 1), None):
+        raise DataError(f"there are two columns {twice!r}", where=str(path), hint="rename one of them")
+    found: list[tuple[str, Mapping[str, Any]]] = []
+    again: list[int] = []
+    order = columns
+    for row in rows[header + 1 :]:
+        cells, place = _fitting(row, len(columns), path), f"{path}, line {row.line}"
+        if sorted(_columns(cells)) == sorted(columns) and any(columns):
+            again.append(row.line)
+            order = _columns(cells)
+        else:
+            found.append((place, dict(zip(order, cells, strict=False))))
+    if again:
+        say(f"the header of {path.name} stands again in line {', '.join(map(str, again))}; these lines were left out")
+    return Table(tuple(columns), found)
+
+
+def _fitting(row: Row, width: int, path: Path) -> list[str]:
+    if any(cell.strip() for cell in row.cells[width:]):
+        hint = "put cells that hold the delimiter into quotation marks, or give the right delimiter"
+        raise DataError(f"the row has {len(row.cells)} cells, the header {width}", where=f"{path}, line {row.line}", hint=hint)
+    return row.cells[:width]
+
+
+def json_table(text: str, path: Path, say: Callable[[str], None]) -> Table:
+    """Return the table in JSON rows: an object a line, a list of objects, or an object that holds one such list.
+
+    Raises:
+        DataError: the text is no such table; ``where`` names the line.
+    """
+    rows: list[tuple[str, Mapping[str, Any]]] = [(f"{path}, line {line}", row) for line, row in iter_rows(text, str(path))]
+    if not rows:
+        raise DataError("holds no rows", where=str(path))
+    if len(rows) == 1:
+        rows = _inner(rows[0][1], path, say) or rows
+    return Table(tuple(dict.fromkeys(column for _, row in rows for column in row)), rows)
+
+
+def _inner(value: Mapping[str, Any], path: Path, say: Callable[[str], None]) -> list[tuple[str, Mapping[str, Any]]]:
+    if "Definition" in value and "Instances" in value:
+        hint = f"use it by its name, with --tasks-dir {path.parent}"
+        raise DataError("is a task file, which needs no import", where=str(path), hint=hint)
+    lists = [key for key, held in value.items() if isinstance(held, list) and held and all(isinstance(one, dict) for one in held)]
+    if len(lists) != 1:
+        return []
+    key = lists[0]
+    say(f"the rows of {path.name} are those under {key!r}")
+    return [(f"{path}, {key}[{number}]", row) for number, row in enumerate(value[key])]
