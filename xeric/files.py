@@ -68,6 +68,11 @@ class Text:
     odd: tuple[int, ...] = ()
     lines: int = 0
 
+    @property
+    def is_mostly_sound(self) -> bool:
+        """Whether at most half of the lines that tell encodings apart are odd."""
+        return not self.odd or len(self.odd) * 2 <= sum(not line.isascii() for line in _BREAK.split(self.text))
+
     def note(self, name: str) -> str:
         """Return a sentence about the odd lines of a file of this name; empty where there are none."""
         if not self.odd:
@@ -115,14 +120,21 @@ def read_bytes(path: Path | str) -> bytes:
         raise DataError(f"cannot be read: {error.strerror}", where=shown_path(path)) from None
 
 
-def read_text(path: Path | str) -> str:
-    r"""Return the text of a file in an encoding of Unicode, every byte of it; line ends are ``\n``.
+def read_text(path: Path | str, encoding: str | None = None) -> str:
+    r"""Return the text of a file, every byte of it; line ends are ``\n``.
+
+    Args:
+        path: of the file.
+        encoding: as Python names it; None for the encodings of Unicode.
 
     Raises:
+        UserError: there is no such encoding.
         DataError: the file cannot be read, or is not such text; ``where`` names the line.
     """
     content = read_bytes(path)
-    found = decode(content)
+    found = decode_as(content, encoding) if encoding else decode(content)
+    if encoding and found and found.odd:
+        raise DataError(f"not {encoding} text", where=f"{path}, line {found.odd[0]}", hint="give the encoding it is in")
     if found is None or found.odd:
         raise not_unicode(path, content)
     return found.text.replace("\r\n", "\n").replace("\r", "\n")

@@ -81,13 +81,18 @@ def _fault(error: ValueError | RecursionError) -> str:
     return "not valid JSON: " + ("nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits")
 
 
-def iter_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def iter_jsonl(path: Path, encoding: str | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line number (from 1) and object of each row of a file; see :func:`iter_rows`.
 
+    Args:
+        path: of the file.
+        encoding: as Python names it; None for the encodings of Unicode.
+
     Raises:
+        UserError: there is no such encoding.
         DataError: the file cannot be read, or holds something else; ``where`` names file and line.
     """
-    yield from iter_rows(read_text(path), str(path))
+    yield from iter_rows(read_text(path, encoding), str(path))
 
 
 def iter_rows(text: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:

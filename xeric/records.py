@@ -200,7 +200,7 @@ def write_jsonl(path: Path, rows: Iterable[BaseModel | Mapping[str, Any]]) -> No
     write_atomically(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in plain))
 
 
-def read_predictions(path: Path, *, language: str | None = None) -> list[Prediction]:
+def read_predictions(path: Path, *, language: str | None = None, encoding: str | None = None) -> list[Prediction]:
     """Return the rows of a predictions file.
 
     Only ``prediction`` and ``references`` (a list, or one text; also under ``reference``) are required, so that files of other
@@ -210,13 +210,14 @@ def read_predictions(path: Path, *, language: str | None = None) -> list[Predict
     Args:
         path: a file of JSON lines, or of one list of objects.
         language: takes the place of every row's own language.
+        encoding: of the file, as Python names it; None for the encodings of Unicode.
 
     Raises:
         DataError: the file has no rows, a row lacks a field or has one of the wrong type, or an id stands twice in a task.
     """
     rows: list[Prediction] = []
     seen: set[tuple[str, str]] = set()
-    for number, raw in iter_jsonl(path):
+    for number, raw in iter_jsonl(path, encoding):
         place = f"{path}, line {number}"
         given = {key: value for key, value in raw.items() if value is not None}
         references = given.get("references", given.get("reference"))

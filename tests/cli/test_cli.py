@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -65,6 +66,52 @@ def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) ->
     code, said, _ = xeric("score", out / "predictions.jsonl", "--metric", "chrf", "--json")
     record = json.loads((out / "record.json").read_text())
     assert json.loads(said)["chrf"] == record["scores"]["chrf"]
+
+
+BAD_INPUTS = {
+    "half an emoji": ('{"input": "fine"}\n{"input": "left \\ud83d at noon"}', "line 2: the text holds half of a surrogate pair"),
+    "not UTF-8": ('{"input": "fine"}\n{"input": "a\xf1o"}', "line 2: not UTF-8 text: byte 0xf1"),
+    "repeated key": ('{"input": "fine", "input": "b"}', "line 1: the key 'input' stands twice"),
+    "no text": ('{"input": ["a"]}', "line 1: the row has no text under 'input'"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUTS)
+def test_inputs_that_are_no_text_are_refused_by_line(case: str, xeric: Xeric, tmp_path: Path) -> None:
+    content, what = BAD_INPUTS[case]
+    (tmp_path / "inputs.jsonl").write_bytes(content.encode("latin-1"))
+    code, said, complaint = xeric("generate", tmp_path, "--file", tmp_path / "inputs.jsonl")
+    assert (code, said) == (2, "")
+    assert what in complaint
+
+
+def test_an_input_that_is_not_utf8_is_refused(xeric: Xeric, tmp_path: Path) -> None:
+    code, said, complaint = xeric("generate", tmp_path, "--input", os.fsdecode(b"a\xf1o"))
+    assert (code, said) == (2, "")
+    assert "--input is not UTF-8 text: byte 0xf1" in complaint
+
+
+def test_a_table_is_imported_with_every_option(xeric: Xeric, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes('nr^frage^antwort^wer\n7^Schöne "Grüße^ja^a\n'.encode("cp850"))
+    named = ["--name", "t", "--definition", "D", "--language", "German", "--input-language", "German", "-o", tmp_path]
+    columns = ["--input-column", "frage", "--output-column", "antwort", "--group-column", "wer", "--id-column", "nr"]
+    read = ["--encoding", "cp850", "--delimiter", "^", "--quotes", "text"]
+    code, said, notes = xeric("tasks", "import", tmp_path / "m.csv", *named, *columns, *read)
+    assert (code, said, notes) == (0, f"{tmp_path / 't.json'}: 1 instances\n", "")
+    (instance,) = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["Instances"]
+    assert instance == {"id": "7", "input": 'Schöne "Grüße', "output": ["ja"], "group": "a"}
+    code, _, complaint = xeric("tasks", "import", tmp_path / "m.csv", *named, "--quotes", "never")
+    assert (code, "unknown reading of quotation marks 'never'" in complaint) == (2, True)
+
+
+def test_what_is_merged_is_not_called_dropped(xeric: Xeric, tmp_path: Path) -> None:
+    tiny.write_task(tmp_path, "again", instances=40)
+    data = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
+    data["Instances"].append({**data["Instances"][0], "id": "more", "output": "a second right answer"})
+    (tmp_path / "again.json").write_text(json.dumps(data), encoding="utf-8")
+    _, said, _ = xeric("tasks", "check", "--tasks-dir", tmp_path)
+    assert "again: 1 with the input of another is merged into it as references" in said
+    assert "dropped" not in said
 
 
 @pytest.mark.parametrize("setting", ["zero-shot", "few-shot", "instruction"])

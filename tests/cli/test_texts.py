@@ -103,7 +103,7 @@ def test_notes_say_what_is_odd_about_the_texts(xeric: Xeric, quick: list[str], p
     [
         (["--texts", "nowhere"], "nowhere: no such file or folder", "folder of *.txt files"),
         (["--texts", "tasks"], "tasks: holds no *.txt file", "folder of *.txt files"),
-        (["--texts", "latin.txt"], "latin.txt: is not UTF-8 text", "iconv"),
+        (["--texts", "latin.txt"], "latin.txt, line 1: not UTF-8 text: byte 0xf1", "stages.0.corpus.encoding=cp1252"),
         (["--texts", "empty.txt"], "empty.txt: holds no text", ""),
         (["--texts", "first", "stages.0.tasks=[source]"], "stages.0: names both tasks and texts", "one of them"),
         (["--texts", "first", "--method", "combined"], "stages.0.method: combined begins with a prompt prefix", "name=lora"),

@@ -34,6 +34,17 @@ def test_the_earlier_folder_wins(tmp_path: Path) -> None:
     assert catalog.find("mails") == tmp_path / "shared" / "mails.json"
 
 
+def test_a_task_is_found_under_either_unicode_form_and_any_case_of_its_ending(tmp_path: Path) -> None:
+    nfd, nfc = "re\u0301sume\u0301", "r\u00e9sum\u00e9"
+    put(tmp_path, nfd).rename(tmp_path / f"{nfd}.JSON")
+    catalog = Catalog([tmp_path])
+    assert catalog.names() == [nfc]
+    assert catalog.load(nfc) == catalog.load(nfd)
+    assert catalog.load(nfc).name == nfc
+    with pytest.raises(UserError, match="is a file name"):
+        catalog.find("a.JSON")
+
+
 def test_folders_given_come_before_the_environment_and_that_before_the_bundle(tmp_path: Path) -> None:
     bundled = Catalog.of(environment={}).names()
     assert bundled, "tasks come with the package"

@@ -210,6 +210,56 @@ def test_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         table("owner/absent")
 
 
+def test_class_labels_come_out_as_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Labelled(Rows):
+        label = SimpleNamespace(names=["bad", "good"], int2str=lambda value: ["bad", "good"][value])
+        features = {"question": SimpleNamespace(dtype="string"), "answer": label, "who": SimpleNamespace(feature=label)}
+        column_names = ["question", "answer", "who"]
+
+    rows = Labelled(
+        [
+            {"question": "a", "answer": 1, "who": [0, 1]},
+            {"question": "b", "answer": 0, "who": []},
+            {"question": "c", "answer": -1},
+        ]
+    )
+    monkeypatch.setitem(sys.modules, "datasets", fake_datasets(rows))
+    assert [i.outputs for i in table("owner/mails").instances] == [("good",), ("bad",), ("",)]
+    assert [i.outputs for i in table("owner/mails", output_column="who").instances] == [("bad", "good"), ("",), ("",)]
+
+
+@pytest.mark.parametrize("suffix", ["CSV", "Tsv", "JSONL", "JSON"])
+def test_the_ending_of_a_file_may_be_in_capitals(tmp_path: Path, suffix: str) -> None:
+    mark = "\t" if suffix == "Tsv" else ","
+    text = '{"question": "a", "answer": "b"}' if suffix.startswith("J") else f"question{mark}answer\na{mark}b"
+    assert table(put(tmp_path, f"m.{suffix}", text)).instances == (Instance("mails-1", "a", ("b",)),)
+
+
+def test_columns_and_files_are_found_in_both_unicode_forms(tmp_path: Path) -> None:
+    nfd, nfc = "re\u0301ponse", "r\u00e9ponse"
+    for name, text in (
+        (f"{nfd}.csv", f"question,{nfd},groupe\na,b,c\n"),
+        (f"{nfd}.json", json.dumps([{"question": "a", nfd: "b", "groupe": "c"}])),
+    ):
+        put(tmp_path, name, text)
+        for column in (nfd, nfc):
+            path = tmp_path / name.replace(nfd, nfc)
+            assert table(path, output_column=column, group_column="groupe").instances == (Instance("mails-1", "a", ("b",), "c"),)
+
+
+def test_ids_that_stand_twice_are_told_apart_and_said(tmp_path: Path) -> None:
+    notes: list[str] = []
+    task = table(put(tmp_path, "m.csv", "nr,question,answer\n1,a,b\n1,c,d\n,e,f\n"), notes, id_column="nr")
+    assert [i.id for i in task.instances] == ["1", "1~2", "mails-3"]
+    assert notes == ["1 instance has an id that stands before it ('1'); a number was put behind"]
+
+
+def test_half_a_surrogate_pair_is_refused_by_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="half of a surrogate pair") as caught:
+        table(put(tmp_path, "m.jsonl", '{"question": "a", "answer": "b"}\n{"question": "a \\ud83d", "answer": "b"}'))
+    assert caught.value.where == f"{tmp_path / 'm.jsonl'}, line 2, column 'question'"
+
+
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match="needs the extra 'hub'") as caught:

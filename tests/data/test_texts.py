@@ -10,7 +10,7 @@ import pytest
 from xeric.data.leaks import find_leaks
 from xeric.data.tasks import Instance
 from xeric.data.texts import TextOptions, prepare_texts, texts_digest
-from xeric.errors import DataError
+from xeric.errors import DataError, UserError
 
 
 def document(number: int, length: int = 12) -> str:
@@ -137,6 +137,27 @@ def test_text_in_another_script_gets_a_note(tmp_path: Path) -> None:
     assert note == "0% of the letters are in the script of Hindi and Marathi (Devanagari)"
 
 
+def test_files_in_every_encoding_of_unicode_and_the_one_that_is_given(tmp_path: Path) -> None:
+    for encoding in ("utf-8-sig", "utf-16", "utf-16-le"):
+        (tmp_path / "a.TXT").write_bytes("El año nuevo\r\n\r\nLa niña".encode(encoding))
+        assert texts(tmp_path, dev_fraction=0)[0] == ["El año nuevo", "La niña"]
+    (tmp_path / "a.TXT").write_bytes("El año nuevo".encode("cp850"))
+    assert texts(tmp_path, dev_fraction=0, encoding="cp850")[0] == ["El año nuevo"]
+    with pytest.raises(UserError, match="there is no encoding 'klingon'"):
+        texts(tmp_path, encoding="klingon")
+
+
+def test_a_document_with_bytes_that_are_no_text_is_left_out_and_counted(tmp_path: Path) -> None:
+    good = [f"año nuevo {document(n)}" for n in range(20)]
+    (tmp_path / "a.txt").write_bytes("\n\n".join(good).encode() + "\n\notro año".encode("latin-1"))
+    data = prepare_texts([tmp_path], TextOptions(dev_fraction=0))
+    assert sorted(d.text for d in data.train) == sorted(good)
+    assert (data.counts["documents"], data.counts["drops"]) == (21, {"broken_encoding": 1})
+    digest = texts_digest([tmp_path], TextOptions())
+    (tmp_path / "a.txt").write_text("\n\n".join(good), encoding="utf-8")
+    assert texts_digest([tmp_path], TextOptions()) == digest
+
+
 def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -> None:
     latin = tmp_path / "latin" / "a.txt"
     latin.parent.mkdir()
@@ -148,7 +169,8 @@ def test_what_cannot_be_used_is_said_in_one_sentence(tmp_path: Path) -> None:
     cases: list[tuple[str, TextOptions, str, str]] = [
         ("nowhere", TextOptions(), "no such file or folder", "*.txt"),
         ("none", TextOptions(), "holds no *.txt file", "*.txt"),
-        ("latin", TextOptions(), "not UTF-8 text: byte 0xf1 at position 4", "iconv"),
+        ("latin", TextOptions(), "not UTF-8 text: byte 0xf1", "corpus.encoding=cp1252"),
+        ("latin", TextOptions(encoding="utf-8"), "is not utf-8 text", "corpus.encoding"),
         ("blank", TextOptions(), "holds no text", ""),
         ("leak", TextOptions(), "nothing is left beside documents that give test outputs away", "shorter documents"),
         ("leak", TextOptions(max_characters=5, leak_check=False), "longer than corpus.max_characters", "raise"),

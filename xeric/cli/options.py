@@ -9,12 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "TasksDir", "print_json", "quiet_libraries", "worker_count"]
+__all__ = ["AsJson", "Encoding", "TasksDir", "print_json", "quiet_libraries", "worker_count"]
 
 TasksDir = Annotated[
     list[Path] | None,
     typer.Option("--tasks-dir", help="Folder with task files; may be given more than once. Also: XERIC_TASKS."),
 ]
+Encoding = Annotated[str | None, typer.Option(help="Of the file, such as cp1252; one of Unicode's where not given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 

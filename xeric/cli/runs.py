@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
+from xeric.cli.options import AsJson, Encoding, TasksDir, print_json, quiet_libraries
 from xeric.errors import ConfigError, UserError
 
 __all__ = ["generate", "score", "train"]
@@ -110,6 +110,7 @@ def generate(
     run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
     text: Annotated[str | None, typer.Option("--input", help="One input.")] = None,
     file: Annotated[Path | None, typer.Option(help='JSON rows with "input" (and, if you like, "id" and "task").')] = None,
+    encoding: Encoding = None,
     task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
@@ -119,7 +120,7 @@ def generate(
     """Generate texts with a finished run."""
     if (text is None) == (file is None):
         raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
-    rows: list[dict[str, Any]] = _input_rows(file, task) if file else [{"input": _typed(text or ""), "task": task}]
+    rows: list[dict[str, Any]] = _input_rows(file, task, encoding) if file else [{"input": _typed(text or ""), "task": task}]
     quiet_libraries()
     from xeric.run.adapted import open_adapted
 
@@ -147,13 +148,13 @@ def _typed(text: str) -> str:
     return text
 
 
-def _input_rows(file: Path, task: str | None) -> list[dict[str, Any]]:
+def _input_rows(file: Path, task: str | None, encoding: str | None) -> list[dict[str, Any]]:
     from xeric.errors import DataError
     from xeric.files import check_text, nfc
     from xeric.json_io import Number, iter_jsonl
 
     rows = []
-    for number, raw in iter_jsonl(file):
+    for number, raw in iter_jsonl(file, encoding):
         place = f"{file}, line {number}"
         if not isinstance(raw.get("input"), str):
             raise DataError("the row has no text under 'input'", where=place)
@@ -177,6 +178,7 @@ def score(
     predictions: Annotated[Path, typer.Argument(help='JSON rows with "prediction" and "references".')],
     against: Annotated[Path | None, typer.Option(help="Other predictions for the same instances, to compare with.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all rows, by name or code.")] = None,
+    encoding: Encoding = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
     normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",
     resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals.")] = 1000,
@@ -190,8 +192,8 @@ def score(
 
     if normalize not in ("nfc", "none"):
         raise UserError(f"unknown normal form {normalize!r}", hint="use nfc or none")
-    ours = read_predictions(predictions, language=language)
-    theirs = read_predictions(against, language=language) if against else None
+    ours = read_predictions(predictions, language=language, encoding=encoding)
+    theirs = read_predictions(against, language=language, encoding=encoding) if against else None
     choices: dict[str, Any] = {"resamples": resamples, "seed": seed, "normalize": normalize}
     scores = score_predictions(ours, metric, **choices).scores
     result = {name: value.model_dump(mode="json") for name, value in scores.items()}

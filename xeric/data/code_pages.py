@@ -97,7 +97,7 @@ def read_user_text(path: Path, languages: Sequence[str], encoding: str | None, s
     found: Text | None
     if encoding:
         found = decode_as(content, encoding)
-        if found.odd and len(found.odd) * 2 > sum(not line.isascii() for line in found.text.splitlines()):
+        if not found.is_mostly_sound:
             hint = "leave the encoding out to have it detected"
             raise DataError(f"is not {encoding} text", where=f"{path}, line {found.odd[0]}", hint=hint)
     else:

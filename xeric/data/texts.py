@@ -3,8 +3,9 @@
 Adaptive pretraining (Gururangan et al. 2020, arXiv 2004.10964) goes on with the base's own objective on text in the language or
 the domain of the task. This module makes documents; :meth:`xeric.data.encoding.Encoder.text_rows` makes rows of them.
 
-1. *Files*: UTF-8 text. A folder stands for all ``*.txt`` files in it and below it, in the order of their paths; files and folders
-   whose names begin with a dot are passed over.
+1. *Files*: text in an encoding of Unicode, or in the ``encoding`` given; no other is guessed here, as nobody would see it. A
+   folder stands for all ``*.txt`` files in it and below it, in the order of their paths; files and folders whose names begin with
+   a dot are passed over. A document with bytes that are no text, in a file that is text otherwise, is left out and counted.
 2. *Documents* are parted by blank lines, after each file was brought into the form that tasks are brought into
    (:func:`xeric.data.cleaning.one_form`). A document that stands there twice is used once.
 3. *Leaks*: a document that shares with a test output what :mod:`xeric.data.leaks` takes as telling is not used, neither for
@@ -28,6 +29,7 @@ from xeric.data.cleaning import one_form
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.tasks import Instance
 from xeric.errors import DataError, UnknownNameError
+from xeric.files import REPLACEMENT, Text, decode, decode_as, existing, not_unicode, read_bytes
 from xeric.text import language, script_shares
 
 __all__ = ["TEXT", "Document", "PreparedTexts", "TextOptions", "prepare_texts", "texts_digest"]
@@ -48,6 +50,7 @@ class TextOptions(Config):
         max_characters: whole documents are drawn up to so many characters; None takes all.
         split_seed: draws the documents, and those held out; apart from every other seed.
         keep_indentation: keep blanks at the start of a line (program code).
+        encoding: of the files, as Python names it; None for the encodings of Unicode.
         leak_check: look for test outputs in the documents and leave those out that give one away.
     """
 
@@ -56,6 +59,7 @@ class TextOptions(Config):
     max_characters: int | None = Field(default=None, ge=1)
     split_seed: int = Field(default=0, ge=0)
     keep_indentation: bool = False
+    encoding: str | None = None
     leak_check: bool = True
 
 
@@ -66,10 +70,12 @@ class Document:
     Attributes:
         id: name of its file and number of the document in it, from 1.
         text: in the one form.
+        is_odd: whether it holds bytes that are no text.
     """
 
     id: str
     text: str
+    is_odd: bool = False
 
     @property
     def key(self) -> str:
@@ -121,11 +127,13 @@ def prepare_texts(
         languages: of these tasks; text in another script gets a note.
 
     Raises:
-        DataError: a file is missing or is not UTF-8 text, a folder holds no ``*.txt`` file, or nothing is left to train on.
+        UserError: there is no such encoding.
+        DataError: a file is missing or is no text in its encoding, a folder holds no ``*.txt`` file, or nothing is left.
     """
     options = options or TextOptions()
     files = _files(paths)
-    read = list(_documents(files, options.keep_indentation))
+    found = list(_documents(files, options))
+    read = [document for document in found if not document.is_odd]
     unique = list({document.text: document for document in reversed(read)}.values())
     report = find_leaks(protect or {}, {TEXT: [Instance(d.id, d.text, ()) for d in unique]}) if options.leak_check else None
     leaking = report.instances(TEXT) if report else frozenset()
@@ -136,10 +144,11 @@ def prepare_texts(
     dev = _held_out(used, options)
     selecting = set(dev)
     train = tuple(d for d in used if d not in selecting)
+    drops = {"broken_encoding": len(found) - len(read), "exact_duplicate": len(read) - len(unique)}
     counts = {
         "files": len(files),
-        "documents": len(read),
-        "drops": {"exact_duplicate": len(read) - len(unique)} if len(read) > len(unique) else {},
+        "documents": len(found),
+        "drops": {reason: count for reason, count in drops.items() if count},
         "leaks_removed": len(leaking),
         "not_drawn": len(clean) - len(used),
         "train": len(train),
@@ -158,14 +167,15 @@ def texts_digest(paths: Sequence[Path | str], options: TextOptions) -> str:
     Raises:
         DataError: as :func:`prepare_texts`.
     """
-    return digest(sorted({document.key for document in _documents(_files(paths), options.keep_indentation)}))
+    return digest(sorted({document.key for document in _documents(_files(paths), options) if not document.is_odd}))
 
 
 def _files(paths: Sequence[Path | str]) -> list[Path]:
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(existing, paths):
         if path.is_dir():
-            below = [p for p in path.rglob("*.txt") if not any(part.startswith(".") for part in p.relative_to(path).parts)]
+            texts = (p for p in path.rglob("*") if p.suffix.lower() == ".txt")
+            below = [p for p in texts if not any(part.startswith(".") for part in p.relative_to(path).parts)]
             if not below:
                 raise DataError("holds no *.txt file", where=str(path), hint="name a text file, or a folder of *.txt files")
             found += sorted(p for p in below if p.is_file())
@@ -176,20 +186,24 @@ def _files(paths: Sequence[Path | str]) -> list[Path]:
     return list({file.resolve(): file for file in found}.values())
 
 
-def _documents(files: Iterable[Path], keep_indentation: bool) -> Iterator[Document]:
+def _documents(files: Iterable[Path], options: TextOptions) -> Iterator[Document]:
     for file in files:
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", where=str(file)) from None
-        except UnicodeDecodeError as error:
-            raise DataError(
-                f"is not UTF-8 text: byte 0x{error.object[error.start]:02x} at position {error.start}",
-                where=str(file),
-                hint="save it as UTF-8, for example with `iconv -f ISO-8859-1 -t UTF-8`",
-            ) from None
-        blocks = one_form(text, keep_indentation=keep_indentation).split("\n\n")
-        yield from (Document(f"{file.name}:{number}", block) for number, block in enumerate(blocks, 1) if block.strip())
+        read = _text(file, options.encoding)
+        blocks = one_form(read.text, keep_indentation=options.keep_indentation).split("\n\n")
+        for number, block in enumerate(blocks, 1):
+            if block.strip():
+                yield Document(f"{file.name}:{number}", block, bool(read.odd) and REPLACEMENT in block)
+
+
+def _text(file: Path, encoding: str | None) -> Text:
+    content = read_bytes(file)
+    found = decode_as(content, encoding) if encoding else decode(content)
+    if found is None:
+        hint = "give its encoding, as in stages.0.corpus.encoding=cp1252, or save it as UTF-8"
+        raise not_unicode(file, content, hint)
+    if encoding and not found.is_mostly_sound:
+        raise DataError(f"is not {encoding} text", where=f"{file}, line {found.odd[0]}", hint="set another corpus.encoding")
+    return found
 
 
 def _draw(seed: int, what: str, document: Document) -> str:
