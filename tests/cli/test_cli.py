@@ -14,6 +14,8 @@ import pytest
 
 from tests import tiny
 from tests.cli.conftest import Xeric
+from xeric import generate
+from xeric.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,12 @@ def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) ->
     code, said, _ = xeric("generate", out, "--input", rows[0]["input"])
     assert (code, said.strip()) == (0, rows[0]["prediction"])
     inputs = tmp_path / "inputs.jsonl"
-    inputs.write_text("".join(json.dumps({"id": r["id"], "input": r["input"]}) + "\n" for r in rows[:3]))
+    inputs.write_text("".join(f'{{"id": {n}.10, "input": {json.dumps(r["input"])}}}\n' for n, r in enumerate(rows[:3])))
     code, said, _ = xeric("generate", out, "--file", inputs)
     assert [json.loads(line)["prediction"] for line in said.splitlines()] == [r["prediction"] for r in rows[:3]]
+    assert [line.split(",")[0] for line in said.splitlines()] == ['{"id": 0.10', '{"id": 1.10', '{"id": 2.10']
+    with pytest.raises(DataError, match=r"input 2: the text holds half of a surrogate pair"):
+        generate(out, ["fine", "left \ud83d at noon"])
 
     again = out.with_name("again")
     assert xeric("train", "--config", out / "config.yaml", "-o", again)[0] == 0, "its settings alone make a run again"

@@ -132,10 +132,19 @@ def generate(
         outputs |= dict(zip(numbers, texts, strict=True))
     for number, row in enumerate(rows):
         if as_json or file:
-            shown = {key: value for key, value in row.items() if value is not None}
-            typer.echo(json.dumps({**shown, "prediction": outputs[number]}, ensure_ascii=False))
+            typer.echo(_with_prediction(row, outputs[number]))
         else:
             typer.echo(outputs[number])
+
+
+def _with_prediction(row: dict[str, Any], prediction: str) -> str:
+    """Return a line of JSON; an id that is a number keeps its digits."""
+    from xeric.json_io import Number
+
+    number = row.get("id") if isinstance(row.get("id"), Number) else None
+    shown = {key: value for key, value in row.items() if value is not None and (key != "id" or number is None)}
+    line = json.dumps({**shown, "prediction": prediction}, ensure_ascii=False)
+    return line if number is None else f'{{"id": {number}, {line[1:]}'
 
 
 def _typed(text: str) -> str:
@@ -151,7 +160,7 @@ def _typed(text: str) -> str:
 def _input_rows(file: Path, task: str | None, encoding: str | None) -> list[dict[str, Any]]:
     from xeric.errors import DataError
     from xeric.files import check_text, nfc
-    from xeric.json_io import Number, iter_jsonl
+    from xeric.json_io import iter_jsonl
 
     rows = []
     for number, raw in iter_jsonl(file, encoding):
@@ -164,7 +173,7 @@ def _input_rows(file: Path, task: str | None, encoding: str | None) -> list[dict
                 check_text(given, place)
         rows.append(
             {
-                "id": json.loads(identity) if isinstance(identity, Number) else identity,
+                "id": identity,
                 "input": str(raw["input"]),
                 "task": nfc(named) if isinstance(named, str) else named,
             }

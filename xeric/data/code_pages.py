@@ -119,8 +119,9 @@ def guess(content: bytes, languages: Sequence[str]) -> Text | None:
     known = [one for one in map(_known, languages) if one]
     candidates = list(dict.fromkeys(page for one in known for page in _pages(one)))
     readings = [decode_as(content, page) for page in candidates]
-    # A page further down the list has to be better, not only as good.
-    costs = [_cost(reading.text, known) + 0.002 * place for place, reading in enumerate(readings)]
+    # A page further down the list has to be better, not only as good; much better where there are few characters to go by.
+    doubt = 0.002 + 0.1 / max(1, sum(byte > 127 for byte in content))
+    costs = [_cost(reading.text, known) + doubt * place for place, reading in enumerate(readings)]
     if costs and min(costs) <= 0.5:
         return readings[costs.index(min(costs))]
     return _foreign(content)

@@ -20,6 +20,7 @@ from xeric.data.hub_datasets import dataset_table
 from xeric.data.quoting import Quotes
 from xeric.data.tables import Table, delimited_table, json_table, the_delimiter
 from xeric.data.tasks import Task, check_task_name, parse_task
+from xeric.data.values import is_missing, kind
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.files import check_text, existing, nfc, shown_path
 from xeric.records import write_json
@@ -210,11 +211,10 @@ def _read(source: Path | str, options: ImportOptions, languages: list[str], say:
 
 
 def _cell(value: Any, place: str) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if is_missing(value):
         return ""
     if isinstance(value, str):
         return check_text(value, place)
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return repr(value)
-    kind = {bool: "true or false", dict: "an object", list: "a list"}.get(type(value), type(value).__name__)
-    raise DataError(f"expected text, found {kind}", where=place)
+    raise DataError(f"expected text, found {kind(value)}", where=place)

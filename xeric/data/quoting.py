@@ -9,7 +9,7 @@ lines; otherwise the file is refused by line or, where cells are parted by tabs,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,6 +24,7 @@ Quotes = Literal["auto", "enclose", "text"]
 """Whether quotation marks enclose cells, are text, or are looked at."""
 
 _BREAK = regex.compile(r"\r\n?|\n")
+_HINT = "check the quotation marks and the delimiter there, or give --quotes text if they belong to the text"
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,47 @@ class Row:
 
 
 class _Fault(Exception):
-    def __init__(self, line: int, what: str) -> None:
+    """Why marks cannot enclose cells, or need not.
+
+    Args:
+        line: where it shows.
+        what: a sentence.
+        as_text: whether the marks may be text instead; where they may not, or lines would not be rows, the file is refused.
+        hint: what to do about it.
+    """
+
+    def __init__(self, line: int, what: str, *, as_text: bool = True, hint: str = _HINT) -> None:
         super().__init__(what)
-        self.line = line
+        self.line, self.as_text, self.hint = line, as_text, hint
+
+
+@dataclass(frozen=True)
+class _Lines:
+    """The lines of a file as they are without marks: which of them have as many cells as the header."""
+
+    rows: Sequence[Row]
+    width: int
+    header: int
+
+    @classmethod
+    def of(cls, plain: Sequence[Row], is_header: Callable[[Sequence[str]], bool]) -> _Lines:
+        header = next((place for place, row in enumerate(plain[:10]) if is_header(row.cells)), 0)
+        return cls(plain, len(_trimmed(plain[header].cells)), header)
+
+    def are_rows(self, *, strictly: bool) -> bool:
+        """Say whether all lines have the header's cells; where not ``strictly``, a tenth of them may end early."""
+        rows = self.rows[self.header :]
+        fitting = sum(self.fits(row.cells) for row in rows)
+        if strictly:
+            return fitting == len(rows)
+        return fitting * 10 >= len(rows) * 9 and not any(cell.strip() for row in rows for cell in row.cells[self.width :])
+
+    def fits(self, cells: Sequence[str]) -> bool:
+        return len(cells) >= self.width and not any(cell.strip() for cell in cells[self.width :])
+
+    def mostly_enclosed(self) -> bool:
+        marked = [cell.strip() for row in self.rows[self.header :] for cell in row.cells if '"' in cell]
+        return sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in marked) * 2 > len(marked)
 
 
 def read_quoted(
@@ -75,40 +114,46 @@ def read_quoted(
     plain = [Row(number, line.split(delimiter)) for number, line in enumerate(_BREAK.split(text), 1) if line]
     if quotes == "text" or '"' not in text:
         return plain
-    header = next((place for place, row in enumerate(plain[:10]) if is_header(row.cells)), 0)
-    width = len(_trimmed(plain[header].cells))
-    even = all(_has_width(row.cells, width) for row in plain[header:])
-    as_text = f"quotation marks in {path.name} were read as text, because they do not enclose whole cells"
+    lines = _Lines.of(plain, is_header)
     try:
         rows = list(_rows(text, delimiter))
-    except _Fault as fault:
-        if quotes == "auto" and even and (delimiter == "\t" or not _mostly_enclosed(plain[header:])):
-            say(as_text)
-            return plain
-        hint = "check the quotation marks and the delimiter there, or give --quotes text if they belong to the text"
-        raise DataError(f"is not a table: {fault}", where=f"{path}, line {fault.line}", hint=hint) from None
-    if quotes == "enclose":
+        doubt = _weigh(rows, lines, needed_only=delimiter == "\t") if quotes == "auto" else ""
+        if doubt:
+            say(f"{doubt}: read as one row of {path.name}; if that is wrong, give --quotes text")
         return rows
-    widths = {row.line: _has_width(row.cells, width) for row in plain}
-    doubtful = [row for row in rows if row.lines > 1 and all(widths.get(n, False) for n in range(row.line, row.line + row.lines))]
-    clear = sum(row.lines > 1 for row in rows) - len(doubtful)
-    if delimiter == "\t" and even and (len(doubtful) > clear or not _is_convention(rows[header:])):
-        say(as_text)
-        return plain
+    except _Fault as fault:
+        tabs = delimiter == "\t"
+        may_be_text = tabs or (fault.as_text and not lines.mostly_enclosed())
+        if quotes == "auto" and may_be_text and lines.are_rows(strictly=not tabs):
+            say(f"quotation marks in {path.name} were read as text, because they do not enclose whole cells")
+            return plain
+        raise DataError(str(fault), where=f"{path}, line {fault.line}", hint=fault.hint) from None
+
+
+def _weigh(rows: Sequence[Row], lines: _Lines, *, needed_only: bool) -> str:
+    """Raise where more speaks against marks that enclose cells than for it; return what is doubtful about them, or nothing."""
+    fitting = {row.line: lines.fits(row.cells) for row in lines.rows}
+    if torn := next((row for row in rows if row.lines == 1 and fitting[row.line] and len(row.cells) < lines.width), None):
+        raise _Fault(torn.line, "is not a table: quotation marks enclose several cells of the row")
+    several = [row for row in rows if row.lines > 1]
+    doubtful = [row for row in several if _could_be_rows(row, fitting)]
+    what = ""
     if doubtful:
-        _doubt(doubtful, clear, path, say)
-    return rows
+        first, last = doubtful[0].line, doubtful[0].line + doubtful[0].lines - 1
+        what = f"a quotation mark opens in line {first} and closes in line {last}, and each of these lines could be a row"
+        if len(doubtful) * 2 > len(several):
+            hint = "give --quotes enclose if they are one row, --quotes text if the marks belong to the text"
+            raise _Fault(first, what, as_text=False, hint=hint)
+        what += f" ({len(doubtful) - 1} more such)" if len(doubtful) > 1 else ""
+    if needed_only and not _is_convention(rows[lines.header :]) and (not several or lines.are_rows(strictly=True)):
+        raise _Fault(rows[0].line, "is not a table: quotation marks enclose cells that need none")
+    return what
 
 
-def _doubt(doubtful: Sequence[Row], clear: int, path: Path, say: Callable[[str], None]) -> None:
-    first = doubtful[0]
-    last = first.line + first.lines - 1
-    what = f"a quotation mark opens in line {first.line} and closes in line {last}, and each of these lines could be a row"
-    if len(doubtful) > clear:
-        hint = "give --quotes enclose if they are one row, --quotes text if the marks belong to the text"
-        raise DataError(what, where=f"{path}, line {first.line}", hint=hint)
-    more = f" ({len(doubtful) - 1} more such)" if len(doubtful) > 1 else ""
-    say(f"{what}{more}: read as one row of {path.name}; if that is wrong, give --quotes text")
+def _could_be_rows(row: Row, fitting: Mapping[int, bool]) -> bool:
+    """Say whether the lines of a row look like rows of their own: the first, the last and most between, empty ones aside."""
+    lines = [fitting[n] for n in range(row.line, row.line + row.lines) if n in fitting]
+    return len(lines) > 1 and lines[0] and lines[-1] and sum(lines) * 2 >= len(lines)
 
 
 def _trimmed(cells: Sequence[str]) -> Sequence[str]:
@@ -118,13 +163,11 @@ def _trimmed(cells: Sequence[str]) -> Sequence[str]:
     return cells[:end]
 
 
-def _has_width(cells: Sequence[str], width: int) -> bool:
-    return len(cells) >= width and not any(cell.strip() for cell in cells[width:])
-
-
 def _is_convention(rows: Sequence[Row]) -> bool:
     """Say whether the marks are there for a reason: every cell that has them needs them, or whole columns have them."""
     marked = [row for row in rows if row.quoted]
+    if any('"' in cell for row in rows for place, cell in enumerate(row.cells) if place not in row.quoted):
+        return False  # who encloses cells encloses these
     if all(row.needed for row in marked):
         return True
     header, *others = rows
@@ -133,11 +176,6 @@ def _is_convention(rows: Sequence[Row]) -> bool:
         for row in marked
         for place in row.quoted
     )
-
-
-def _mostly_enclosed(rows: Sequence[Row]) -> bool:
-    marked = [cell.strip() for row in rows for cell in row.cells if '"' in cell]
-    return sum(len(cell) > 1 and cell[0] == cell[-1] == '"' for cell in marked) * 2 > len(marked)
 
 
 def enclosed(line: str, delimiter: str) -> list[str] | None:
@@ -169,7 +207,8 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
                 found = bare.match(text, position)
                 if found.group().lstrip(" ").startswith('"'):
                     closed = '"' in found.group().lstrip(" ")[1:]
-                    raise _Fault(start, "text follows a closing quotation mark" if closed else "a quotation mark never closes")
+                    what = "text follows a closing quotation mark" if closed else "a quotation mark never closes"
+                    raise _Fault(start, f"is not a table: {what}")
                 cells.append(found.group())
             separator = end.match(text, found.end())
             position, last = separator.end(), separator.group() != delimiter

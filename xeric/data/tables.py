@@ -118,8 +118,8 @@ def _with_header(rows: Sequence[Row], path: Path, needed: Sequence[str], say: Ca
     if not filled:
         raise DataError("holds no rows", where=str(path))
     header = next((place for place in filled[:_HEAD] if _is_header(rows[place].cells, needed)), filled[0])
-    if skipped := filled.index(header):
-        say(f"the header of {path.name} stands in line {rows[header].line}; {skipped} lines above it were left out")
+    if header != filled[0]:
+        say(f"the header of {path.name} stands in line {rows[header].line}; what stands above it was left out")
     columns = _columns(rows[header].cells)
     if twice := next((column for column in needed if columns.count(column) > 1), None):
         raise DataError(f"there are two columns {twice!r}", where=str(path), hint="rename one of them")
@@ -134,7 +134,8 @@ def _with_header(rows: Sequence[Row], path: Path, needed: Sequence[str], say: Ca
         else:
             found.append((place, dict(zip(order, cells, strict=False))))
     if again:
-        say(f"the header of {path.name} stands again in line {', '.join(map(str, again))}; these lines were left out")
+        lines = ("line " if len(again) == 1 else "lines ") + ", ".join(map(str, again))
+        say(f"the header of {path.name} stands again in {lines} and was left out there")
     return Table(tuple(columns), found)
 
 
@@ -146,7 +147,7 @@ def _fitting(row: Row, width: int, path: Path) -> list[str]:
 
 
 def json_table(text: str, path: Path, say: Callable[[str], None]) -> Table:
-    """Return the table in JSON rows: an object a line, a list of objects, or an object that holds one such list.
+    """Return the table in JSON: an object a line, a list of objects, or an object with one such list or whole columns.
 
     Raises:
         DataError: the text is no such table; ``where`` names the line.
@@ -163,9 +164,21 @@ def _inner(value: Mapping[str, Any], path: Path, say: Callable[[str], None]) -> 
     if "Definition" in value and "Instances" in value:
         hint = f"use it by its name, with --tasks-dir {path.parent}"
         raise DataError("is a task file, which needs no import", where=str(path), hint=hint)
+    if columns := _by_columns(value):
+        return [(f"{path}, row {number}", row) for number, row in enumerate(columns)]
     lists = [key for key, held in value.items() if isinstance(held, list) and held and all(isinstance(one, dict) for one in held)]
     if len(lists) != 1:
         return []
     key = lists[0]
     say(f"the rows of {path.name} are those under {key!r}")
     return [(f"{path}, {key}[{number}]", row) for number, row in enumerate(value[key])]
+
+
+def _by_columns(value: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of an object whose values are whole columns: lists of one length, or objects with the same keys."""
+    columns = [list(held.values()) if isinstance(held, dict) else held for held in value.values()]
+    if len(columns) < 2 or not all(isinstance(held, list) for held in columns) or len({len(held) for held in columns}) > 1:
+        return []
+    if len({tuple(held) for held in value.values() if isinstance(held, dict)}) > 1:
+        return []
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]

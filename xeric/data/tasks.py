@@ -245,7 +245,7 @@ def _told_apart(instances: list[Instance], notes: list[str]) -> Iterator[Instanc
             identity = f"{identity}~{number}"
             taken.add(identity)
         seen.add(identity)
-        yield replace(instance, id=identity)
+        yield instance if identity == instance.id else replace(instance, id=identity)
     if renamed:
         shown = ", ".join(map(repr, dict.fromkeys(renamed[:3])))
         many = (
