@@ -236,4 +236,4 @@ def _mostly_utf8(lines: Sequence[str], faults: int) -> bool:
     whole = [line for line in lines if not line.isascii() and not _ESCAPED.search(line)]
     telling = sum(len(_TELLING.findall(line)) for line in lines)
     odd = sum(bool(_ESCAPED.search(line)) for line in lines)
-    return telling >= faults or sum(bool(_TELLING.search(line)) for line in whole) >= odd
+    return telling > 2 * faults or sum(bool(_TELLING.search(line)) for line in whole) >= odd

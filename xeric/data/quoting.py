@@ -135,6 +135,8 @@ def _weigh(rows: Sequence[Row], lines: _Lines, *, needed_only: bool) -> str:
     fitting = {row.line: lines.fits(row.cells) for row in lines.rows}
     if torn := next((row for row in rows if row.lines == 1 and fitting[row.line] and len(row.cells) < lines.width), None):
         raise _Fault(torn.line, "is not a table: quotation marks enclose several cells of the row")
+    if all(len(row.quoted) == len(row.cells) for row in rows):
+        return ""  # a lone mark would leave cells without any
     several = [row for row in rows if row.lines > 1]
     doubtful = [row for row in several if _could_be_rows(row, fitting)]
     what = ""
