@@ -50,6 +50,7 @@ def violations(folder: Path) -> list[str]:
         except DataError as error:
             found.append(f"{path.stem}: schema ({error.what})")
     for name, task in tasks.items():
+        found += [f"{name}: schema ({note})" for note in task.notes]
         found += [f"{name}: {what}" for what in (*_form(task), *_language(task), *_lengths(task), *_cleaning(folder, task))]
     return found + list(_alike(tasks))
 
@@ -197,7 +198,9 @@ def _romanise(data: dict[str, Any]) -> None:
 
 PLANTED: list[tuple[str, str, Callable[[dict[str, Any]], object]]] = [
     ("summarization_en", "schema", lambda d: d.pop("Definition")),
-    ("email_completion_hi", "schema", lambda d: d["Instances"][4].pop("input")),
+    ("email_completion_hi", "schema", lambda d: d["Instances"][4].update(input=[])),
+    ("email_completion_hi", "cleaning", lambda d: d["Instances"][4].pop("input")),
+    ("email_completion_hi", "schema", lambda d: d["Positive Examples"][0].pop("output")),
     ("poem_generation_es", "schema", lambda d: d["Instances"][4].update(id=d["Instances"][5]["id"])),
     ("summarization_es", "instances", _drop_instances),
     ("summarization_hi", "examples", lambda d: d["Positive Examples"].pop()),

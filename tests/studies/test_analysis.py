@@ -233,7 +233,7 @@ def test_broken_files_are_users_errors(tmp_path: Path) -> None:
     (root / "cells" / "multi-lora-s1" / "predictions.jsonl").unlink()
     lost = next(cell for cell in analyse(root).cells if cell.id == "multi-lora-s1")
     assert (lost.status, lost.error) == ("missing", "its predictions are gone")
-    (root / "cells" / "multi-lora-s0" / "predictions.jsonl").write_text("[]\n")
+    (root / "cells" / "multi-lora-s0" / "predictions.jsonl").write_text("[1]\n")
     with pytest.raises(DataError, match="line 1"):
         analyse(root)
 

@@ -133,7 +133,7 @@ def _instances(table: Table, options: ImportOptions) -> Iterator[dict[str, Any]]
         outputs = [_cell(item, f"{place}, column {columns[1]!r}") for item in (value if isinstance(value, list) else [value])]
         if not text.strip() and not any(output.strip() for output in outputs):
             continue
-        instance: dict[str, Any] = {"id": f"{options.name}-{position}", "input": text, "output": outputs or [""]}
+        instance: dict[str, Any] = {"id": f"{nfc(options.name)}-{position}", "input": text, "output": outputs or [""]}
         if identity and (given := _cell(row.get(identity), f"{place}, column {identity!r}")):
             instance["id"] = given
         if group and (named := _cell(row.get(group), f"{place}, column {group!r}")):
