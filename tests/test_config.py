@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 
 from xeric.config import Config, Name, apply_overrides, build, canonical_json, digest, dump_yaml, load_yaml, parse_yaml
 from xeric.errors import ConfigError, DataError
+from xeric.files import nfc
 
 
 class Lora(Config):
@@ -359,7 +360,7 @@ def test_a_config_survives_its_own_file(lr: float | None, task: str, tasks: list
         task=task,
         train=Train(lr=lr),
         stages=(Stage(tasks=tuple(tasks)),),
-        weights=weights,
+        weights={nfc(key): value for key, value in weights.items()},
         method=Bottleneck(size=3),
         layers=(1, 2),
     )
