@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from xeric.config import Config, Name, apply_overrides, build, canonical_json, digest, dump_yaml, load_yaml, parse_yaml
 from xeric.errors import ConfigError, DataError
-from xeric.files import nfc
+from xeric.encodings import nfc
 
 
 class Lora(Config):

@@ -21,7 +21,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from xeric.errors import ConfigError, DataError
-from xeric.files import nfc, read_text
+from xeric.encodings import nfc, read_text
 
 __all__ = ["Config", "Name", "apply_overrides", "build", "canonical_json", "digest", "dump_yaml", "load_yaml", "parse_yaml"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xeric.errors import DataError
-from xeric.files import nfc, read_text
+from xeric.encodings import nfc, read_text
 
 __all__ = ["Number", "iter_jsonl", "iter_rows", "parse_json", "read_json"]
 

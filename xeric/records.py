@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from xeric.config import Config
 from xeric.errors import DataError
-from xeric.files import check_text, nfc
+from xeric.encodings import check_text, nfc
 from xeric.json_io import iter_jsonl
 
 __all__ = [

@@ -159,7 +159,7 @@ def _typed(text: str) -> str:
 
 def _input_rows(file: Path, task: str | None, encoding: str | None) -> list[dict[str, Any]]:
     from xeric.errors import DataError
-    from xeric.files import check_text, nfc
+    from xeric.encodings import check_text, nfc
     from xeric.json_io import iter_jsonl
 
     rows = []

@@ -9,7 +9,7 @@ import typer
 
 from xeric.cli.options import AsJson, TasksDir, print_json
 from xeric.errors import UserError
-from xeric.files import existing
+from xeric.encodings import existing
 
 __all__ = ["tasks_app"]
 

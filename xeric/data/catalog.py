@@ -20,7 +20,7 @@ from typing import Any
 
 from xeric.data.tasks import Task, check_task_name, load_task
 from xeric.errors import DataError, RunError, UnknownNameError, UserError
-from xeric.files import existing, nfc
+from xeric.encodings import existing, nfc
 from xeric.records import write_atomically
 
 __all__ = ["MAX_BYTES", "NIV2_URL", "Catalog", "download"]

@@ -11,7 +11,7 @@ from xeric.data.cleaning import CleaningOptions, clean
 from xeric.data.splits import SplitOptions, split
 from xeric.data.tasks import load_task
 from xeric.errors import UserError
-from xeric.files import nfc
+from xeric.encodings import nfc
 from xeric.text import words
 
 __all__ = ["TaskCheck", "check_task"]

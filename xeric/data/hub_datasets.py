@@ -12,7 +12,7 @@ from typing import Any
 
 from xeric.data.tables import Table
 from xeric.errors import RunError, UserError
-from xeric.files import nfc
+from xeric.encodings import nfc
 
 __all__ = ["dataset_table"]
 

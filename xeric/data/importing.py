@@ -22,7 +22,7 @@ from xeric.data.tables import Table, delimited_table, json_table, the_delimiter
 from xeric.data.tasks import Task, check_task_name, parse_task
 from xeric.data.values import is_missing, kind
 from xeric.errors import DataError, UnknownNameError, UserError
-from xeric.files import check_text, existing, nfc, shown_path
+from xeric.encodings import check_text, existing, nfc, shown_path
 from xeric.records import write_json
 from xeric.text import language
 

@@ -29,7 +29,7 @@ import regex
 
 from xeric.data import values
 from xeric.errors import DataError, UserError
-from xeric.files import REPLACEMENT, Text, decode, existing, nfc, not_unicode, read_bytes, shown_path
+from xeric.encodings import REPLACEMENT, Text, decode, existing, nfc, not_unicode, read_bytes, shown_path
 from xeric.json_io import parse_json
 
 __all__ = ["Example", "Instance", "Task", "check_task_name", "load_task", "parse_task"]

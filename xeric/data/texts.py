@@ -29,7 +29,7 @@ from xeric.data.cleaning import one_form
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.tasks import Instance
 from xeric.errors import DataError, UnknownNameError
-from xeric.files import REPLACEMENT, Text, decode, decode_as, existing, not_unicode, read_bytes
+from xeric.encodings import REPLACEMENT, Text, decode, decode_as, existing, not_unicode, read_bytes
 from xeric.text import language, script_shares
 
 __all__ = ["TEXT", "Document", "PreparedTexts", "TextOptions", "prepare_texts", "texts_digest"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xeric.errors import DataError
-from xeric.files import check_text
+from xeric.encodings import check_text
 
 __all__ = ["is_missing", "kind", "labels", "names", "text", "texts"]
 

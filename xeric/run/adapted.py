@@ -23,7 +23,7 @@ from xeric.data.cleaning import one_form
 from xeric.data.prompts import Prompt, reworded
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import DataError, UnknownNameError, UserError
-from xeric.files import check_text, nfc
+from xeric.encodings import check_text, nfc
 from xeric.json_io import read_json
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions, method_options
