@@ -1,12 +1,12 @@
-"""Are the defaults at least as good as a plain script, in less time? ``xeric train`` against PEFT and a bare loop, task by task.
+"""Are the defaults at least as good as a plain script, in less time? ``xeric train`` and PEFT with a bare loop, task by task.
 
-    python bench/quality.py TASK... [KEY=VALUE...] [--base gemma-3-270m] [--tasks-dir DIR] [--n-train 100] [--max-test 60] [-o OUT]
+    python bench/quality.py TASK... [KEY=VALUE...] [--base NAME] [--tasks-dir DIR] [--n-train 100] [--max-test 60] [-o OUT]
 
 Both sides get the same examples and answer the same test instances. Ours is ``xeric train TASK`` with nothing else, or with the
-settings named. The plain script is what the documentation of PEFT and transformers leads to: LoRA of rank 16, alpha 32, on all linear
-layers, AdamW, rate 2e-4 with linear decay, three epochs, batch 8, loss on the output alone, no demonstrations, and ``generate``; it
-trains on all examples, those included that we keep for dev. Seconds are from an open base to the last text (ours score as well).
-What is finished stays in OUT and is not computed again.
+settings named. The plain script is what the documentation of PEFT and transformers leads to: LoRA of rank 16, alpha 32, on all
+linear layers, AdamW, rate 2e-4 with linear decay, three epochs, batch 8, loss on the output alone, no demonstrations, and
+``generate``; it trains on all examples, those included that we keep for dev. Seconds are from an open base to the last text, and
+ours score as well. What is finished stays in OUT and is not computed again.
 """
 
 from __future__ import annotations
@@ -82,9 +82,7 @@ class PlainScript:
             given = [self.asked(one.input) for one in self.task.test[start : start + BATCH]]
             ids, mask = padded(given, self.pad, left=True), padded([[1] * len(row) for row in given], 0, left=True)
             choices = {"max_new_tokens": limit, "do_sample": False, "pad_token_id": self.pad}
-            found = self.model.generate(
-                input_ids=ids, attention_mask=mask, eos_token_id=self.tokenizer.eos_token_id, **choices
-            )
+            found = self.model.generate(input_ids=ids, attention_mask=mask, eos_token_id=self.tokenizer.eos_token_id, **choices)
             texts += self.tokenizer.batch_decode(found[:, ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
 

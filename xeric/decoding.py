@@ -82,6 +82,11 @@ class DecodeOptions(Config):
         """Whether the texts depend on a seed."""
         return self.strategy in ("sample", "mbr")
 
+    @property
+    def sequences(self) -> int:
+        """How many sequences are worked on at once, candidates and beams counted."""
+        return self.batch_size * (self.beams if self.strategy == "beam" else 1)
+
     def generation_config(self, base: Base, max_new_tokens: int, end_tokens: Sequence[int]) -> GenerationConfig:
         """Return these options in transformers' terms, nothing left to a default of the base."""
         chosen: dict[str, Any] = {"do_sample": False, "num_beams": 1}

@@ -18,6 +18,7 @@ from xeric.metrics import PRIMARY, score_predictions
 from xeric.progress import Progress
 from xeric.records import Part, Prediction
 from xeric.run.row_fitting import RowFitting
+from xeric.training.memory import decoding_memory
 from xeric.training.options import TrainOptions
 
 __all__ = ["Fitting", "TaskRows"]
@@ -135,6 +136,11 @@ class Fitting(RowFitting):
     def held_out(self) -> list[EncodedTask]:
         """Rows that select, one entry a task."""
         return [rows.dev for rows in self.rows]
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Bytes that decoding will add to what is held."""
+        return decoding_memory(self.base, self.training + self.held_out, self.decoding.sequences, self.limit)
 
     @property
     def trained_on(self) -> dict[str, Any]:

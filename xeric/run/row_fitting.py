@@ -85,21 +85,32 @@ class RowFitting(ABC):
                 hint="set it to false, or take a prefix of embeddings (level: input)",
             )
 
+    @property
+    def decoding_bytes(self) -> int:
+        """Bytes that decoding will add to what is held."""
+        return 0
+
     def estimate(self) -> MemoryEstimate:
-        """Return the memory that training will take, after telling the user of it."""
+        """Return the memory that will be taken, after telling the user of it."""
         options = self.options
-        size = options.micro_batch_size or options.batch_size
         recomputing = options.gradient_checkpointing
-        shared = options.shared_prefix and not recomputing
-        estimate = estimate_memory(self.base, self.adaptation, self.training, size, shared=shared, recomputing=recomputing)
-        needed, free = estimate.total - estimate.weights, available_memory(self.base.device)
-        if self.trains:
-            self.progress.note(
-                f"memory: about {_bytes(estimate.total)} for training; {_bytes(free)} are free besides the weights"
-            )
-            if needed > free:
-                lower = f"lower {self.where}.micro_batch_size"
-                self.progress.note(f"training may not fit into memory: {lower}, or take a smaller base")
+        estimate = estimate_memory(
+            self.base,
+            self.adaptation,
+            self.training,
+            options.micro_batch_size or options.batch_size,
+            shared=options.shared_prefix and not recomputing,
+            recomputing=recomputing,
+            selecting=options.early_stopping,
+            decoding=self.decoding_bytes,
+        )
+        needed, free = estimate.total - estimate.held, available_memory(self.base.device)
+        self.progress.note(
+            f"memory: about {_bytes(estimate.total)}, {_bytes(estimate.held)} of it held by now; {_bytes(free)} are free"
+        )
+        if needed > free:
+            lower = f"{self.where}.micro_batch_size" if estimate.training > estimate.decoding else "decode.batch_size"
+            self.progress.note(f"this may not fit into memory: lower {lower}, or take a smaller base")
         return estimate
 
     def train(self, folder: Path, checkpoint: CheckpointFile, phase: str = "train") -> TrainResult:
