@@ -122,7 +122,7 @@ def test_killed_and_resumed_equals_undisturbed(kills: list[int], open_base: Call
     base = open_base("llama")
     tasks = two_tasks(base)
     dev = [rows.training_rows(base, rows.task("one", seed=5), 4)]
-    options = TrainOptions(max_steps=12, batch_size=4, checkpoint_seconds=0, dev_every=2, patience=9)
+    options = TrainOptions(max_steps=12, batch_size=4, checkpoint_seconds=0, dev_every=2, select="loss", patience=9)
 
     def run(folder: Path, observer: KillAfter | None = None) -> TrainResult:
         adaptation = attach(base, dropout=0.3)
@@ -203,20 +203,20 @@ def test_selection_keeps_the_best_weights_and_stops(open_base: Callable[[str], B
         states.append(adaptation.state())
         return next(values)
 
-    options = TrainOptions(max_steps=50, batch_size=4, dev_every=1, patience=3)
+    options = TrainOptions(max_steps=50, batch_size=4, dev_every=1, select="loss", patience=3)
     result = go(base, adaptation, two_tasks(base), options, evaluate=evaluate, log=tmp_path / "log")
     assert (result.done_steps, result.best_step) == (5, 2)
     assert all(torch.equal(adaptation.state()[name], tensor) for name, tensor in states[1].items())
     assert [row["dev"] for row in log_of(tmp_path / "log") if "dev" in row] == [1.0, 3.0, 2.0, None, 2.5]
 
 
-def test_without_early_stopping_all_planned_steps_are_taken(open_base: Callable[[str], Base]) -> None:
+def test_unless_dev_selects_the_weights_of_the_last_planned_step_are_kept(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
 
     def never() -> float:
         raise AssertionError("dev must not be looked at")
 
-    options = TrainOptions(max_steps=6, batch_size=4, dev_every=1, patience=1, early_stopping=False)
+    options = TrainOptions(max_steps=6, batch_size=4, dev_every=1, patience=1)
     result = go(base, attach(base), two_tasks(base), options, evaluate=never)
     assert (result.done_steps, result.best_step) == (6, None)
 

@@ -195,7 +195,7 @@ def _check_kind(stage: Stage, method: MethodOptions, where: str) -> None:
             hint = f"leave it out; what is done to the {'texts' if stage.texts else 'tasks'} stands under {other}"
             raise ConfigError(f"belongs to a stage of {kind}", where=f"{where}.{key}", hint=hint)
     if stage.texts and stage.train.select == "chrf":
-        raise ConfigError("text has no outputs to score", where=f"{where}.train.select", hint="use loss")
+        raise ConfigError("text has no outputs to score", where=f"{where}.train.select", hint="use last or loss")
     if stage.texts and METHODS.get(method.name).needs_definitions(method):
         raise ConfigError(
             f"{method.name} begins with a prompt prefix made of the definitions of tasks, and text has none",

@@ -101,7 +101,7 @@ class RowFitting(ABC):
             options.micro_batch_size or options.batch_size,
             shared=options.shared_prefix and not recomputing,
             recomputing=recomputing,
-            selecting=options.early_stopping,
+            selecting=options.selects,
             decoding=self.decoding_bytes,
         )
         needed, free = estimate.total - estimate.held, available_memory(self.base.device)

@@ -198,6 +198,6 @@ def _memory(
         together,
         shared=config.train.shared_prefix and not recomputing,
         recomputing=recomputing,
-        selecting=config.train.early_stopping,
+        selecting=config.train.selects,
         decoding=decoding_memory(base, encoded, config.decode.sequences, limit),
     )

@@ -122,7 +122,7 @@ class _Training:
     ) -> None:
         self.base, self.adaptation, self.options = base, adaptation, options
         self.lr, self.order_seed, self.dropout_seed = lr, order_seed, dropout_seed
-        self.evaluate = evaluate if options.early_stopping else None
+        self.evaluate = evaluate if options.selects else None
         self.checkpoint, self.log = checkpoint, StepLog(log)
         self.rows = Rows.of(tasks)
         self.steps_an_epoch = steps_per_epoch(len(self.rows.items), options.batch_size)
@@ -246,7 +246,7 @@ class _Training:
         self.result.seconds["dev"] += time.perf_counter() - start
 
     def _stopped(self) -> bool:
-        return self.result.status == "diverged" or self.stale >= self.options.patience
+        return self.result.status == "diverged" or self.stale >= (self.options.patience or math.inf)
 
     def _save(self) -> None:
         assert self.checkpoint is not None
