@@ -127,7 +127,7 @@ class BaseCosts:
     def memory(self, config: RunConfig, data: Prepared) -> int:
         """Return the bytes that a run holds at most; how much larger micro-batches are than expected, the probe has shown."""
         found = self.attached(config, data).memory
-        passing = found.activations + found.logits
+        passing = found.activations + found.logits + found.passing
         return found.held + max(found.training + round((self._swell - 1) * passing), found.decoding)
 
     def fitting_seconds(self, config: RunConfig, data: Prepared, counts: Mapping[str, Counts]) -> float:

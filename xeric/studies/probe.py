@@ -129,7 +129,9 @@ def probe_training(
         with base.mode(training=True):
             seconds = _seconds(base, lambda: step_loss(base, batch))
         expected = estimate_memory(base, adaptation, [encoded], one.rows, shared=shared)
-        memory = max((watch.peak() - before - expected.gradients) / (expected.activations + expected.logits), 1.0)
+        memory = max(
+            (watch.peak() - before - expected.gradients) / (expected.training - expected.gradients - expected.optimizer), 1.0
+        )
         for trained in adaptation.trainable().values():
             trained.grad = None
         progress.advance(1)

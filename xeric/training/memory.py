@@ -21,6 +21,10 @@ from xeric.methods.base import Adaptation
 __all__ = ["MemoryEstimate", "available_memory", "decoding_memory", "estimate_memory", "held_memory"]
 
 
+_PASSING = 0.25
+"""Share of activations and logits that a step holds beyond them: measured on Gemma 3 270M, LoRA and full fine-tuning, batch 16."""
+
+
 @dataclass(frozen=True)
 class MemoryEstimate:
     """Bytes, by what they hold.
@@ -32,6 +36,7 @@ class MemoryEstimate:
         selection: the copy of the best weights so far.
         activations: what the largest micro-batch keeps for its backward pass, logits left out.
         logits: at its target positions.
+        passing: gradients of activations on their way, and what the allocator cannot use again.
         decoding: keys and values, and logits, of the largest batch that is decoded; training's own are gone by then.
     """
 
@@ -41,12 +46,13 @@ class MemoryEstimate:
     selection: int = 0
     activations: int = 0
     logits: int = 0
+    passing: int = 0
     decoding: int = 0
 
     @property
     def training(self) -> int:
         """What training adds to what is held."""
-        return self.gradients + self.optimizer + self.selection + self.activations + self.logits
+        return self.gradients + self.optimizer + self.selection + self.activations + self.logits + self.passing
 
     @property
     def total(self) -> int:
@@ -87,14 +93,17 @@ def estimate_memory(
     if not trained or not batches:
         return MemoryEstimate(held, decoding=decoding)
     task, rows = max(batches, key=lambda batch: sum(len(row.ids) for row in batch[1]))
-    logits = max(sum(row.target_tokens for row in batch) for _, batch in batches) * base.vocabulary
+    targets = max(sum(row.target_tokens for row in batch) for _, batch in batches)
+    activations = _activations(base, task, rows, shared=shared, recomputing=recomputing)
+    logits = targets * base.vocabulary * (4 if base.precision == "fp32" else 2)
     return MemoryEstimate(
         held=held,
         gradients=4 * trained,
         optimizer=8 * trained,
         selection=4 * trained if selecting else 0,
-        activations=_activations(base, task, rows, shared=shared, recomputing=recomputing),
-        logits=logits * (4 if base.precision == "fp32" else 2),
+        activations=activations,
+        logits=logits,
+        passing=round(_PASSING * (activations + logits)),
         decoding=decoding,
     )
 

@@ -26,8 +26,8 @@ class TrainOptions(Config):
         warmup: share of the steps over which the learning rate rises from 0.
         weight_decay: of AdamW (Loshchilov & Hutter 2019), on the groups that take it.
         clip: largest norm of the gradient; 0 is no clipping.
-        select: which weights are kept: those of the ``last`` planned step, or those with the best dev ``loss`` or ``chrf`` (chrF++ of
-            decoded dev instances, slower). Without a dev set (under 50 examples) the last ones are.
+        select: which weights are kept: those of the ``last`` planned step, or those with the best dev ``loss`` or ``chrf``
+            (chrF++ of decoded dev instances, slower). Without a dev set (under 50 examples) the last ones are.
         dev_every: optimiser steps between evaluations, where dev selects; None is once an epoch.
         patience: evaluations without improvement before stopping, where dev selects; None takes all planned steps.
         weighting: of the tasks in the joint loss; see :mod:`xeric.training.weighting`.
