@@ -22,7 +22,7 @@ __all__ = ["MemoryEstimate", "available_memory", "decoding_memory", "estimate_me
 
 
 _PASSING = 0.25
-"""Share of activations and logits that a step holds beyond them: measured on Gemma 3 270M, LoRA and full fine-tuning, batch 16."""
+"""Share of activations and logits that a step holds beyond them (measured: Gemma 3 270M, LoRA and full fine-tuning)."""
 
 
 @dataclass(frozen=True)
