@@ -55,7 +55,7 @@ class Lora(Method):
     """LoRA through PEFT, the paper's second row of Table 1."""
 
     Options = LoraOptions
-    default_lr = 5e-4
+    default_lr = 2e-4
 
     @classmethod
     def attach(cls, base: Base, options: LoraOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:

@@ -38,9 +38,9 @@ class TrainOptions(Config):
     """
 
     lr: float | None = Field(default=None, gt=0)
-    epochs: int = Field(default=10, ge=1)
+    epochs: int = Field(default=3, ge=1)
     max_steps: int | None = Field(default=None, ge=0)
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     micro_batch_size: int | None = Field(default=None, ge=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(default=0.1, ge=0, le=1)
