@@ -86,12 +86,15 @@ class EncodedTask:
         prefixes: its prefix rows, by number of demonstrations (0, 1, ... k).
         rows: its instance rows, in the order of the instances.
         cuts: how many rows lost what (``demonstrations``, ``input``), and how many were dropped (``target_too_long``).
+        opening: white space that opens every target and is not of its text, where blanks before a text are its own
+            (``Prompt.keep_indentation``); None where all white space around a text goes.
     """
 
     task: str
     prefixes: tuple[PrefixRow, ...]
     rows: tuple[InstanceRow, ...]
     cuts: dict[str, int] = field(default_factory=dict)
+    opening: str | None = None
 
     def prefix_of(self, row: InstanceRow) -> PrefixRow:
         """Return the prefix row that an instance row continues."""
@@ -223,7 +226,8 @@ class Encoder:
             ids = [*before, *_cut_middle(tokens, room), *after]
             kinds = [_KIND["input"]] * len(ids) + [_KIND["target"]] * len(target)
             encoded.append(InstanceRow(id_, chosen, (*ids, *target), tuple(kinds), len(ids)))
-        return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v})
+        opening = prompt.before_target if prompt.keep_indentation else None
+        return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v}, opening)
 
 
 def _longest_fitting(prefixes: Sequence[PrefixRow], room: int) -> int:

@@ -86,7 +86,9 @@ class Adapted:
         if task is None and len(self.prompts) > 1:
             raise UserError(f"the run has {len(self.prompts)} tasks", hint="name one with --task: " + ", ".join(self.prompts))
         name = task if task is not None else next(iter(self.prompts))
-        return self.answer([one_form(text) for text in inputs], name, max_new_tokens=max_new_tokens)
+        self._check_task(name)
+        keep = self.prompts[name].keep_indentation
+        return self.answer([one_form(text, keep_indentation=keep) for text in inputs], name, max_new_tokens=max_new_tokens)
 
     def answer(
         self,

@@ -76,6 +76,7 @@ class Fitting(RowFitting):
         if self.trains and options.gradient_checkpointing:
             self.check_recomputing(task.name for task in data.tasks)
             progress.note("gradient checkpointing: the task prefix is computed for every row, not once for a micro-batch")
+        self.data = data
         self.template = "chat" if prompt.template == "chat" else "plain"
         self.rows = [self._encode(task, prompt) for task in data.tasks]
         if self.trains:
@@ -88,7 +89,8 @@ class Fitting(RowFitting):
     def _encode(self, task: PreparedTask, options: PromptOptions) -> TaskRows:
         base = self.base
         render = base.render_chat if base.has_chat_template else None
-        prompt = build_prompt(task.task, task.demonstrations, options, render_chat=render)
+        indented = self.data.options.cleaning.keep_indentation
+        prompt = build_prompt(task.task, task.demonstrations, options, render_chat=render, keep_indentation=indented)
         encoder, seed = base.encoder(task.name), self.seeds["reference"]
         train, dev = (
             encoder.training_rows(prompt, [(i.id, i.input, task.training_output(i, seed)) for i in part])
