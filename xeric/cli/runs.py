@@ -127,7 +127,8 @@ def generate(
     outputs: dict[int, str] = {}
     for name in dict.fromkeys(row["task"] for row in rows):
         numbers = [number for number, row in enumerate(rows) if row["task"] == name]
-        texts = adapted.generate([rows[number]["input"] for number in numbers], task=name, max_new_tokens=max_new_tokens)
+        inputs = [rows[number]["input"] for number in numbers]
+        texts = adapted.generate(inputs, task=name, max_new_tokens=max_new_tokens, note=lambda said: typer.echo(said, err=True))
         outputs |= dict(zip(numbers, texts, strict=True))
     for number, row in enumerate(rows):
         if as_json or file:

@@ -51,6 +51,8 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         out.print(below, soft_wrap=True, style="yellow")
     for name in tasks:
         out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
+        for note in _cut_notes(record, name):
+            out.print(f"{name}: {note}", soft_wrap=True, style="yellow")
         if (share := length_share([record.tasks[name]])) is not None and share > MANY_AT_LIMIT:
             limit = record.resolved.get("decode.max_new_tokens")
             out.print(
@@ -68,6 +70,16 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         soft_wrap=True,
     )
     out.print(f"run folder: {folder}", soft_wrap=True)
+
+
+def _cut_notes(record: Record, task: str) -> list[str]:
+    """Say what truncation took from a task's rows."""
+    from xeric.data.encoding import cut_note
+
+    data, parts = record.tasks[task].data, {"train": "training inputs", "dev": "dev inputs", "test": "test inputs"}
+    cuts = {part: found for part, found in data.get("cuts", {}).items() if part in parts}
+    notes = [cut_note(found, data[part], parts[part], record.base["context"]) for part, found in cuts.items()]
+    return [note for note in notes if note]
 
 
 def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:

@@ -20,6 +20,7 @@ from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
 from xeric.config import build
 from xeric.data.cleaning import one_form
+from xeric.data.encoding import cut_note
 from xeric.data.prompts import Prompt, reworded
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import DataError, UnknownNameError, UserError
@@ -71,13 +72,21 @@ class Adapted:
         changed = {name: reworded(self.prompts[name], self.definitions[name], text) for name, text in wordings.items()}
         return replace(self, prompts=self.prompts | changed)
 
-    def generate(self, inputs: Sequence[str], *, task: str | None = None, max_new_tokens: int | None = None) -> list[str]:
+    def generate(
+        self,
+        inputs: Sequence[str],
+        *,
+        task: str | None = None,
+        max_new_tokens: int | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> list[str]:
         """Return the text generated for each input, brought into the form that training data were brought into.
 
         Args:
             inputs: texts.
             task: which task's prompt to use; needed only where there are several.
             max_new_tokens: takes the place of the run's own limit.
+            note: is told what the user should know: how many inputs are cut to fit the base's context.
 
         Raises:
             UnknownNameError: no such task in this run.
@@ -88,7 +97,8 @@ class Adapted:
         name = task if task is not None else next(iter(self.prompts))
         self._check_task(name)
         keep = self.prompts[name].keep_indentation
-        return self.answer([one_form(text, keep_indentation=keep) for text in inputs], name, max_new_tokens=max_new_tokens)
+        formed = [one_form(text, keep_indentation=keep) for text in inputs]
+        return self.answer(formed, name, max_new_tokens=max_new_tokens, note=note)
 
     def answer(
         self,
@@ -98,6 +108,7 @@ class Adapted:
         max_new_tokens: int | None = None,
         shared: bool = True,
         progress: Callable[[int], None] | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> list[str]:
         """Return the text generated for each input, taken as it is.
 
@@ -107,6 +118,7 @@ class Adapted:
             max_new_tokens: takes the place of the run's own limit.
             shared: as in :func:`xeric.decoding.decode`.
             progress: is called with the number of texts finished since the last call.
+            note: as in :meth:`generate`.
 
         Raises:
             DataError: the task's definition leaves no room in the base's context.
@@ -116,6 +128,8 @@ class Adapted:
         limit = max_new_tokens or self.max_new_tokens
         rows = [(str(number), text) for number, text in enumerate(inputs)]
         encoded = self.base.encoder(task).decoding_rows(self.prompts[task], rows, limit)
+        if note and (said := cut_note(encoded.cuts, len(rows), "inputs", self.base.context)):
+            note(f"{task}: {said}")
         return decode(self.base, encoded, self.options, max_new_tokens=limit, seed=self.seed, shared=shared, progress=progress)
 
     def _check_task(self, name: str) -> None:

@@ -10,6 +10,7 @@ print(xeric.generate(run, ["Some text to summarise."])[0])
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ def train(
 def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
     """Return the text that a finished run generates for each input.
 
-    The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns.
+    The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns. What the user
+    should know (inputs that are cut to fit the base's context) comes as a Python warning.
 
     Args:
         run: a run, or its folder.
@@ -118,7 +120,12 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     Raises:
         UserError: the folder holds no finished run, or there is no such task.
     """
-    return open_adapted(run.folder if isinstance(run, Run) else Path(run)).generate(inputs, task=task)
+    adapted = open_adapted(run.folder if isinstance(run, Run) else Path(run))
+    notes: list[str] = []
+    texts = adapted.generate(inputs, task=task, note=notes.append)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return texts
 
 
 def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str] | None = None) -> dict[str, Score]:

@@ -204,6 +204,7 @@ class _Work:
 
     def record(self, merged: Sequence[MergedStage], stages: Sequence[dict[str, Any]]) -> Record:
         """Train, decode, score and save; return the record, which is not yet written."""
+        self.fitting.say_cuts(self.config.predict)
         estimate = self.fitting.estimate()
         result = self.fitting.train(self.folder, CheckpointFile(self.folder / _STATE / "training.safetensors", self.identity))
         parts: dict[str, Any] = {"scores": {}, "tasks": {}}

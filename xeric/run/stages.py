@@ -234,6 +234,7 @@ def _train(
         progress.note(f"stage {number + 1}: {note}")
     watch = Stopwatch(base.device)
     fitting = _fitting(stage, number, config, base, adaptation, progress)
+    fitting.say_cuts()
     estimate = fitting.estimate()
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint"
