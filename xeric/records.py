@@ -43,7 +43,7 @@ __all__ = [
     "write_jsonl",
 ]
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 """Raised when the same config, data and base would give other results; part of every ``run_id``."""
 
 RECORD_FILE = "record.json"

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from xeric import __version__, text
 from xeric.errors import DataError
+from xeric.invisible import without_invisible
 from xeric.text import Language, NormalForm
 
 __all__ = [
@@ -111,7 +112,8 @@ class Metric(ABC):
         better: which direction is better; None for a measure that only describes.
         resampled: whether rows may be drawn with replacement. Not so for measures of how predictions differ from *each other*: a
             row drawn twice would count as a repetition that the system never made, so such a measure has no interval and no test.
-        normalize: the Unicode normal form that texts are brought to first.
+        normalize: the Unicode normal form that texts are brought to first; with it goes what nobody sees, such as marks of
+            direction (:mod:`xeric.invisible`). ``none`` counts texts as they are.
     """
 
     name: str
@@ -146,7 +148,7 @@ class Metric(ABC):
         )
         rows = np.array([list(row) for row in self._count(batch)], dtype=np.float64)
         return Statistics(
-            rows, self.columns, Signature(self.name, {**self._choices(batch), "norm": self.normalize, **self._versions(batch)})
+            rows, self.columns, Signature(self.name, {**self._choices(batch), **self._form(), **self._versions(batch)})
         )
 
     def score(self, statistics: Statistics) -> float:
@@ -174,7 +176,11 @@ class Metric(ABC):
         return {"xeric": version("xeric")}
 
     def _normal(self, one: str) -> str:
-        return text.normalize(one, self.normalize)
+        return one if self.normalize == "none" else text.normalize(without_invisible(one, boundaries=False))
+
+    def _form(self) -> dict[str, str]:
+        """Return the part of the signature that says what was done to the texts before they were counted."""
+        return {"norm": self.normalize, "invisible": "yes" if self.normalize == "none" else "no"}
 
 
 class MeanMetric(Metric):
