@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from xeric.studies.statistics import (
-    ALPHA,
-    Estimated,
-    Part,
-    added,
-    decide_together,
-    detectable_difference,
-    half_width,
-    spread,
-)
+from xeric.metrics.estimates import ALPHA, Estimated, Part, added, half_width
+from xeric.studies.statistics import decide_together, detectable_difference, spread
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def _input_rows(file: Path, task: str | None) -> list[dict[str, Any]]:
     from xeric.records import iter_jsonl
 
     rows = []
-    for number, raw in iter_jsonl(file):
+    for number, raw in iter_jsonl(file, numbers_as_text=True):
         if not isinstance(raw.get("input"), str):
             raise DataError("the row has no text under 'input'", where=f"{file}, line {number}")
         rows.append({"id": raw.get("id"), "input": raw["input"], "task": task or raw.get("task")})

@@ -33,7 +33,8 @@ from xeric.data.splits import find_alike
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import UnknownNameError
 from xeric.invisible import without_invisible
-from xeric.text import language, normalize, script_shares
+from xeric.languages import language
+from xeric.text import normalize, script_shares
 
 __all__ = ["FORM_RULES", "Cleaned", "CleaningOptions", "Dropped", "clean", "one_form"]
 

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from xeric import __version__, text
 from xeric.errors import DataError
 from xeric.invisible import without_invisible
-from xeric.text import Language, NormalForm
+from xeric.languages import Language, language_or_unknown
+from xeric.text import NormalForm
 
 __all__ = [
     "Batch",
@@ -76,11 +77,15 @@ class Statistics:
         rows: ``[n_rows, n_columns]``; the sum over any choice of rows is all that the metric's formula needs.
         columns: what each column counts.
         signature: how it was counted.
+        defined: whether a score says anything. That depends on references and language alone, so it is the same for every system.
+        note: what a reader of the score must know, or why there is none.
     """
 
     rows: FloatArray
     columns: tuple[str, ...]
     signature: Signature
+    defined: bool = True
+    note: str = ""
 
     def column(self, name: str) -> FloatArray:
         """Return one column, ``[n_rows]``."""
@@ -133,23 +138,21 @@ class Metric(ABC):
             predictions: one text for each row; an empty one counts as a prediction.
             references: the references of each row, at least one; rows may have different numbers of them.
             inputs: what the system was given in each row.
-            language: name or ISO code of the language that all rows should be in.
+            language: name or code of the language that all rows should be in; one that nobody knows has no scripts, no stemmer.
 
         Raises:
             DataError: there are no rows, the lists differ in length, or a row has no reference.
-            UnknownNameError: the language is not in the table of :mod:`xeric.text`.
         """
         _check(predictions, references, inputs)
         batch = Batch(
             [self._normal(one) for one in predictions],
             [[self._normal(one) for one in several] for several in references],
             [self._normal(one) for one in inputs],
-            text.language(language),
+            language_or_unknown(language),
         )
         rows = np.array([list(row) for row in self._count(batch)], dtype=np.float64)
-        return Statistics(
-            rows, self.columns, Signature(self.name, {**self._choices(batch), **self._form(), **self._versions(batch)})
-        )
+        signature = Signature(self.name, {**self._choices(batch), **self._form(), **self._versions(batch)})
+        return Statistics(rows, self.columns, signature, *self._says(batch))
 
     def score(self, statistics: Statistics) -> float:
         """Return the score of all rows together."""
@@ -170,6 +173,10 @@ class Metric(ABC):
     @abstractmethod
     def _choices(self, batch: Batch) -> dict[str, str]:
         """Return the part of the signature that stands before the normal form."""
+
+    def _says(self, batch: Batch) -> tuple[bool, str]:
+        """Return whether a score on these references in this language says anything, and what its reader must know."""
+        return True, ""
 
     def _versions(self, batch: Batch) -> dict[str, str]:
         """Return the versions of the code that counts."""

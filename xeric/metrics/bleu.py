@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from xeric.languages import Language
 from xeric.metrics.base import Batch, FloatArray, Metric, Statistics, version
-from xeric.text import Language, NormalForm
+from xeric.text import NormalForm
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
@@ -74,7 +75,8 @@ class Bleu(Metric):
 
     The corpus score is sacrebleu's ``corpus_bleu`` (exponential smoothing where an order has no match). A single row is scored as
     ``sentence_bleu`` does it, over the orders that the row is long enough for (``effective_order``). The closest reference gives
-    the length. Never compare or pool scores of different tokenizers.
+    the length. Where no row has a reference of four words even a right answer would score 0: there is no score then. Never
+    compare or pool scores of different tokenizers.
 
     Args:
         tokenize: the sacrebleu tokenizer; None picks it by language, see :func:`bleu_tokenizer`.
@@ -117,6 +119,21 @@ class Bleu(Metric):
             "space": "flat",
             "refs": batch.reference_count,
         }
+
+    def _says(self, batch: Batch) -> tuple[bool, str]:
+        """Say what a right answer would score: 0, where no reference has four words; of few rows, where few have one."""
+        scorer = bleu_scorer(self._tokenizer(batch.language))
+        longest = len(_ORDERS)
+
+        def long(one: str) -> bool:
+            # No tokenizer makes fewer tokens than there are words.
+            return len(one.split()) >= longest or len(scorer._preprocess_segment(one_line(one)).split()) >= longest
+
+        rows, count = sum(any(map(long, several)) for several in batch.references), len(batch.references)
+        if not rows:
+            return False, "no reference has the four words that BLEU counts, so that a right answer would score 0"
+        few = rows < count / 2
+        return True, f"BLEU rests on the {rows} of {count} rows that have a reference of four words or more" if few else ""
 
     def _versions(self, batch: Batch) -> dict[str, str]:
         return {"sacrebleu": version("sacrebleu")}

@@ -256,13 +256,13 @@ def adapted_on(folder: Path, base: Base) -> Iterator[Adapted]:
 
 
 def _read(folder: Path) -> _Saved:
-    record = read_record(folder)
-    if record is None:
+    record, path = read_record(folder), folder / "adapter" / _FILE
+    # What was trained is saved before it is decoded and scored, so it can be used even where that came to nothing.
+    if record is None and not path.is_file():
         hint = "finish it by starting it again" if (folder / "config.yaml").is_file() else "give the folder of a finished run"
         raise DataError("holds no finished run", where=str(folder), hint=hint)
-    if record.status != "ok":
+    if record is not None and record.status != "ok":
         raise DataError(f"the run {record.status}: there is no adaptation", where=str(folder))
-    path = folder / "adapter" / _FILE
     description = read_json(path)
     try:
         base = description["base"]

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from xeric.metrics.estimates import ALPHA, Estimated
 from xeric.studies.config import ClaimConfig
 from xeric.studies.lines import Lines
 from xeric.studies.results import ClaimResult, Estimate, LinkResult, Verdict
-from xeric.studies.statistics import ALPHA, ASSUMED_SEED_SD, Decision, Estimated, decide_together
+from xeric.studies.statistics import ASSUMED_SEED_SD, Decision, decide_together
 
 __all__ = ["Chain", "Judged", "beats_all", "estimate", "judge"]
 

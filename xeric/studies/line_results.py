@@ -10,13 +10,13 @@ import numpy as np
 from xeric.data.baselines import baseline_label
 from xeric.metrics import QUALITY
 from xeric.metrics.base import FloatArray
+from xeric.metrics.estimates import Estimated
 from xeric.metrics.measuring import Measured
 from xeric.records import Record, length_share
 from xeric.studies.claims import estimate
 from xeric.studies.folder import PlannedLine
 from xeric.studies.lines import Lines
 from xeric.studies.results import Estimate, LineResult
-from xeric.studies.statistics import Estimated
 
 __all__ = ["Others", "adaptation_result", "baseline_result", "others_of_baseline", "others_of_records"]
 
