@@ -255,7 +255,7 @@ from xeric.metrics import compare_predictions, score_predictions
 from xeric.records import Prediction
 rows = [Prediction(id=str(i), task="t", language="hi", input="", prediction="नमस्ते", references=("नमस्ते",)) for i in range(3)]
 score_predictions(rows, resamples=10)
-compare_predictions(rows, rows, resamples=10, trials=10)
+compare_predictions(rows, rows, resamples=10)
 print([m for m in ("torch", "transformers", "peft") if m in sys.modules])
 """
     assert run_python(code) == "[]"

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
 from xeric.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from xeric.metrics import ScoreReport
 
 __all__ = ["generate", "score", "train"]
 
@@ -160,24 +163,36 @@ def score(
     normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",
     resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    signatures: Annotated[bool, typer.Option("--signatures", help="Print every choice that can move a score.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score predictions, without a model; with --against, test the difference."""
     from xeric.cli.show import show_scores
-    from xeric.metrics import compare_predictions, score_predictions
+    from xeric.languages import language as known_language
+    from xeric.metrics import METRICS, compare_predictions, score_predictions
     from xeric.records import read_predictions
 
+    if language is not None:
+        known_language(language)  # a typing error must not cost stemmer and scripts in silence
     if normalize not in ("nfc", "none"):
         raise UserError(f"unknown normal form {normalize!r}", hint="use nfc or none")
     ours = read_predictions(predictions, language=language)
     theirs = read_predictions(against, language=language) if against else None
     choices: dict[str, Any] = {"resamples": resamples, "seed": seed, "normalize": normalize}
-    scores = score_predictions(ours, metric, **choices).scores
-    result = {name: value.model_dump(mode="json") for name, value in scores.items()}
+    report = score_predictions(ours, metric, **choices)
+    result = {name: _scored(report, name) for name in metric or METRICS.names()}
     if theirs:
         for name, comparison in compare_predictions(ours, theirs, metric, **choices).metrics.items():
             result[name]["against"] = comparison.model_dump(mode="json")
     if as_json:
         print_json(result)
     else:
-        show_scores(result)
+        show_scores(result, signatures=signatures)
+
+
+def _scored(report: ScoreReport, metric: str) -> dict[str, Any]:
+    """Return a metric's score as JSON has it: none, and the reason, where it says nothing."""
+    value: dict[str, Any] = {"score": None, "low": None, "high": None}
+    if metric in report.scores:
+        value = report.scores[metric].model_dump(mode="json")
+    return value | ({"notes": report.notes[metric]} if metric in report.notes else {})

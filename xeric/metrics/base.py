@@ -166,6 +166,10 @@ class Metric(ABC):
     def score_sums(self, sums: FloatArray) -> FloatArray:
         """Return scores from sums of rows: ``[..., n_columns]`` -> ``[...]``. Finite whatever the sums."""
 
+    def score_draws(self, sums: FloatArray) -> FloatArray:
+        """Return scores from sums of rows that were drawn with replacement; only what is defined by chance differs."""
+        return self.score_sums(sums)
+
     @abstractmethod
     def _count(self, batch: Batch) -> Iterable[Sequence[float]]:
         """Return the numbers of each row, in the order of :attr:`columns`."""

@@ -75,8 +75,8 @@ def compare_predictions(
 
     Rows are paired by task and id. Interval and test come from one procedure, the one that studies use
     (:mod:`xeric.metrics.estimates`), so that they never contradict each other: the standard error of a - b is that of a paired
-    bootstrap (Koehn 2004), rows drawn within each task and language, and the half width is that times the t quantile of its degrees
-    of freedom. p values are corrected by Holm over the metrics named here; the interval is the metric's own.
+    bootstrap (Koehn 2004), rows drawn within each task and language, and half the width is that times the t quantile of its
+    degrees of freedom. p values are corrected by Holm over the metrics named here; the interval is the metric's own.
 
     Args:
         a: predictions of one system.

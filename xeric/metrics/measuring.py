@@ -143,7 +143,7 @@ class Measured:
 
         def score(sums: FloatArray) -> FloatArray:
             parts = [sums[..., edge - width : edge] for edge, width in zip(edges, widths, strict=True)]
-            return np.stack([self.metrics[name].score_sums(part) for name, part in zip(names, parts, strict=True)], axis=-1)
+            return np.stack([self.metrics[name].score_draws(part) for name, part in zip(names, parts, strict=True)], axis=-1)
 
         return [
             Sample(

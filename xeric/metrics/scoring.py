@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from xeric.metrics.significance import DEFAULT_SEED, percentile_interval, replic
 from xeric.records import Prediction, Score
 from xeric.text import NormalForm
 
-__all__ = ["ScoreReport", "score_measured", "score_predictions"]
+__all__ = ["ScoreReport", "score_measured", "score_notes", "score_predictions"]
 
 
 class ScoreReport(Config):
@@ -95,3 +95,16 @@ def _scores(measured: Measured, drawn: dict[str, FloatArray], choices: dict[str,
         )
         for name, score in measured.scores().items()
     }
+
+
+def score_notes(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return what a reader of scores must know as sentences, tasks of the same note together.
+
+    Args:
+        notes: by metric and task.
+    """
+    said: dict[tuple[str, str], list[str]] = {}
+    for metric, by_task in notes.items():
+        for task, note in by_task.items():
+            said.setdefault((metric, note), []).append(task)
+    return [f"{metric} ({', '.join(tasks)}): {note}" for (metric, note), tasks in said.items()]

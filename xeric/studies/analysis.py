@@ -48,6 +48,7 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
     cells = cell_results(outputs)
     known = read_baselines(outputs.folder)
     found = _line_results(outputs, lines, trivial, extra, known)
+    said = lines.notes if lines else {}
     by_key = {study.canonical(line.key): line for line in found if line.key is not None}
     return StudyResults(
         name=study.name,
@@ -59,8 +60,10 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
         lines=tuple(found),
         baseline_notes=known.notes([line.id for line in found if line.baseline]),
         cells=tuple(cells),
-        tables=tuple(table_of(name, table, study, by_key, cells) for name, table in study.tables.items()),
-        figures=tuple(figure_of(name, figure, study, by_key, cells, outputs.sizes) for name, figure in study.figures.items()),
+        tables=tuple(table_of(name, table, study, by_key, cells, said) for name, table in study.tables.items()),
+        figures=tuple(
+            figure_of(name, figure, study, by_key, cells, outputs.sizes, said) for name, figure in study.figures.items()
+        ),
         claims=tuple(_claims(outputs, lines, cells, [line.id for line in found if line.gates])),
         recommendation=_recommendation(outputs, found, workers),
         tuning=_tuning(outputs),
@@ -154,7 +157,10 @@ def _claims(outputs: Outputs, lines: Lines | None, cells: Sequence[CellResult], 
                 why = lost_runs(line, cells)
                 missing.append(f"{outputs.lines[line].label} has no scores" + (f" ({why})" if why else ""))
             ids.append(line or "")
-        chains.append(Chain(name, claim, tuple(ids), tuple(missing)))
+        silent = tuple(metric for metric in claim.metrics if lines is not None and not lines.says(metric))
+        if len(silent) == len(claim.metrics):
+            missing.append(f"{' and '.join(silent)} {'say' if len(silent) > 1 else 'says'} nothing on these tasks")
+        chains.append(Chain(name, claim, tuple(ids), tuple(missing), silent))
     sizes = {
         name: records[0].base["parameters"]
         for name in outputs.lines

@@ -131,7 +131,8 @@ class Lines:
 
     def run_means(self, line: str, metrics: Sequence[str], weights: FloatArray | None = None) -> FloatArray:
         """Return the mean over strata and metrics of each run, ``[runs]``."""
-        return self._parts(self.lines[line].scores, metrics, self.weights() if weights is None else weights).sum(axis=-1)
+        parts = self._parts(self.lines[line].scores, metrics, self.weights() if weights is None else weights)
+        return np.asarray(parts.sum(axis=-1))
 
     def says(self, metric: str, weights: FloatArray | None = None) -> bool:
         """Whether a metric says anything on the strata that have weight."""
@@ -141,7 +142,7 @@ class Lines:
         """Return the weights of the strata that a metric says anything on: each task's within the task, and all together 1."""
         kept: FloatArray = np.array([0.0 if (metric, place) in self.silent else w for place, w in enumerate(weights)])
         if not kept.any() or np.array_equal(kept, weights):
-            return np.asarray(kept)
+            return kept
         for task in {stratum.task for stratum in self.strata}:
             own = np.array([stratum.task == task for stratum in self.strata])
             if kept[own].any():
