@@ -321,7 +321,7 @@ def test_a_run_in_any_language_is_scored(language: str, left_out: set[str], sett
     data = tiny.task_data("other", instances=40)
     data["Output_language"] = [language]
     (tmp_path / "other.json").write_text(json.dumps(data), encoding="utf-8")
-    own = {"tasks": ["other"], "tasks_dirs": [str(tmp_path)], "data": {"n_train": 20}, "metrics": None}
+    own = {"tasks": ["other"], "tasks_dirs": [str(tmp_path)], "data": {"n_train": 20}, "metrics": []}
     record = go({**settings, **own}, tmp_path / "run").record
     assert set(METRICS.names()) - set(record.scores) == left_out
     assert set(record.score_notes) == left_out

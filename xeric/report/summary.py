@@ -84,7 +84,8 @@ def found(results: StudyResults) -> str:
     if results.detectable is not None:
         name = quantities.metric_name(results.primary)
         smallest = quantities.number(results.detectable.value)
-        sentences.append(f"A study of this size sees differences of {smallest} {name} points or more (80% power, 5% level).")
+        sees = f"sees differences of {smallest} {name} points or more (80% power, 5% level)"
+        sentences.append(f"A study of this size, with the spread that it showed, {sees}.")
     if results.recommendation is not None:
         labels = [line.label for line in results.lines]
         sentences.append(quantities.sentence(recommendation(results.recommendation), labels))

@@ -10,6 +10,7 @@ import numpy as np
 
 from xeric.errors import DataError
 from xeric.metrics import METRICS, PRIMARY, QUALITY
+from xeric.metrics.estimates import Part
 from xeric.records import read_json, write_json
 from xeric.studies.baselines import TrivialBaselines, read_baselines
 from xeric.studies.claims import Chain, Judged, beats_all, judge
@@ -252,12 +253,11 @@ def _detectable(lines: Lines, names: Sequence[str]) -> Estimate | None:
     random = [name for name in names if lines.lines[name].random]
     if len(random) < 2:
         return None
-    shared = [part.variance for a, b in combinations(random[:30], 2) if (part := lines.difference(a, b, [PRIMARY]).instances)]
+    shared = [part for a, b in combinations(random[:30], 2) if (part := lines.difference(a, b, [PRIMARY]).instances)]
     repeated = [lines.run_means(name, [PRIMARY]) for name in random if len(lines.lines[name].seeds) > 1]
     if not shared:
         return None
     seeds = int(np.median([len(lines.lines[name].seeds) for name in random]))
     known = {"seed_sd": float(np.sqrt(np.mean([means.var(ddof=1) for means in repeated])))} if repeated else {}
-    return Estimate(
-        value=detectable_difference(tasks=1, instances=1, seeds=seeds, instance_sd=float(np.sqrt(np.median(shared))), **known)
-    )
+    typical = Part(*(float(np.median([getattr(part, name) for part in shared])) for name in ("variance", "df")))
+    return Estimate(value=detectable_difference(seeds=seeds, instances=typical, **known))
