@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -116,6 +116,9 @@ def generate(
     task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA); the run's own if not given. In another, texts may differ.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Limit of a text.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -124,9 +127,14 @@ def generate(
         raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
     rows: list[dict[str, Any]] = _input_rows(file, task) if file else [{"input": text, "task": task}]
     quiet_libraries()
+    from xeric.bases.precision import PrecisionName
     from xeric.run.adapted import open_adapted
 
-    adapted = open_adapted(run_dir, base=base, device=device)
+    if precision is not None and precision not in get_args(PrecisionName):
+        raise UserError(f"unknown precision {precision!r}", hint=f"use {', '.join(get_args(PrecisionName))}")
+    adapted = open_adapted(run_dir, base=base, device=device, precision=cast("PrecisionName | None", precision))
+    for note in adapted.notes:
+        typer.echo(note, err=True)
     outputs: dict[int, str] = {}
     for name in dict.fromkeys(row["task"] for row in rows):
         numbers = [number for number, row in enumerate(rows) if row["task"] == name]

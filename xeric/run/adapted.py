@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from xeric.bases.base import Base
+from xeric.bases.base import Base, Precision
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
 from xeric.config import build
@@ -46,6 +46,7 @@ class Adapted:
         max_new_tokens: limit of a generated text.
         options: how the run decoded.
         seed: of sampling.
+        notes: why its texts may differ from those of the run, where they may.
     """
 
     base: Base
@@ -55,6 +56,7 @@ class Adapted:
     max_new_tokens: int
     options: DecodeOptions
     seed: int
+    notes: tuple[str, ...] = ()
 
     def reworded(self, wordings: Mapping[str, str]) -> Adapted:
         """Return the same model, asked with other words in the place of the definitions of its tasks.
@@ -174,6 +176,7 @@ def save_adapted(
         shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns("log.jsonl"))
     description = {
         "base": {"name": base, "sha256": adaptation.base.sha256, "precision": adaptation.base.precision},
+        "device": adaptation.base.device.type,
         "method": method,
         "max_new_tokens": max_new_tokens,
         "decode": options.model_dump(mode="json"),
@@ -191,7 +194,8 @@ class _Saved:
 
     folder: Path
     base: str
-    precision: PrecisionName
+    precision: Precision
+    device: str
     weights: str
     method: MethodOptions
     prompts: dict[str, Prompt]
@@ -207,7 +211,21 @@ class _Saved:
             stage.apply(base)
         adaptation = METHODS.get(self.method.name).attach(base, self.method, seed=0, definitions=self.definitions)
         adaptation.load(self.folder)
-        return Adapted(base, adaptation, self.prompts, self.definitions, self.max_new_tokens, self.options, self.seed)
+        common = self.prompts, self.definitions, self.max_new_tokens, self.options, self.seed
+        return Adapted(base, adaptation, *common, tuple(self._differences(base)))
+
+    def _differences(self, base: Base) -> Iterator[str]:
+        """Yield why texts may not be those of the run."""
+        # Adaptations that were saved earlier do not say where they were computed.
+        made, now = (self.precision, self.device or base.device.type), (base.precision, base.device.type)
+        if made != now:
+            was, is_ = (f"in {precision} on {device}" for precision, device in (made, now))
+            yield f"texts may differ from the run's: it was computed {was}, and this is computed {is_}"
+        elif base.precision != "fp32":
+            yield (
+                f"texts may differ from the run's where two words are nearly as likely: in {base.precision} rounding depends on "
+                "which inputs are computed together"
+            )
 
     def check(self, base: Base) -> None:
         """Do nothing if this is the base that was adapted."""
@@ -217,19 +235,23 @@ class _Saved:
             )
 
 
-def open_adapted(folder: Path, *, base: str | None = None, device: str = "auto") -> Adapted:
+def open_adapted(
+    folder: Path, *, base: str | None = None, device: str = "auto", precision: PrecisionName | None = None
+) -> Adapted:
     """Open the adaptation of a finished run.
 
     Args:
         folder: a run's folder.
         base: where the base is now; None is where it was when the run was made.
         device: as in :func:`xeric.bases.loading.load_base`.
+        precision: likewise; None is the run's own. Texts may then differ from the run's (:attr:`Adapted.notes`).
 
     Raises:
         DataError: the folder holds no finished run, or the base there now has other weights.
+        UserError: the device cannot do the precision.
     """
     saved = _read(folder)
-    opened = load_base(base or saved.base, device=device, precision=saved.precision)
+    opened = load_base(base or saved.base, device=device, precision=precision or saved.precision)
     saved.check(opened)
     return saved.put_on(opened)
 
@@ -270,6 +292,7 @@ def _read(folder: Path) -> _Saved:
             folder=path.parent,
             base=base["name"],
             precision=base["precision"],
+            device=description.get("device", ""),
             weights=base["sha256"]["weights"],
             method=method_options(description["method"]),
             prompts=TypeAdapter(dict[str, Prompt]).validate_python(description["prompts"]),

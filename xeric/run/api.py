@@ -110,7 +110,7 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     """Return the text that a finished run generates for each input.
 
     The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns. What the user
-    should know (inputs that are cut to fit the base's context) comes as a Python warning.
+    should know (inputs that are cut to fit the base's context, another device than the run's) comes as a Python warning.
 
     Args:
         run: a run, or its folder.
@@ -121,7 +121,7 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
         UserError: the folder holds no finished run, or there is no such task.
     """
     adapted = open_adapted(run.folder if isinstance(run, Run) else Path(run))
-    notes: list[str] = []
+    notes = list(adapted.notes)
     texts = adapted.generate(inputs, task=task, note=notes.append)
     for note in notes:
         warnings.warn(note, stacklevel=2)
