@@ -7,6 +7,7 @@ import random
 import pytest
 from sacrebleu import corpus_bleu
 
+import xeric
 from xeric.metrics import QUALITY, compare_predictions, measure, score_predictions
 from xeric.records import Prediction
 from xeric.studies.claims import Chain, Judged, judge
@@ -27,6 +28,11 @@ def rows(task: str, length: int, *, count: int = 12, wrong: float = 0.0, seed: i
         common = {"id": str(number), "task": task, "language": language, "input": ""}
         made.append(Prediction(**common, prediction=" ".join(said), references=(" ".join(words),)))  # type: ignore[arg-type]
     return made
+
+
+def test_python_users_are_told_too() -> None:
+    with pytest.warns(UserWarning, match="bleu \\(t\\): no reference has the four words"):
+        assert "bleu" not in xeric.score(rows("t", 2))
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])

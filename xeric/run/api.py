@@ -24,6 +24,7 @@ from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
 from xeric.metrics import score_predictions
+from xeric.metrics.scoring import score_notes
 from xeric.progress import Progress
 from xeric.records import Prediction, Score, read_predictions
 from xeric.run.adapted import open_adapted
@@ -133,10 +134,13 @@ def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str]
 
     Args:
         predictions: rows, or the path of a ``predictions.jsonl``.
-        metrics: names; None is all of them.
+        metrics: names; None is all of them. One that says nothing on these rows has no score; a Python warning says why.
 
     Raises:
         UserError: the file cannot be used, or there is no such metric.
     """
     rows = read_predictions(Path(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
-    return score_predictions(rows, metrics).scores
+    report = score_predictions(rows, metrics)
+    for note in score_notes(report.notes):
+        warnings.warn(note, stacklevel=2)
+    return report.scores
