@@ -155,7 +155,7 @@ def generate_rows(
         shared: use the shared prefix where the base can.
         progress: called with the number of rows finished since the last call.
     """
-    stops = Stops(base, options.stop or ())
+    stops = Stops(base, options.stop or (), task.opening)
     config = options.generation_config(base, max_new_tokens, stops.end_tokens)
     devices = [base.device] if base.device.type == "cuda" else []
     # The candidates of one row stand next to each other in a batch.

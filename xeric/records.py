@@ -43,7 +43,7 @@ __all__ = [
     "write_jsonl",
 ]
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 """Raised when the same config, data and base would give other results; part of every ``run_id``."""
 
 RECORD_FILE = "record.json"
@@ -115,6 +115,7 @@ class Record(Config):
     Attributes:
         status: ``ok``, ``failed`` (with ``error``) or ``diverged`` (the loss was no longer finite).
         scores: macro mean over tasks, by metric name; empty unless ``ok``.
+        score_notes: what a reader of the scores must know, by metric and task: why one is not there, or what it rests on.
         baselines: trivial baselines that the run is to be judged against, by name, scored by chrF++ and the paper's three metrics
             (or what of them the run was scored by).
         parameters: ``trainable`` and ``total``.
@@ -136,6 +137,7 @@ class Record(Config):
     done_steps: int = 0
     best_step: int | None = None
     scores: dict[str, Score] = {}
+    score_notes: dict[str, dict[str, str]] = {}
     tasks: dict[str, TaskResult] = {}
     baselines: dict[str, TrivialScores] = {}
     task_weights: dict[str, float] = {}
@@ -232,8 +234,16 @@ def _json_fault(error: ValueError | RecursionError) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
-def iter_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+class _Written(str):
+    """A number as it is written."""
+
+
+def iter_jsonl(path: Path, *, numbers_as_text: bool = False) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line number (from 1) and object of each non-empty line of a JSON-lines file.
+
+    Args:
+        path: the file.
+        numbers_as_text: take a number as the text that it is written as: an answer of ``3.10`` is no 3.1.
 
     Raises:
         DataError: the file cannot be read, or a line is not a JSON object; ``where`` names file and line.
@@ -242,7 +252,7 @@ def iter_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, parse_int=_Written, parse_float=_Written) if numbers_as_text else json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(f"not valid JSON: {_json_fault(error)}", where=f"{path}, line {number}") from None
         if not isinstance(row, dict):
@@ -254,8 +264,8 @@ def read_predictions(path: Path, *, language: str | None = None) -> list[Predict
     """Return the rows of a predictions file.
 
     Only ``prediction`` and ``references`` (a list, or one text; also under ``reference``) are required, so that files of other
-    programs can be scored: ``id`` falls back to the line number, ``task`` to ``"task"``. A whole number as ``id`` is taken as
-    its text.
+    programs can be scored: ``id`` falls back to the line number, ``task`` to ``"task"``. A number is taken as the text that it
+    is written as.
 
     Args:
         path: a JSON-lines file.
@@ -266,18 +276,20 @@ def read_predictions(path: Path, *, language: str | None = None) -> list[Predict
     """
     rows: list[Prediction] = []
     seen: set[tuple[str, str]] = set()
-    for number, raw in iter_jsonl(path):
+    for number, raw in iter_jsonl(path, numbers_as_text=True):
         place = f"{path}, line {number}"
         given = {key: value for key, value in raw.items() if value is not None}
         references = given.get("references", given.get("reference"))
         fields = {
-            "id": _id_text(given.get("id", number)),
+            "id": given.get("id", str(number)),
             "task": given.get("task", "task"),
             "language": language or given.get("language"),
             "input": given.get("input", ""),
             "prediction": given.get("prediction"),
             "references": [references] if isinstance(references, str) else references,
         }
+        if isinstance(fields["language"], _Written):
+            raise DataError("field 'language': expected a name or code, not a number", where=place)
         if not fields["language"]:
             raise DataError("the row names no language", where=place, hint="add a field 'language' or give --language")
         try:
@@ -291,10 +303,6 @@ def read_predictions(path: Path, *, language: str | None = None) -> list[Predict
     if not rows:
         raise DataError("holds no predictions", where=str(path))
     return rows
-
-
-def _id_text(value: Any) -> Any:
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _first_fault(error: ValidationError) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
 from xeric.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from xeric.metrics import ScoreReport
 
 __all__ = ["generate", "score", "train"]
 
@@ -113,6 +116,9 @@ def generate(
     task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA); the run's own if not given. In another, texts may differ.")
+    ] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Limit of a text.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -121,13 +127,19 @@ def generate(
         raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
     rows: list[dict[str, Any]] = _input_rows(file, task) if file else [{"input": text, "task": task}]
     quiet_libraries()
+    from xeric.bases.precision import PrecisionName
     from xeric.run.adapted import open_adapted
 
-    adapted = open_adapted(run_dir, base=base, device=device)
+    if precision is not None and precision not in get_args(PrecisionName):
+        raise UserError(f"unknown precision {precision!r}", hint=f"use {', '.join(get_args(PrecisionName))}")
+    adapted = open_adapted(run_dir, base=base, device=device, precision=cast("PrecisionName | None", precision))
+    for note in adapted.notes:
+        typer.echo(note, err=True)
     outputs: dict[int, str] = {}
     for name in dict.fromkeys(row["task"] for row in rows):
         numbers = [number for number, row in enumerate(rows) if row["task"] == name]
-        texts = adapted.generate([rows[number]["input"] for number in numbers], task=name, max_new_tokens=max_new_tokens)
+        inputs = [rows[number]["input"] for number in numbers]
+        texts = adapted.generate(inputs, task=name, max_new_tokens=max_new_tokens, note=lambda said: typer.echo(said, err=True))
         outputs |= dict(zip(numbers, texts, strict=True))
     for number, row in enumerate(rows):
         if as_json or file:
@@ -142,7 +154,7 @@ def _input_rows(file: Path, task: str | None) -> list[dict[str, Any]]:
     from xeric.records import iter_jsonl
 
     rows = []
-    for number, raw in iter_jsonl(file):
+    for number, raw in iter_jsonl(file, numbers_as_text=True):
         if not isinstance(raw.get("input"), str):
             raise DataError("the row has no text under 'input'", where=f"{file}, line {number}")
         rows.append({"id": raw.get("id"), "input": raw["input"], "task": task or raw.get("task")})
@@ -159,24 +171,36 @@ def score(
     normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",
     resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    signatures: Annotated[bool, typer.Option("--signatures", help="Print every choice that can move a score.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score predictions, without a model; with --against, test the difference."""
     from xeric.cli.show import show_scores
-    from xeric.metrics import compare_predictions, score_predictions
+    from xeric.languages import language as known_language
+    from xeric.metrics import METRICS, compare_predictions, score_predictions
     from xeric.records import read_predictions
 
+    if language is not None:
+        known_language(language)  # a typing error must not cost stemmer and scripts in silence
     if normalize not in ("nfc", "none"):
         raise UserError(f"unknown normal form {normalize!r}", hint="use nfc or none")
     ours = read_predictions(predictions, language=language)
     theirs = read_predictions(against, language=language) if against else None
     choices: dict[str, Any] = {"resamples": resamples, "seed": seed, "normalize": normalize}
-    scores = score_predictions(ours, metric, **choices).scores
-    result = {name: value.model_dump(mode="json") for name, value in scores.items()}
+    report = score_predictions(ours, metric, **choices)
+    result = {name: _scored(report, name) for name in metric or METRICS.names()}
     if theirs:
         for name, comparison in compare_predictions(ours, theirs, metric, **choices).metrics.items():
             result[name]["against"] = comparison.model_dump(mode="json")
     if as_json:
         print_json(result)
     else:
-        show_scores(result)
+        show_scores(result, signatures=signatures)
+
+
+def _scored(report: ScoreReport, metric: str) -> dict[str, Any]:
+    """Return a metric's score as JSON has it: none, and the reason, where it says nothing."""
+    value: dict[str, Any] = {"score": None, "low": None, "high": None}
+    if metric in report.scores:
+        value = report.scores[metric].model_dump(mode="json")
+    return value | ({"notes": report.notes[metric]} if metric in report.notes else {})

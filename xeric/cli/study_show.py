@@ -35,7 +35,11 @@ def show_plan(found: Preview) -> None:
     done = sum(state.record is not None for state in found.states.values())
     out.print(f"done: {done} of {len(plan.cells)} cells" + (f"; {found.trials} tuning trials to do" if found.trials else ""))
     points = f"about {found.detectable:.1f} points of {PRIMARY}"
-    out.print(f"smallest difference between two lines that is found in 80% of such studies: {points}", soft_wrap=True)
+    out.print(
+        f"smallest difference between two lines that is found in 80% of such studies: {points}, if they show {found.assumes} "
+        "(taken on the cautious side; the report goes by what the study shows)",
+        soft_wrap=True,
+    )
 
 
 def show_estimate(found: Preview) -> None:

@@ -22,8 +22,9 @@ from charset_normalizer import from_bytes
 
 from xeric.data.tasks import Task, check_task_name, parse_task
 from xeric.errors import DataError, RunError, UnknownNameError, UserError
+from xeric.languages import language
 from xeric.records import write_json
-from xeric.text import dominant_script, language
+from xeric.text import dominant_script
 
 __all__ = ["import_task", "task_to_json", "write_task"]
 

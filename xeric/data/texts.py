@@ -28,7 +28,8 @@ from xeric.data.cleaning import one_form
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.tasks import Instance
 from xeric.errors import DataError, UnknownNameError
-from xeric.text import language, script_shares
+from xeric.languages import language
+from xeric.text import script_shares
 
 __all__ = ["TEXT", "Document", "PreparedTexts", "TextOptions", "prepare_texts", "texts_digest"]
 

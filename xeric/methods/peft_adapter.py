@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from xeric.bases.base import Base, keep_contiguous
+from xeric.bases.tying import say_whether_tied, untie
 from xeric.errors import DataError, RunError
 from xeric.methods.base import Adaptation, ParameterGroup
 from xeric.records import write_json
@@ -46,7 +48,10 @@ class PeftAdaptation(Adaptation):
         training = {name for name, p in base.model.named_parameters() if p.requires_grad}
         self._tensor_parallel = getattr(base.model.config, "pretraining_tp", None)
         try:
-            with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
+            cuda = [base.device] if base.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
+                # merge() sees to shared weights itself.
+                warnings.filterwarnings("ignore", message="Model with `tie_word_embeddings=True`")
                 torch.manual_seed(seed)
                 self._peft: Any = get_peft_model(base.model, config)
         except BaseException:
@@ -60,6 +65,11 @@ class PeftAdaptation(Adaptation):
         for name, parameter in base.model.named_parameters():
             if name in training:
                 parameter.requires_grad_(True)
+
+    @property
+    def adapted(self) -> list[nn.Module]:
+        """The base's own modules that PEFT's layers stand around."""
+        return [module.get_base_layer() for module in self.base.model.modules() if isinstance(module, BaseTunerLayer)]
 
     def groups(self) -> list[ParameterGroup]:
         """Return one group: what PEFT made trainable."""
@@ -103,14 +113,16 @@ class PeftAdaptation(Adaptation):
         self._leave()
 
     def merge(self) -> None:
-        """Fold PEFT's layers into the base's weights.
+        """Fold PEFT's layers into the base's weights; weights that another layer shares are copied first, so it keeps its own.
 
         Raises:
             RunError: the weights are kept in four bits: rounding would change what the model answers.
         """
         if self.base.precision == "4bit":
             raise RunError("four-bit weights take no merged adapter", hint="export the adapter as it is")
+        untie(self.base, self.adapted)
         self._peft.merge_and_unload(safe_merge=True)
+        say_whether_tied(self.base)
         self._leave()
 
     def _leave(self) -> None:

@@ -95,7 +95,7 @@ class PeftTuner(Method):
             )
         try:
             config = _config(cls.tuner, base, options.options.model_dump())
-            return _TunerAdaptation(base, config, seed=seed, name=options.name, merges=cls.tuner.merges)
+            adaptation = _TunerAdaptation(base, config, seed=seed, name=options.name, merges=cls.tuner.merges)
         except _REFUSALS as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise ConfigError(
@@ -103,6 +103,14 @@ class PeftTuner(Method):
                 where="method.options",
                 hint="linear layers: " + ", ".join(linear_layers(base.model)),
             ) from None
+        if not cls.tuner.on_scaled_embedding and any(hasattr(layer, "embed_scale") for layer in adaptation.adapted):
+            adaptation.detach()
+            raise ConfigError(
+                f"{options.name} cannot be put on {base.name}'s embedding: PEFT's {cls.key} leaves out the factor that it has",
+                where="method.options.target_modules",
+                hint="take linear layers, or lora or peft:dora for the embedding",
+            )
+        return adaptation
 
 
 class _TunerAdaptation(PeftAdaptation):

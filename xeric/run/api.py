@@ -10,6 +10,7 @@ print(xeric.generate(run, ["Some text to summarise."])[0])
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
 from xeric.metrics import score_predictions
+from xeric.metrics.scoring import score_notes
 from xeric.progress import Progress
 from xeric.records import Prediction, Score, read_predictions
 from xeric.run.adapted import open_adapted
@@ -108,7 +110,8 @@ def train(
 def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
     """Return the text that a finished run generates for each input.
 
-    The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns.
+    The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns. What the user
+    should know (inputs that are cut to fit the base's context, another device than the run's) comes as a Python warning.
 
     Args:
         run: a run, or its folder.
@@ -118,7 +121,12 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     Raises:
         UserError: the folder holds no finished run, or there is no such task.
     """
-    return open_adapted(run.folder if isinstance(run, Run) else Path(run)).generate(inputs, task=task)
+    adapted = open_adapted(run.folder if isinstance(run, Run) else Path(run))
+    notes = list(adapted.notes)
+    texts = adapted.generate(inputs, task=task, note=notes.append)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return texts
 
 
 def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str] | None = None) -> dict[str, Score]:
@@ -126,10 +134,13 @@ def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str]
 
     Args:
         predictions: rows, or the path of a ``predictions.jsonl``.
-        metrics: names; None is all of them.
+        metrics: names; None is all of them. One that says nothing on these rows has no score; a Python warning says why.
 
     Raises:
         UserError: the file cannot be used, or there is no such metric.
     """
     rows = read_predictions(Path(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
-    return score_predictions(rows, metrics).scores
+    report = score_predictions(rows, metrics)
+    for note in score_notes(report.notes):
+        warnings.warn(note, stacklevel=2)
+    return report.scores

@@ -1,7 +1,7 @@
 """Carries a run out, from config to record.
 
 The order is: identity first (what would be computed), then the folder (is it done, half done, somebody else's), then
-the work: attach, train, decode, score, save, and last the record. A run that was killed goes on from its checkpoint
+the work: attach, train, save, decode, score, and last the record. A run that was killed goes on from its checkpoint
 and ends with the same bytes.
 """
 
@@ -203,13 +203,15 @@ class _Work:
         )
 
     def record(self, merged: Sequence[MergedStage], stages: Sequence[dict[str, Any]]) -> Record:
-        """Train, decode, score and save; return the record, which is not yet written."""
+        """Train, save, decode and score; return the record, which is not yet written."""
+        self.fitting.say_cuts(self.config.predict)
         estimate = self.fitting.estimate()
         result = self.fitting.train(self.folder, CheckpointFile(self.folder / _STATE / "training.safetensors", self.identity))
         parts: dict[str, Any] = {"scores": {}, "tasks": {}}
         if result.status == "ok":
-            parts = self._results()
+            # First of all: what was trained must not be lost to whatever goes wrong in decoding or scoring.
             self._save(merged)
+            parts = self._results()
         trainable = sum(p.numel() for p in self.adaptation.trainable().values())
         return Record(
             run_id=self.identity,
@@ -264,7 +266,7 @@ class _Work:
             )
             for rows in self.fitting.rows
         }
-        return {"scores": report.scores, "tasks": tasks, "baselines": baselines}
+        return {"scores": report.scores, "score_notes": report.notes, "tasks": tasks, "baselines": baselines}
 
     def _save(self, merged: Sequence[MergedStage]) -> None:
         save_adapted(

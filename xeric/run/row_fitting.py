@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from xeric.data.texts import TEXT, PreparedTexts
 from xeric.errors import ConfigError
 from xeric.methods.base import Adaptation
 from xeric.progress import Progress
+from xeric.records import Part
 from xeric.run.progress import TrainingProgress
 from xeric.training.checkpoint import CheckpointFile
 from xeric.training.loop import TrainResult, train
@@ -65,6 +66,9 @@ class RowFitting(ABC):
     @abstractmethod
     def trained_on(self) -> dict[str, Any]:
         """What the rows were made of, in numbers: for the record of a stage."""
+
+    def say_cuts(self, parts: Sequence[Part] = ()) -> None:  # noqa: B027 - plain text is parted, not cut: nothing to say
+        """Tell the user, before anything is computed, what truncation takes from the rows."""
 
     def evaluate(self) -> float:
         """Return how good the present weights are on the rows held out; higher is better."""

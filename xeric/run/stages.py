@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import torch
 
 from xeric.bases.base import Base
+from xeric.bases.tying import weights_kept
 from xeric.config import digest
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
@@ -233,6 +234,7 @@ def _train(
         progress.note(f"stage {number + 1}: {note}")
     watch = Stopwatch(base.device)
     fitting = _fitting(stage, number, config, base, adaptation, progress)
+    fitting.say_cuts()
     estimate = fitting.estimate()
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint"
@@ -274,11 +276,5 @@ def restored(base: Base, needed: bool) -> Iterator[None]:
         base: somebody else's, to be left as it was found.
         needed: whether anything will be merged.
     """
-    before = {name: p.detach().to("cpu", copy=True) for name, p in base.model.named_parameters()} if needed else {}
-    try:
+    with weights_kept(base) if needed else nullcontext():
         yield
-    finally:
-        if needed:
-            for name, parameter in base.model.named_parameters():
-                parameter.requires_grad_(False)
-                parameter.data = before[name].to(parameter.device)
