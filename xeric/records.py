@@ -8,9 +8,7 @@ under ``cost``.
 from __future__ import annotations
 
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from xeric.config import Config
 from xeric.errors import DataError
+from xeric.files import read_text, reading, write_atomically
 
 __all__ = [
     "MANY_AT_LIMIT",
@@ -38,7 +37,6 @@ __all__ = [
     "read_predictions",
     "read_record",
     "versions",
-    "write_atomically",
     "write_json",
     "write_jsonl",
 ]
@@ -161,29 +159,6 @@ def length_share(tasks: Iterable[TaskResult]) -> float | None:
     return sum(ended["length"] for ended in counted) / total if total else None
 
 
-def write_atomically(path: Path, text: str | bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old content or the new and nothing between."""
-    data = text.encode("utf-8") if isinstance(text, str) else text
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
     """Write a model or plain values as indented JSON, atomically.
 
@@ -206,23 +181,12 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: the file is missing, unreadable or not JSON; ``where`` names file and line.
     """
-    text = _read_text(path)
+    text = read_text(path)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError(f"not valid JSON: {_json_fault(error)}", where=f"{path}{line}") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError("not UTF-8 text", where=str(path), hint="save the file as UTF-8") from None
-    except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
-        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
 def _json_fault(error: ValueError | RecursionError) -> str:
@@ -238,7 +202,7 @@ def iter_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         DataError: the file cannot be read, or a line is not a JSON object; ``where`` names file and line.
     """
-    for number, line in enumerate(_read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -315,10 +279,12 @@ def read_record(folder: Path) -> Record | None:
         DataError: there is a record but it is not one of ours.
     """
     path = folder / RECORD_FILE
-    if not path.is_file():
-        return None
+    with reading(path):
+        if not path.is_file():
+            return None
+        content = path.read_bytes()
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return Record.model_validate_json(content)
     except ValidationError as error:
         raise DataError(f"not a run record: {_first_fault(error)}", where=str(path)) from None
 

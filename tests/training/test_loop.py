@@ -110,6 +110,8 @@ class KillAfter:
 
     def started(self, total: int, done: int) -> None: ...
 
+    def interrupted(self) -> None: ...
+
     def step(self, loss: float) -> None:
         self.left -= 1
         if self.left < 0:

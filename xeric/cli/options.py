@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "TasksDir", "print_json", "quiet_libraries", "worker_count"]
+__all__ = ["AsJson", "TasksDir", "print_json", "quiet_libraries", "speak_utf8", "worker_count"]
 
 TasksDir = Annotated[
     list[Path] | None,
@@ -21,6 +23,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 def print_json(value: Any) -> None:
     """Print plain values as indented JSON on standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def speak_utf8() -> None:
+    """Write UTF-8 into files and pipes, whatever the system's own encoding; on a terminal, replace the letters that it lacks.
+
+    JSON stays JSON: half of a surrogate pair, which has no UTF-8, is written as its escape.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            if stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def worker_count() -> int:

@@ -20,7 +20,7 @@ from typing import Any
 
 from xeric.data.tasks import Task, check_task_name, load_task
 from xeric.errors import DataError, RunError, UnknownNameError, UserError
-from xeric.records import write_atomically
+from xeric.files import write_atomically
 
 __all__ = ["MAX_BYTES", "NIV2_URL", "Catalog", "download"]
 
@@ -138,10 +138,7 @@ def download(
             except DataError as error:
                 where = str(error.where).replace(str(trial), address)
                 raise DataError(error.what, where=where, hint="what came is not a task file; try again later") from None
-        try:
-            write_atomically(path, content)
-        except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror}", where=str(path), hint="give another folder") from None
+        write_atomically(path, content)
     return paths
 
 

@@ -23,10 +23,12 @@ from xeric.data.cleaning import one_form
 from xeric.data.prompts import Prompt, reworded
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.files import writing
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions, method_options
 from xeric.records import read_json, read_record, write_json
 from xeric.run.stages import MergedStage, restored
+from xeric.training.log import LOG_FILES
 
 __all__ = ["Adapted", "adapted_on", "open_adapted", "save_adapted"]
 
@@ -152,10 +154,11 @@ def save_adapted(
         definitions: of the tasks.
         stages: that are part of the base's weights; their adaptations are copied, so that the folder needs nothing but the base.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    adaptation.save(folder)
-    for number, stage in enumerate(stages):
-        shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns("log.jsonl"))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        adaptation.save(folder)
+        for number, stage in enumerate(stages):
+            shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LOG_FILES))
     description = {
         "base": {"name": base, "sha256": adaptation.base.sha256, "precision": adaptation.base.precision},
         "method": method,
