@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.errors import DataError, StorageError
-from xeric.files import full_path, give_usual_modes, is_of_other_programs, storage_error, user_path, write_atomically, writing
+from xeric.files import expanded, full_path, give_usual_modes, is_of_other_programs, storage_error, write_atomically, writing
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
@@ -118,7 +118,7 @@ def test_what_is_a_file_of_the_users(name: str) -> None:
 def test_a_tilde_is_the_home_folder_and_a_full_path_holds_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    assert user_path("~/a") == tmp_path / "a"
-    assert user_path("a/~") == Path("a/~")
-    assert user_path("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
+    assert expanded("~/a") == tmp_path / "a"
+    assert expanded("a/~") == Path("a/~")
+    assert expanded("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
     assert full_path("~/a") == full_path("a") == full_path("./b/../a") == str(tmp_path / "a")

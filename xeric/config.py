@@ -18,11 +18,12 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import pydantic
 import regex
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from xeric.errors import ConfigError, DataError
+from xeric.files import full_path
 
-__all__ = ["Config", "apply_overrides", "build", "canonical_json", "digest", "dump_yaml", "load_yaml", "parse_yaml"]
+__all__ = ["Config", "FullPath", "apply_overrides", "build", "canonical_json", "digest", "dump_yaml", "load_yaml", "parse_yaml"]
 
 
 class Config(BaseModel):
@@ -33,6 +34,9 @@ class Config(BaseModel):
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True, ser_json_inf_nan="constants"
     )
 
+
+FullPath = Annotated[str, AfterValidator(full_path)]
+"""A setting that names a file or folder: it is kept in full, so that it means the same when the settings are read elsewhere."""
 
 C = TypeVar("C", bound=BaseModel)
 

@@ -1,7 +1,7 @@
 """Files: whole or not there, with the mode that the user's umask gives, and errors that name the path.
 
 Everything that Xeric writes goes through :func:`replacing`, by itself or by :func:`write_atomically`; what is given as a path
-goes through :func:`user_path`.
+goes through :func:`expanded`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from xeric.errors import DataError, StorageError, XericError
 
 __all__ = [
+    "expanded",
     "full_path",
     "give_usual_modes",
     "is_of_other_programs",
@@ -24,7 +25,6 @@ __all__ = [
     "reading",
     "replacing",
     "storage_error",
-    "user_path",
     "write_atomically",
     "writing",
 ]
@@ -58,7 +58,7 @@ _HINTS = {
 _OS_ERROR = re.compile(r"^(?P<reason>.*?)\s*\(os error (?P<number>\d+)\)")
 
 
-def user_path(path: str | Path) -> Path:
+def expanded(path: str | Path) -> Path:
     """Return a path as the user means it: a leading ``~`` is the home folder, of ``~name`` that of ``name``."""
     try:
         return Path(path).expanduser()
@@ -68,7 +68,7 @@ def user_path(path: str | Path) -> Path:
 
 def full_path(path: str | Path) -> str:
     """Return a path that means the same in every folder; what lies there is not looked at, and links are kept."""
-    return os.path.abspath(user_path(path))  # noqa: PTH100 - Path.absolute() keeps `..`
+    return os.path.abspath(expanded(path))  # noqa: PTH100 - Path.absolute() keeps `..`
 
 
 def is_of_other_programs(name: str) -> bool:

@@ -1,8 +1,8 @@
 """What a run leaves behind: the record's schema, predictions, atomic files, provenance.
 
-A run folder holds ``config.yaml``, ``predictions.jsonl``, ``adapter/``, ``log.jsonl`` and, written last, ``record.json``: its
-presence means that the run is done. Everything in a record repeats byte for byte when the run is repeated, except what stands
-under ``cost``.
+A run folder holds ``config.yaml``, ``predictions.jsonl``, ``adapter/``, ``log.jsonl``, ``times.jsonl`` and, written last,
+``record.json``: its presence means that the run is done. Everything in it repeats byte for byte when the run is repeated, except
+what stands in the record under ``cost``, and ``times.jsonl``.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_a_disk_that_fills_up_in_the_middle_ends_the_run_with_the_path(
 
     with monkeypatch.context() as patch:
         patch.setattr("xeric.bases.tensors.save_file", full)
-        with pytest.raises(StorageError, match="adapter_model.safetensors: cannot be written: No space left") as refused:
+        with pytest.raises(StorageError, match=r"adapter_model\.safetensors: cannot be written: No space left") as refused:
             execute(config, tmp_path / "run")
     assert refused.value.exit_code == 1
     assert "same command again" in str(refused.value.hint)

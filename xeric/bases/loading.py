@@ -26,9 +26,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from xeric.bases.base import Base, Precision
 from xeric.bases.named import NAMED_BASES
+from xeric.bases.names import full_name
 from xeric.bases.precision import PrecisionName, resolve_device, resolve_precision
 from xeric.bases.store import converted_folder, named_folder
-from xeric.errors import DataError, UserError, suggest
+from xeric.config import parse_yaml
+from xeric.errors import DataError, UserError, XericError, suggest
+from xeric.files import is_of_other_programs, reading
 from xeric.progress import Progress, Silent
 
 __all__ = ["base_identity", "find_folder", "load_base", "sha256_of_files"]
@@ -48,6 +51,14 @@ _TOKENIZER_FILES = (
     "generation_config.json",  # for the end tokens that it names; nothing else of it is used
 )
 _DEFAULT_CONTEXT = 2048
+_NOT_BASES = {
+    "adapted.json": "the adapter of a run",
+    "adapter_config.json": "an adapter",
+    "config.yaml": "the folder of a run",
+    "stage.json": "a stage of a run",
+    "study.yaml": "the folder of a study",
+}
+"""Files by which a folder is known that holds something else than a base."""
 
 
 def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "auto", progress: Progress | None = None) -> Base:
@@ -106,7 +117,9 @@ def base_identity(name: str, progress: Progress | None = None) -> dict[str, str]
 
 
 def _identity(name: str, folder: Path) -> dict[str, str]:
-    weights = sorted(folder.glob(_WEIGHTS))
+    weights = sorted(path for path in folder.glob(_WEIGHTS) if not is_of_other_programs(path.name))
+    if not weights and not (folder / "config.json").is_file():
+        raise _no_config(name)
     if not weights:
         raise DataError(
             "holds no *.safetensors weights",
@@ -125,8 +138,11 @@ def find_folder(name: str, progress: Progress | None = None) -> Path:
     progress = progress or _Logged()
     if name in NAMED_BASES:
         return named_folder(NAMED_BASES.get(name), progress)
-    path = Path(name).expanduser()
-    if path.is_dir():
+    path = Path(full_name(name))
+    with reading(path):
+        is_folder = path.is_dir()
+    if is_folder:
+        _refuse_what_is_no_base(name, path)
         return path
     if path.is_file() and path.suffix.lower() == ".gguf":
         return converted_folder(path, progress)
@@ -141,6 +157,29 @@ def find_folder(name: str, progress: Progress | None = None) -> Path:
             hint=f"give a base's folder, a .gguf file, a hub id, or a name ({', '.join(NAMED_BASES.names())})",
         )
     return _download(name)
+
+
+def _refuse_what_is_no_base(name: str, folder: Path) -> None:
+    """Do nothing unless a folder is one that Xeric or PEFT made for something else."""
+    if (folder / "config.json").is_file():
+        return
+    for file, what in _NOT_BASES.items():
+        if (folder / file).is_file():
+            hint = "give the base that it was made of" + _named_in(folder / file)
+            raise DataError(
+                f"is {what}, not a base", where=name, hint=f"{hint}; a finished run answers by `xeric generate RUN_DIR`"
+            )
+
+
+def _named_in(file: Path) -> str:
+    """Return the base that a run or an adapter says it was made of, for a hint."""
+    try:
+        found = parse_yaml(file.read_text(encoding="utf-8"), str(file))  # JSON is YAML, too
+        base = found.get("base", found.get("base_model_name_or_path"))
+        base = base["name"] if isinstance(base, dict) else base
+    except (OSError, ValueError, AttributeError, KeyError, XericError):
+        return ""
+    return f" ({base})" if isinstance(base, str) else ""
 
 
 class _Logged(Silent):
@@ -175,10 +214,14 @@ def _download(name: str) -> Path:
         ) from None
 
 
+def _no_config(name: str) -> DataError:
+    return DataError("holds no config.json", where=name, hint="give a folder in the Hugging Face layout")
+
+
 def _read_config(name: str, folder: Path) -> Any:
     path = folder / "config.json"
     if not path.is_file():
-        raise DataError("holds no config.json", where=name, hint="give a folder in the Hugging Face layout")
+        raise _no_config(name)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -272,7 +315,7 @@ def sha256_of_files(paths: list[Path]) -> str:
     """Return the SHA-256 (hex) over names and contents of files, in the order given."""
     total = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.name} {content}\n".encode())
     return total.hexdigest()

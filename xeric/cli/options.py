@@ -11,11 +11,24 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "TasksDir", "print_json", "quiet_libraries", "speak_utf8", "worker_count"]
+from xeric.files import expanded
+
+__all__ = ["AsJson", "TasksDir", "path_argument", "path_option", "print_json", "quiet_libraries", "speak_utf8", "worker_count"]
+
+
+def path_option(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
+    """Return an option that takes a path; ``--output=~/runs`` means the home folder, though the shell leaves it as it is."""
+    return typer.Option(*names, help=help, parser=expanded, metavar="PATH")
+
+
+def path_argument(*, help: str, metavar: str = "PATH") -> Any:  # noqa: A002 - typer's word
+    """Return an argument that is a path."""
+    return typer.Argument(help=help, parser=expanded, metavar=metavar)
+
 
 TasksDir = Annotated[
     list[Path] | None,
-    typer.Option("--tasks-dir", help="Folder with task files; may be given more than once. Also: XERIC_TASKS."),
+    path_option("--tasks-dir", help="Folder with task files; may be given more than once. Also: XERIC_TASKS."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
+from xeric.cli.options import AsJson, TasksDir, path_argument, path_option, print_json, quiet_libraries
 from xeric.errors import ConfigError, UserError
 
 __all__ = ["generate", "score", "train"]
@@ -33,8 +33,8 @@ def train(
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with settings; the command line goes before it.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
+    config: Annotated[Path | None, path_option(help="YAML file with settings; the command line goes before it.")] = None,
+    output: Annotated[Path | None, path_option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> int:
@@ -107,9 +107,9 @@ def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
 
 
 def generate(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run_dir: Annotated[Path, path_argument(metavar="RUN_DIR", help="Folder of a finished run.")],
     text: Annotated[str | None, typer.Option("--input", help="One input.")] = None,
-    file: Annotated[Path | None, typer.Option(help='JSON lines with "input" (and, if you like, "id" and "task").')] = None,
+    file: Annotated[Path | None, path_option(help='JSON lines with "input" (and, if you like, "id" and "task").')] = None,
     task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
@@ -152,8 +152,8 @@ def _input_rows(file: Path, task: str | None) -> list[dict[str, Any]]:
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help='JSON lines with "prediction" and "references".')],
-    against: Annotated[Path | None, typer.Option(help="Other predictions for the same instances, to compare with.")] = None,
+    predictions: Annotated[Path, path_argument(metavar="PREDICTIONS", help='JSON lines with "prediction" and "references".')],
+    against: Annotated[Path | None, path_option(help="Other predictions for the same instances, to compare with.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all rows, by name or code.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
     normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",

@@ -28,6 +28,7 @@ from xeric.data.cleaning import one_form
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.tasks import Instance
 from xeric.errors import DataError, UnknownNameError
+from xeric.files import expanded
 from xeric.text import language, script_shares
 
 __all__ = ["TEXT", "Document", "PreparedTexts", "TextOptions", "prepare_texts", "texts_digest"]
@@ -163,7 +164,7 @@ def texts_digest(paths: Sequence[Path | str], options: TextOptions) -> str:
 
 def _files(paths: Sequence[Path | str]) -> list[Path]:
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(expanded, paths):
         if path.is_dir():
             below = [p for p in path.rglob("*.txt") if not any(part.startswith(".") for part in p.relative_to(path).parts)]
             if not below:

@@ -16,14 +16,14 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from xeric.bases.base import Base
-from xeric.bases.loading import load_base
+from xeric.bases.loading import find_folder, load_base
 from xeric.bases.precision import PrecisionName
 from xeric.config import build
 from xeric.data.cleaning import one_form
 from xeric.data.prompts import Prompt, reworded
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import DataError, UnknownNameError, UserError
-from xeric.files import writing
+from xeric.files import expanded, writing
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions, method_options
 from xeric.records import read_json, read_record, write_json
@@ -215,7 +215,14 @@ def open_adapted(folder: Path, *, base: str | None = None, device: str = "auto")
     Raises:
         DataError: the folder holds no finished run, or the base there now has other weights.
     """
-    saved = _read(folder)
+    saved = _read(expanded(folder))
+    try:
+        find_folder(base or saved.base)
+    except UserError as error:
+        if base is not None:
+            raise
+        hint = "say where it is now with --base (base= in Python)"
+        raise DataError(f"the run's base is not there: {error.what}", where=saved.base, hint=hint) from None
     opened = load_base(base or saved.base, device=device, precision=saved.precision)
     saved.check(opened)
     return saved.put_on(opened)

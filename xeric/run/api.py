@@ -22,6 +22,7 @@ from xeric.data.preparing import DataOptions, Prepared
 from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
+from xeric.files import expanded
 from xeric.metrics import score_predictions
 from xeric.progress import Progress
 from xeric.records import Prediction, Score, read_predictions
@@ -45,7 +46,7 @@ def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] 
         DataError: its file cannot be used.
     """
     if isinstance(name, Path) or name.endswith(".json"):
-        return load_task_file(name)
+        return load_task_file(expanded(name))
     folders = [tasks_dir] if isinstance(tasks_dir, (str, Path)) else list(tasks_dir)
     return Catalog.of([str(folder) for folder in folders]).load(name)
 
@@ -102,7 +103,7 @@ def train(
     )
     for remark in remarks if progress else ():
         progress.note(remark)  # type: ignore[union-attr]
-    return execute(config, Path(output) if output else None, base=opened, data=data, progress=progress)
+    return execute(config, expanded(output) if output else None, base=opened, data=data, progress=progress)
 
 
 def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
@@ -118,7 +119,7 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     Raises:
         UserError: the folder holds no finished run, or there is no such task.
     """
-    return open_adapted(run.folder if isinstance(run, Run) else Path(run)).generate(inputs, task=task)
+    return open_adapted(run.folder if isinstance(run, Run) else expanded(run)).generate(inputs, task=task)
 
 
 def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str] | None = None) -> dict[str, Score]:
@@ -131,5 +132,5 @@ def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str]
     Raises:
         UserError: the file cannot be used, or there is no such metric.
     """
-    rows = read_predictions(Path(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
+    rows = read_predictions(expanded(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
     return score_predictions(rows, metrics).scores

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
+from xeric.bases.names import BaseName
 from xeric.bases.precision import PrecisionName, bf16_is_faster, resolve_device, resolve_precision
-from xeric.config import Config, build, digest
+from xeric.config import Config, FullPath, build, digest
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
 from xeric.data.texts import TextOptions
@@ -67,7 +68,7 @@ class Stage(Config):
     """
 
     tasks: tuple[str, ...] = ()
-    texts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    texts: tuple[Annotated[FullPath, Field(min_length=1)], ...] = ()
     method: Annotated[SerializeAsAny[MethodOptions] | None, PlainValidator(_stage_method)] = None
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
@@ -101,8 +102,8 @@ class RunConfig(Config):
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
-    tasks_dirs: tuple[str, ...] = ()
-    base: str
+    tasks_dirs: tuple[FullPath, ...] = ()
+    base: BaseName
     method: Annotated[SerializeAsAny[MethodOptions], PlainValidator(method_options)]
     stages: tuple[Stage, ...] = ()
     data: DataOptions = DataOptions()

@@ -8,12 +8,14 @@ grids is one line, so its cells are computed once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from xeric.config import Config, build
+from xeric.bases.names import BaseName
+from xeric.config import Config, FullPath, build
 from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
+from xeric.files import full_path
 
 __all__ = [
     "UNTRAINED",
@@ -73,7 +75,7 @@ class BaseEntry(Config):
         prompt: goes before the ``run`` and ``stage`` settings in all runs on this base.
     """
 
-    name: str
+    name: BaseName
     prompt: BasePrompt = BasePrompt()
 
 
@@ -179,6 +181,14 @@ class TuningConfig(Config):
     space: dict[str, dict[str, Any]] = {}
 
 
+def _full_texts(stage: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of stage 1 with the full paths of its texts; what is no list of paths is refused where it is used."""
+    texts = stage.get("texts")
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        return stage
+    return stage | {"texts": [full_path(text) for text in texts]}
+
+
 class StudyConfig(Config):
     """A study file.
 
@@ -210,14 +220,14 @@ class StudyConfig(Config):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
-    bases: dict[str, str | BaseEntry] = Field(min_length=1)
+    bases: dict[str, BaseName | BaseEntry] = Field(min_length=1)
     tasks: tuple[str, ...] = Field(min_length=1)
-    tasks_dirs: tuple[str, ...] = ()
+    tasks_dirs: tuple[FullPath, ...] = ()
     sources: tuple[str, ...] = ()
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
     joint: bool = True
     run: dict[str, Any] = {}
-    stage: dict[str, Any] = {}
+    stage: Annotated[dict[str, Any], AfterValidator(_full_texts)] = {}
     seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
     grids: dict[str, Grid] = Field(min_length=1)
     tuning: TuningConfig | None = None

@@ -1,19 +1,26 @@
-"""A log of JSON lines that can be cut back to where a checkpoint stood."""
+"""Logs of JSON lines that can be cut back to where a checkpoint stood.
+
+What happened at each step and when stand in two files: the first has the same bytes whenever the training is the same, which
+times never have.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from xeric.files import writing
+from xeric.files import write_atomically, writing
 
-__all__ = ["LOG_FILES", "STEPS", "StepLog"]
+__all__ = ["LOG_FILES", "STEPS", "TIMES", "StepLog", "TimeLog"]
 
 STEPS = "log.jsonl"
-LOG_FILES = (STEPS,)
+TIMES = "times.jsonl"
+LOG_FILES = (STEPS, TIMES)
 """Names of the logs that a training keeps in its folder."""
 
 
@@ -56,3 +63,36 @@ class StepLog:
             with writing(self._path), self._path.open("ab") as file:
                 os.fsync(file.fileno())
         return self._size
+
+
+_STEP = re.compile(rb'{"step": (\d+), .*}\n')
+
+
+class TimeLog:
+    """When each step was taken: a line with the time of day (UTC) and the seconds of all steps so far.
+
+    Args:
+        path: of the file; None keeps none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def cut(self, step: int) -> None:
+        """Take away what is said of later steps."""
+        if self._path is not None:
+            with writing(self._path):
+                lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
+            kept = [line for line in lines if (found := _STEP.fullmatch(line)) and int(found[1]) <= step]
+            write_atomically(self._path, b"".join(kept))
+
+    def write(self, step: int, seconds: float) -> None:
+        """Append a step that was just taken.
+
+        Raises:
+            StorageError: the file system refuses.
+        """
+        if self._path is not None:
+            row = {"step": step, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "seconds": round(seconds, 3)}
+            with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")

@@ -27,7 +27,7 @@ from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.interruption import Interrupted, PutOff
 from xeric.methods.base import Adaptation, ParameterGroup
 from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state, under
-from xeric.training.log import StepLog
+from xeric.training.log import TIMES, StepLog, TimeLog
 from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions, planned_steps
 from xeric.training.weighting import Weighting
@@ -102,7 +102,8 @@ def train(
         dropout_seed: of dropout masks.
         evaluate: returns how good the present weights are on dev, higher is better; None is no selection.
         checkpoint: where to keep and find the state; None keeps none.
-        log: JSON lines of every step and evaluation; the same bytes whenever the training is the same.
+        log: JSON lines of every step and evaluation; the same bytes whenever the training is the same. When each step was taken
+            stands beside it in ``times.jsonl``.
         observer: for a progress bar.
 
     Returns:
@@ -131,6 +132,7 @@ class _Training:
         self.lr, self.order_seed, self.dropout_seed = lr, order_seed, dropout_seed
         self.evaluate = evaluate if options.early_stopping else None
         self.checkpoint, self.log = checkpoint, StepLog(log)
+        self.times = TimeLog(log and log.with_name(TIMES))
         self.rows = Rows.of(tasks)
         self.steps_an_epoch = steps_per_epoch(len(self.rows.items), options.batch_size)
         self.result = TrainResult(planned_steps=planned_steps(options, len(self.rows.items)))
@@ -246,6 +248,7 @@ class _Training:
         result.tokens["target"] += sum(row.target_tokens for row in rows)
         result.tokens["row"] += sum(len(row.ids) for row in rows)
         result.seconds["train"] += time.perf_counter() - start
+        self.times.write(step + 1, result.seconds["train"])
         return loss
 
     def _due(self) -> bool:
@@ -296,6 +299,7 @@ class _Training:
         found = self.checkpoint.load() if self.checkpoint else None
         if found is None:
             self.log.cut(0)
+            self.times.cut(0)
             return
         tensors, meta = found
         now = under("now/", tensors)
@@ -311,6 +315,7 @@ class _Training:
         self.result.done_steps = meta["step"]
         self.result.seconds, self.result.tokens = meta["seconds"], meta["tokens"]
         self.log.cut(meta["log"])
+        self.times.cut(meta["step"])
         self.saved = (time.monotonic(), (self.result.done_steps, self.evaluated))
 
 
