@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, ValidationError
 from xeric.config import Config
 from xeric.errors import DataError
 from xeric.files import read_text, reading, write_atomically
+from xeric.refusals import expectation
 
 __all__ = [
     "MANY_AT_LIMIT",
@@ -268,7 +269,8 @@ def _first_fault(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"])
     if first["input"] is None or first["type"] == "missing":
         return f"the field {field!r} is missing"
-    message = first["msg"].replace("Input should be ", "expected ", 1)
+    expected = expectation(first, mapping="an object")
+    message = first["msg"] if expected is None else f"expected {expected}"
     return f"field {field!r}: {message[:1].lower()}{message[1:]}"
 
 

@@ -113,7 +113,7 @@ def generate(
     task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Limit of a text.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Limit of a text.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Generate texts with a finished run."""
@@ -157,8 +157,8 @@ def score(
     language: Annotated[str | None, typer.Option(help="Language of all rows, by name or code.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
     normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",
-    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    resamples: Annotated[int, typer.Option(min=0, max=1_000_000, help="Bootstrap resamples for the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the resampling.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score predictions, without a model; with --against, test the difference."""

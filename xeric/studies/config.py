@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from xeric.bases.names import BaseName
-from xeric.config import Config, FullPath, build
+from xeric.config import Config, FullPath, Seed, build
 from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
+from xeric.data.splits import MAX_TRAIN
 from xeric.files import full_path
 
 __all__ = [
@@ -53,7 +54,7 @@ class LineKey(Config):
     method: str
     setting: Setting = "instruction"
     start: Start = "base"
-    n_train: int | None = Field(default=None, ge=1)
+    n_train: int | None = Field(default=None, ge=1, le=MAX_TRAIN)
 
     @property
     def untrained(self) -> bool:
@@ -103,7 +104,7 @@ class Grid(Config):
     methods: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ("instruction",)
     starts: tuple[Start, ...] = ("base",)
-    n_train: tuple[int | None, ...] = (None,)
+    n_train: tuple[Annotated[int, Field(ge=1, le=MAX_TRAIN)] | None, ...] = (None,)
 
 
 class TableConfig(Config):
@@ -121,7 +122,7 @@ class TableConfig(Config):
     grids: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("bleu", "rouge_l", "meteor", "chrf")
     by: Literal["all", "language", "task"] = "all"
-    published: dict[str, dict[str, float]] = {}
+    published: dict[str, dict[str, Annotated[float, Field(ge=-1e6, le=1e6)]]] = {}
 
 
 class FigureConfig(Config):
@@ -142,7 +143,7 @@ class FigureConfig(Config):
     grids: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("chrf",)
     by: Literal["metric", "language"] = "metric"
-    published: dict[str, dict[str, float]] = {}
+    published: dict[str, dict[str, Annotated[float, Field(ge=-1e6, le=1e6)]]] = {}
 
 
 class ClaimConfig(Config):
@@ -162,7 +163,7 @@ class ClaimConfig(Config):
     chain: tuple[LineKey, ...] = Field(min_length=2)
     metrics: tuple[str, ...] = ("bleu", "rouge_l", "meteor")
     kind: Literal["better", "close"] = "better"
-    margin: float = Field(default=1.0, gt=0)
+    margin: float = Field(default=1.0, gt=0, le=100)
     family: str = "claims"
 
 
@@ -176,8 +177,8 @@ class TuningConfig(Config):
             published space of its method (:data:`xeric.studies.tuning.SPACES`).
     """
 
-    trials: int = Field(default=4, ge=1)
-    seed: int = Field(default=1000, ge=0)
+    trials: int = Field(default=4, ge=1, le=10_000)
+    seed: Seed = 1000
     space: dict[str, dict[str, Any]] = {}
 
 
@@ -228,7 +229,7 @@ class StudyConfig(Config):
     joint: bool = True
     run: dict[str, Any] = {}
     stage: Annotated[dict[str, Any], AfterValidator(_full_texts)] = {}
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     grids: dict[str, Grid] = Field(min_length=1)
     tuning: TuningConfig | None = None
     keep: Literal["none", "adapter", "all"] = "adapter"
@@ -236,7 +237,7 @@ class StudyConfig(Config):
     figures: dict[str, FigureConfig] = {}
     claims: dict[str, ClaimConfig] = {}
     baselines: bool = True
-    margin: float = Field(default=1.0, ge=0)
+    margin: float = Field(default=1.0, ge=0, le=100)
     paraphrases: dict[str, tuple[str, ...]] = {}
 
     @property
