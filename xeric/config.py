@@ -45,7 +45,7 @@ class Config(BaseModel):
     )
 
 
-FullPath = Annotated[str, AfterValidator(full_path)]
+FullPath = Annotated[str, Field(min_length=1), AfterValidator(full_path)]
 """A setting that names a file or folder: it is kept in full, so that it means the same when the settings are read elsewhere."""
 
 Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]

@@ -25,6 +25,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from xeric.bases.base import Base, Precision
+from xeric.bases.checks import check_base, token_rows
 from xeric.bases.named import NAMED_BASES
 from xeric.bases.names import full_name
 from xeric.bases.precision import PrecisionName, resolve_device, resolve_precision
@@ -83,8 +84,11 @@ def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "au
     sha256 = _identity(name, folder)
     tokenizer = _read_tokenizer(name, folder)
     model = _read_model(name, folder, kind, place)
+    check_base(name, model, tokenizer)
     eos = _end_tokens(name, model, tokenizer)
-    pad = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else eos[0]
+    pad = tokenizer.pad_token_id
+    if not isinstance(pad, int) or pad >= token_rows(model):
+        pad = eos[0]  # masked everywhere, so any id will do that the model has an embedding for
     # A clean generation config: what the base's authors found pleasant to sample with must not leak into measured decoding.
     model.generation_config = GenerationConfig(eos_token_id=list(eos), pad_token_id=pad)
     return Base(
@@ -285,7 +289,7 @@ def _first_line(error: Exception) -> str:
 def _end_tokens(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     declared = getattr(model.generation_config, "eos_token_id", None)
     ids = [tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])]
-    eos = tuple(dict.fromkeys(int(i) for i in ids if i is not None))
+    eos = tuple(dict.fromkeys(int(i) for i in ids if i is not None and i < token_rows(model)))
     if not eos:
         raise DataError(
             "has no end-of-text token, so it could never learn to stop", where=name, hint="set eos_token in its tokenizer"

@@ -68,7 +68,7 @@ class Stage(Config):
     """
 
     tasks: tuple[str, ...] = ()
-    texts: tuple[Annotated[FullPath, Field(min_length=1)], ...] = ()
+    texts: tuple[FullPath, ...] = ()
     method: Annotated[SerializeAsAny[MethodOptions] | None, PlainValidator(_stage_method)] = None
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
