@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from xeric.bases.base import Base
-from xeric.bases.loading import find_folder, load_base
+from xeric.bases.finding import find_folder
+from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
 from xeric.config import build
 from xeric.data.cleaning import one_form
