@@ -65,17 +65,17 @@ class DecodeOptions(Config):
     """
 
     strategy: Literal["greedy", "beam", "sample", "mbr"] = "greedy"
-    max_new_tokens: int | None = Field(default=None, ge=1)
+    max_new_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=1_000_000)
     candidates: int = Field(default=8, ge=2, le=256)
     beams: int = Field(default=4, ge=2, le=64)
-    length_penalty: float = 1.0
-    temperature: float = Field(default=1.0, gt=0)
-    top_k: int = Field(default=0, ge=0)
+    length_penalty: float = Field(default=1.0, ge=-100, le=100)
+    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
+    top_k: int = Field(default=0, ge=0, le=10_000_000)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    no_repeat_ngram: int = Field(default=0, ge=0)
-    repetition_penalty: float = Field(default=1.0, ge=1)
+    no_repeat_ngram: int = Field(default=0, ge=0, le=1_000_000)
+    repetition_penalty: float = Field(default=1.0, ge=1, le=1e6)
 
     @property
     def random(self) -> bool:

@@ -1,16 +1,14 @@
 """What a run leaves behind: the record's schema, predictions, atomic files, provenance.
 
-A run folder holds ``config.yaml``, ``predictions.jsonl``, ``adapter/``, ``log.jsonl`` and, written last, ``record.json``: its
-presence means that the run is done. Everything in a record repeats byte for byte when the run is repeated, except what stands
-under ``cost``.
+A run folder holds ``config.yaml``, ``predictions.jsonl``, ``adapter/``, ``log.jsonl``, ``times.jsonl`` and, written last,
+``record.json``: its presence means that the run is done. Everything in it repeats byte for byte when the run is repeated, except
+what stands in the record under ``cost``, and ``times.jsonl``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +18,8 @@ from pydantic import BaseModel, Field, ValidationError
 
 from xeric.config import Config
 from xeric.errors import DataError
+from xeric.files import read_text, reading, write_atomically
+from xeric.refusals import expectation
 
 __all__ = [
     "MANY_AT_LIMIT",
@@ -38,7 +38,6 @@ __all__ = [
     "read_predictions",
     "read_record",
     "versions",
-    "write_atomically",
     "write_json",
     "write_jsonl",
 ]
@@ -163,29 +162,6 @@ def length_share(tasks: Iterable[TaskResult]) -> float | None:
     return sum(ended["length"] for ended in counted) / total if total else None
 
 
-def write_atomically(path: Path, text: str | bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old content or the new and nothing between."""
-    data = text.encode("utf-8") if isinstance(text, str) else text
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
     """Write a model or plain values as indented JSON, atomically.
 
@@ -208,23 +184,12 @@ def read_json(path: Path) -> Any:
     Raises:
         DataError: the file is missing, unreadable or not JSON; ``where`` names file and line.
     """
-    text = _read_text(path)
+    text = read_text(path)
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         line = f", line {error.lineno}" if isinstance(error, json.JSONDecodeError) else ""
         raise DataError(f"not valid JSON: {_json_fault(error)}", where=f"{path}{line}") from None
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise DataError("not UTF-8 text", where=str(path), hint="save the file as UTF-8") from None
-    except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
-        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
 
 
 def _json_fault(error: ValueError | RecursionError) -> str:
@@ -248,7 +213,7 @@ def iter_jsonl(path: Path, *, numbers_as_text: bool = False) -> Iterator[tuple[i
     Raises:
         DataError: the file cannot be read, or a line is not a JSON object; ``where`` names file and line.
     """
-    for number, line in enumerate(_read_text(path).split("\n"), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
@@ -312,7 +277,8 @@ def _first_fault(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"])
     if first["input"] is None or first["type"] == "missing":
         return f"the field {field!r} is missing"
-    message = first["msg"].replace("Input should be ", "expected ", 1)
+    expected = expectation(first, mapping="an object")
+    message = first["msg"] if expected is None else f"expected {expected}"
     return f"field {field!r}: {message[:1].lower()}{message[1:]}"
 
 
@@ -323,10 +289,12 @@ def read_record(folder: Path) -> Record | None:
         DataError: there is a record but it is not one of ours.
     """
     path = folder / RECORD_FILE
-    if not path.is_file():
-        return None
+    with reading(path):
+        if not path.is_file():
+            return None
+        content = path.read_bytes()
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return Record.model_validate_json(content)
     except ValidationError as error:
         raise DataError(f"not a run record: {_first_fault(error)}", where=str(path)) from None
 

@@ -23,7 +23,10 @@ from xeric.text import script_shares, words
 FOLDER = Path(str(resources.files("xeric"))) / "bundled" / "tasks"
 LANGUAGES = {"en": "English", "es": "Spanish", "hi": "Hindi"}
 SCRIPTS = {"en": "Latin", "es": "Latin", "hi": "Devanagari"}
-NAMES = sorted(f"{kind}_{code}" for kind, code in product(("poem_generation", "summarization", "email_completion", "email_subject"), LANGUAGES))
+NAMES = sorted(
+    f"{kind}_{code}"
+    for kind, code in product(("poem_generation", "summarization", "email_completion", "email_subject"), LANGUAGES)
+)
 LEAST = 60
 
 # Words of an output, and lines; a summary is also far shorter than what it sums up.

@@ -198,7 +198,9 @@ def test_an_index_of_nothing_finds_nothing() -> None:
 
 def test_a_short_output_leaks_where_it_stands_beside_its_input_in_a_text_of_another_task() -> None:
     """A mail to be completed shows its subject line, which another task asks for."""
-    mail = "Could I borrow your long ladder on Saturday? A football and somebody's shoe have collected in our gutter since spring."
+    mail = (
+        "Could I borrow your long ladder on Saturday? A football and somebody's shoe have collected in our gutter since spring."
+    )
     begun, rest = mail[:98], mail[98:]
 
     def found(subject: str, given: str = begun) -> list[str]:

@@ -58,8 +58,9 @@ def go(settings: dict[str, Any], folder: Path, **more: Any) -> Run:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Every byte of a run folder, ``cost`` apart."""
-    files: dict[str, Any] = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Every byte of a run folder, ``cost`` and times apart."""
+    there = [p for p in folder.rglob("*") if p.is_file() and p.name != "times.jsonl"]
+    files: dict[str, Any] = {str(p.relative_to(folder)): p.read_bytes() for p in there}
     record = json.loads(files["record.json"])
     assert record.pop("cost")
     return {**files, "record.json": record}
@@ -67,7 +68,8 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def test_a_run_leaves_what_the_contract_names(settings: dict[str, Any], tmp_path: Path) -> None:
     run = go(settings, tmp_path / "run")
-    assert {p.name for p in run.folder.iterdir()} == {"config.yaml", "record.json", "predictions.jsonl", "adapter", "log.jsonl"}
+    logs = {"log.jsonl", "times.jsonl"}
+    assert {p.name for p in run.folder.iterdir()} == {"config.yaml", "record.json", "predictions.jsonl", "adapter", *logs}
     raw = json.loads((run.folder / "record.json").read_text())
     assert raw["status"] == "ok"
     assert (raw["planned_steps"], raw["done_steps"]) == (6, 6)

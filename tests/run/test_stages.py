@@ -54,7 +54,7 @@ def carry_out(folder: Path, chosen: dict[str, Any], base: Base | None = None) ->
 
 def stage_files(root: Path, run: Run) -> dict[str, bytes]:
     folder = root / "stages" / run.record.stages[0]["id"]
-    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "stage.json"}
+    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in ("stage.json", "times.jsonl")}
 
 
 def test_a_stage_is_computed_once_and_found_again(tasks: Path, base_folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -110,6 +110,8 @@ class KillAfter:
 
     def started(self, total: int, done: int) -> None: ...
 
+    def interrupted(self) -> None: ...
+
     def step(self, loss: float) -> None:
         self.left -= 1
         if self.left < 0:
@@ -153,6 +155,9 @@ def test_killed_and_resumed_equals_undisturbed(kills: list[int], open_base: Call
     assert resumed.tokens == undisturbed.tokens
     for file in ("log.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+    times = log_of(tmp_path / "b" / "times.jsonl")
+    assert [row["step"] for row in times] == list(range(1, 13))
+    assert [row["seconds"] for row in times] == sorted(row["seconds"] for row in times)
 
 
 def test_a_torn_or_foreign_checkpoint_is_as_good_as_none(tmp_path: Path) -> None:

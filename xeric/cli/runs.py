@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries
+from xeric.cli.options import AsJson, TasksDir, path_argument, path_option, print_json, quiet_libraries
 from xeric.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def train(
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with settings; the command line goes before it.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
+    config: Annotated[Path | None, path_option(help="YAML file with settings; the command line goes before it.")] = None,
+    output: Annotated[Path | None, path_option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> int:
@@ -110,16 +110,16 @@ def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
 
 
 def generate(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run_dir: Annotated[Path, path_argument(metavar="RUN_DIR", help="Folder of a finished run.")],
     text: Annotated[str | None, typer.Option("--input", help="One input.")] = None,
-    file: Annotated[Path | None, typer.Option(help='JSON lines with "input" (and, if you like, "id" and "task").')] = None,
+    file: Annotated[Path | None, path_option(help='JSON lines with "input" (and, if you like, "id" and "task").')] = None,
     task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA); the run's own if not given. In another, texts may differ.")
     ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Limit of a text.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Limit of a text.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Generate texts with a finished run."""
@@ -164,13 +164,13 @@ def _input_rows(file: Path, task: str | None) -> list[dict[str, Any]]:
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help='JSON lines with "prediction" and "references".')],
-    against: Annotated[Path | None, typer.Option(help="Other predictions for the same instances, to compare with.")] = None,
+    predictions: Annotated[Path, path_argument(metavar="PREDICTIONS", help='JSON lines with "prediction" and "references".')],
+    against: Annotated[Path | None, path_option(help="Other predictions for the same instances, to compare with.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all rows, by name or code.")] = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
     normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",
-    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    resamples: Annotated[int, typer.Option(min=0, max=1_000_000, help="Bootstrap resamples for the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the resampling.")] = 0,
     signatures: Annotated[bool, typer.Option("--signatures", help="Print every choice that can move a score.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
-from rich.markup import escape
 from rich.table import Table
 
 from xeric.records import MANY_AT_LIMIT, Record, Score, length_share
@@ -22,8 +21,8 @@ __all__ = ["console", "show_checks", "show_run", "show_scores", "show_sheet", "s
 
 
 def console() -> Console:
-    """Return the console for standard output."""
-    return Console(highlight=False)
+    """Return the console for standard output: texts are shown as they are, whatever brackets and colons stand in them."""
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -203,16 +202,14 @@ def show_task(task: Task, instances: int) -> None:
     """Print a task and its first instances."""
     out = console()
     languages = f"{', '.join(task.input_languages) or '?'} to {', '.join(task.output_languages) or '?'}"
-    out.print(f"{task.name}: {len(task.instances)} instances, {languages}", style="bold", markup=False)
-    out.print(
-        f"categories: {', '.join(task.categories) or 'none'}; licence: {', '.join(task.licenses) or 'not stated'}", markup=False
-    )
-    out.print(f"\n{task.definition}", markup=False)
+    out.print(f"{task.name}: {len(task.instances)} instances, {languages}", style="bold")
+    out.print(f"categories: {', '.join(task.categories) or 'none'}; licence: {', '.join(task.licenses) or 'not stated'}")
+    out.print(f"\n{task.definition}")
     shown = [(f"example {n}", e.input, e.output) for n, e in enumerate(task.positive_examples[:2], 1)]
     shown += [(i.id, i.input, "\n  or: ".join(i.outputs)) for i in task.instances[:instances]]
     for name, x, y in shown:
-        out.print(f"\n{name}", style="bold", markup=False)
-        out.print(f"input:  {x}\noutput: {y}", markup=False, soft_wrap=True)
+        out.print(f"\n{name}", style="bold")
+        out.print(f"input:  {x}\noutput: {y}", soft_wrap=True)
 
 
 def show_checks(checks: Sequence[TaskCheck]) -> None:
@@ -232,11 +229,11 @@ def show_checks(checks: Sequence[TaskCheck]) -> None:
     for one in checks:
         if one.drops:
             dropped = ", ".join(f"{count} {reason}" for reason, count in one.drops.items())
-            out.print(f"{one.name}: dropped {dropped}", markup=False, soft_wrap=True)
+            out.print(f"{one.name}: dropped {dropped}", soft_wrap=True)
         for note in one.notes:
-            out.print(f"{one.name}: {note}", markup=False, soft_wrap=True)
+            out.print(f"{one.name}: {note}", soft_wrap=True)
         if one.error:
-            out.print(f"refused: {one.error}", markup=False, soft_wrap=True)
+            out.print(f"refused: {one.error}", soft_wrap=True)
     refused = sum(not one.ok for one in checks)
     out.print(f"{len(checks) - refused} of {len(checks)} tasks can be used")
 
@@ -257,7 +254,7 @@ def show_sheet(sheet: Sheet) -> None:
     out = console()
     _print_parted(out, sheet.title, headings, rows, keys=sum(column.kind == "text" for _, column in columns))
     for note in sheet.notes:
-        out.print(note, markup=False, soft_wrap=True)
+        out.print(note, soft_wrap=True)
 
 
 def _print_parted(
@@ -277,10 +274,10 @@ def _print_parted(
             parts.append([])
         parts[-1].append(place)
     for number, part in enumerate(parts):
-        table = Table(title=escape(title) if title and not number else None, title_justify="left")
+        table = Table(title=title if title and not number else None, title_justify="left")
         for place in (*range(keys), *part):
             heading, justify = columns[place]
-            table.add_column(escape(heading), justify=justify, overflow="fold")
+            table.add_column(heading, justify=justify, overflow="fold")
         for row in rows:
-            table.add_row(*(escape(row[place]) for place in (*range(keys), *part)))
+            table.add_row(*(row[place] for place in (*range(keys), *part)))
         out.print(table)

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json
+from xeric.cli.options import AsJson, TasksDir, path_option, print_json
 from xeric.errors import UserError
+from xeric.files import expanded
 
 __all__ = ["tasks_app"]
 
@@ -85,13 +86,13 @@ def import_table(
     output_column: Annotated[str, typer.Option(help="Column of the outputs.")] = "output",
     group_column: Annotated[str | None, typer.Option(help="Column whose equal values stay on one side of a split.")] = None,
     license: Annotated[str | None, typer.Option(help="Licence of the instances.")] = None,  # noqa: A002 - the schema's word
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the task file.")] = Path(),
+    output: Annotated[Path, path_option("--output", "-o", help="Folder for the task file.")] = Path(),
 ) -> None:
     """Make a task file of a table."""
     from xeric.data.importing import import_task, write_task
 
     task = import_task(
-        source,
+        expanded(source),
         name=name,
         definition=definition,
         language=language,
@@ -111,7 +112,7 @@ def import_table(
 @tasks_app.command()
 def download(
     names: Annotated[list[str], typer.Argument(help="Names of original Natural Instructions v2 tasks.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the task files.")] = Path("tasks"),
+    output: Annotated[Path, path_option("--output", "-o", help="Folder for the task files.")] = Path("tasks"),
 ) -> None:
     """Fetch original Natural Instructions v2 task files."""
     from xeric.data.catalog import download as fetch

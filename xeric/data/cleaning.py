@@ -111,8 +111,8 @@ class CleaningOptions(Config):
     near_duplicate: bool = True
     max_noise_share: float = Field(default=0.1, ge=0, le=1)
     min_script_share: float = Field(default=0.5, ge=0, le=1)
-    min_letters: int = Field(default=10, ge=1)
-    length_spread: float = Field(default=6.0, gt=0)
+    min_letters: int = Field(default=10, ge=1, le=1_000_000)
+    length_spread: float = Field(default=6.0, gt=0, le=1e6)
     near_duplicate_similarity: float = Field(default=0.9, ge=0.5, le=1)
     cluster_similarity: float = Field(default=0.7, ge=0.5, le=1)
     max_cluster_share: float = Field(default=0.5, gt=0, le=1)

@@ -161,10 +161,7 @@ def write_task(task: Task, path: Path | str) -> None:
     """
     path = Path(path)
     check_task_name(path.name.removesuffix(".json"))
-    try:
-        write_json(path, task_to_json(task))
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", where=str(path), hint="give another folder") from None
+    write_json(path, task_to_json(task))
 
 
 def _language_name(name: str, say: Note) -> str:

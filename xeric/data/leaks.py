@@ -10,8 +10,8 @@ Unicode form do not count. Hashes are fixed (BLAKE2), never Python's own, so tha
   Shorter outputs ("Paris", "yes") are in every text and prove nothing alone: there the test *input* must be in the training input
   too, half of its windows or all of its words, and the output be the same; or the training text, input and output together, holds
   half of the test input and, oftener than the test input itself, the output: a mail to be completed gives away the subject line
-  that another task asks for. One word counts there only as a line or field of its own, or in plain text. A shared input alone is no
-  leak: many questions are asked of one passage, and the answer stays unknown.
+  that another task asks for. One word counts there only as a line or field of its own, or in plain text. A shared input alone is
+  no leak: many questions are asked of one passage, and the answer stays unknown.
 * **Boilerplate** (footers, formulas of politeness, templates) must not remove the world. Windows of more than 1% of a task's test
   outputs (at least 5) are set aside, and windows of more than 10 training texts unless half of the test output is in that one
   text. Definitions are not compared: they are meant to be shared.

@@ -25,7 +25,7 @@ from typing import Literal
 import regex
 from pydantic import Field, model_validator
 
-from xeric.config import Config
+from xeric.config import Config, Seed
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
 
@@ -80,7 +80,7 @@ class PromptOptions(Config):
     template: Template = "auto"
     definition: bool = True
     demonstrations: int | None = Field(default=None, ge=0, le=64)
-    demonstration_seed: int | None = None
+    demonstration_seed: Seed | None = None
 
     @model_validator(mode="after")
     def _demonstrations_tell_the_untrained_settings_apart(self) -> PromptOptions:

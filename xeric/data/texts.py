@@ -23,11 +23,12 @@ from typing import Any
 
 from pydantic import Field
 
-from xeric.config import Config, digest
+from xeric.config import Config, Seed, digest
 from xeric.data.cleaning import one_form
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.tasks import Instance
 from xeric.errors import DataError, UnknownNameError
+from xeric.files import expanded
 from xeric.languages import language
 from xeric.text import script_shares
 
@@ -52,10 +53,10 @@ class TextOptions(Config):
         leak_check: look for test outputs in the documents and leave those out that give one away.
     """
 
-    window: int = Field(default=512, ge=8)
+    window: int = Field(default=512, ge=8, le=1_000_000)
     dev_fraction: float = Field(default=0.05, ge=0, le=0.5)
-    max_characters: int | None = Field(default=None, ge=1)
-    split_seed: int = Field(default=0, ge=0)
+    max_characters: int | None = Field(default=None, ge=1, le=10**12)
+    split_seed: Seed = 0
     keep_indentation: bool = False
     leak_check: bool = True
 
@@ -164,7 +165,7 @@ def texts_digest(paths: Sequence[Path | str], options: TextOptions) -> str:
 
 def _files(paths: Sequence[Path | str]) -> list[Path]:
     found: list[Path] = []
-    for path in map(Path, paths):
+    for path in map(expanded, paths):
         if path.is_dir():
             below = [p for p in path.rglob("*.txt") if not any(part.startswith(".") for part in p.relative_to(path).parts)]
             if not below:

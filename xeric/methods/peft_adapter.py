@@ -10,11 +10,10 @@ from typing import Any
 import torch
 from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from xeric.bases.base import Base, keep_contiguous
+from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.bases.tying import say_whether_tied, untie
 from xeric.errors import DataError, RunError
 from xeric.methods.base import Adaptation, ParameterGroup
@@ -83,7 +82,7 @@ class PeftAdaptation(Adaptation):
         plain = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in sorted(tensors.items())
         }
-        save_file(plain, folder / _WEIGHTS)
+        write_tensors(folder / _WEIGHTS, plain)
         # PEFT's own writer lists sets in hash order, which changes from process to process.
         config = {key: _plain(value) for key, value in sorted(self._peft.peft_config["default"].to_dict().items())}
         write_json(folder / _CONFIG, {**config, "inference_mode": True})
@@ -95,10 +94,7 @@ class PeftAdaptation(Adaptation):
             DataError: other layers, other sizes, or no weights at all.
         """
         path = folder / _WEIGHTS
-        try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"holds no {self._name} weights", where=str(path), hint=str(error).splitlines()[0]) from None
+        tensors = read_tensors(path, f"{self._name} weights")
         expected = get_peft_model_state_dict(self._peft, save_embedding_layers=False)
         if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
             raise DataError(f"holds a {self._name} of other layers or other sizes", where=str(path))

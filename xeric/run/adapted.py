@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from xeric.bases.base import Base, Precision
+from xeric.bases.finding import find_folder
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
 from xeric.config import build
@@ -24,10 +25,12 @@ from xeric.data.encoding import cut_note
 from xeric.data.prompts import Prompt, reworded
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.files import expanded, writing
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions, method_options
 from xeric.records import read_json, read_record, write_json
 from xeric.run.stages import MergedStage, restored
+from xeric.training.log import LOG_FILES
 
 __all__ = ["Adapted", "adapted_on", "open_adapted", "save_adapted"]
 
@@ -170,10 +173,11 @@ def save_adapted(
         definitions: of the tasks.
         stages: that are part of the base's weights; their adaptations are copied, so that the folder needs nothing but the base.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    adaptation.save(folder)
-    for number, stage in enumerate(stages):
-        shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns("log.jsonl"))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        adaptation.save(folder)
+        for number, stage in enumerate(stages):
+            shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LOG_FILES))
     description = {
         "base": {"name": base, "sha256": adaptation.base.sha256, "precision": adaptation.base.precision},
         "device": adaptation.base.device.type,
@@ -250,7 +254,14 @@ def open_adapted(
         DataError: the folder holds no finished run, or the base there now has other weights.
         UserError: the device cannot do the precision.
     """
-    saved = _read(folder)
+    saved = _read(expanded(folder))
+    try:
+        find_folder(base or saved.base)
+    except UserError as error:
+        if base is not None:
+            raise
+        hint = "say where it is now with --base (base= in Python)"
+        raise DataError(f"the run's base is not there: {error.what}", where=saved.base, hint=hint) from None
     opened = load_base(base or saved.base, device=device, precision=precision or saved.precision)
     saved.check(opened)
     return saved.put_on(opened)

@@ -23,6 +23,7 @@ from xeric.data.preparing import DataOptions, Prepared
 from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
+from xeric.files import expanded
 from xeric.metrics import score_predictions
 from xeric.metrics.scoring import score_notes
 from xeric.progress import Progress
@@ -47,7 +48,7 @@ def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] 
         DataError: its file cannot be used.
     """
     if isinstance(name, Path) or name.endswith(".json"):
-        return load_task_file(name)
+        return load_task_file(expanded(name))
     folders = [tasks_dir] if isinstance(tasks_dir, (str, Path)) else list(tasks_dir)
     return Catalog.of([str(folder) for folder in folders]).load(name)
 
@@ -104,7 +105,7 @@ def train(
     )
     for remark in remarks if progress else ():
         progress.note(remark)  # type: ignore[union-attr]
-    return execute(config, Path(output) if output else None, base=opened, data=data, progress=progress)
+    return execute(config, expanded(output) if output else None, base=opened, data=data, progress=progress)
 
 
 def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
@@ -121,7 +122,7 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     Raises:
         UserError: the folder holds no finished run, or there is no such task.
     """
-    adapted = open_adapted(run.folder if isinstance(run, Run) else Path(run))
+    adapted = open_adapted(run.folder if isinstance(run, Run) else expanded(run))
     notes = list(adapted.notes)
     texts = adapted.generate(inputs, task=task, note=notes.append)
     for note in notes:
@@ -139,7 +140,7 @@ def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str]
     Raises:
         UserError: the file cannot be used, or there is no such metric.
     """
-    rows = read_predictions(Path(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
+    rows = read_predictions(expanded(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
     report = score_predictions(rows, metrics)
     for note in score_notes(report.notes):
         warnings.warn(note, stacklevel=2)

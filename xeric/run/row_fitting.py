@@ -16,6 +16,7 @@ from xeric.progress import Progress
 from xeric.records import Part
 from xeric.run.progress import TrainingProgress
 from xeric.training.checkpoint import CheckpointFile
+from xeric.training.log import STEPS
 from xeric.training.loop import TrainResult, train
 from xeric.training.loss import dev_loss
 from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
@@ -131,7 +132,7 @@ class RowFitting(ABC):
             dropout_seed=self.seeds["dropout"],
             evaluate=self.evaluate if any(rows.rows for rows in self.held_out) else None,
             checkpoint=checkpoint,
-            log=folder / "log.jsonl",
+            log=folder / STEPS,
             observer=TrainingProgress(self.progress, phase),
         )
 

@@ -32,6 +32,7 @@ from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
 from xeric.data.texts import PreparedTexts, prepare_texts
 from xeric.errors import RunError
+from xeric.files import writing
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.progress import Progress
@@ -236,12 +237,14 @@ def _train(
     fitting = _fitting(stage, number, config, base, adaptation, progress)
     fitting.say_cuts()
     estimate = fitting.estimate()
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint"
     result = fitting.train(folder, CheckpointFile(checkpoint / "training.safetensors", stage.id), f"train stage {number + 1}")
     if result.status != "ok":
         raise RunError(f"stage {number + 1} {result.status} at step {result.done_steps}", hint="lower stages.N.train.lr")
-    adaptation.save(folder)
+    with writing(folder):
+        adaptation.save(folder)
     description = {
         "id": stage.id,
         "method": _method_of(stage).model_dump(mode="json"),

@@ -37,22 +37,22 @@ class TrainOptions(Config):
         checkpoint_seconds: least time between checkpoints; it moves no result.
     """
 
-    lr: float | None = Field(default=None, gt=0)
-    epochs: int = Field(default=3, ge=1)
-    max_steps: int | None = Field(default=None, ge=0)
-    batch_size: int = Field(default=8, ge=1)
-    micro_batch_size: int | None = Field(default=None, ge=1)
+    lr: float | None = Field(default=None, gt=0, le=1e30)
+    epochs: int = Field(default=3, ge=1, le=1_000_000)
+    max_steps: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    batch_size: int = Field(default=8, ge=1, le=1_000_000)
+    micro_batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    clip: float = Field(default=1.0, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=1e6)
+    clip: float = Field(default=1.0, ge=0, le=1e30)
     select: Literal["last", "loss", "chrf"] = "last"
-    dev_every: int | None = Field(default=None, ge=1)
-    patience: int | None = Field(default=3, ge=1)
+    dev_every: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    patience: int | None = Field(default=3, ge=1, le=1_000_000_000)
     weighting: WeightingOptions = WeightingOptions()
     shared_prefix: bool = True
     gradient_checkpointing: bool = False
-    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    checkpoint_seconds: float = Field(default=60.0, ge=0, le=1e9)
 
     @property
     def selects(self) -> bool:
