@@ -124,6 +124,8 @@ def contents(folder: Path) -> dict[str, Any]:
 
 
 def _content(path: Path) -> Any:
+    if path.name == "times.jsonl":
+        return None
     if path.name not in ("record.json", "stage.json", "tuning.json", "results.json"):
         return path.read_bytes()
     value = _without(json.loads(path.read_bytes()), COST)

@@ -1,6 +1,6 @@
 """Optimiser steps and greedy tokens a second with the task prefix computed once, against the plain computation of the same rows.
 
-    python bench/shared_prefix.py [--size small|large] [--batch 16] [--prefix 292] [--repeats 7]
+    python bench/shared_prefix.py [--base gemma-3-270m] [--batch 8] [--prefix 118] [--row 52] [--repeats 5]
 
 Both ways run in one process on the same rows, interleaved; what counts is the ratio of the medians. Beside the rates
 stands the share of row tokens that the prefix makes up, which bounds what can be saved.
@@ -12,49 +12,25 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from xeric.bases.base import Base
+import xeric
 from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions, decode
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.training.loss import Rows, step_loss
 
-SIZES = {
-    "small": dict(hidden_size=256, intermediate_size=704, num_hidden_layers=6, num_attention_heads=4, vocab_size=8192),
-    "large": dict(hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, vocab_size=49152),
-}
 
-
-class _Text:
-    """Stands in for a tokenizer: decoding is timed, its text is not looked at."""
-
-    pad_token_id = 0
-
-    def decode(self, ids: list[int], **_: object) -> str:
-        return " ".join(map(str, ids))
-
-
-def make_base(size: str) -> Base:
-    torch.manual_seed(0)
-    config = LlamaConfig(max_position_embeddings=2048, pad_token_id=0, bos_token_id=1, eos_token_id=2, **SIZES[size])
-    model = LlamaForCausalLM(config).eval().requires_grad_(False)
-    tokenizer: object = _Text()
-    return Base("bench", Path(), model, tokenizer, "causal", 2048, 1, (2,), 0, "fp32", torch.device("cpu"), {})  # type: ignore[arg-type]
-
-
-def make_rows(prefix: int, batch: int, *, target: int) -> EncodedTask:
-    """Rows of 100 to 140 input tokens behind a prefix, as a task with a definition and two demonstrations gives."""
+def make_rows(prefix: int, row: int, batch: int, *, target: int) -> EncodedTask:
+    """Rows of about ``row`` tokens, a third more or less, behind a prefix, as a definition and demonstrations give."""
     torch.manual_seed(1)
 
     def ids(count: int) -> tuple[int, ...]:
         return tuple(torch.randint(5, 8000, (count,)).tolist())
 
-    lengths = torch.linspace(100, 140, batch).int().tolist()
+    lengths = torch.linspace(row * 2 / 3 - target, row * 4 / 3 - target, batch).int().tolist()
     rows = tuple(
         InstanceRow(str(n), 0, ids(length + target), (0,) * (length + target), length) for n, length in enumerate(lengths)
     )
@@ -80,18 +56,20 @@ def compare(name: str, work: Callable[[bool], object], units: int, repeats: int)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--prefix", type=int, default=292)
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--base", default="gemma-3-270m")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--prefix", type=int, default=118)
+    parser.add_argument("--row", type=int, default=52)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
 
-    base = make_base(options.size)
-    task = make_rows(options.prefix, options.batch, target=27)
-    inputs = make_rows(options.prefix, options.batch, target=0)
+    base = xeric.load_base(options.base, precision=options.precision)
+    task = make_rows(options.prefix, options.row, options.batch, target=16)
+    inputs = make_rows(options.prefix, options.row, options.batch, target=0)
     whole = sum(options.prefix + len(row.ids) for row in task.rows)
     print(
-        f"{options.size}: {base.parameters / 1e6:.1f}M parameters, batch {options.batch}, prefix {options.prefix} tokens, "
+        f"{options.base}, {base.precision}: batch {options.batch}, prefix {options.prefix} tokens, "
         f"{options.prefix * options.batch / whole:.0%} of the row tokens, {torch.get_num_threads()} threads"
     )
     new = 32

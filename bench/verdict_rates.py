@@ -17,10 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from xeric.metrics.base import FloatArray, MeanMetric, Signature, Statistics
+from xeric.metrics.estimates import ALPHA, Estimated, half_width
 from xeric.metrics.measuring import Group, Measured
 from xeric.studies.lines import Line, Lines, resample_lines
 from xeric.studies.recommend import Candidate, recommend
-from xeric.studies.statistics import ALPHA, Estimated, decide_together, half_width
+from xeric.studies.statistics import decide_together
 
 
 @dataclass(frozen=True)

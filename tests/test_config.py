@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from xeric.config import Config, Name, apply_overrides, build, canonical_json, digest, dump_yaml, load_yaml, parse_yaml
-from xeric.errors import ConfigError, DataError
 from xeric.encodings import nfc
+from xeric.errors import ConfigError, DataError
 
 
 class Lora(Config):
@@ -269,18 +269,18 @@ def test_the_path_begins_where_the_caller_says() -> None:
 @pytest.mark.parametrize(
     ("data", "where", "what"),
     [
-        ({"train": {"lr": "1e-4"}}, "train.lr", "expected a valid number, found '1e-4'"),
-        ({"train": {"steps": 3.0}}, "train.steps", "expected a valid integer, found 3.0"),
-        ({"train": {"steps": True}}, "train.steps", "expected a valid integer, found True"),
-        ({"train": {"steps": 0}}, "train.steps", "expected a value greater than or equal to 1, found 0"),
-        ({"train": {"early_stop": "no"}}, "train.early_stop", "expected a valid boolean, found 'no'"),
-        ({"train": {"early_stop": 1}}, "train.early_stop", "expected a valid boolean, found 1"),
-        ({"train": {"warmup": "aut"}}, "train.warmup", "expected a valid integer or 'auto', found 'aut'"),
-        ({"task": 3}, "task", "expected a valid string, found 3"),
-        ({"layers": [1, "x"]}, "layers.1", "expected a valid integer, found 'x'"),
-        ({"stages": [{"tasks": ["a", 1]}]}, "stages.0.tasks.1", "expected a valid string, found 1"),
-        ({"method": {"name": "bottleneck", "size": "x"}}, "method.size", "expected a valid integer, found 'x'"),
-        ({"train": None}, "train", "expected an object, found None"),
+        ({"train": {"lr": "1e-4"}}, "train.lr", "expected a number, found '1e-4'"),
+        ({"train": {"steps": 3.0}}, "train.steps", "expected a whole number, found 3.0"),
+        ({"train": {"steps": True}}, "train.steps", "expected a whole number, found True"),
+        ({"train": {"steps": 0}}, "train.steps", "expected a whole number at least 1, found 0"),
+        ({"train": {"early_stop": "no"}}, "train.early_stop", "expected true or false, found 'no'"),
+        ({"train": {"early_stop": 1}}, "train.early_stop", "expected true or false, found 1"),
+        ({"train": {"warmup": "aut"}}, "train.warmup", "expected a whole number or 'auto', found 'aut'"),
+        ({"task": 3}, "task", "expected text, found 3"),
+        ({"layers": [1, "x"]}, "layers.1", "expected a whole number, found 'x'"),
+        ({"stages": [{"tasks": ["a", 1]}]}, "stages.0.tasks.1", "expected text, found 1"),
+        ({"method": {"name": "bottleneck", "size": "x"}}, "method.size", "expected a whole number, found 'x'"),
+        ({"train": None}, "train", "expected a group of settings, found None"),
         ({"train": {"lr": math.nan}}, "train.lr", "expected a finite number, found nan"),
         ({"train": {"lr": -math.inf}}, "train.lr", "expected a finite number, found -inf"),
         ({"weights": {"a": math.inf}}, "weights.a", "expected a finite number, found inf"),

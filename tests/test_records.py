@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from xeric import records
+from xeric import files
 from xeric.config import load_yaml
-from xeric.errors import DataError
+from xeric.errors import DataError, StorageError
+from xeric.files import write_atomically
 from xeric.json_io import iter_jsonl, read_json
 from xeric.records import (
     RECORD_FILE,
@@ -24,7 +25,6 @@ from xeric.records import (
     read_predictions,
     read_record,
     versions,
-    write_atomically,
     write_json,
     write_jsonl,
 )
@@ -81,9 +81,11 @@ def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OSError(28, "No space left on device"), StorageError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
 def test_a_failed_write_leaves_the_old_file_and_no_litter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException, raised: type[BaseException]
 ) -> None:
     path = tmp_path / "record.json"
     path.write_text("old", encoding="utf-8")
@@ -92,7 +94,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(
         raise error
 
     monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
-    with pytest.raises(type(error)):
+    with pytest.raises(raised):
         write_atomically(path, "new")
     monkeypatch.undo()
     assert path.read_text(encoding="utf-8") == "old"
@@ -167,7 +169,7 @@ def test_a_folder_without_a_whole_record_is_not_done(tmp_path: Path, monkeypatch
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(records.os, "fsync", killed)
+    monkeypatch.setattr(files.os, "fsync", killed)
     with pytest.raises(KeyboardInterrupt):
         write_json(tmp_path / RECORD_FILE, record())
     assert read_record(tmp_path) is None
@@ -261,18 +263,19 @@ def test_the_language_given_takes_the_place_of_the_files(write: Write) -> None:
         (row(language=...), "the row names no language"),
         (row(language=None), "the row names no language"),
         (row(language=""), "the row names no language"),
-        (row(language=True), "field 'language': expected a valid string"),
+        (row(language=True), "field 'language': expected text"),
+        (row(language=3), "field 'language': expected a name or code"),
         (row(prediction=...), "the field 'prediction' is missing"),
         (row(prediction=None), "the field 'prediction' is missing"),
-        (row(prediction=False), "field 'prediction': expected a valid string"),
+        (row(prediction=False), "field 'prediction': expected text"),
         (row(references=...), "the field 'references' is missing"),
-        (row(references=[]), "field 'references'.*at least 1 item"),
-        (row(references=["a", True]), r"field 'references\.1': expected a valid string"),
-        (row(references={"a": "b"}), "field 'references': expected a valid array"),
-        (row(id=[1]), "field 'id': expected a valid string"),
-        (row(id=True), "field 'id': expected a valid string"),
-        (row(task=True), "field 'task': expected a valid string"),
-        (row(input=["x"]), "field 'input': expected a valid string"),
+        (row(references=[]), "field 'references'.*expected at least 1 entry"),
+        (row(references=["a", True]), r"field 'references\.1': expected text"),
+        (row(references={"a": "b"}), "field 'references': expected a list"),
+        (row(id=[1]), "field 'id': expected text"),
+        (row(id=True), "field 'id': expected text"),
+        (row(task=True), "field 'task': expected text"),
+        (row(input=["x"]), "field 'input': expected text"),
         ('{"prediction": "\\ud800", "references": ["b"], "language": "English"}', r"half of a surrogate pair \('.ud800'\)"),
         (row(id="first"), "the id 'first' stands twice in task 'task'"),
     ],
@@ -288,6 +291,18 @@ def test_an_id_may_stand_in_two_tasks_and_a_number_is_its_text(write: Write) -> 
     assert len(read_predictions(write(row(id="1", task="a") + "\n" + row(id="1", task="b")))) == 2
     with pytest.raises(DataError, match="stands twice"):
         read_predictions(write(row(id="1") + "\n" + row(id=1)))
+
+
+@pytest.mark.parametrize("number", ["3", "3.10", "-0", "1e5", "007", "9" * 5000])
+def test_a_number_is_taken_as_the_text_that_it_is_written_as(write: Write, number: str) -> None:
+    line = f'{{"id": 1, "prediction": {number}, "references": [{number}, "x"], "input": {number}, "language": "en"}}'
+    if number == "007":
+        with pytest.raises(DataError, match="not valid JSON"):
+            read_predictions(write(line))
+        return
+    (found,) = read_predictions(write(line))
+    assert (found.prediction, found.references, found.input) == (number, (number, "x"), number)
+    assert read_predictions(write(line.replace(f'[{number}, "x"]', number)))[0].references == (number,)
 
 
 @pytest.mark.parametrize("content", ["", "\n \r\n\n", "\ufeff"])

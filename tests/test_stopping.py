@@ -98,6 +98,40 @@ def test_without_stop_texts_only_the_end_token_ends_a_text(
         assert ended(generate_rows(base, task, chosen, max_new_tokens=LIMIT)) == [("a\nInput: b", "eos"), ("Output: c", "eos")]
 
 
+INDENTED = {
+    "     return x\n        if y:  ": ("    return x\n        if y:", "eos"),
+    "  \n\n \t\n    x = 1\n\n    y = 2": ("    x = 1\n\n    y = 2", "eos"),
+    "\tdef f():\n\t\tpass\n\n": ("\tdef f():\n\t\tpass", "eos"),
+    " x": ("x", "eos"),
+    "x": ("x", "eos"),
+    "     a boat\nOutput: a boat": ("    a boat", "stop"),
+    "   ": ("", "eos"),
+}
+
+
+@pytest.mark.parametrize("opening", [" ", "", "\n\n"])
+def test_blanks_before_a_text_are_its_own_where_indentation_is_kept(
+    opening: str, open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layout's own white space before a target is taken off, and no more of it."""
+    base, task = make(open_base, len(INDENTED))
+    task = replace(task, opening=opening)
+    texts = [opening + text.removeprefix(" ") for text in INDENTED]
+    writes(base, task, [base.tokenize(text) for text in texts], monkeypatch)
+    found = ended(generate_rows(base, task, DecodeOptions.model_validate({"stop": MARKERS}), max_new_tokens=LIMIT))
+    assert found == list(INDENTED.values())
+
+
+def test_a_tokenizer_that_drops_the_first_blank_leaves_the_indentation(
+    open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = open_base("llama")
+    whole = base.continuation
+    monkeypatch.setattr(base, "continuation", lambda ids: whole(ids).removeprefix(" "))
+    assert Stops(base, (), " ").cut(base.tokenize("     x = 1")).text == "    x = 1"
+    assert Stops(base, (), None).cut(base.tokenize("     x = 1")).text == "x = 1"
+
+
 # Beam search goes on until as many hypotheses have ended as there are beams.
 @pytest.mark.parametrize("options", [STRATEGIES[0], *STRATEGIES[2:]], ids=lambda options: options["strategy"])
 def test_a_batch_costs_no_more_steps_once_every_row_has_ended(

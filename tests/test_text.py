@@ -73,34 +73,6 @@ def test_normal_form() -> None:
     assert text.normalize("\u095b") == "\u091c\u093c"  # NFC takes a composed nukta letter apart
 
 
-@pytest.mark.parametrize("name", ["Hindi", "hi", " HINDI "])
-def test_language_by_name_or_code(name: str) -> None:
-    found = text.language(name)
-    assert (found.name, found.code, found.scripts, found.stemmer) == ("Hindi", "hi", ("Devanagari",), "hindi")
-    assert not found.latin
-
-
-def test_aliases() -> None:
-    assert text.language("Farsi") == text.language("fa")
-    assert text.language("Punjabi") == text.language("Panjabi")
-    with pytest.raises(UnknownNameError, match="unknown language 'Hindu'") as caught:
-        text.language("Hindu")
-    assert "Hindi" in str(caught.value.hint)
-
-
-def test_the_language_table_is_sound() -> None:
-    languages = text.known_languages()
-    assert len(languages) == len({one.code for one in languages}) == len({one.name for one in languages}) > 80
-    stems = 0
-    for one in languages:
-        assert one.scripts
-        assert set(one.scripts) <= set(text._SCRIPTS)
-        if one.stemmer:
-            assert text.stemmer(one.stemmer)("a") is not None
-            stems += 1
-    assert stems > 25
-
-
 def test_script_shares() -> None:
     assert text.script_shares("") == {}
     assert text.script_shares("12 !") == {}

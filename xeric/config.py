@@ -6,24 +6,36 @@ layers above it pass whole configs around.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar
 
 import pydantic
 import regex
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from xeric.errors import ConfigError, DataError
 from xeric.encodings import nfc, read_text
+from xeric.errors import ConfigError, DataError
+from xeric.files import full_path
+from xeric.refusals import config_error
 
-__all__ = ["Config", "Name", "apply_overrides", "build", "canonical_json", "digest", "dump_yaml", "load_yaml", "parse_yaml"]
+__all__ = [
+    "Config",
+    "FullPath",
+    "Name",
+    "Seed",
+    "apply_overrides",
+    "build",
+    "canonical_json",
+    "digest",
+    "dump_yaml",
+    "load_yaml",
+    "parse_yaml",
+]
 
 
 class Config(BaseModel):
@@ -34,6 +46,12 @@ class Config(BaseModel):
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True, ser_json_inf_nan="constants"
     )
 
+
+FullPath = Annotated[str, Field(min_length=1), AfterValidator(full_path)]
+"""A setting that names a file or folder: it is kept in full, so that it means the same when the settings are read elsewhere."""
+
+Seed = Annotated[int, Field(ge=0, le=2**63 - 1)]
+"""A setting that is a seed: what every generator of random numbers takes."""
 
 C = TypeVar("C", bound=BaseModel)
 
@@ -210,7 +228,7 @@ def build(model: type[C], data: Mapping[str, Any], *, where: str = "") -> C:
     try:
         return model.model_validate_json(text)
     except pydantic.ValidationError as error:
-        raise _config_error(model, error, json.loads(text), where) from None
+        raise config_error(model, error, json.loads(text), where) from None
 
 
 def _named(value: Any) -> Any:
@@ -218,107 +236,6 @@ def _named(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {nfc(key) if isinstance(key, str) else key: _named(inner) for key, inner in value.items()}
     return [_named(inner) for inner in value] if isinstance(value, (list, tuple)) else value
-
-
-_EXPECTED = "Input should be "
-
-
-class _Fault:
-    """One complaint of pydantic's: the user's path to it, and the branches of unions that it was tried as."""
-
-    def __init__(self, raw: Any, data: Any) -> None:
-        self.location: tuple[int | str, ...] = raw["loc"]
-        self.type: str = raw["type"]
-        self.message: str = raw["msg"].removeprefix("Value error, ")
-        self.input = raw["input"]
-        self.path: list[str] = []
-        self.branches: list[str] = []
-        self.branch_at: int | None = None
-        node = data
-        for place, part in enumerate(self.location):
-            # What is no key of the user's is the branch of a union ("int", "literal['auto']", a model's name).
-            held = part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node))
-            if held or (self.type == "missing" and place == len(self.location) - 1):
-                node = node[part] if held else None
-                self.path.append(str(part))
-            else:
-                self.branches.append(str(part))
-                self.branch_at = place if self.branch_at is None else self.branch_at
-
-
-def _config_error(model: type[BaseModel], error: pydantic.ValidationError, data: Any, where: str) -> ConfigError:
-    faults = _most_telling([_Fault(raw, data) for raw in error.errors(include_url=False)])
-    first = faults[0]
-    path = ".".join(([where] if where else []) + first.path) or None
-    if first.type == "extra_forbidden":
-        known = _keys(model, first.path[:-1], first.branches)
-        near = difflib.get_close_matches(first.path[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(sorted(known)) if known else None
-        return ConfigError("unknown setting", where=path, hint=hint)
-    if first.type == "missing":
-        return ConfigError("this setting is required", where=path)
-    if first.type == "json_invalid":
-        return ConfigError("holds text that is not valid Unicode", where=where or None)
-    if not first.message.startswith(_EXPECTED):
-        return ConfigError(first.message[:1].lower() + first.message[1:], where=path)
-    expected = [fault.message.removeprefix(_EXPECTED) for fault in faults if fault.message.startswith(_EXPECTED)]
-    wanted = " or ".join(dict.fromkeys(f"a value {text}" if text.startswith(("greater", "less")) else text for text in expected))
-    found = repr(first.input)
-    return ConfigError(f"expected {wanted}, found {found if len(found) <= 80 else found[:77] + '...'}", where=path)
-
-
-def _most_telling(faults: list[_Fault]) -> list[_Fault]:
-    """Return the fault to report, and behind it what the other branches of a union say about the same value.
-
-    A value that fits no branch of a union is refused once by each. The branch that was meant is the one that went deepest
-    into the value, then the one with the fewest complaints. A misspelt key goes before the key that is missing for it.
-    """
-    start = min(faults, key=lambda fault: fault.type == "missing")
-    if start.branch_at is None:
-        return [start]
-    stem = start.location[: start.branch_at]
-    branches: dict[int | str, list[_Fault]] = {}
-    for fault in faults:
-        if fault.branch_at == start.branch_at and fault.location[: start.branch_at] == stem:
-            branches.setdefault(fault.location[start.branch_at], []).append(fault)
-    meant = min(branches.values(), key=lambda found: (-max(len(fault.path) for fault in found), len(found)))
-    first = min(meant, key=lambda fault: fault.type == "missing")
-    others = [fault for found in branches.values() for fault in found if fault.path == first.path and fault is not first]
-    return [first, *others]
-
-
-def _keys(model: type[BaseModel], path: list[str], branches: list[str]) -> list[str]:
-    """Return the settings known at a path; ``branches`` picks among the models of a union, by class or by a literal of theirs."""
-    kinds: list[Any] = [model]
-    for part in path:
-        kinds = [alternative for kind in kinds for inner in _inside(kind, part) for alternative in _alternatives(inner)]
-    models = [kind for kind in kinds if _is_model(kind)]
-    chosen = [kind for kind in models if not _tags(kind).isdisjoint(branches)] or models
-    return list(dict.fromkeys(key for kind in chosen for key in kind.model_fields))
-
-
-def _is_model(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, BaseModel)
-
-
-def _inside(kind: Any, part: str) -> list[Any]:
-    if _is_model(kind):
-        return [kind.model_fields[part].annotation] if part in kind.model_fields else []
-    inner = get_args(kind)
-    return list(inner[-1:] if get_origin(kind) in (dict, Mapping) else inner)
-
-
-def _alternatives(annotation: Any) -> list[Any]:
-    if get_origin(annotation) is Annotated:
-        return _alternatives(get_args(annotation)[0])
-    if get_origin(annotation) in (Union, UnionType):
-        return [kind for inner in get_args(annotation) for kind in _alternatives(inner)]
-    return [annotation]
-
-
-def _tags(kind: type[BaseModel]) -> set[str]:
-    literals = (get_args(field.annotation) for field in kind.model_fields.values() if get_origin(field.annotation) is Literal)
-    return {kind.__name__, *(str(value) for values in literals for value in values)}
 
 
 def canonical_json(value: Any) -> str:

@@ -65,22 +65,27 @@ class DecodeOptions(Config):
     """
 
     strategy: Literal["greedy", "beam", "sample", "mbr"] = "greedy"
-    max_new_tokens: int | None = Field(default=None, ge=1)
+    max_new_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = None
-    batch_size: int = Field(default=32, ge=1)
+    batch_size: int = Field(default=32, ge=1, le=1_000_000)
     candidates: int = Field(default=8, ge=2, le=256)
     beams: int = Field(default=4, ge=2, le=64)
-    length_penalty: float = 1.0
-    temperature: float = Field(default=1.0, gt=0)
-    top_k: int = Field(default=0, ge=0)
+    length_penalty: float = Field(default=1.0, ge=-100, le=100)
+    temperature: float = Field(default=1.0, ge=1e-6, le=1e6)
+    top_k: int = Field(default=0, ge=0, le=10_000_000)
     top_p: float = Field(default=1.0, gt=0, le=1)
-    no_repeat_ngram: int = Field(default=0, ge=0)
-    repetition_penalty: float = Field(default=1.0, ge=1)
+    no_repeat_ngram: int = Field(default=0, ge=0, le=1_000_000)
+    repetition_penalty: float = Field(default=1.0, ge=1, le=1e6)
 
     @property
     def random(self) -> bool:
         """Whether the texts depend on a seed."""
         return self.strategy in ("sample", "mbr")
+
+    @property
+    def sequences(self) -> int:
+        """How many sequences are worked on at once, candidates and beams counted."""
+        return self.batch_size * (self.beams if self.strategy == "beam" else 1)
 
     def generation_config(self, base: Base, max_new_tokens: int, end_tokens: Sequence[int]) -> GenerationConfig:
         """Return these options in transformers' terms, nothing left to a default of the base."""
@@ -150,7 +155,7 @@ def generate_rows(
         shared: use the shared prefix where the base can.
         progress: called with the number of rows finished since the last call.
     """
-    stops = Stops(base, options.stop or ())
+    stops = Stops(base, options.stop or (), task.opening)
     config = options.generation_config(base, max_new_tokens, stops.end_tokens)
     devices = [base.device] if base.device.type == "cuda" else []
     # The candidates of one row stand next to each other in a batch.

@@ -20,6 +20,7 @@ from pathlib import Path
 import regex
 
 from xeric.errors import DataError, UserError
+from xeric.files import expanded
 
 __all__ = [
     "REPLACEMENT",
@@ -95,8 +96,8 @@ def shown_path(path: Path | str) -> str:
 
 
 def existing(path: Path | str) -> Path:
-    """Return the path, or the one there is whose names differ from it in their Unicode form alone."""
-    path = Path(path)
+    """Return the path, a leading ``~`` put out, or the one there is whose names differ from it in their Unicode form alone."""
+    path = expanded(path)
     try:
         if path.exists() or str(path).isascii():
             return path

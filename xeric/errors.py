@@ -10,7 +10,17 @@ import difflib
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["ConfigError", "DataError", "RunError", "UnknownNameError", "UserError", "XericError", "suggest"]
+__all__ = [
+    "ConfigError",
+    "DataError",
+    "RunError",
+    "StorageError",
+    "UnknownNameError",
+    "UserError",
+    "XericError",
+    "memory_error",
+    "suggest",
+]
 
 
 class XericError(Exception):
@@ -50,6 +60,16 @@ class DataError(UserError):
     """A data file or what is in it cannot be used; ``where`` is the file, with line, key or instance where known."""
 
 
+class StorageError(UserError):
+    """The file system refuses: a full disk, no right to write, a path through a file; ``where`` is the path."""
+
+    def after_work(self) -> StorageError:
+        """Return the error as one that ends a run: work was done, and what of it was saved is kept (exit code 1)."""
+        self.exit_code = RunError.exit_code
+        self.hint = f"{self.hint}; what was finished is kept" if self.hint else "what was finished is kept"
+        return self
+
+
 class UnknownNameError(UserError):
     """A name that no registry or catalogue knows; the hint names the nearest ones.
 
@@ -68,6 +88,16 @@ class UnknownNameError(UserError):
 
 class RunError(XericError):
     """The run itself failed: exit code 1."""
+
+
+def memory_error(error: BaseException) -> RunError | None:
+    """Return that there is not enough memory, as an error for the user; None where the error is of another kind."""
+    said = str(error).lower()
+    if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
+        return None
+    return RunError(
+        "there is not enough memory", hint="lower train.micro_batch_size and decode.batch_size, or take a smaller base"
+    )
 
 
 def _restored(kind: type[XericError], arguments: tuple[Any, ...], state: dict[str, Any]) -> XericError:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from xeric.errors import DataError
 from xeric.encodings import nfc, read_text
+from xeric.errors import DataError
 
 __all__ = ["Number", "iter_jsonl", "iter_rows", "parse_json", "read_json"]
 

@@ -1,16 +1,14 @@
 """What a run leaves behind: the record's schema, predictions, atomic files, provenance.
 
-A run folder holds ``config.yaml``, ``predictions.jsonl``, ``adapter/``, ``log.jsonl`` and, written last, ``record.json``: its
-presence means that the run is done. Everything in a record repeats byte for byte when the run is repeated, except what stands
-under ``cost``.
+A run folder holds ``config.yaml``, ``predictions.jsonl``, ``adapter/``, ``log.jsonl``, ``times.jsonl`` and, written last,
+``record.json``: its presence means that the run is done. Everything in it repeats byte for byte when the run is repeated, except
+what stands in the record under ``cost``, and ``times.jsonl``.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import platform
-import tempfile
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -19,9 +17,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from xeric.config import Config
-from xeric.errors import DataError
 from xeric.encodings import check_text, nfc
-from xeric.json_io import iter_jsonl
+from xeric.errors import DataError
+from xeric.files import reading, write_atomically
+from xeric.json_io import Number, iter_jsonl
+from xeric.refusals import expectation
 
 __all__ = [
     "MANY_AT_LIMIT",
@@ -38,12 +38,11 @@ __all__ = [
     "read_predictions",
     "read_record",
     "versions",
-    "write_atomically",
     "write_json",
     "write_jsonl",
 ]
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 """Raised when the same config, data and base would give other results; part of every ``run_id``."""
 
 RECORD_FILE = "record.json"
@@ -115,6 +114,7 @@ class Record(Config):
     Attributes:
         status: ``ok``, ``failed`` (with ``error``) or ``diverged`` (the loss was no longer finite).
         scores: macro mean over tasks, by metric name; empty unless ``ok``.
+        score_notes: what a reader of the scores must know, by metric and task: why one is not there, or what it rests on.
         baselines: trivial baselines that the run is to be judged against, by name, scored by chrF++ and the paper's three metrics
             (or what of them the run was scored by).
         parameters: ``trainable`` and ``total``.
@@ -136,6 +136,7 @@ class Record(Config):
     done_steps: int = 0
     best_step: int | None = None
     scores: dict[str, Score] = {}
+    score_notes: dict[str, dict[str, str]] = {}
     tasks: dict[str, TaskResult] = {}
     baselines: dict[str, TrivialScores] = {}
     task_weights: dict[str, float] = {}
@@ -159,29 +160,6 @@ def length_share(tasks: Iterable[TaskResult]) -> float | None:
     counted = [task.data["ended"]["test"] for task in tasks if "test" in task.data.get("ended", {})]
     total = sum(sum(ended.values()) for ended in counted)
     return sum(ended["length"] for ended in counted) / total if total else None
-
-
-def write_atomically(path: Path, text: str | bytes) -> None:
-    """Write a file so that a reader, or a kill at any moment, sees the old content or the new and nothing between."""
-    data = text.encode("utf-8") if isinstance(text, str) else text
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o666 & ~_umask())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
@@ -230,6 +208,8 @@ def read_predictions(path: Path, *, language: str | None = None, encoding: str |
             "prediction": given.get("prediction"),
             "references": [references] if isinstance(references, str) else references,
         }
+        if isinstance(fields["language"], Number):
+            raise DataError("field 'language': expected a name or code, not a number", where=place)
         if not fields["language"]:
             raise DataError("the row names no language", where=place, hint="add a field 'language' or give --language")
         try:
@@ -264,7 +244,8 @@ def _first_fault(error: ValidationError) -> str:
     field = ".".join(str(part) for part in first["loc"])
     if first["input"] is None or first["type"] == "missing":
         return f"the field {field!r} is missing"
-    message = first["msg"].replace("Input should be ", "expected ", 1)
+    expected = expectation(first, mapping="an object")
+    message = first["msg"] if expected is None else f"expected {expected}"
     return f"field {field!r}: {message[:1].lower()}{message[1:]}"
 
 
@@ -275,10 +256,12 @@ def read_record(folder: Path) -> Record | None:
         DataError: there is a record but it is not one of ours.
     """
     path = folder / RECORD_FILE
-    if not path.is_file():
-        return None
+    with reading(path):
+        if not path.is_file():
+            return None
+        content = path.read_bytes()
     try:
-        return Record.model_validate_json(path.read_bytes())
+        return Record.model_validate_json(content)
     except ValidationError as error:
         raise DataError(f"not a run record: {_first_fault(error)}", where=str(path)) from None
 

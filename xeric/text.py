@@ -1,4 +1,4 @@
-r"""Unicode normal form, words, scripts, languages and stemmers: what every layer means by "a word of this language".
+r"""Unicode normal form, words, scripts and stemmers: what every layer means by "a word of this language".
 
 This module knows nothing about tasks, models or metrics. Two choices here move scores and are therefore named in every metric's
 signature:
@@ -18,7 +18,6 @@ import pkgutil
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import regex
@@ -26,12 +25,9 @@ import regex
 from xeric.errors import UnknownNameError
 
 __all__ = [
-    "Language",
     "NormalForm",
     "dominant_script",
     "graphemes",
-    "known_languages",
-    "language",
     "normalize",
     "script_shares",
     "stemmer",
@@ -80,175 +76,6 @@ _SCRIPTS = (
 _SCRIPT = regex.compile(
     "|".join(rf"(?P<{s}>\p{{Script={s}}})" for s in _SCRIPTS) + r"|(?P<Katakana>[\u30fc\uff70])|(?P<Other>\p{L})"
 )
-
-
-@dataclass(frozen=True)
-class Language:
-    """A language as Xeric scores it.
-
-    Attributes:
-        name: English name, as Natural Instructions writes it ("Spanish").
-        code: ISO 639 code ("es").
-        scripts: Unicode scripts that its text may use; empty where unknown.
-        stemmer: name of its Snowball algorithm, or None.
-    """
-
-    name: str
-    code: str
-    scripts: tuple[str, ...] = ()
-    stemmer: str | None = None
-
-    @property
-    def latin(self) -> bool:
-        """Whether the language is written in Latin script only."""
-        return self.scripts == ("Latin",)
-
-
-# name code scripts [snowball algorithm]
-_LANGUAGES = """
-Afrikaans af Latin
-Albanian sq Latin
-Amharic am Ethiopic
-Arabic ar Arabic arabic
-Armenian hy Armenian armenian
-Assamese as Bengali
-Azerbaijani az Latin
-Basque eu Latin basque
-Belarusian be Cyrillic
-Bengali bn Bengali
-Bosnian bs Latin
-Bulgarian bg Cyrillic
-Burmese my Myanmar
-Catalan ca Latin catalan
-Chinese zh Han
-Croatian hr Latin
-Czech cs Latin czech
-Danish da Latin danish
-Dutch nl Latin dutch
-English en Latin english
-Esperanto eo Latin esperanto
-Estonian et Latin estonian
-Filipino fil Latin
-Finnish fi Latin finnish
-French fr Latin french
-Galician gl Latin
-Georgian ka Georgian
-German de Latin german
-Greek el Greek greek
-Gujarati gu Gujarati
-Haitian ht Latin
-Hausa ha Latin
-Hebrew he Hebrew
-Hindi hi Devanagari hindi
-Hungarian hu Latin hungarian
-Icelandic is Latin
-Igbo ig Latin
-Indonesian id Latin indonesian
-Irish ga Latin irish
-Italian it Latin italian
-Japanese ja Han+Hiragana+Katakana
-Javanese jv Latin
-Kannada kn Kannada
-Kazakh kk Cyrillic
-Khmer km Khmer
-Korean ko Hangul+Han
-Kurdish ku Latin+Arabic
-Kyrgyz ky Cyrillic
-Lao lo Lao
-Latin la Latin
-Latvian lv Latin
-Lithuanian lt Latin lithuanian
-Macedonian mk Cyrillic
-Malagasy mg Latin
-Malay ms Latin
-Malayalam ml Malayalam
-Maltese mt Latin
-Marathi mr Devanagari
-Mongolian mn Cyrillic
-Nepali ne Devanagari nepali
-Norwegian no Latin norwegian
-Oriya or Oriya
-Panjabi pa Gurmukhi
-Pashto ps Arabic
-Persian fa Arabic persian
-Polish pl Latin polish
-Portuguese pt Latin portuguese
-Quechua qu Latin
-Romanian ro Latin romanian
-Russian ru Cyrillic russian
-Serbian sr Cyrillic+Latin serbian
-Sesotho st Latin sesotho
-Sindhi sd Arabic+Devanagari
-Sinhala si Sinhala
-Slovak sk Latin
-Slovenian sl Latin
-Somali so Latin
-Spanish es Latin spanish
-Sundanese su Latin
-Swahili sw Latin
-Swedish sv Latin swedish
-Tagalog tl Latin
-Tajik tg Cyrillic
-Tamil ta Tamil tamil
-Tatar tt Cyrillic
-Telugu te Telugu
-Thai th Thai
-Tibetan bo Tibetan
-Tigrinya ti Ethiopic
-Turkish tr Latin turkish
-Turkmen tk Latin
-Ukrainian uk Cyrillic
-Urdu ur Arabic
-Uzbek uz Latin+Cyrillic
-Vietnamese vi Latin
-Welsh cy Latin
-Xhosa xh Latin
-Yiddish yi Hebrew yiddish
-Yoruba yo Latin
-Zulu zu Latin
-"""
-_ALIASES = {
-    "Castilian": "Spanish",
-    "Central Khmer": "Khmer",
-    "Chinese Simplified": "Chinese",
-    "Chinese Traditional": "Chinese",
-    "Farsi": "Persian",
-    "Haitian Creole": "Haitian",
-    "Mandarin": "Chinese",
-    "Odia": "Oriya",
-    "Punjabi": "Panjabi",
-}
-
-
-def _table() -> dict[str, Language]:
-    table: dict[str, Language] = {}
-    for line in _LANGUAGES.strip().splitlines():
-        name, code, scripts, *stem = line.split()
-        entry = Language(name, code, tuple(scripts.split("+")), stem[0] if stem else None)
-        table[name.lower()] = table[code] = entry
-    for alias, name in _ALIASES.items():
-        table[alias.lower()] = table[name.lower()]
-    return table
-
-
-_TABLE = _table()
-
-
-def language(name: str) -> Language:
-    """Return the language of an English name, an alias or an ISO code, whatever its case ("Hindi", "hi", "Farsi").
-
-    Raises:
-        UnknownNameError: the language is not in the table; the hint names the nearest.
-    """
-    found = _TABLE.get(name.strip().lower())
-    if found is None:
-        raise UnknownNameError("language", name, {entry.name for entry in _TABLE.values()})
-    return found
-
-
-def known_languages() -> list[Language]:
-    """Return every known language, by name."""
-    return sorted(set(_TABLE.values()), key=lambda entry: entry.name)
 
 
 def normalize(text: str, form: NormalForm = "nfc") -> str:

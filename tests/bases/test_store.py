@@ -14,7 +14,8 @@ import pytest
 
 from tests import ggufs
 from xeric.bases import named, store
-from xeric.bases.loading import base_identity, find_folder, load_base
+from xeric.bases.finding import find_folder
+from xeric.bases.loading import base_identity, load_base
 from xeric.bases.named import HubFile, NamedBase, PackageFiles
 from xeric.errors import DataError, UserError
 from xeric.progress import Silent
@@ -183,7 +184,7 @@ def test_a_folder_of_another_format_is_made_anew(tiny_base: NamedBase, monkeypat
 
 _OPEN = """
 import sys
-from xeric.bases.loading import find_folder
+from xeric.bases.finding import find_folder
 from xeric.progress import Silent
 class Told(Silent):
     def note(self, text): print("note:", text, flush=True)

@@ -1,4 +1,4 @@
-"""The nine starter tasks are what they say they are; and each check is seen to find what is planted."""
+"""The twelve starter tasks are what they say they are; and each check is seen to find what is planted."""
 
 from __future__ import annotations
 
@@ -23,12 +23,15 @@ from xeric.text import script_shares, words
 FOLDER = Path(str(resources.files("xeric"))) / "bundled" / "tasks"
 LANGUAGES = {"en": "English", "es": "Spanish", "hi": "Hindi"}
 SCRIPTS = {"en": "Latin", "es": "Latin", "hi": "Devanagari"}
-NAMES = sorted(f"{kind}_{code}" for kind, code in product(("poem_generation", "summarization", "email_completion"), LANGUAGES))
+NAMES = sorted(
+    f"{kind}_{code}"
+    for kind, code in product(("poem_generation", "summarization", "email_completion", "email_subject"), LANGUAGES)
+)
 LEAST = 60
 
 # Words of an output, and lines; a summary is also far shorter than what it sums up.
-WORDS = {"poem_generation": (8, 90), "summarization": (7, 24), "email_completion": (25, 110)}
-LINES = {"poem_generation": (3, 10), "summarization": (1, 1), "email_completion": (3, 8)}
+WORDS = {"poem_generation": (8, 90), "summarization": (7, 24), "email_completion": (25, 110), "email_subject": (1, 10)}
+LINES = {"poem_generation": (3, 10), "summarization": (1, 1), "email_completion": (3, 8), "email_subject": (1, 1)}
 
 # Two languages of one script are told apart by words that no text of theirs does without.
 _FUNCTION_WORDS = """
@@ -52,7 +55,9 @@ def violations(folder: Path) -> list[str]:
     for name, task in tasks.items():
         found += [f"{name}: schema ({note})" for note in task.notes]
         found += [f"{name}: {what}" for what in (*_form(task), *_language(task), *_lengths(task), *_cleaning(folder, task))]
-    return found + list(_alike(tasks))
+    # The mails of the subject tasks are those of the completion tasks, whole.
+    subjects = {name: task for name, task in tasks.items() if name.startswith("email_subject")}
+    return [*found, *_alike({name: task for name, task in tasks.items() if name not in subjects}), *_alike(subjects)]
 
 
 def _texts(task: Task) -> Iterator[tuple[str, str]]:

@@ -101,3 +101,15 @@ def test_nothing_is_said_where_the_run_is_not_below(
 ) -> None:
     given = {"first_sentences": trivial} if trivial else {}
     assert "below" not in shown(record(own, "a", **given), capsys, monkeypatch)[1]
+
+
+def test_brackets_and_colons_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    found = record({"chrf": 10.0}, "mail [v2]", "[/b] :smile:", copy_input={"chrf": 5.0})
+    show_run(found, Path("out[/old]"), fresh=False)
+    said = capsys.readouterr().out
+    assert said.count("out[/old]") == 2
+    assert "mail [v2]: 9 train" in said
+    assert "[/b] :smile:: 9 train" in said
+    show_sheet(Sheet("t", "[red]Title[/red]", (Column("line", "[b]line"), Column("x", "[x]", "number")), (("[lora]", 1),)))
+    said = capsys.readouterr().out
+    assert all(text in said for text in ("[red]Title[/red]", "[b]line", "[x]", "[lora]"))

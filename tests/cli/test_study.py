@@ -128,8 +128,15 @@ def test_a_failed_cell_is_exit_code_1_and_said(xeric: Xeric, study: Path, tmp_pa
             ([command, "STUDY", "--set", "bases.tiny=bundled:english", "--tasks-dir", "TASKS"], "any more", "smollm2-135m")
             for command in ("plan", "run")
         ),
-        (["status", "nowhere"], "nowhere: holds no planned cells", "xeric study run"),
-        (["rescore", "nowhere"], "nowhere: holds no planned cells", "xeric study run"),
+        *(
+            case
+            for command in ("status", "rescore")
+            for case in (
+                ([command, "nowhere"], "unknown study 'nowhere'", "paper"),
+                ([command, "STUDY"], "studies/small: holds no planned cells", "xeric study run"),
+                ([command, "paper", "-o", "nowhere"], "nowhere: holds no planned cells", "xeric study run"),
+            )
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_a_hint_and_exit_code_2(

@@ -194,3 +194,27 @@ def test_an_index_of_nothing_finds_nothing() -> None:
         "leaks": 0,
         "between": [],
     }
+
+
+def test_a_short_output_leaks_where_it_stands_beside_its_input_in_a_text_of_another_task() -> None:
+    """A mail to be completed shows its subject line, which another task asks for."""
+    mail = (
+        "Could I borrow your long ladder on Saturday? A football and somebody's shoe have collected in our gutter since spring."
+    )
+    begun, rest = mail[:98], mail[98:]
+
+    def found(subject: str, given: str = begun) -> list[str]:
+        test = {"subject": [Instance("s1", mail, (subject,))]}
+        training = {"completion": [Instance("c1", f"Subject: {subject}\n\n{given}", (rest,))]}
+        return [leak.shared for leak in find_leaks(test, training).leaks]
+
+    assert found("Football in the gutter") == ["Football in the gutter"]
+    assert found("Walter") == ["Walter"], "one word, as a field of its own"
+    assert found("Football in the gutter", given="Something else altogether,") == [], "less than half of the mail"
+    # Another question about one passage: the answer stands in both, and is not given away.
+    passage = "The ferry to Vigo sails at nine from the old pier, and the one to Cangas at ten from the new pier."
+    test = {"qa": [Instance("q1", f"{passage} Where does the ferry to Vigo sail from?", ("the old pier",))]}
+    other = {"qa": [Instance("q2", f"{passage} When does the ferry to Cangas sail?", ("at ten",))]}
+    assert find_leaks(test, other).leaks == ()
+    told = {"qa": [Instance("q2", f"{passage} What sails from the old pier?", ("the ferry to Vigo",))]}
+    assert [leak.training_id for leak in find_leaks(test, told).leaks] == ["q2"]

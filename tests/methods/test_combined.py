@@ -110,10 +110,10 @@ def test_options_of_parts_by_dotted_path() -> None:
     ("override", "where", "complaint"),
     [
         ("method.prefix.lenght=4", "method.prefix.lenght", "unknown setting"),
-        ("method.lora.rank=0", "method.lora.rank", "greater than or equal to 1"),
-        ("method.lora.rank=high", "method.lora.rank", "integer"),
+        ("method.lora.rank=0", "method.lora.rank", "from 1 to 4096"),
+        ("method.lora.rank=high", "method.lora.rank", "whole number"),
         ("method.prefix=true", "method.prefix", "expected"),
-        ("method.lr_scale.lora=0", "method.lr_scale.lora", "greater than 0"),
+        ("method.lr_scale.lora=0", "method.lr_scale.lora", "above 0 and at most"),
         ("method.rank=4", "method.rank", "unknown setting"),
         ("method.prefix.name=lora", "method.prefix.name", "'prefix'"),
     ],

@@ -61,10 +61,10 @@ def test_options_come_back_from_their_plain_form(name: str) -> None:
     ("options", "where", "complaint", "hint"),
     [
         ({"target_module": ["x"]}, "method.options.target_module", "unknown setting", "target_modules"),
-        ({"r": "8"}, "method.options.r", "expected a valid integer", ""),
-        ({"r": 8.5}, "method.options.r", "expected a valid integer", ""),
+        ({"r": "8"}, "method.options.r", "expected a whole number", ""),
+        ({"r": 8.5}, "method.options.r", "expected a whole number", ""),
         ({"rank_pattern": [8]}, "method.options.rank_pattern", "expected a", ""),
-        ({"use_effective_conv2d": "yes"}, "method.options.use_effective_conv2d", "expected a valid boolean", ""),
+        ({"use_effective_conv2d": "yes"}, "method.options.use_effective_conv2d", "expected true or false", ""),
         ({"modules_to_save": ["lm_head"]}, "method.options.modules_to_save", "unknown setting", ""),
     ],
 )

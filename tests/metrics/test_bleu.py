@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
+from xeric.languages import language
 from xeric.metrics.bleu import Bleu, BleuTokenizer, Chrf, Smoothing, bleu_from_sums, bleu_tokenizer, chrf_from_sums
-from xeric.text import language
 
 sentences = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "aa", "bb,", ".", "été"]), max_size=9).map(" ".join)
 corpora = st.lists(st.tuples(sentences, st.lists(sentences, min_size=1, max_size=3)), min_size=1, max_size=6)

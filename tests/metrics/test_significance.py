@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 
 import numpy as np
@@ -17,8 +16,7 @@ from xeric.metrics.significance import (
     Sample,
     bootstrap_interval,
     correct,
-    paired_bootstrap,
-    paired_randomization,
+    paired,
     percentile_interval,
     point,
     replicates,
@@ -67,46 +65,17 @@ def test_interval_covers_as_often_as_it_says(rng: np.random.Generator) -> None:
     assert 0.90 <= hits / 300 <= 0.98
 
 
-def test_p_values_are_uniform_where_there_is_no_difference(rng: np.random.Generator) -> None:
-    p_values = []
-    for trial in range(300):
-        a, b = rng.normal(size=(2, 30))
-        p_values.append(float(paired_randomization(of(a), of(b), trials=199, seed=trial)))
-    assert scipy.stats.kstest(p_values, "uniform").pvalue > 0.01
-    assert np.mean(np.array(p_values) <= 0.05) == pytest.approx(0.05, abs=0.035)
-
-
-def test_p_value_is_that_of_all_exchanges(rng: np.random.Generator) -> None:
-    a, b = rng.normal(size=(2, 9)).round(1)
-    observed = abs((a - b).mean())
-    signs = np.array(list(itertools.product([1, -1], repeat=9)))
-    exact = np.mean(abs((signs * (a - b)).mean(axis=1)) >= observed - 1e-12)
-    assert float(paired_randomization(of(a), of(b), trials=50_000)) == pytest.approx(exact, abs=0.01)
-
-
-def test_a_planted_difference_is_found(rng: np.random.Generator) -> None:
+def test_pairs_are_drawn_together(rng: np.random.Generator) -> None:
     b = rng.normal(size=200)
     a = b + 0.3 + rng.normal(scale=0.5, size=200)
-    interval = paired_bootstrap(of(a), of(b))
-    assert interval is not None
-    assert 0 < interval.low < 0.3 < interval.high + 0.1
-    assert float(paired_randomization(of(a), of(b), trials=1999)) == 1 / 2000
-    unpaired = bootstrap_interval(of(a))
-    assert unpaired is not None
-    assert interval.high - interval.low < unpaired.high - unpaired.low
-
-
-def test_equal_systems(rng: np.random.Generator) -> None:
-    values = rng.random(50)
-    assert float(paired_randomization(of(values), of(values), trials=99)) == 1
-    interval = paired_bootstrap(of(values), of(values))
-    assert interval is not None
-    assert (interval.low, interval.high) == (0, 0)
-
-
-def test_both_directions_have_the_same_p(rng: np.random.Generator) -> None:
-    a, b = rng.normal(size=(2, 25))
-    assert paired_randomization(of(a), of(b)) == paired_randomization(of(b), of(a))
+    both = bootstrap_interval(paired(of(a), of(b)))
+    assert both is not None
+    assert 0 < both.low < 0.3 < both.high + 0.1
+    alone = bootstrap_interval(of(a))
+    assert alone is not None
+    assert both.high - both.low < alone.high - alone.low
+    equal = bootstrap_interval(paired(of(a), of(a)))
+    assert equal == (0, 0)
 
 
 def test_samples_are_weighted_and_resampled_apart(rng: np.random.Generator) -> None:
@@ -130,16 +99,15 @@ def test_seed_0_is_a_seed(rng: np.random.Generator) -> None:
 
 def test_size_of_chunks_does_not_move_numbers(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> None:
     a, b = of(rng.normal(size=33)), of(rng.normal(size=33))
-    before = replicates(a, resamples=100), paired_randomization(a, b, trials=100)
+    before = replicates(a, resamples=100), replicates(paired(a, b), resamples=100)
     monkeypatch.setattr(significance, "_CHUNK", 70)
     np.testing.assert_allclose(replicates(a, resamples=100), before[0])
-    assert paired_randomization(a, b, trials=100) == before[1]
+    np.testing.assert_allclose(replicates(paired(a, b), resamples=100), before[1])
 
 
 def test_one_row_has_no_interval() -> None:
     assert bootstrap_interval(of([1.0])) is None
-    assert paired_bootstrap(of([1.0]), of([2.0])) is None
-    assert float(paired_randomization(of([1.0]), of([2.0]), trials=99)) == 1
+    assert bootstrap_interval(paired(of([1.0]), of([2.0]))) is None
 
 
 def test_percentiles() -> None:
@@ -152,9 +120,9 @@ def test_what_cannot_be_resampled_is_refused() -> None:
     with pytest.raises(UserError, match="0 resamples"):
         bootstrap_interval(sample, resamples=0)
     with pytest.raises(UserError, match="-1 is no seed"):
-        paired_randomization(sample, sample, seed=-1)
+        replicates(sample, seed=-1)
     with pytest.raises(ValueError, match="not paired"):
-        paired_bootstrap(sample, of([1.0, 2.0, 3.0]))
+        paired(sample, of([1.0, 2.0, 3.0]))
     with pytest.raises(ValueError, match="same key"):
         replicates(sample + sample)
     with pytest.raises(ValueError, match="no rows"):

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from tests.report.made import HOSTILE, HOSTILE_TEXTS, LABEL
-from xeric.report import Written
+from tests.report.made import HOSTILE, HOSTILE_TEXTS, LABEL, make_study, settle
+from xeric.records import write_json
+from xeric.report import Written, write_report
+from xeric.studies.results import StudyResults
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -203,6 +205,36 @@ def test_words_of_a_reference_are_marked_without_changing_the_text(opened: Opene
     page.get_by_label("underline words").uncheck()
     assert output.locator("mark").count() == 0
     assert output.text_content() == before
+
+
+@pytest.mark.parametrize("width", [1180, 1200, 1280, 1440])
+def test_the_claims_need_no_scrolling_on_a_laptop(chromium: Any, written: Written, width: int, long_labels: Path) -> None:
+    for path in (written.files[0], long_labels):
+        one = Opened(chromium, path)
+        one.page.set_viewport_size({"width": width, "height": 800})
+        for details in one.page.locator("#claims details").all():
+            details.evaluate("node => { node.open = true; }")
+        frames = one.page.locator("#claims .scroll").all()
+        assert len(frames) >= 3
+        assert [frame.evaluate("node => node.scrollWidth - node.clientWidth") for frame in frames] == [0] * len(frames)
+        assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert one.faults == []
+        one.context.close()
+
+
+@pytest.fixture(scope="module")
+def long_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same study with labels as long as those of a grid over bases, settings, starts and sizes."""
+    folder = tmp_path_factory.mktemp("long")
+    make_study(folder)
+    results = StudyResults.model_validate_json((folder / "results.json").read_bytes())
+    lines = [
+        line.model_copy(update={"label": f"gemma-3-270m (multilingual): {line.label}, from stage 1, n = 499"})
+        for line in results.lines
+    ]
+    write_json(folder / "results.json", results.model_copy(update={"lines": tuple(lines)}))
+    settle(folder)
+    return write_report(folder).files[0]
 
 
 @pytest.mark.parametrize("width", [360, 768])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+import xeric
 from tests.report.made import results
 from xeric.report import summary
 from xeric.studies.results import Estimate, StudyResults
@@ -13,6 +16,18 @@ from xeric.studies.results import Estimate, StudyResults
 
 def changed(**fields: Any) -> StudyResults:
     return results(hostile=False).model_copy(update=fields)
+
+
+def test_only_the_papers_own_study_makes_claims_of_the_paper() -> None:
+    paper = yaml.safe_load((Path(xeric.__file__).parent / "bundled" / "studies" / "paper.yaml").read_text())
+    sentences = [claim["sentence"] for claim in paper["claims"].values()]
+    own = changed().claims[0]
+    of_paper = tuple(own.model_copy(update={"sentence": sentence}) for sentence in sentences)
+    assert summary.claims_title(changed(name="paper", claims=of_paper)) == "Claims of the paper"
+    assert summary.claims_title(changed(name="paper", claims=of_paper[:2])) == "Claims of the paper"
+    assert summary.claims_title(changed(name="paper", claims=(*of_paper, own))) == "Claims"
+    assert summary.claims_title(changed(name="mine", claims=of_paper)) == "Claims"
+    assert summary.claims_title(changed()) == "Claims"
 
 
 def test_setup_counts_what_differs() -> None:

@@ -43,7 +43,7 @@ def test_everything_is_written_and_twice_the_same(written: Written, folder: Path
 def test_markdown_has_every_part_and_no_raw_markup(folder: Path) -> None:
     text = (folder / "report.md").read_text(encoding="utf-8")
     for heading in (
-        "Claims of the paper",
+        "Claims",
         "Tables",
         "Figures",
         "Recommendation",

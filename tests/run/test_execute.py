@@ -17,9 +17,10 @@ import pytest
 from tests import tiny
 from xeric.data.baselines import baseline_predictions
 from xeric.errors import DataError, UserError
-from xeric.metrics import score_predictions
+from xeric.metrics import METRICS, score_predictions
 from xeric.records import TrivialScores, read_predictions, read_record
-from xeric.run import baselines
+from xeric.run import baselines, fitting
+from xeric.run import execute as run_execute
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute, prepare_run
@@ -57,8 +58,9 @@ def go(settings: dict[str, Any], folder: Path, **more: Any) -> Run:
 
 
 def contents(folder: Path) -> dict[str, Any]:
-    """Every byte of a run folder, ``cost`` apart."""
-    files: dict[str, Any] = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    """Every byte of a run folder, ``cost`` and times apart."""
+    there = [p for p in folder.rglob("*") if p.is_file() and p.name != "times.jsonl"]
+    files: dict[str, Any] = {str(p.relative_to(folder)): p.read_bytes() for p in there}
     record = json.loads(files["record.json"])
     assert record.pop("cost")
     return {**files, "record.json": record}
@@ -66,7 +68,8 @@ def contents(folder: Path) -> dict[str, Any]:
 
 def test_a_run_leaves_what_the_contract_names(settings: dict[str, Any], tmp_path: Path) -> None:
     run = go(settings, tmp_path / "run")
-    assert {p.name for p in run.folder.iterdir()} == {"config.yaml", "record.json", "predictions.jsonl", "adapter", "log.jsonl"}
+    logs = {"log.jsonl", "times.jsonl"}
+    assert {p.name for p in run.folder.iterdir()} == {"config.yaml", "record.json", "predictions.jsonl", "adapter", *logs}
     raw = json.loads((run.folder / "record.json").read_text())
     assert raw["status"] == "ok"
     assert (raw["planned_steps"], raw["done_steps"]) == (6, 6)
@@ -292,6 +295,38 @@ def test_an_adaptation_saved_before_there_were_stop_texts_generates_as_it_did(se
     path.write_text(json.dumps(description))
     rows = read_predictions(run.folder / "predictions.jsonl")
     assert open_adapted(run.folder).generate([row.input for row in rows]) == [row.prediction for row in rows]
+
+
+@pytest.mark.parametrize("what", ["generate_rows", "score_predictions"])
+def test_what_was_trained_is_saved_before_it_is_decoded_and_scored(
+    what: str, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError("disk full")
+
+    whole = go(settings, tmp_path / "whole")
+    with monkeypatch.context() as patched:
+        patched.setattr(fitting if what == "generate_rows" else run_execute, what, fails)
+        with pytest.raises(OSError, match="disk full"):
+            go(settings, tmp_path / "run")
+    assert not (tmp_path / "run" / "record.json").exists()
+    rows = read_predictions(whole.folder / "predictions.jsonl")[:4]
+    assert open_adapted(tmp_path / "run").generate([row.input for row in rows]) == [row.prediction for row in rows]
+    assert contents(go(settings, tmp_path / "run").folder) == contents(whole.folder)
+
+
+@pytest.mark.parametrize(
+    ("language", "left_out"),
+    [("Guarani", set()), ("en-US", set()), ("Nowherish", {"wrong_script_rate"}), ("kas", {"wrong_script_rate"})],
+)
+def test_a_run_in_any_language_is_scored(language: str, left_out: set[str], settings: dict[str, Any], tmp_path: Path) -> None:
+    data = tiny.task_data("other", instances=40)
+    data["Output_language"] = [language]
+    (tmp_path / "other.json").write_text(json.dumps(data), encoding="utf-8")
+    own = {"tasks": ["other"], "tasks_dirs": [str(tmp_path)], "data": {"n_train": 20}, "metrics": []}
+    record = go({**settings, **own}, tmp_path / "run").record
+    assert set(METRICS.names()) - set(record.scores) == left_out
+    assert set(record.score_notes) == left_out
 
 
 def test_an_empty_answer_scores_0(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from tests import tiny
 from xeric.bases.base import Base
+from xeric.bases.loading import load_base
 from xeric.errors import ConfigError, UserError
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
@@ -53,7 +54,7 @@ def carry_out(folder: Path, chosen: dict[str, Any], base: Base | None = None) ->
 
 def stage_files(root: Path, run: Run) -> dict[str, bytes]:
     folder = root / "stages" / run.record.stages[0]["id"]
-    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "stage.json"}
+    return {p.name: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name not in ("stage.json", "times.jsonl")}
 
 
 def test_a_stage_is_computed_once_and_found_again(tasks: Path, base_folder: Callable[[str], Path], tmp_path: Path) -> None:
@@ -123,6 +124,23 @@ def test_another_method_starts_from_the_merged_stage(
     rows = [json.loads(line) for line in (run.folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
     (tmp_path / "stages").rename(tmp_path / "gone")
     assert open_adapted(run.folder).generate([row["input"] for row in rows[:3]]) == [row["prediction"] for row in rows[:3]]
+
+
+@pytest.mark.parametrize("targets", [["lm_head"], ["lm_head", "embed_tokens"]])
+def test_a_stage_on_tied_weights_is_merged_whole(targets: list[str], tasks: Path, tmp_path: Path) -> None:
+    """What the next method starts from is the stage's model: untrained beyond it, the run says what the stage's model says."""
+    folder = tiny.write_base(tmp_path / "tied", "llama", tie_word_embeddings=True)
+    base = load_base(str(folder), device="cpu", precision="fp32")
+    lora = {"name": "lora", "targets": targets}
+    large = {"max_steps": 12, "batch_size": 8, "lr": 0.1}
+    chosen = settings(tasks, folder, method=lora, stage={"method": lora, "train": large}, train={"max_steps": 0})
+    same = carry_out(tmp_path / "same", chosen, base)  # the same method goes on, so nothing is merged
+    merged = carry_out(tmp_path / "merged", {**chosen, "method": {"name": "none"}}, base)
+    texts = (same.folder / "predictions.jsonl").read_bytes()
+    assert (merged.folder / "predictions.jsonl").read_bytes() == texts
+    assert base.output_embeddings.weight is base.input_embeddings.weight
+    rows = [json.loads(line) for line in texts.decode().splitlines()]
+    assert open_adapted(merged.folder).generate([row["input"] for row in rows[:3]]) == [row["prediction"] for row in rows[:3]]
 
 
 def test_a_stage_gives_no_test_instance_of_the_run_away(tasks: Path, base_folder: Callable[[str], Path], tmp_path: Path) -> None:

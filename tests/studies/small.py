@@ -45,6 +45,8 @@ def contents(folder: Path) -> dict[str, Any]:
         name = str(path.relative_to(folder))
         if path.is_dir():
             found[name] = None
+        elif path.name == "times.jsonl":
+            continue
         elif path.name == "results.json":
             # What is cheapest, and what all of it cost, is a matter of cost too.
             results = _without_cost(json.loads(path.read_text()))

@@ -8,10 +8,11 @@ import scipy.stats
 
 from tests.studies.points import level, run
 from xeric.errors import DataError, UserError
+from xeric.metrics.estimates import Part
 from xeric.metrics.measuring import measure
 from xeric.records import Prediction
 from xeric.studies.lines import resample_lines
-from xeric.studies.statistics import ASSUMED_SEED_SD, Part
+from xeric.studies.statistics import ASSUMED_SEED_SD
 
 POINTS = ["points"]
 

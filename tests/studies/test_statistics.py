@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from xeric.studies.statistics import (
-    ALPHA,
-    Estimated,
-    Part,
-    added,
-    decide_together,
-    detectable_difference,
-    half_width,
-    spread,
-)
+from xeric.metrics.estimates import ALPHA, Estimated, Part, added, half_width, of_instances
+from xeric.studies.statistics import assumed_instances, decide_together, detectable_difference, spread
 
 
 @pytest.fixture
@@ -117,28 +109,33 @@ def test_spread_interval_covers_the_standard_deviation(rng: np.random.Generator)
 def test_detectable_difference_of_one_run_is_the_textbooks() -> None:
     error = math.sqrt(2 * 0.5**2 + 8**2 / 900)
     expected = (scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)) * error
-    assert detectable_difference(tasks=9, instances=100, seeds=1, seed_sd=0.5, instance_sd=8) == pytest.approx(expected)
+    assert detectable_difference(seeds=1, seed_sd=0.5, instances=Part(64 / 900)) == pytest.approx(expected)
 
 
 def test_a_detectable_difference_is_detected_in_four_of_five_studies(rng: np.random.Generator) -> None:
-    size = dict(tasks=9, instances=100, seeds=3)
-    difference = detectable_difference(**size, seed_sd=0.7, instance_sd=8)  # type: ignore[arg-type]
+    """Also where tasks are small and unlike in size: two of six instances, one of sixty."""
+    counts = (6, 6, 60)
+    instances = assumed_instances(counts, sd=8)
+    assert instances.variance == pytest.approx(sum(64 / n for n in counts) / 9)
+    difference = detectable_difference(seeds=3, seed_sd=0.7, instances=instances)
     found = 0
     for _ in range(1500):
         a, b = rng.normal(0, 0.7, size=(2, 3))
-        value = difference + a.mean() - b.mean() + rng.normal(0, 8 / 30)
+        gains = [rng.normal(0, 8, size=n) for n in counts]
+        value = difference + a.mean() - b.mean() + np.mean([one.mean() for one in gains])
         runs = added([Part(float(one.var(ddof=1)) / 3, 2) for one in (a, b)])
-        found += (Estimated(value, runs, Part(64 / 900)).p() or 1) <= 0.05
-    assert found / 1500 == pytest.approx(0.8, abs=0.03)
+        shown = of_instances(np.array([one.var() / len(one) / 9 for one in gains]), counts)
+        found += (Estimated(value, runs, shown).p() or 1) <= 0.05
+    assert found / 1500 == pytest.approx(0.8, abs=0.04)
 
 
 def test_more_of_anything_detects_less() -> None:
-    def of(**size: int) -> float:
-        return detectable_difference(**({"tasks": 9, "instances": 100, "seeds": 3} | size))  # type: ignore[arg-type]
+    def of(tasks: int = 9, instances: int = 100, seeds: int = 3) -> float:
+        return detectable_difference(seeds=seeds, instances=assumed_instances([instances] * tasks))
 
     assert of(seeds=2) > of() > of(seeds=5)
     assert of(instances=20) > of() > of(instances=1000)
     assert of(tasks=1) > of()
-    assert detectable_difference(tasks=1, instances=1, seeds=3, instance_sd=0, seed_sd=0) == 0
-    alike = [detectable_difference(tasks=1, instances=50, seeds=seeds, instance_sd=8, seed_sd=0) for seeds in (1, 3)]
+    assert detectable_difference(seeds=3, instances=Part(), seed_sd=0) == 0
+    alike = [detectable_difference(seeds=seeds, instances=assumed_instances([50]), seed_sd=0) for seeds in (1, 3)]
     assert alike[0] == alike[1] > 0, "runs that do not differ are as good as one"

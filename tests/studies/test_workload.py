@@ -32,7 +32,7 @@ COUNTS = {"a": Counts(6, 3, 5), "b": Counts(2, 0, 40)}
 
 
 def test_training_goes_through_all_rows_as_often_as_planned() -> None:
-    options = TrainOptions(epochs=3, batch_size=4, micro_batch_size=2)
+    options = TrainOptions(epochs=3, batch_size=4, micro_batch_size=2, select="loss")
     found = training_of(ENCODED, COUNTS, options, shared=True)
     assert found is not None
     rows = [Row("a", 10, 6, 2)] * 6 + [Row("b", 30, 8, 4)] * 2
@@ -54,7 +54,7 @@ def test_what_settings_change_in_training() -> None:
     usual = of()
     plain = training_of(ENCODED, COUNTS, TrainOptions(max_steps=8, batch_size=4), shared=False)
     assert of(shared_prefix=False) == of(gradient_checkpointing=True) == plain != usual
-    assert (of(early_stopping=False).looks, of(dev_every=3).looks, usual.looks) == (0, 3, 4)  # type: ignore[attr-defined]
+    assert (of(select="loss", dev_every=3).looks, of(select="loss").looks, usual.looks) == (3, 4, 0)  # type: ignore[attr-defined]
 
 
 def test_texts_are_decoded_in_batches_of_a_task() -> None:

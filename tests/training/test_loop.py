@@ -110,6 +110,8 @@ class KillAfter:
 
     def started(self, total: int, done: int) -> None: ...
 
+    def interrupted(self) -> None: ...
+
     def step(self, loss: float) -> None:
         self.left -= 1
         if self.left < 0:
@@ -122,7 +124,7 @@ def test_killed_and_resumed_equals_undisturbed(kills: list[int], open_base: Call
     base = open_base("llama")
     tasks = two_tasks(base)
     dev = [rows.training_rows(base, rows.task("one", seed=5), 4)]
-    options = TrainOptions(max_steps=12, batch_size=4, checkpoint_seconds=0, dev_every=2, patience=9)
+    options = TrainOptions(max_steps=12, batch_size=4, checkpoint_seconds=0, dev_every=2, select="loss", patience=9)
 
     def run(folder: Path, observer: KillAfter | None = None) -> TrainResult:
         adaptation = attach(base, dropout=0.3)
@@ -153,6 +155,9 @@ def test_killed_and_resumed_equals_undisturbed(kills: list[int], open_base: Call
     assert resumed.tokens == undisturbed.tokens
     for file in ("log.jsonl", "adapter/adapter_model.safetensors", "adapter/adapter_config.json"):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+    times = log_of(tmp_path / "b" / "times.jsonl")
+    assert [row["step"] for row in times] == list(range(1, 13))
+    assert [row["seconds"] for row in times] == sorted(row["seconds"] for row in times)
 
 
 def test_a_torn_or_foreign_checkpoint_is_as_good_as_none(tmp_path: Path) -> None:
@@ -203,20 +208,20 @@ def test_selection_keeps_the_best_weights_and_stops(open_base: Callable[[str], B
         states.append(adaptation.state())
         return next(values)
 
-    options = TrainOptions(max_steps=50, batch_size=4, dev_every=1, patience=3)
+    options = TrainOptions(max_steps=50, batch_size=4, dev_every=1, select="loss", patience=3)
     result = go(base, adaptation, two_tasks(base), options, evaluate=evaluate, log=tmp_path / "log")
     assert (result.done_steps, result.best_step) == (5, 2)
     assert all(torch.equal(adaptation.state()[name], tensor) for name, tensor in states[1].items())
     assert [row["dev"] for row in log_of(tmp_path / "log") if "dev" in row] == [1.0, 3.0, 2.0, None, 2.5]
 
 
-def test_without_early_stopping_all_planned_steps_are_taken(open_base: Callable[[str], Base]) -> None:
+def test_unless_dev_selects_the_weights_of_the_last_planned_step_are_kept(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
 
     def never() -> float:
         raise AssertionError("dev must not be looked at")
 
-    options = TrainOptions(max_steps=6, batch_size=4, dev_every=1, patience=1, early_stopping=False)
+    options = TrainOptions(max_steps=6, batch_size=4, dev_every=1, patience=1)
     result = go(base, attach(base), two_tasks(base), options, evaluate=never)
     assert (result.done_steps, result.best_step) == (6, None)
 

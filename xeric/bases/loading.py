@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +23,15 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from xeric.bases.base import Base, Precision
-from xeric.bases.named import NAMED_BASES
+from xeric.bases.checks import check_base, token_rows
+from xeric.bases.finding import find_folder
 from xeric.bases.precision import PrecisionName, resolve_device, resolve_precision
-from xeric.bases.store import converted_folder, named_folder
-from xeric.errors import DataError, UserError, suggest
-from xeric.progress import Progress, Silent
+from xeric.errors import DataError
+from xeric.files import is_of_other_programs, reading
+from xeric.progress import Progress
 
-__all__ = ["base_identity", "find_folder", "load_base", "sha256_of_files"]
+__all__ = ["base_identity", "load_base", "sha256_of_files"]
 
-_log = logging.getLogger(__name__)
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _WEIGHTS = "*.safetensors"
 _TOKENIZER_FILES = (
     "config.json",
@@ -72,8 +68,11 @@ def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "au
     sha256 = _identity(name, folder)
     tokenizer = _read_tokenizer(name, folder)
     model = _read_model(name, folder, kind, place)
+    check_base(name, model, tokenizer)
     eos = _end_tokens(name, model, tokenizer)
-    pad = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else eos[0]
+    pad = tokenizer.pad_token_id
+    if not isinstance(pad, int) or pad >= token_rows(model):
+        pad = eos[0]  # masked everywhere, so any id will do that the model has an embedding for
     # A clean generation config: what the base's authors found pleasant to sample with must not leak into measured decoding.
     model.generation_config = GenerationConfig(eos_token_id=list(eos), pad_token_id=pad)
     return Base(
@@ -106,7 +105,9 @@ def base_identity(name: str, progress: Progress | None = None) -> dict[str, str]
 
 
 def _identity(name: str, folder: Path) -> dict[str, str]:
-    weights = sorted(folder.glob(_WEIGHTS))
+    weights = sorted(path for path in folder.glob(_WEIGHTS) if not is_of_other_programs(path.name))
+    if not weights and not (folder / "config.json").is_file():
+        raise _no_config(name)
     if not weights:
         raise DataError(
             "holds no *.safetensors weights",
@@ -119,66 +120,14 @@ def _identity(name: str, folder: Path) -> dict[str, str]:
     }
 
 
-def find_folder(name: str, progress: Progress | None = None) -> Path:
-    """Return the folder of a base in the Hugging Face layout, made or fetched where it is not at hand; see :func:`load_base`."""
-    _refuse_removed(name)
-    progress = progress or _Logged()
-    if name in NAMED_BASES:
-        return named_folder(NAMED_BASES.get(name), progress)
-    path = Path(name).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_file() and path.suffix.lower() == ".gguf":
-        return converted_folder(path, progress)
-    if path.exists():
-        raise DataError(
-            "is neither a folder nor a .gguf file", where=name, hint="give the folder that holds config.json and weights"
-        )
-    if path.suffix.lower() == ".gguf" or not _HUB_ID.fullmatch(name):
-        raise DataError(
-            "there is no such file or folder",
-            where=name,
-            hint=f"give a base's folder, a .gguf file, a hub id, or a name ({', '.join(NAMED_BASES.names())})",
-        )
-    return _download(name)
-
-
-class _Logged(Silent):
-    """Puts remarks into the log, for callers that show no progress."""
-
-    def note(self, text: str) -> None:
-        """Log a remark."""
-        _log.warning("%s", text)
-
-
-def _refuse_removed(name: str) -> None:
-    if name.startswith("bundled:"):
-        raise UserError(
-            f"the base {name!r} does not come with Xeric any more",
-            hint="use gemma-3-270m (140 languages) or smollm2-135m (English)",
-        )
-
-
-def _download(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.safetensors", "*.json", "*.txt", "tokenizer.model", "*.jinja"]
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns, ignore_patterns=["*/*"]))
-    except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        raise DataError(
-            f"is no folder here and could not be fetched from the model hub: {reason[:200]}",
-            where=f"base {name!r}",
-            hint=suggest(name, NAMED_BASES.names(), "base") + "; a local folder or a .gguf file will do, too",
-        ) from None
+def _no_config(name: str) -> DataError:
+    return DataError("holds no config.json", where=name, hint="give a folder in the Hugging Face layout")
 
 
 def _read_config(name: str, folder: Path) -> Any:
     path = folder / "config.json"
     if not path.is_file():
-        raise DataError("holds no config.json", where=name, hint="give a folder in the Hugging Face layout")
+        raise _no_config(name)
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -242,7 +191,7 @@ def _first_line(error: Exception) -> str:
 def _end_tokens(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     declared = getattr(model.generation_config, "eos_token_id", None)
     ids = [tokenizer.eos_token_id, *(declared if isinstance(declared, list) else [declared])]
-    eos = tuple(dict.fromkeys(int(i) for i in ids if i is not None))
+    eos = tuple(dict.fromkeys(int(i) for i in ids if i is not None and i < token_rows(model)))
     if not eos:
         raise DataError(
             "has no end-of-text token, so it could never learn to stop", where=name, hint="set eos_token in its tokenizer"
@@ -272,7 +221,7 @@ def sha256_of_files(paths: list[Path]) -> str:
     """Return the SHA-256 (hex) over names and contents of files, in the order given."""
     total = hashlib.sha256()
     for path in paths:
-        with path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{path.name} {content}\n".encode())
     return total.hexdigest()

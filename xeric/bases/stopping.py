@@ -8,6 +8,7 @@ token does.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,15 +26,18 @@ ENDINGS: tuple[Ending, ...] = ("eos", "stop", "length")
 
 @dataclass(frozen=True)
 class Generated:
-    """A generated text, surrounding white space stripped.
+    """A generated text.
 
     Attributes:
-        text: up to and without what ended it.
+        text: up to and without what ended it, without the white space around it (see :class:`Stops`).
         ended: by what: an end token (``eos``), a stop text (``stop``) or the limit of new tokens (``length``).
     """
 
     text: str
     ended: Ending
+
+
+_BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 
 class Stops:
@@ -42,10 +46,15 @@ class Stops:
     Args:
         base: the base that writes them.
         texts: stop texts; a row ends at the first of them.
+        opening: white space that opens a target and is not of its text. What follows it on the text's first line is the text's
+            own then: the indentation of code. None strips all white space around a text.
     """
 
-    def __init__(self, base: Base, texts: Sequence[str] = ()) -> None:
+    def __init__(self, base: Base, texts: Sequence[str] = (), opening: str | None = None) -> None:
         self._base, self.texts = base, tuple(texts)
+        # Some tokenizers drop the first blank of what they decode: then it is gone already, and the next one is the text's.
+        shown = base.continuation(base.tokenize(f"{opening}a")) if opening else ""
+        self._opening = opening if opening is None or shown.startswith(opening) else ""
         special = base.special_tokens if texts else {}
         self._tokens = tuple(special[text] for text in texts if text in special)
         # A token of a text is a byte of it at least. Two more, because some tokenizers drop the first blank of what they decode.
@@ -75,7 +84,9 @@ class Stops:
         ended: Ending = "length" if length == len(ids) else "eos" if ids[length] in self._base.eos else "stop"
         if found := [place for stop in self.texts if (place := text.find(stop)) >= 0]:
             text, ended = text[: min(found)], "stop"
-        return Generated(text.strip(), ended)
+        if self._opening is None:
+            return Generated(text.strip(), ended)
+        return Generated(_BLANK_LINES.sub("", text.removeprefix(self._opening)).rstrip(), ended)
 
 
 class _Criterion(StoppingCriteria):

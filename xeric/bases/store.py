@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
 
 from xeric.bases.home import home
 from xeric.bases.named import HubFile, NamedBase, PackageFiles
-from xeric.errors import DataError, UserError, XericError
+from xeric.errors import DataError, StorageError, UserError, XericError
+from xeric.files import give_usual_modes, reading, storage_error
 from xeric.progress import Progress
 
 __all__ = ["converted_folder", "kept", "named_folder", "source_of"]
@@ -154,10 +154,7 @@ def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: N
 
     progress.start(f"convert {folder.name}", STEPS)
     with _working_folder(folder.name) as work:
-        try:
-            made = convert(gguf, work, progress, expected=named.bits_per_character if named else None)
-        except SafetensorError as error:  # a full disk, in the words of the library that writes
-            raise OSError(None, str(error), str(work)) from None
+        made = convert(gguf, work, progress, expected=named.bits_per_character if named else None)
         (work / "README.md").write_text(model_card(made, sha256, named), encoding="utf-8")
         source = {
             "format": _FORMAT,
@@ -169,9 +166,7 @@ def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: N
             "remarks": list(made.remarks),
         }
         (work / _SOURCE).write_text(json.dumps(source, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        for path in work.iterdir():
-            path.chmod(0o644)  # the library writes weights for their maker alone
-        work.chmod(0o755)
+        give_usual_modes(work)  # the library writes weights for their maker alone
         if folder.exists():  # of an older format, or half deleted by somebody
             shutil.rmtree(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -215,17 +210,15 @@ def _alone(name: str, progress: Progress) -> Iterator[None]:
             yield
         finally:
             lock.release()
-    except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror or error}",
-            where=str(error.filename or home()),
-            hint="set XERIC_HOME to another folder",
+    except Exception as error:
+        # Some of what writes here names no path.
+        if (refused := storage_error(error, getattr(error, "filename", None) or home())) is None:
+            raise
+        raise StorageError(
+            refused.what, where=refused.where, hint=f"{refused.hint}, or set XERIC_HOME to another folder"
         ) from None
 
 
 def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import quiet_libraries, worker_count
+from xeric.cli.options import path_option, quiet_libraries, worker_count
 
 if TYPE_CHECKING:
     from xeric.report import Written
@@ -32,7 +32,7 @@ Every number, figure and text of this study:
 
 
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the study and its report.")] = Path("demo-report"),
+    output: Annotated[Path, path_option("--output", "-o", help="Folder for the study and its report.")] = Path("demo-report"),
     overrides: Annotated[list[str] | None, typer.Option("--set", help="A setting of the study by dotted path.")] = None,
 ) -> int:
     """The paper's study, small, on pretrained bases and bundled tasks, with its report."""

@@ -1,8 +1,8 @@
 """The command line: thin commands over the API.
 
 Every command imports what it needs when it runs, so that ``--help`` answers at once. Results go to standard output,
-everything else to standard error. Exit codes: 0, 1 for a run that failed, 2 for input at fault; an error is one
-sentence and a hint.
+everything else to standard error. Exit codes: 0, 1 for a run that failed, 2 for input at fault, 130 (143) where Ctrl-C (``kill``)
+ended it; an error is one sentence and a hint.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from xeric import __version__
 from xeric.cli.bases import bases_app
 from xeric.cli.demo import demo
 from xeric.cli.listing import list_app
+from xeric.cli.options import speak_utf8
 from xeric.cli.recommend import recommend
 from xeric.cli.report import report
 from xeric.cli.runs import generate, score, train
 from xeric.cli.study import study_app
 from xeric.cli.tasks import tasks_app
-from xeric.errors import UserError, XericError
+from xeric.errors import StorageError, UserError, XericError, memory_error
+from xeric.files import storage_error
+from xeric.interruption import Interrupted, raising
 
 __all__ = ["app", "main"]
 
@@ -48,6 +51,9 @@ _REMOVED = {
 }
 """Commands that earlier versions had, with the complaint and the hint."""
 
+_RESUMED = ("train", "study", "demo", "bases")
+_GOES_ON = "what was finished is kept; the same command goes on from there"
+
 
 def main() -> None:
     """Run the command line and leave the process with its exit code."""
@@ -61,29 +67,45 @@ def run(arguments: list[str]) -> int:
     """Run the command line on arguments and return its exit code."""
     debug = "--debug" in arguments
     arguments = _spread([argument for argument in arguments if argument != "--debug"], "--sources", "--texts")
+    speak_utf8()
     try:
-        _refuse_removed(arguments)
-        result = app(arguments, standalone_mode=False)
-        return result if isinstance(result, int) else 0
-    except XericError as error:
-        if debug:
-            raise
-        _complain(str(error), error.hint)
-        return error.exit_code
+        with raising():
+            _refuse_removed(arguments)
+            result = app(arguments, standalone_mode=False)
+            # Here, where a full disk is an error with a name, and not when the process ends.
+            sys.stdout.flush()
+            return result if isinstance(result, int) else 0
     except typer.TyperException as error:
         return _usage(error)
-    except (typer.Abort, KeyboardInterrupt):
-        _complain("interrupted", "what was finished is kept; the same command goes on from there")
-        return 130
+    except Interrupted as signal:
+        _complain(str(signal), _GOES_ON if arguments[:1] and arguments[0] in _RESUMED else None)
+        return signal.exit_code
     except BrokenPipeError:
         # The reader of a pipe (head, less) has gone; nothing is wrong.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
         return 0
     except Exception as error:
         if debug:
             raise
+        return _failed(error)
+
+
+def _failed(error: Exception) -> int:
+    """Say what went wrong, in a sentence and a hint, and return the exit code."""
+    known = error if isinstance(error, XericError) else storage_error(error, doing="read or written") or memory_error(error)
+    if known is None:
         _complain(f"unexpected {type(error).__name__}: {error}", "this is a mistake in Xeric; --debug shows where")
         return 1
+    if known.where is None and isinstance(known, StorageError):
+        # What is written without a path is the standard output; what is left of it would be complained of a second time.
+        known = StorageError(known.what, where="standard output", hint=known.hint).after_work()
+        _close_output()
+    _complain(f"{known.where}: {known.what}" if known.where else known.what, known.hint)
+    return known.exit_code
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _refuse_removed(arguments: list[str]) -> None:

@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-__all__ = ["AsJson", "Encoding", "TasksDir", "print_json", "quiet_libraries", "worker_count"]
+from xeric.files import expanded
+
+__all__ = [
+    "AsJson",
+    "Encoding",
+    "TasksDir",
+    "path_argument",
+    "path_option",
+    "print_json",
+    "quiet_libraries",
+    "speak_utf8",
+    "worker_count",
+]
+
+
+def path_option(*names: str, help: str) -> Any:  # noqa: A002 - typer's word
+    """Return an option that takes a path; ``--output=~/runs`` means the home folder, though the shell leaves it as it is."""
+    return typer.Option(*names, help=help, parser=expanded, metavar="PATH")
+
+
+def path_argument(*, help: str, metavar: str = "PATH") -> Any:  # noqa: A002 - typer's word
+    """Return an argument that is a path."""
+    return typer.Argument(help=help, parser=expanded, metavar=metavar)
+
 
 TasksDir = Annotated[
     list[Path] | None,
-    typer.Option("--tasks-dir", help="Folder with task files; may be given more than once. Also: XERIC_TASKS."),
+    path_option("--tasks-dir", help="Folder with task files; may be given more than once. Also: XERIC_TASKS."),
 ]
 Encoding = Annotated[str | None, typer.Option(help="Of the file, such as cp1252; one of Unicode's where not given.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -22,6 +47,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard out
 def print_json(value: Any) -> None:
     """Print plain values as indented JSON on standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False, indent=1))
+
+
+def speak_utf8() -> None:
+    """Write UTF-8 into files and pipes, whatever the system's own encoding; on a terminal, replace the letters that it lacks.
+
+    JSON stays JSON: half of a surrogate pair, which has no UTF-8, is written as its escape.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            if stream.isatty():
+                stream.reconfigure(errors="replace")
+            else:
+                stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
 
 def worker_count() -> int:

@@ -1,7 +1,9 @@
-"""Progress on the terminal: a bar with loss, rate and time left, on standard error."""
+"""Progress on standard error: on a terminal a bar with loss, rate and time left, else plain lines now and then."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -18,7 +20,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["TerminalBars", "TerminalProgress"]
+__all__ = ["PlainLines", "TerminalBars", "TerminalProgress", "duration"]
+
+_LINE_SECONDS = 30.0
+_LINE_SHARES = 10
 
 
 class _Rate(TextColumn):
@@ -32,16 +37,59 @@ class _Rate(TextColumn):
         return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
 
 
+def duration(seconds: float) -> str:
+    """Return a time span in words: ``45 s``, ``12 min``, ``3 h 5 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class PlainLines:
+    """Tells how far a phase is in lines, for a log file: after every 30 seconds, and every tenth of the phase.
+
+    Args:
+        say: prints a line.
+        tenths: whether there is a line for every tenth, however soon it comes.
+        clock: seconds.
+    """
+
+    def __init__(self, say: Callable[[str], None], *, tenths: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self._say, self._tenths, self._clock = say, tenths, clock
+        self.start("", 0)
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        """Begin a phase of ``total`` units, ``done`` of which were done before."""
+        self._phase, self._total, self._before, self._done = phase, total, done, done
+        self._began = self._told = self._clock()
+
+    def advance(self, units: int, loss: float | None = None) -> None:
+        """Count units that are done, and print a line where one is due."""
+        now, tenth = self._clock(), self._done * _LINE_SHARES // max(self._total, 1)
+        self._done += units
+        reached = self._tenths and self._done * _LINE_SHARES // max(self._total, 1) > tenth
+        if not reached and now - self._told < _LINE_SECONDS:
+            return
+        self._told = now
+        parts = [f"{self._phase}: {self._done:,} of {self._total:,}"]
+        parts += [] if loss is None else [f"loss {loss:.3f}"]
+        left = (now - self._began) / max(self._done - self._before, 1) * (self._total - self._done)
+        parts.append(f"about {duration(left)} left" if left > 0 else f"in {duration(now - self._began)}")
+        self._say(", ".join(parts))
+
+
 class TerminalBars:
-    """Bars on standard error, none where that is no terminal, and remarks above them. Use it as a context.
+    """Bars on standard error, plain lines where that is no terminal, and remarks above them. Use it as a context.
 
     Args:
         columns: of every bar, between the spinner and the end of the line.
+        tenths: as in :class:`PlainLines`.
     """
 
-    def __init__(self, *columns: ProgressColumn) -> None:
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, *columns: ProgressColumn, tenths: bool = True) -> None:
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True, markup=False, emoji=False)
         self._bar = Progress(SpinnerColumn(), *columns, console=self._console, disable=not self._console.is_terminal)
+        self._lines = None if self._console.is_terminal else PlainLines(self.note, tenths=tenths)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -60,7 +108,7 @@ class TerminalProgress(TerminalBars):
 
     def __init__(self) -> None:
         super().__init__(
-            TextColumn("{task.description:12}"),
+            TextColumn("{task.description:12}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             _Rate(),
@@ -72,8 +120,9 @@ class TerminalProgress(TerminalBars):
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
         """Begin a phase; where standard error is no terminal, one line says so."""
-        if not self._console.is_terminal:
-            self.note(f"{phase}: {total - done} of {total} to do" if done else f"{phase}: {total}")
+        if self._lines:
+            self.note(f"{phase}: {total - done:,} of {total:,} to do" if done else f"{phase}: {total:,}")
+            self._lines.start(phase, total, done)
         self._task = self._bar.add_task(phase, total=total, completed=done, loss="")
 
     def advance(self, units: int, loss: float | None = None) -> None:
@@ -82,3 +131,5 @@ class TerminalProgress(TerminalBars):
             if loss is not None:
                 self._bar.update(self._task, loss=f"loss {loss:.3f}")
             self._bar.advance(self._task, units)
+        if self._lines:
+            self._lines.advance(units, loss)

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from xeric.cli.options import AsJson, print_json, worker_count
+from xeric.cli.options import AsJson, path_argument, print_json, worker_count
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ __all__ = ["recommend"]
 
 
 def recommend(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    folder: Annotated[Path, path_argument(metavar="DIR", help="Folder of a study.")],
     as_json: AsJson = False,
 ) -> None:
     """Name the cheapest adaptation that is not worse than the best by more than the study's margin, chosen on dev."""
@@ -38,19 +36,18 @@ def recommend(
 
 
 def _show(results: StudyResults, chosen: Recommendation) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from xeric.cli.show import console
     from xeric.report import summary
 
     out = console()
-    out.print(summary.recommendation(chosen), style="bold", markup=False, soft_wrap=True)
-    out.print(f"{'why: ' if chosen.recommended else ''}{summary.choice(chosen)}", soft_wrap=True, markup=False)
+    out.print(summary.recommendation(chosen), style="bold", soft_wrap=True)
+    out.print(f"{'why: ' if chosen.recommended else ''}{summary.choice(chosen)}", soft_wrap=True)
     if chosen.caution:
-        out.print(f"but: {chosen.caution}", soft_wrap=True, markup=False, style="yellow")
+        out.print(f"but: {chosen.caution}", soft_wrap=True, style="yellow")
     if chosen.test is not None:
-        out.print(f"on test, which had no part in the choice: {chosen.metric} {_text(chosen.test)}", soft_wrap=True, markup=False)
+        out.print(f"on test, which had no part in the choice: {chosen.metric} {_text(chosen.test)}", soft_wrap=True)
     table = Table(title=f"{chosen.metric} on dev, mean over tasks and runs, with 95% intervals", title_justify="left")
     for name in ("line", "dev", "training", "trainable", ""):
         table.add_column(name, justify="right" if name in ("training", "trainable") else "left")
@@ -66,9 +63,9 @@ def _show(results: StudyResults, chosen: Recommendation) -> None:
             if holds
         ]
         seconds = f"{line.seconds or 0:.0f} s"
-        table.add_row(escape(line.label), _text(chosen.dev[name]), seconds, f"{line.trainable or 0:,}", ", ".join(marks))
+        table.add_row(line.label, _text(chosen.dev[name]), seconds, f"{line.trainable or 0:,}", ", ".join(marks))
     out.print(table)
-    out.print(f"next: {chosen.command or 'take a larger base or more examples'}", soft_wrap=True, markup=False)
+    out.print(f"next: {chosen.command or 'take a larger base or more examples'}", soft_wrap=True)
 
 
 def _text(found: Estimate) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, print_json, worker_count
+from xeric.cli.options import AsJson, path_argument, print_json, worker_count
 
 if TYPE_CHECKING:
     from xeric.report.writing import Written
@@ -16,7 +16,7 @@ __all__ = ["report", "show_written"]
 
 
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study.")],
+    folder: Annotated[Path, path_argument(metavar="DIR", help="Folder of a study.")],
     as_json: AsJson = False,
 ) -> None:
     """Write a study's report: report.html, report.md, tables and figures; no model is needed."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from xeric.cli.options import AsJson, Encoding, TasksDir, print_json, quiet_libraries
+from xeric.cli.options import AsJson, Encoding, TasksDir, path_argument, path_option, print_json, quiet_libraries
 from xeric.errors import ConfigError, UserError
+
+if TYPE_CHECKING:
+    from xeric.metrics import ScoreReport
 
 __all__ = ["generate", "score", "train"]
 
@@ -33,8 +36,8 @@ def train(
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
-    config: Annotated[Path | None, typer.Option(help="YAML file with settings; the command line goes before it.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
+    config: Annotated[Path | None, path_option(help="YAML file with settings; the command line goes before it.")] = None,
+    output: Annotated[Path | None, path_option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> int:
@@ -107,14 +110,17 @@ def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
 
 
 def generate(
-    run_dir: Annotated[Path, typer.Argument(help="Folder of a finished run.")],
+    run_dir: Annotated[Path, path_argument(metavar="RUN_DIR", help="Folder of a finished run.")],
     text: Annotated[str | None, typer.Option("--input", help="One input.")] = None,
-    file: Annotated[Path | None, typer.Option(help='JSON rows with "input" (and, if you like, "id" and "task").')] = None,
+    file: Annotated[Path | None, path_option(help='JSON rows with "input" (and, if you like, "id" and "task").')] = None,
     encoding: Encoding = None,
     task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
     base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Limit of a text.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA); the run's own if not given. In another, texts may differ.")
+    ] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Limit of a text.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Generate texts with a finished run."""
@@ -122,13 +128,19 @@ def generate(
         raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
     rows: list[dict[str, Any]] = _input_rows(file, task, encoding) if file else [{"input": _typed(text or ""), "task": task}]
     quiet_libraries()
+    from xeric.bases.precision import PrecisionName
     from xeric.run.adapted import open_adapted
 
-    adapted = open_adapted(run_dir, base=base, device=device)
+    if precision is not None and precision not in get_args(PrecisionName):
+        raise UserError(f"unknown precision {precision!r}", hint=f"use {', '.join(get_args(PrecisionName))}")
+    adapted = open_adapted(run_dir, base=base, device=device, precision=cast("PrecisionName | None", precision))
+    for note in adapted.notes:
+        typer.echo(note, err=True)
     outputs: dict[int, str] = {}
     for name in dict.fromkeys(row["task"] for row in rows):
         numbers = [number for number, row in enumerate(rows) if row["task"] == name]
-        texts = adapted.generate([rows[number]["input"] for number in numbers], task=name, max_new_tokens=max_new_tokens)
+        inputs = [rows[number]["input"] for number in numbers]
+        texts = adapted.generate(inputs, task=name, max_new_tokens=max_new_tokens, note=lambda said: typer.echo(said, err=True))
         outputs |= dict(zip(numbers, texts, strict=True))
     for number, row in enumerate(rows):
         if as_json or file:
@@ -158,8 +170,8 @@ def _typed(text: str) -> str:
 
 
 def _input_rows(file: Path, task: str | None, encoding: str | None) -> list[dict[str, Any]]:
-    from xeric.errors import DataError
     from xeric.encodings import check_text, nfc
+    from xeric.errors import DataError
     from xeric.json_io import iter_jsonl
 
     rows = []
@@ -184,32 +196,44 @@ def _input_rows(file: Path, task: str | None, encoding: str | None) -> list[dict
 
 
 def score(
-    predictions: Annotated[Path, typer.Argument(help='JSON rows with "prediction" and "references".')],
-    against: Annotated[Path | None, typer.Option(help="Other predictions for the same instances, to compare with.")] = None,
+    predictions: Annotated[Path, path_argument(metavar="PREDICTIONS", help='JSON rows with "prediction" and "references".')],
+    against: Annotated[Path | None, path_option(help="Other predictions for the same instances, to compare with.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all rows, by name or code.")] = None,
     encoding: Encoding = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
     normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",
-    resamples: Annotated[int, typer.Option(min=0, help="Bootstrap resamples for the intervals.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of the resampling.")] = 0,
+    resamples: Annotated[int, typer.Option(min=0, max=1_000_000, help="Bootstrap resamples for the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the resampling.")] = 0,
+    signatures: Annotated[bool, typer.Option("--signatures", help="Print every choice that can move a score.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Score predictions, without a model; with --against, test the difference."""
     from xeric.cli.show import show_scores
-    from xeric.metrics import compare_predictions, score_predictions
+    from xeric.languages import language as known_language
+    from xeric.metrics import METRICS, compare_predictions, score_predictions
     from xeric.records import read_predictions
 
+    if language is not None:
+        known_language(language)  # a typing error must not cost stemmer and scripts in silence
     if normalize not in ("nfc", "none"):
         raise UserError(f"unknown normal form {normalize!r}", hint="use nfc or none")
     ours = read_predictions(predictions, language=language, encoding=encoding)
     theirs = read_predictions(against, language=language, encoding=encoding) if against else None
     choices: dict[str, Any] = {"resamples": resamples, "seed": seed, "normalize": normalize}
-    scores = score_predictions(ours, metric, **choices).scores
-    result = {name: value.model_dump(mode="json") for name, value in scores.items()}
+    report = score_predictions(ours, metric, **choices)
+    result = {name: _scored(report, name) for name in metric or METRICS.names()}
     if theirs:
         for name, comparison in compare_predictions(ours, theirs, metric, **choices).metrics.items():
             result[name]["against"] = comparison.model_dump(mode="json")
     if as_json:
         print_json(result)
     else:
-        show_scores(result)
+        show_scores(result, signatures=signatures)
+
+
+def _scored(report: ScoreReport, metric: str) -> dict[str, Any]:
+    """Return a metric's score as JSON has it: none, and the reason, where it says nothing."""
+    value: dict[str, Any] = {"score": None, "low": None, "high": None}
+    if metric in report.scores:
+        value = report.scores[metric].model_dump(mode="json")
+    return value | ({"notes": report.notes[metric]} if metric in report.notes else {})

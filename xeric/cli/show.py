@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
-from rich.markup import escape
 from rich.table import Table
 
 from xeric.records import MANY_AT_LIMIT, Record, Score, length_share
@@ -22,8 +21,8 @@ __all__ = ["console", "show_checks", "show_run", "show_scores", "show_sheet", "s
 
 
 def console() -> Console:
-    """Return the console for standard output."""
-    return Console(highlight=False)
+    """Return the console for standard output: texts are shown as they are, whatever brackets and colons stand in them."""
+    return Console(highlight=False, markup=False, emoji=False)
 
 
 def _interval(low: float | None, high: float | None) -> str:
@@ -40,6 +39,10 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         return
     tasks = list(record.tasks)
     _print_parted(out, f"{record.method}, test scores with 95% intervals", *_scores_by_task(record))
+    from xeric.metrics.scoring import score_notes
+
+    for note in score_notes(record.score_notes):
+        out.print(note, soft_wrap=True, style="yellow", markup=False)
     for number, stage in enumerate(record.stages, 1):
         for name, data in stage.get("tasks", {}).items():
             out.print(f"stage {number}, {name}: {_data_line(data)}", soft_wrap=True)
@@ -51,6 +54,8 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         out.print(below, soft_wrap=True, style="yellow")
     for name in tasks:
         out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
+        for note in _cut_notes(record, name):
+            out.print(f"{name}: {note}", soft_wrap=True, style="yellow")
         if (share := length_share([record.tasks[name]])) is not None and share > MANY_AT_LIMIT:
             limit = record.resolved.get("decode.max_new_tokens")
             out.print(
@@ -70,6 +75,16 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
     out.print(f"run folder: {folder}", soft_wrap=True)
 
 
+def _cut_notes(record: Record, task: str) -> list[str]:
+    """Say what truncation took from a task's rows."""
+    from xeric.data.encoding import cut_note
+
+    data, parts = record.tasks[task].data, {"train": "training inputs", "dev": "dev inputs", "test": "test inputs"}
+    cuts = {part: found for part, found in data.get("cuts", {}).items() if part in parts}
+    notes = [cut_note(found, data[part], parts[part], record.base["context"]) for part, found in cuts.items()]
+    return [note for note in notes if note]
+
+
 def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
     """Return the columns and rows of a run's scores: a row a metric for one task, a row a task for several."""
     if len(record.tasks) == 1:
@@ -77,7 +92,10 @@ def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], li
         return columns, [[metric, f"{s.score:.1f}", _interval(s.low, s.high)] for metric, s in record.scores.items()]
     rows = {"mean over tasks": record.scores} | {name: found.scores for name, found in record.tasks.items()}
     columns = [("task", "left"), *((metric, "right") for metric in record.scores)]
-    return columns, [[name, *(_with_interval(scores[metric]) for metric in record.scores)] for name, scores in rows.items()]
+    return columns, [
+        [name, *(_with_interval(scores[metric]) if metric in scores else "none" for metric in record.scores)]
+        for name, scores in rows.items()
+    ]
 
 
 def _beside_the_baselines(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
@@ -136,8 +154,13 @@ def _texts_line(data: Mapping[str, Any]) -> str:
     )
 
 
-def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
-    """Print scores, and comparisons where there are any."""
+def show_scores(result: Mapping[str, Mapping[str, Any]], *, signatures: bool = False) -> None:
+    """Print scores, and comparisons where there are any.
+
+    Args:
+        result: by metric, as ``xeric score --json`` has it.
+        signatures: print each metric's whole; otherwise what all have in common, on one line.
+    """
     compared = any("against" in row for row in result.values())
     columns: list[tuple[str, JustifyMethod]] = [("metric", "left"), ("score", "right"), ("95% interval", "left")]
     if compared:
@@ -151,7 +174,7 @@ def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
         ]
     rows = []
     for metric, row in result.items():
-        cells = [metric, f"{row['score']:.2f}", _interval(row["low"], row["high"])]
+        cells = [metric, "none" if row["score"] is None else f"{row['score']:.2f}", _interval(row["low"], row["high"])]
         if other := row.get("against"):
             cells += [f"{other['b']:.2f}", f"{other['difference']:+.2f}", _interval(other["low"], other["high"])]
             cells += ["" if other[p] is None else f"{other[p]:.4f}" for p in ("p", "p_corrected")]
@@ -159,24 +182,40 @@ def show_scores(result: Mapping[str, Mapping[str, Any]]) -> None:
         rows.append(cells)
     out = console()
     _print_parted(out, "", columns, rows)
-    for metric, row in result.items():
-        out.print(f"{metric}: {row['signature']}", soft_wrap=True)
+    from xeric.metrics.scoring import score_notes
+
+    for note in score_notes({metric: row["notes"] for metric, row in result.items() if "notes" in row}):
+        out.print(note, soft_wrap=True, style="yellow", markup=False)
+    known = {metric: row["signature"] for metric, row in result.items() if "signature" in row}
+    if signatures:
+        for metric, signature in known.items():
+            out.print(f"{metric}: {signature}", soft_wrap=True, markup=False)
+    elif known:
+        out.print(f"signatures: {_shared(list(known.values()))} (each in full: --signatures)", soft_wrap=True, markup=False)
+
+
+def _shared(signatures: Sequence[str]) -> str:
+    """Return the choices that several signatures make, and none of them otherwise."""
+    made: dict[str, list[str]] = {}
+    for signature in signatures:
+        for choice in signature.split("|")[1:]:
+            made.setdefault(choice.partition(":")[0], []).append(choice)
+    shared = [choices[0] for choices in made.values() if len(set(choices)) == 1 and len(choices) >= min(2, len(signatures))]
+    return "|".join(shared) or "nothing in common"
 
 
 def show_task(task: Task, instances: int) -> None:
     """Print a task and its first instances."""
     out = console()
     languages = f"{', '.join(task.input_languages) or '?'} to {', '.join(task.output_languages) or '?'}"
-    out.print(f"{task.name}: {len(task.instances)} instances, {languages}", style="bold", markup=False)
-    out.print(
-        f"categories: {', '.join(task.categories) or 'none'}; licence: {', '.join(task.licenses) or 'not stated'}", markup=False
-    )
-    out.print(f"\n{task.definition}", markup=False)
+    out.print(f"{task.name}: {len(task.instances)} instances, {languages}", style="bold")
+    out.print(f"categories: {', '.join(task.categories) or 'none'}; licence: {', '.join(task.licenses) or 'not stated'}")
+    out.print(f"\n{task.definition}")
     shown = [(f"example {n}", e.input, e.output) for n, e in enumerate(task.positive_examples[:2], 1)]
     shown += [(i.id, i.input, "\n  or: ".join(i.outputs)) for i in task.instances[:instances]]
     for name, x, y in shown:
-        out.print(f"\n{name}", style="bold", markup=False)
-        out.print(f"input:  {x}\noutput: {y}", markup=False, soft_wrap=True)
+        out.print(f"\n{name}", style="bold")
+        out.print(f"input:  {x}\noutput: {y}", soft_wrap=True)
 
 
 def show_checks(checks: Sequence[TaskCheck]) -> None:
@@ -196,13 +235,13 @@ def show_checks(checks: Sequence[TaskCheck]) -> None:
     for one in checks:
         if one.drops:
             dropped = ", ".join(f"{count} {reason}" for reason, count in one.drops.items())
-            out.print(f"{one.name}: dropped {dropped}", markup=False, soft_wrap=True)
+            out.print(f"{one.name}: dropped {dropped}", soft_wrap=True)
         if one.merged:
-            out.print(f"{one.name}: {_merged(one.merged)}", markup=False, soft_wrap=True)
+            out.print(f"{one.name}: {_merged(one.merged)}", soft_wrap=True)
         for note in one.notes:
-            out.print(f"{one.name}: {note}", markup=False, soft_wrap=True)
+            out.print(f"{one.name}: {note}", soft_wrap=True)
         if one.error:
-            out.print(f"refused: {one.error}", markup=False, soft_wrap=True)
+            out.print(f"refused: {one.error}", soft_wrap=True)
     refused = sum(not one.ok for one in checks)
     out.print(f"{len(checks) - refused} of {len(checks)} tasks can be used")
 
@@ -223,7 +262,7 @@ def show_sheet(sheet: Sheet) -> None:
     out = console()
     _print_parted(out, sheet.title, headings, rows, keys=sum(column.kind == "text" for _, column in columns))
     for note in sheet.notes:
-        out.print(note, markup=False, soft_wrap=True)
+        out.print(note, soft_wrap=True)
 
 
 def _print_parted(
@@ -243,10 +282,10 @@ def _print_parted(
             parts.append([])
         parts[-1].append(place)
     for number, part in enumerate(parts):
-        table = Table(title=escape(title) if title and not number else None, title_justify="left")
+        table = Table(title=title if title and not number else None, title_justify="left")
         for place in (*range(keys), *part):
             heading, justify = columns[place]
-            table.add_column(escape(heading), justify=justify, overflow="fold")
+            table.add_column(heading, justify=justify, overflow="fold")
         for row in rows:
-            table.add_row(*(escape(row[place]) for place in (*range(keys), *part)))
+            table.add_row(*(row[place] for place in (*range(keys), *part)))
         out.print(table)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json, quiet_libraries, worker_count
+from xeric.cli.options import AsJson, TasksDir, path_option, print_json, quiet_libraries, worker_count
 from xeric.errors import UserError
+from xeric.files import expanded
 
 if TYPE_CHECKING:
     from xeric.studies.config import StudyConfig
@@ -21,9 +22,8 @@ study_app = typer.Typer(
 )
 
 Source = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, a bundled study's name, or the folder of a study.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the study; studies/NAME if not given.")]
+Output = Annotated[Path | None, path_option("--output", "-o", help="Folder of the study; studies/NAME if not given.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="A setting by dotted path: seeds=[0,1], bases=[A,B], tasks=[T].")]
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")]
 
 
 @study_app.command()
@@ -93,13 +93,13 @@ def run(
 
 
 @study_app.command()
-def status(folder: Folder, as_json: AsJson = False) -> None:
+def status(study: Source, output: Output = None, as_json: AsJson = False) -> None:
     """How far a study is, at any time."""
     from xeric.cli.study_show import show_status
     from xeric.studies.folder import StudyFolder
     from xeric.studies.status import study_status
 
-    found = study_status(StudyFolder(folder))
+    found = study_status(StudyFolder(_folder_of(study, output)))
     if as_json:
         print_json(found.as_json())
     else:
@@ -108,7 +108,8 @@ def status(folder: Folder, as_json: AsJson = False) -> None:
 
 @study_app.command()
 def rescore(
-    folder: Folder,
+    study: Source,
+    output: Output = None,
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -119,6 +120,7 @@ def rescore(
     from xeric.studies.folder import StudyFolder
     from xeric.studies.rescore import rescore as score_again
 
+    folder = _folder_of(study, output)
     place = StudyFolder(folder)
     with TerminalProgress() as progress:
         progress.start("score", len(place.read_cells()))
@@ -141,9 +143,21 @@ def _load(
     study, remarks = load_study(source, [*folders, *(overrides or [])])
     for remark in remarks:
         typer.echo(remark, err=True)
-    if output is None:
-        output = Path(source) if Path(source).is_dir() else Path("studies") / study.name
-    return study, output
+    return study, output or _default_folder(source, study)
+
+
+def _folder_of(source: str, output: Path | None) -> Path:
+    """Return the folder of a study that is named as for `run`, or by the folder itself."""
+    from xeric.studies.plan import load_study
+
+    if output is not None or expanded(source).is_dir():
+        return output or expanded(source)
+    return _default_folder(source, load_study(source)[0])
+
+
+def _default_folder(source: str, study: StudyConfig) -> Path:
+    folder = expanded(source)
+    return folder if folder.is_dir() else Path("studies") / study.name
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
-from xeric.cli.progress import TerminalBars
+from xeric.cli.progress import TerminalBars, duration
 
-__all__ = ["TerminalStudyProgress", "duration"]
+__all__ = ["TerminalStudyProgress"]
 
 
 class TerminalStudyProgress(TerminalBars):
     """See :class:`xeric.studies.workshop.StudyProgress`."""
 
     def __init__(self) -> None:
-        super().__init__(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[remark]}"))
+        super().__init__(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[remark]}", markup=False),
+            tenths=False,
+        )
         self._all: TaskID | None = None
         self._phase: TaskID | None = None
         self._run = ""
@@ -31,7 +37,10 @@ class TerminalStudyProgress(TerminalBars):
         """Begin a phase of the present run; its bar takes the place of the last one."""
         if self._phase is not None:
             self._bar.remove_task(self._phase)
-        self._phase = self._bar.add_task(f"{self._run} {phase}".strip(), total=total, completed=done, remark="")
+        name = f"{self._run} {phase}".strip()
+        self._phase = self._bar.add_task(name, total=total, completed=done, remark="")
+        if self._lines:
+            self._lines.start(name, total, done)
 
     def advance(self, units: int, loss: float | None = None) -> None:
         """Move the bar of the present phase."""
@@ -39,6 +48,8 @@ class TerminalStudyProgress(TerminalBars):
             if loss is not None:
                 self._bar.update(self._phase, remark=f"loss {loss:.3f}")
             self._bar.advance(self._phase, units)
+        if self._lines:
+            self._lines.advance(units, loss)
 
     def overall(self, done: int, total: int, seconds_left: float | None) -> None:
         """Move the bar over all runs."""
@@ -47,11 +58,3 @@ class TerminalStudyProgress(TerminalBars):
         if self._all is None:
             self._all = self._bar.add_task("all runs", total=total, completed=done, remark=left)
         self._bar.update(self._all, total=total, completed=done, remark=left)
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in words: ``45 s``, ``12 min``, ``3 h 5 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from xeric.cli.progress import duration
 from xeric.cli.show import console
-from xeric.cli.study_progress import duration
 from xeric.metrics import PRIMARY, QUALITY
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ def show_plan(found: Preview) -> None:
     done = sum(state.record is not None for state in found.states.values())
     out.print(f"done: {done} of {len(plan.cells)} cells" + (f"; {found.trials} tuning trials to do" if found.trials else ""))
     points = f"about {found.detectable:.1f} points of {PRIMARY}"
-    out.print(f"smallest difference between two lines that is found in 80% of such studies: {points}", soft_wrap=True)
+    out.print(
+        f"smallest difference between two lines that is found in 80% of such studies: {points}, if they show {found.assumes} "
+        "(taken on the cautious side; the report goes by what the study shows)",
+        soft_wrap=True,
+    )
 
 
 def show_estimate(found: Preview) -> None:
@@ -92,9 +96,9 @@ def show_status(found: StudyStatus) -> None:
         out.print(f"other wordings of the definitions: {read} of {asked} readings of the test set decoded")
     for name, state in found.states.items():
         if state.failure is not None:
-            out.print(f"failed: {name}: {state.failure.error}", markup=False, soft_wrap=True)
+            out.print(f"failed: {name}: {state.failure.error}", soft_wrap=True)
             if state.failure.hint:
-                out.print(f"  hint: {state.failure.hint}", markup=False, soft_wrap=True)
+                out.print(f"  hint: {state.failure.hint}", soft_wrap=True)
     text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
     out.print(f"cells: {text}; study folder: {found.folder.root}", soft_wrap=True)
 

@@ -7,9 +7,9 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json
-from xeric.errors import UserError
+from xeric.cli.options import AsJson, TasksDir, path_option, print_json
 from xeric.encodings import existing
+from xeric.errors import UserError
 
 __all__ = ["tasks_app"]
 
@@ -94,7 +94,7 @@ def import_table(
     split: Annotated[str, typer.Option(help="Of a Hugging Face dataset.")] = "train",
     subset: Annotated[str | None, typer.Option(help="Configuration of a Hugging Face dataset.")] = None,
     revision: Annotated[str | None, typer.Option(help="Commit of a Hugging Face dataset.")] = None,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the task file.")] = Path(),
+    output: Annotated[Path, path_option("--output", "-o", help="Folder for the task file.")] = Path(),
 ) -> None:
     """Make a task file of a table."""
     from xeric.data.importing import ImportOptions, import_task, write_task
@@ -130,7 +130,7 @@ def import_table(
 @tasks_app.command()
 def download(
     names: Annotated[list[str], typer.Argument(help="Names of original Natural Instructions v2 tasks.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for the task files.")] = Path("tasks"),
+    output: Annotated[Path, path_option("--output", "-o", help="Folder for the task files.")] = Path("tasks"),
 ) -> None:
     """Fetch original Natural Instructions v2 task files."""
     from xeric.data.catalog import download as fetch

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from xeric.data.tasks import Task, check_task_name, load_task
-from xeric.errors import DataError, RunError, UnknownNameError, UserError
 from xeric.encodings import existing, nfc
-from xeric.records import write_atomically
+from xeric.errors import DataError, RunError, UnknownNameError, UserError
+from xeric.files import expanded, write_atomically
 
 __all__ = ["MAX_BYTES", "NIV2_URL", "Catalog", "download"]
 
@@ -45,7 +45,7 @@ class Catalog:
     """
 
     def __init__(self, folders: Sequence[Path | str]) -> None:
-        self.folders = tuple(Path(folder) for folder in folders)
+        self.folders = tuple(expanded(folder) for folder in folders)
         self._files()
 
     @classmethod
@@ -126,7 +126,7 @@ def download(
         DataError: what came is no task.
         RunError: there is no connection, or it broke.
     """
-    paths = [Path(folder) / f"{check_task_name(name)}.json" for name in names]
+    paths = [expanded(folder) / f"{check_task_name(name)}.json" for name in names]
     for path in paths:
         if path.exists() and not overwrite:
             continue
@@ -140,10 +140,7 @@ def download(
             except DataError as error:
                 where = str(error.where).replace(str(trial), address)
                 raise DataError(error.what, where=where, hint="what came is not a task file; try again later") from None
-        try:
-            write_atomically(path, content)
-        except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror}", where=str(path), hint="give another folder") from None
+        write_atomically(path, content)
     return paths
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from xeric.data.cleaning import CleaningOptions, clean
 from xeric.data.splits import SplitOptions, split
 from xeric.data.tasks import load_task
-from xeric.errors import UserError
 from xeric.encodings import nfc
+from xeric.errors import UserError
 from xeric.text import words
 
 __all__ = ["TaskCheck", "check_task"]

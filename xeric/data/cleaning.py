@@ -1,7 +1,7 @@
 """One form for every text, and out with what is noise; every drop is counted under its reason.
 
-1. *One form*: Unicode NFC, line ends, control characters, white space. Single line breaks and one blank line stay: poems need
-   them.
+1. *One form*: Unicode NFC, line ends, invisible characters (:mod:`xeric.invisible`), white space. Single line breaks and one
+   blank line stay: poems need them.
 2. *Noise*, by the named rules of :class:`CleaningOptions`. A reference that breaks a rule is taken out; its instance goes when no
    reference is left. A rule of form (``FORM_RULES``) that would take more than ``max_noise_share`` of a task has met the task's
    own form (a sentence without names *is* the right answer of a tagging task), so it is set aside and a note says so.
@@ -32,7 +32,9 @@ from xeric.data.leaks import TELLING, fold
 from xeric.data.splits import MERGED, find_alike
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import UnknownNameError
-from xeric.text import language, normalize, script_shares
+from xeric.invisible import without_invisible
+from xeric.languages import language
+from xeric.text import normalize, script_shares
 
 __all__ = ["FORM_RULES", "Cleaned", "CleaningOptions", "Dropped", "clean", "one_form"]
 
@@ -40,11 +42,6 @@ FORM_RULES = ("empty_input", "markup", "output_equals_input", "length_outlier")
 """Rules that a task's own form can look like; set aside where they would take too much of a task."""
 
 _LINE_END = regex.compile(r"\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-# Byte-order marks, soft hyphens, controls; a zero-width space only where it does not part the words of an unspaced script.
-_INVISIBLE = regex.compile(
-    r"[\ufeff\u00ad\u2060\x00-\x08\x0e-\x1f\x7f]"
-    r"|(?<![\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}])\u200b"
-)
 _BLANKS = regex.compile(r"[\t\p{Zs}]+")
 _INNER_BLANKS = regex.compile(r"(?<=[^\t\p{Zs}\n])[\t\p{Zs}]+")
 _MANY_LINES = regex.compile(r"\n{3,}")
@@ -114,8 +111,8 @@ class CleaningOptions(Config):
     near_duplicate: bool = True
     max_noise_share: float = Field(default=0.1, ge=0, le=1)
     min_script_share: float = Field(default=0.5, ge=0, le=1)
-    min_letters: int = Field(default=10, ge=1)
-    length_spread: float = Field(default=6.0, gt=0)
+    min_letters: int = Field(default=10, ge=1, le=1_000_000)
+    length_spread: float = Field(default=6.0, gt=0, le=1e6)
     near_duplicate_similarity: float = Field(default=0.9, ge=0.5, le=1)
     cluster_similarity: float = Field(default=0.7, ge=0.5, le=1)
     max_cluster_share: float = Field(default=0.5, gt=0, le=1)
@@ -162,12 +159,12 @@ class Cleaned:
 
 
 def one_form(text: str, *, keep_indentation: bool = False) -> str:
-    r"""Return ``text`` in the one form: NFC, ``\n`` line ends, no controls, single blanks, at most one blank line in a row.
+    r"""Return ``text`` in the one form: NFC, ``\n`` line ends, nothing invisible, single blanks, at most one blank line in a row.
 
     >>> one_form("Roses  are red,\r\n\r\n\r\nViolets\u00a0are blue. ")
     'Roses are red,\n\nViolets are blue.'
     """
-    text = _INVISIBLE.sub("", _LINE_END.sub("\n", text))
+    text = without_invisible(_LINE_END.sub("\n", text))
     lines = (_INNER_BLANKS if keep_indentation else _BLANKS).sub(" ", text).split("\n")
     text = _MANY_LINES.sub("\n\n", "\n".join(line.rstrip() if keep_indentation else line.strip() for line in lines))
     return normalize(text.strip("\n") if keep_indentation else text.strip())

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import regex
 
-from xeric.errors import DataError, UnknownNameError
 from xeric.encodings import REPLACEMENT, Text, decode, decode_as, not_unicode, read_bytes
-from xeric.text import Language, language
+from xeric.errors import DataError, UnknownNameError
+from xeric.languages import Language, language
 
 __all__ = ["guess", "read_user_text", "telling_words"]
 

@@ -18,14 +18,14 @@ knows a tokenizer only as a function from text to ids and never imports a model 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from xeric.data.prompts import SEGMENT_KINDS, Prompt, Segment
 from xeric.errors import DataError
 
-__all__ = ["EncodedTask", "Encoder", "InstanceRow", "PrefixRow", "Tokenize"]
+__all__ = ["EncodedTask", "Encoder", "InstanceRow", "PrefixRow", "Tokenize", "cut_note"]
 
 Tokenize = Callable[[str, bool], list[int]]
 """``(text, special) -> ids`` without BOS or EOS; only where ``special`` is true may the text spell special tokens."""
@@ -86,12 +86,15 @@ class EncodedTask:
         prefixes: its prefix rows, by number of demonstrations (0, 1, ... k).
         rows: its instance rows, in the order of the instances.
         cuts: how many rows lost what (``demonstrations``, ``input``), and how many were dropped (``target_too_long``).
+        opening: white space that opens every target and is not of its text, where blanks before a text are its own
+            (``Prompt.keep_indentation``); None where all white space around a text goes.
     """
 
     task: str
     prefixes: tuple[PrefixRow, ...]
     rows: tuple[InstanceRow, ...]
     cuts: dict[str, int] = field(default_factory=dict)
+    opening: str | None = None
 
     def prefix_of(self, row: InstanceRow) -> PrefixRow:
         """Return the prefix row that an instance row continues."""
@@ -223,7 +226,26 @@ class Encoder:
             ids = [*before, *_cut_middle(tokens, room), *after]
             kinds = [_KIND["input"]] * len(ids) + [_KIND["target"]] * len(target)
             encoded.append(InstanceRow(id_, chosen, (*ids, *target), tuple(kinds), len(ids)))
-        return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v})
+        opening = prompt.before_target if prompt.keep_indentation else None
+        return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v}, opening)
+
+
+def cut_note(cuts: Mapping[str, int], count: int, what: str, context: int) -> str:
+    """Return what truncation did, as a sentence for the user; nothing where it did nothing.
+
+    Args:
+        cuts: of an :class:`EncodedTask`.
+        count: how many rows were asked for.
+        what: these are (``training inputs``).
+        context: of the base, in tokens.
+    """
+    said = {
+        "input": "{} are cut in the middle",
+        "demonstrations": "{} lose demonstrations",
+        "target_too_long": "{} are left out, as their targets alone do not fit",
+    }
+    parts = [sentence.format(f"{cuts[key]} of {count} {what}") for key, sentence in said.items() if cuts.get(key)]
+    return f"{', '.join(parts)}: the base has a context of {context:,} tokens" if parts else ""
 
 
 def _longest_fitting(prefixes: Sequence[PrefixRow], room: int) -> int:

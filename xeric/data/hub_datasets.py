@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from xeric.data.tables import Table
-from xeric.errors import RunError, UserError
 from xeric.encodings import nfc
+from xeric.errors import RunError, UserError
 
 __all__ = ["dataset_table"]
 

@@ -21,10 +21,10 @@ from xeric.data.quoting import Quotes
 from xeric.data.tables import Table, delimited_table, json_table, the_delimiter
 from xeric.data.tasks import Task, check_task_name, parse_task
 from xeric.data.values import is_missing, kind
-from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.encodings import check_text, existing, nfc, shown_path
+from xeric.errors import DataError, UnknownNameError
+from xeric.languages import language
 from xeric.records import write_json
-from xeric.text import language
 
 __all__ = ["ImportOptions", "import_task", "task_to_json", "write_task"]
 
@@ -176,10 +176,7 @@ def write_task(task: Task, path: Path | str) -> None:
     """
     path = Path(path)
     check_task_name(path.name.removesuffix(".json"))
-    try:
-        write_json(path, task_to_json(task))
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", where=str(path), hint="give another folder") from None
+    write_json(path, task_to_json(task))
 
 
 def _language_name(name: str, say: Note) -> str:

@@ -8,9 +8,10 @@ Unicode form do not count. Hashes are fixed (BLAKE2), never Python's own, so tha
 * **Leaks** (Brown et al. 2020, appendix C): a test *output* that shares a 13-word sequence with a text that is trained on, its
   input or its output. Outputs under 13 words, and scripts without spaces, go by sequences of 40 characters of the folded text.
   Shorter outputs ("Paris", "yes") are in every text and prove nothing alone: there the test *input* must be in the training input
-  too, half of its windows or all of its words, and the output be the same. A shared input with another output is no leak: many
-  questions are asked of one passage, and the answer stays unknown. Plain text (an instance without outputs) gives a short output
-  away if it holds half of the test input and, oftener than the input itself, the output.
+  too, half of its windows or all of its words, and the output be the same; or the training text, input and output together, holds
+  half of the test input and, oftener than the test input itself, the output: a mail to be completed gives away the subject line
+  that another task asks for. One word counts there only as a line or field of its own, or in plain text. A shared input alone is
+  no leak: many questions are asked of one passage, and the answer stays unknown.
 * **Boilerplate** (footers, formulas of politeness, templates) must not remove the world. Windows of more than 1% of a task's test
   outputs (at least 5) are set aside, and windows of more than 10 training texts unless half of the test output is in that one
   text. Definitions are not compared: they are meant to be shared.
@@ -46,6 +47,7 @@ TELLING = 40
 _PERMUTATIONS, _BANDS, _ROWS = 128, 32, 4
 _BASE = 0x9E3779B97F4A7C15
 _INVERSE = pow(_BASE, -1, 2**64)
+_FIELD_END = re.compile(r"[\n:：]")
 _ASCII_WORD = re.compile("[a-z0-9]+")
 _UNSPACED = {"Thai", "Lao", "Khmer", "Myanmar", "Han", "Hiragana", "Katakana"}
 
@@ -314,32 +316,29 @@ def find_leaks(
 def _pairs(
     short: Sequence[tuple[str, Instance, str]], texts: Sequence[_Text], n_words: int, n_chars: int, common: int
 ) -> Iterator[Leak]:
-    """Yield the leaks of outputs too short to tell: the same output, for the same input or one that holds half of it.
-
-    A text without outputs is plain text, in which the output may stand anywhere.
-    """
+    """Yield the leaks of outputs too short to tell: beside the same input, or one that holds half of it."""
     answers: dict[tuple[str, ...], list[int]] = {}
     for k, (_, _, output) in enumerate(short):
         answers.setdefault(tuple(fold(output)), []).append(k)
     answers.pop((), None)
     asked = [fold(instance.input) for _, instance, _ in short]
     index = LeakIndex({str(k): w[1].input for k, w in enumerate(short)}, n_words=n_words, n_chars=n_chars, common=common)
-    for text in texts:
-        plain = not text[4]
+    for text in texts if short else ():
         same = {k for output in text[4] for k in answers.get(tuple(fold(output)), ())}
-        if not (short if plain else same):
-            continue
-        shares = {int(hit.key): hit.share for hit in index.hits(text[3])}
-        words_here = fold(text[3])
-        for k in sorted(shares if plain else same):
-            share = 1.0 if asked[k] == words_here else shares.get(k, 0.0)
-            if share >= 0.5 and (not plain or _tells(words_here, asked[k], fold(short[k][2]))):
+        shares = {int(hit.key): hit.share for hit in index.hits(text[3], *text[4])}
+        given = fold(text[3]) if same else []
+        for k in sorted(same | shares.keys()):
+            share = 1.0 if k in same and asked[k] == given else shares.get(k, 0.0)
+            if share >= 0.5 and (k in same or _tells(text, asked[k], fold(short[k][2]))):
                 yield Leak(short[k][0], short[k][1].id, *text[:3], "pair", share, short[k][2])
 
 
-def _tells(text: Sequence[str], question: Sequence[str], answer: Sequence[str]) -> bool:
+def _tells(text: _Text, question: Sequence[str], answer: Sequence[str]) -> bool:
     """Say whether an answer stands in a text oftener than in the question that the text holds too."""
-    return bool(answer) and _count(text, answer) > _count(question, answer)
+    parts = [text[3], *text[4]]
+    if len(answer) == 1 and text[4]:
+        return any(fold(field) == list(answer) for part in parts for field in _FIELD_END.split(part))
+    return bool(answer) and sum(_count(fold(part), answer) for part in parts) > _count(question, answer)
 
 
 def _count(text: Sequence[str], part: Sequence[str]) -> int:

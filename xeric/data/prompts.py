@@ -25,7 +25,7 @@ from typing import Literal
 import regex
 from pydantic import Field, model_validator
 
-from xeric.config import Config
+from xeric.config import Config, Seed
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
 
@@ -80,7 +80,7 @@ class PromptOptions(Config):
     template: Template = "auto"
     definition: bool = True
     demonstrations: int | None = Field(default=None, ge=0, le=64)
-    demonstration_seed: int | None = None
+    demonstration_seed: Seed | None = None
 
     @model_validator(mode="after")
     def _demonstrations_tell_the_untrained_settings_apart(self) -> PromptOptions:
@@ -128,6 +128,8 @@ class Prompt:
         stop: where a text has gone on past its answer: what opens the next instance or repeats the frame of this one, at the
             beginning of a line (the plain layout), or what ends a turn (a chat template). An answer may hold anything else,
             blank lines too.
+        keep_indentation: the form that the texts of these rows have, and that of every text they are used for: whether blanks at
+            the start of a line stay (:func:`xeric.data.cleaning.one_form`), the first line of an answer included.
     """
 
     task: str
@@ -139,6 +141,7 @@ class Prompt:
     closing: str = ""
     begin: bool = True
     stop: tuple[str, ...] = ()
+    keep_indentation: bool = False
 
     @property
     def demonstrations(self) -> int:
@@ -182,6 +185,7 @@ def build_prompt(
     options: PromptOptions,
     *,
     render_chat: ChatRenderer | None = None,
+    keep_indentation: bool = False,
 ) -> Prompt:
     """Return the layout of a task's rows.
 
@@ -190,6 +194,7 @@ def build_prompt(
         demonstrations: the demonstrations chosen.
         options: how to lay out; ``template: auto`` is for the caller to settle, and plain if it does not.
         render_chat: the base's chat template; required for ``template: chat``.
+        keep_indentation: the form of the task's texts, as :class:`Prompt` has it.
 
     Raises:
         ConfigError: a chat layout is asked for and the base has no template, or the template does not keep a message's text.
@@ -197,10 +202,12 @@ def build_prompt(
     definition = task.definition if options.definition else ""
     pairs = [(d.input, d.output) for d in demonstrations]
     if options.template != "chat":
-        return _plain_prompt(task.name, definition, pairs)
-    if render_chat is None:
+        prompt = _plain_prompt(task.name, definition, pairs)
+    elif render_chat is None:
         raise ConfigError("the base has no chat template", where="prompt.template", hint="use prompt.template=plain")
-    return _chat_prompt(task.name, definition, pairs, render_chat)
+    else:
+        prompt = _chat_prompt(task.name, definition, pairs, render_chat)
+    return replace(prompt, keep_indentation=keep_indentation)
 
 
 def reworded(prompt: Prompt, definition: str, wording: str) -> Prompt:

@@ -24,7 +24,7 @@ import regex
 from pydantic import Field
 from rapidfuzz.distance import Levenshtein
 
-from xeric.config import Config, digest
+from xeric.config import Config, Seed, digest
 from xeric.data.leaks import TELLING, Unit, fold, jaccard, near_pairs, same_texts, shingles
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError, DataError
@@ -59,11 +59,11 @@ class SplitOptions(Config):
         max_test: score a fixed part of the held-out instances only, for cheap studies; the others are not trained on either.
     """
 
-    split_seed: int = Field(default=0, ge=0)
+    split_seed: Seed = 0
     test_fraction: float = Field(default=0.2, gt=0, le=0.5)
     n_train: int | None = Field(default=None, ge=0, le=MAX_TRAIN)
     dev_fraction: float = Field(default=0.1, ge=0, le=0.5)
-    max_test: int | None = Field(default=None, ge=1)
+    max_test: int | None = Field(default=None, ge=1, le=1_000_000)
 
 
 @dataclass(frozen=True)

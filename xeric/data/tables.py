@@ -15,8 +15,8 @@ from typing import Any
 import regex
 
 from xeric.data.quoting import Quotes, Row, enclosed, read_quoted
-from xeric.errors import DataError, UserError
 from xeric.encodings import nfc
+from xeric.errors import DataError, UserError
 from xeric.json_io import iter_rows
 
 __all__ = ["Table", "delimited_table", "json_table", "the_delimiter"]

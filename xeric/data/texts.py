@@ -24,13 +24,14 @@ from typing import Any
 
 from pydantic import Field
 
-from xeric.config import Config, digest
+from xeric.config import Config, Seed, digest
 from xeric.data.cleaning import one_form
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.tasks import Instance
-from xeric.errors import DataError, UnknownNameError
 from xeric.encodings import REPLACEMENT, Text, decode, decode_as, existing, not_unicode, read_bytes
-from xeric.text import language, script_shares
+from xeric.errors import DataError, UnknownNameError
+from xeric.languages import language
+from xeric.text import script_shares
 
 __all__ = ["TEXT", "Document", "PreparedTexts", "TextOptions", "prepare_texts", "texts_digest"]
 
@@ -54,10 +55,10 @@ class TextOptions(Config):
         leak_check: look for test outputs in the documents and leave those out that give one away.
     """
 
-    window: int = Field(default=512, ge=8)
+    window: int = Field(default=512, ge=8, le=1_000_000)
     dev_fraction: float = Field(default=0.05, ge=0, le=0.5)
-    max_characters: int | None = Field(default=None, ge=1)
-    split_seed: int = Field(default=0, ge=0)
+    max_characters: int | None = Field(default=None, ge=1, le=10**12)
+    split_seed: Seed = 0
     keep_indentation: bool = False
     encoding: str | None = None
     leak_check: bool = True

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from xeric.errors import DataError
 from xeric.encodings import check_text
+from xeric.errors import DataError
 
 __all__ = ["is_missing", "kind", "labels", "names", "text", "texts"]
 

@@ -31,9 +31,9 @@ __all__ = ["Combined", "CombinedOptions"]
 class PartScales(Config):
     """Learning rate of each part, times the run's; the defaults give each part the rate that it has by itself."""
 
-    lora: float = Field(default=1.0, gt=0)
-    prefix: float = Field(default=Prefix.default_lr / Lora.default_lr, gt=0)
-    embedding: float = Field(default=FusedEmbedding.default_lr / Lora.default_lr, gt=0)
+    lora: float = Field(default=1.0, gt=0, le=1e6)
+    prefix: float = Field(default=Prefix.default_lr / Lora.default_lr, gt=0, le=1e6)
+    embedding: float = Field(default=FusedEmbedding.default_lr / Lora.default_lr, gt=0, le=1e6)
 
 
 class CombinedOptions(MethodOptions):

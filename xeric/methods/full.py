@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from xeric.bases.base import Base
+from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.errors import ConfigError, DataError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
 
@@ -48,12 +47,13 @@ class _FullAdaptation(Adaptation):
         ]
 
     def save(self, folder: Path) -> None:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in self.state().items()}, folder / _FILE)
+        write_tensors(folder / _FILE, {name: tensor.cpu().contiguous() for name, tensor in self.state().items()})
 
     def load(self, folder: Path) -> None:
+        tensors = read_tensors(folder / _FILE, "weights")
         try:
-            self.load_state(load_file(folder / _FILE))
-        except (OSError, SafetensorError, KeyError, RuntimeError) as error:
+            self.load_state(tensors)
+        except (KeyError, RuntimeError) as error:
             raise DataError("holds no weights of this base", where=str(folder / _FILE), hint=str(error).splitlines()[0]) from None
 
     def detach(self) -> None:

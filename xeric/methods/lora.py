@@ -9,11 +9,13 @@ Trainable parameters: sum over adapted layers of r (d + k).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal
 
 from peft import LoraConfig
 from pydantic import Field
+from torch import nn
+from transformers.pytorch_utils import Conv1D
 
 from xeric.bases.base import Base
 from xeric.errors import ConfigError
@@ -21,6 +23,8 @@ from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions
 from xeric.methods.peft_adapter import PeftAdaptation, linear_layers
 
 __all__ = ["Lora", "LoraOptions"]
+
+_ADAPTABLE = (nn.Linear, nn.Embedding, Conv1D)
 
 
 class LoraOptions(MethodOptions):
@@ -37,10 +41,10 @@ class LoraOptions(MethodOptions):
 
     name: Literal["lora"] = "lora"
     rank: int = Field(default=16, ge=1, le=4096)
-    alpha: float | None = Field(default=None, gt=0)
+    alpha: float | None = Field(default=None, gt=0, le=1e6)
     scale: Literal["alpha/r", "alpha", "alpha/sqrt(r)"] = "alpha/r"
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: Literal["all-linear"] | tuple[str, ...] = "all-linear"
+    targets: Literal["all-linear"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all-linear"
 
     @property
     def scaling(self) -> float:
@@ -55,14 +59,14 @@ class Lora(Method):
     """LoRA through PEFT, the paper's second row of Table 1."""
 
     Options = LoraOptions
-    default_lr = 5e-4
+    default_lr = 2e-4
 
     @classmethod
     def attach(cls, base: Base, options: LoraOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Put A (Kaiming uniform, drawn by the seed) and B = 0 beside the chosen layers.
 
         Raises:
-            ConfigError: no layer of the base has one of the names in ``targets``.
+            ConfigError: a name in ``targets`` is that of no layer of the base, or of one that LoRA cannot adapt.
         """
         config = LoraConfig(
             task_type="CAUSAL_LM",
@@ -72,11 +76,20 @@ class Lora(Method):
             lora_dropout=options.dropout,
             target_modules=options.targets if isinstance(options.targets, str) else list(options.targets),
         )
-        try:
-            return PeftAdaptation(base, config, seed=seed, name="lora")
-        except ValueError as error:
-            raise ConfigError(
-                f"no layer of {base.name} matches: {str(error).splitlines()[0][:200]}",
-                where="method.targets",
-                hint="layers: " + ", ".join(linear_layers(base.model)),
-            ) from None
+        if not isinstance(options.targets, str):
+            _check_targets(base, options.targets)
+        return PeftAdaptation(base, config, seed=seed, name="lora")
+
+
+def _check_targets(base: Base, targets: Sequence[str]) -> None:
+    """Do nothing if one of the names at least is the end of a layer's name, and LoRA can adapt all that they name."""
+    named = {name: module for name, module in base.model.named_modules() if _is_meant(name, targets)}
+    unfit = sorted({name.rpartition(".")[2] for name, module in named.items() if not isinstance(module, _ADAPTABLE)})
+    if named and not unfit:
+        return
+    what = f"{', '.join(unfit)} of {base.name}: LoRA adapts linear layers" if named else f"no layer of {base.name} matches"
+    raise ConfigError(what, where="method.targets", hint="layers: " + ", ".join(linear_layers(base.model)))
+
+
+def _is_meant(name: str, targets: Sequence[str]) -> bool:
+    return any(name == target or name.endswith(f".{target}") for target in targets)

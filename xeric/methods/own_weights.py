@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from xeric.bases.base import Base
+from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.errors import DataError
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.records import write_json
@@ -41,7 +40,7 @@ class OwnWeights(Adaptation):
         """Write weights and description."""
         name = self._options.name
         tensors = {key: tensor.cpu().contiguous() for key, tensor in sorted(self.state().items())}
-        save_file(tensors, folder / f"{name}.safetensors")
+        write_tensors(folder / f"{name}.safetensors", tensors)
         shapes = {key: list(tensor.shape) for key, tensor in tensors.items()}
         description = {"method": self._options.model_dump(mode="json"), **self.describe(), "shapes": shapes}
         write_json(folder / f"{name}.json", description)
@@ -54,10 +53,7 @@ class OwnWeights(Adaptation):
         """
         name = self._options.name
         path = folder / f"{name}.safetensors"
-        try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"holds no {name} weights", where=str(path), hint=str(error).splitlines()[0]) from None
+        tensors = read_tensors(path, f"{name} weights")
         if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in self.trainable().items()}:
             raise DataError(f"holds {name} weights of other places or sizes", where=str(path))
         self.load_state(tensors)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from xeric.bases.base import Base, keep_contiguous
+from xeric.bases.tensors import read_tensors, write_tensors
+from xeric.bases.tying import say_whether_tied, untie
 from xeric.errors import DataError, RunError
 from xeric.methods.base import Adaptation, ParameterGroup
 from xeric.records import write_json
@@ -46,7 +47,10 @@ class PeftAdaptation(Adaptation):
         training = {name for name, p in base.model.named_parameters() if p.requires_grad}
         self._tensor_parallel = getattr(base.model.config, "pretraining_tp", None)
         try:
-            with torch.random.fork_rng(devices=[base.device] if base.device.type == "cuda" else []):
+            cuda = [base.device] if base.device.type == "cuda" else []
+            with torch.random.fork_rng(devices=cuda), warnings.catch_warnings():
+                # merge() sees to shared weights itself.
+                warnings.filterwarnings("ignore", message="Model with `tie_word_embeddings=True`")
                 torch.manual_seed(seed)
                 self._peft: Any = get_peft_model(base.model, config)
         except BaseException:
@@ -61,6 +65,11 @@ class PeftAdaptation(Adaptation):
             if name in training:
                 parameter.requires_grad_(True)
 
+    @property
+    def adapted(self) -> list[nn.Module]:
+        """The base's own modules that PEFT's layers stand around."""
+        return [module.get_base_layer() for module in self.base.model.modules() if isinstance(module, BaseTunerLayer)]
+
     def groups(self) -> list[ParameterGroup]:
         """Return one group: what PEFT made trainable."""
         found = dict(self.base.model.named_parameters())
@@ -73,7 +82,7 @@ class PeftAdaptation(Adaptation):
         plain = {
             name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in sorted(tensors.items())
         }
-        save_file(plain, folder / _WEIGHTS)
+        write_tensors(folder / _WEIGHTS, plain)
         # PEFT's own writer lists sets in hash order, which changes from process to process.
         config = {key: _plain(value) for key, value in sorted(self._peft.peft_config["default"].to_dict().items())}
         write_json(folder / _CONFIG, {**config, "inference_mode": True})
@@ -85,10 +94,7 @@ class PeftAdaptation(Adaptation):
             DataError: other layers, other sizes, or no weights at all.
         """
         path = folder / _WEIGHTS
-        try:
-            tensors = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise DataError(f"holds no {self._name} weights", where=str(path), hint=str(error).splitlines()[0]) from None
+        tensors = read_tensors(path, f"{self._name} weights")
         expected = get_peft_model_state_dict(self._peft, save_embedding_layers=False)
         if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in expected.items()}:
             raise DataError(f"holds a {self._name} of other layers or other sizes", where=str(path))
@@ -103,14 +109,16 @@ class PeftAdaptation(Adaptation):
         self._leave()
 
     def merge(self) -> None:
-        """Fold PEFT's layers into the base's weights.
+        """Fold PEFT's layers into the base's weights; weights that another layer shares are copied first, so it keeps its own.
 
         Raises:
             RunError: the weights are kept in four bits: rounding would change what the model answers.
         """
         if self.base.precision == "4bit":
             raise RunError("four-bit weights take no merged adapter", hint="export the adapter as it is")
+        untie(self.base, self.adapted)
         self._peft.merge_and_unload(safe_merge=True)
+        say_whether_tied(self.base)
         self._leave()
 
     def _leave(self) -> None:

@@ -27,6 +27,7 @@ class Tuner:
         starts_at_base: whether step 0 is exactly the base.
         merges: whether it can be folded into the weights of every base.
         on_conv1d: whether PEFT can put it on GPT-2's transposed linear layers (``Conv1D``).
+        on_scaled_embedding: whether PEFT minds that an embedding multiplies what it looks up (Gemma's does).
     """
 
     config: str
@@ -37,6 +38,7 @@ class Tuner:
     starts_at_base: bool = True
     merges: bool = True
     on_conv1d: bool = True
+    on_scaled_embedding: bool = True
 
 
 _FAMILY = {"target_modules": None}  # PEFT's own choice of modules for the family, instead of every linear layer
@@ -77,7 +79,11 @@ TUNERS: dict[str, Tuner] = {
         "GloraConfig", "generalised LoRA on weights and biases (Chavan et al. 2023, arXiv 2306.07967)", on_conv1d=False
     ),
     "gralora": Tuner("GraloraConfig", "LoRA in blocks of the matrix (Jung et al. 2025, arXiv 2505.20355)", lr=5e-4),
-    "hira": Tuner("HiraConfig", "low-rank factor times the base's weight, entry by entry (Huang et al. 2025, ICLR)"),
+    "hira": Tuner(
+        "HiraConfig",
+        "low-rank factor times the base's weight, entry by entry (Huang et al. 2025, ICLR)",
+        on_scaled_embedding=False,
+    ),
     "hra": Tuner("HRAConfig", "chains of Householder reflections (Yuan et al. 2024, arXiv 2405.17484)", on_conv1d=False),
     "ia3": Tuner("IA3Config", "scales keys, values and feed-forward channels (Liu et al. 2022, arXiv 2205.05638)", 3e-3, _FAMILY),
     "lily": Tuner(
@@ -111,7 +117,12 @@ TUNERS: dict[str, Tuner] = {
         on_conv1d=False,
     ),
     "supertuning": Tuner("SupertuningConfig", "the weight's largest entries, 1% of them (arXiv 2607.09287)", on_conv1d=False),
-    "tinylora": Tuner("TinyLoraConfig", "one tiny vector in the weight's singular basis (arXiv 2602.04118)", lr=5e-3),
+    "tinylora": Tuner(
+        "TinyLoraConfig",
+        "one tiny vector in the weight's singular basis (arXiv 2602.04118)",
+        lr=5e-3,
+        on_scaled_embedding=False,
+    ),
     "unilora": Tuner(
         "UniLoraConfig",
         "one vector for all layers' LoRA (arXiv 2506.00799); starts near the base, not at it",

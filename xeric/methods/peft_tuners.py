@@ -13,11 +13,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar, Literal, cast, get_type_hints
 
 import peft
-from pydantic import ConfigDict, Field, TypeAdapter, create_model
+from pydantic import ConfigDict, Field, TypeAdapter, create_model, field_validator
 from pydantic.errors import PydanticSchemaGenerationError
 from transformers.pytorch_utils import Conv1D
 
@@ -51,12 +51,30 @@ _LEFT_OUT = {
     "use_qalora",
 }
 _REFUSALS = (ValueError, TypeError, KeyError, ImportError, NotImplementedError)
+_LARGEST = 1_000_000_000
 
 
 class _Settings(Config):
     """Settings of one tuner; their defaults are PEFT's, which do not all satisfy PEFT's own annotations."""
 
     model_config = ConfigDict(validate_default=False, protected_namespaces=())
+
+    @field_validator("*")
+    @classmethod
+    def _in_range(cls, value: Any) -> Any:
+        # PEFT states no ranges; beyond this one its tensors could not be made.
+        if any(abs(number) > _LARGEST for number in _numbers(value)):
+            raise ValueError(f"expected a number from -{_LARGEST} to {_LARGEST}, found {value!r}")
+        return value
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Yield the numbers in a setting, however deep."""
+    if isinstance(value, (int, float)):
+        yield value
+    elif isinstance(value, (list, tuple, Mapping)):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _numbers(inner)
 
 
 class PeftTuner(Method):
@@ -95,7 +113,7 @@ class PeftTuner(Method):
             )
         try:
             config = _config(cls.tuner, base, options.options.model_dump())
-            return _TunerAdaptation(base, config, seed=seed, name=options.name, merges=cls.tuner.merges)
+            adaptation = _TunerAdaptation(base, config, seed=seed, name=options.name, merges=cls.tuner.merges)
         except _REFUSALS as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
             raise ConfigError(
@@ -103,6 +121,14 @@ class PeftTuner(Method):
                 where="method.options",
                 hint="linear layers: " + ", ".join(linear_layers(base.model)),
             ) from None
+        if not cls.tuner.on_scaled_embedding and any(hasattr(layer, "embed_scale") for layer in adaptation.adapted):
+            adaptation.detach()
+            raise ConfigError(
+                f"{options.name} cannot be put on {base.name}'s embedding: PEFT's {cls.key} leaves out the factor that it has",
+                where="method.options.target_modules",
+                hint="take linear layers, or lora or peft:dora for the embedding",
+            )
+        return adaptation
 
 
 class _TunerAdaptation(PeftAdaptation):

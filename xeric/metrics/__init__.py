@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xeric.metrics.comparing import Comparison, ComparisonReport, compare_measured, compare_predictions
     from xeric.metrics.measuring import Measured, measure
     from xeric.metrics.scoring import ScoreReport, score_measured, score_predictions
-    from xeric.metrics.significance import Sample, bootstrap_interval, correct, paired_bootstrap, paired_randomization
+    from xeric.metrics.significance import Sample, bootstrap_interval, correct
 
 __all__ = [
     "METRICS",
@@ -41,8 +41,6 @@ __all__ = [
     "compare_predictions",
     "correct",
     "measure",
-    "paired_bootstrap",
-    "paired_randomization",
     "score_measured",
     "score_predictions",
 ]
@@ -90,8 +88,6 @@ _HOMES = {
     "compare_predictions": "comparing",
     "correct": "significance",
     "measure": "measuring",
-    "paired_bootstrap": "significance",
-    "paired_randomization": "significance",
     "score_measured": "scoring",
     "score_predictions": "scoring",
 }

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from xeric import __version__, text
 from xeric.errors import DataError
-from xeric.text import Language, NormalForm
+from xeric.invisible import without_invisible
+from xeric.languages import Language, language_or_unknown
+from xeric.text import NormalForm
 
 __all__ = [
     "Batch",
@@ -75,11 +77,15 @@ class Statistics:
         rows: ``[n_rows, n_columns]``; the sum over any choice of rows is all that the metric's formula needs.
         columns: what each column counts.
         signature: how it was counted.
+        defined: whether a score says anything. That depends on references and language alone, so it is the same for every system.
+        note: what a reader of the score must know, or why there is none.
     """
 
     rows: FloatArray
     columns: tuple[str, ...]
     signature: Signature
+    defined: bool = True
+    note: str = ""
 
     def column(self, name: str) -> FloatArray:
         """Return one column, ``[n_rows]``."""
@@ -111,7 +117,8 @@ class Metric(ABC):
         better: which direction is better; None for a measure that only describes.
         resampled: whether rows may be drawn with replacement. Not so for measures of how predictions differ from *each other*: a
             row drawn twice would count as a repetition that the system never made, so such a measure has no interval and no test.
-        normalize: the Unicode normal form that texts are brought to first.
+        normalize: the Unicode normal form that texts are brought to first; with it goes what nobody sees, such as marks of
+            direction (:mod:`xeric.invisible`). ``none`` counts texts as they are.
     """
 
     name: str
@@ -131,23 +138,21 @@ class Metric(ABC):
             predictions: one text for each row; an empty one counts as a prediction.
             references: the references of each row, at least one; rows may have different numbers of them.
             inputs: what the system was given in each row.
-            language: name or ISO code of the language that all rows should be in.
+            language: name or code of the language that all rows should be in; one that nobody knows has no scripts, no stemmer.
 
         Raises:
             DataError: there are no rows, the lists differ in length, or a row has no reference.
-            UnknownNameError: the language is not in the table of :mod:`xeric.text`.
         """
         _check(predictions, references, inputs)
         batch = Batch(
             [self._normal(one) for one in predictions],
             [[self._normal(one) for one in several] for several in references],
             [self._normal(one) for one in inputs],
-            text.language(language),
+            language_or_unknown(language),
         )
         rows = np.array([list(row) for row in self._count(batch)], dtype=np.float64)
-        return Statistics(
-            rows, self.columns, Signature(self.name, {**self._choices(batch), "norm": self.normalize, **self._versions(batch)})
-        )
+        signature = Signature(self.name, {**self._choices(batch), **self._form(), **self._versions(batch)})
+        return Statistics(rows, self.columns, signature, *self._says(batch))
 
     def score(self, statistics: Statistics) -> float:
         """Return the score of all rows together."""
@@ -161,6 +166,10 @@ class Metric(ABC):
     def score_sums(self, sums: FloatArray) -> FloatArray:
         """Return scores from sums of rows: ``[..., n_columns]`` -> ``[...]``. Finite whatever the sums."""
 
+    def score_draws(self, sums: FloatArray) -> FloatArray:
+        """Return scores from sums of rows that were drawn with replacement; only what is defined by chance differs."""
+        return self.score_sums(sums)
+
     @abstractmethod
     def _count(self, batch: Batch) -> Iterable[Sequence[float]]:
         """Return the numbers of each row, in the order of :attr:`columns`."""
@@ -169,12 +178,20 @@ class Metric(ABC):
     def _choices(self, batch: Batch) -> dict[str, str]:
         """Return the part of the signature that stands before the normal form."""
 
+    def _says(self, batch: Batch) -> tuple[bool, str]:
+        """Return whether a score on these references in this language says anything, and what its reader must know."""
+        return True, ""
+
     def _versions(self, batch: Batch) -> dict[str, str]:
         """Return the versions of the code that counts."""
         return {"xeric": version("xeric")}
 
     def _normal(self, one: str) -> str:
-        return text.normalize(one, self.normalize)
+        return one if self.normalize == "none" else text.normalize(without_invisible(one, boundaries=False))
+
+    def _form(self) -> dict[str, str]:
+        """Return the part of the signature that says what was done to the texts before they were counted."""
+        return {"norm": self.normalize, "invisible": "yes" if self.normalize == "none" else "no"}
 
 
 class MeanMetric(Metric):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
+from xeric.languages import Language
 from xeric.metrics.base import Batch, FloatArray, Metric, Statistics, version
-from xeric.text import Language, NormalForm
+from xeric.text import NormalForm
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.bleu import BLEU
@@ -74,7 +75,8 @@ class Bleu(Metric):
 
     The corpus score is sacrebleu's ``corpus_bleu`` (exponential smoothing where an order has no match). A single row is scored as
     ``sentence_bleu`` does it, over the orders that the row is long enough for (``effective_order``). The closest reference gives
-    the length. Never compare or pool scores of different tokenizers.
+    the length. Where no row has a reference of four words even a right answer would score 0: there is no score then. Never
+    compare or pool scores of different tokenizers.
 
     Args:
         tokenize: the sacrebleu tokenizer; None picks it by language, see :func:`bleu_tokenizer`.
@@ -82,7 +84,10 @@ class Bleu(Metric):
         normalize: Unicode normal form; sacrebleu itself does not normalise, so ``none`` is what it would give on the same text.
     """
 
-    columns = ("prediction_length", "reference_length", *(f"correct_{n}" for n in _ORDERS), *(f"total_{n}" for n in _ORDERS))
+    columns = (
+        *("prediction_length", "reference_length", *(f"correct_{n}" for n in _ORDERS), *(f"total_{n}" for n in _ORDERS)),
+        "long_reference",  # 1 where a right answer has four words
+    )
 
     def __init__(
         self, *, tokenize: BleuTokenizer | None = None, smooth: Smoothing = "exp", normalize: NormalForm = "nfc"
@@ -96,6 +101,13 @@ class Bleu(Metric):
         """Return corpus BLEU of summed rows; see :func:`bleu_from_sums`."""
         return bleu_from_sums(sums, smooth=self.smooth, effective_order=False)
 
+    def score_draws(self, sums: FloatArray) -> FloatArray:
+        """Return the same of rows drawn with replacement; by effective order where none of them has a reference of four words.
+
+        Such a draw would score 0 whatever was predicted, and say that of the system.
+        """
+        return np.where(sums[..., -1] > 0, self.score_sums(sums), bleu_from_sums(sums, smooth=self.smooth, effective_order=True))
+
     def per_example(self, statistics: Statistics) -> FloatArray:
         """Return sentence BLEU with effective order, ``[n_rows]``."""
         return bleu_from_sums(statistics.rows, smooth=self.smooth, effective_order=True)
@@ -105,7 +117,18 @@ class Bleu(Metric):
         predictions = [one_line(one) for one in batch.predictions]
         references = [[one_line(one) for one in several] for several in batch.references]
         counted: list[list[int]] = scorer._extract_corpus_statistics(predictions, _streams(references))
-        return counted
+        return [[*row, int(long)] for row, long in zip(counted, self._long(batch), strict=True)]
+
+    def _long(self, batch: Batch) -> list[bool]:
+        """Return whether each row has a reference of four words."""
+        scorer = bleu_scorer(self._tokenizer(batch.language))
+        longest = len(_ORDERS)
+
+        def long(one: str) -> bool:
+            # No tokenizer makes fewer tokens than there are words.
+            return len(one.split()) >= longest or len(scorer._preprocess_segment(one_line(one)).split()) >= longest
+
+        return [any(map(long, several)) for several in batch.references]
 
     def _choices(self, batch: Batch) -> dict[str, str]:
         tokenizer = self._tokenizer(batch.language)
@@ -118,6 +141,13 @@ class Bleu(Metric):
             "refs": batch.reference_count,
         }
 
+    def _says(self, batch: Batch) -> tuple[bool, str]:
+        rows, count = sum(self._long(batch)), len(batch.references)
+        if not rows:
+            return False, "no reference has the four words that BLEU counts, so that a right answer would score 0"
+        few = rows < count / 2
+        return True, f"BLEU rests on the {rows} of {count} rows that have a reference of four words or more" if few else ""
+
     def _versions(self, batch: Batch) -> dict[str, str]:
         return {"sacrebleu": version("sacrebleu")}
 
@@ -126,7 +156,7 @@ class Bleu(Metric):
 
 
 def bleu_from_sums(sums: FloatArray, *, smooth: Smoothing, effective_order: bool) -> FloatArray:
-    """Return BLEU, 0-100, from sums of statistics, ``[..., 10]`` -> ``[...]``: sacrebleu's ``compute_bleu`` over arrays.
+    """Return BLEU, 0-100, from sums of statistics, ``[..., 10 or more]`` -> ``[...]``: sacrebleu's ``compute_bleu`` over arrays.
 
     Args:
         sums: in the columns of :class:`Bleu`.

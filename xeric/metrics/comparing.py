@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from xeric.config import Config
-from xeric.errors import DataError
+from xeric.errors import DataError, UserError
 from xeric.metrics import QUALITY
 from xeric.metrics.base import Better, Metric
+from xeric.metrics.estimates import ALPHA, Estimated, Part, of_instances
 from xeric.metrics.measuring import Measured, measure
-from xeric.metrics.significance import DEFAULT_SEED, correct, paired_bootstrap, paired_randomization, resampling
+from xeric.metrics.significance import DEFAULT_SEED, LEVEL, correct, paired, replicates, resampling
 from xeric.records import Prediction
 from xeric.text import NormalForm
 
@@ -23,9 +27,11 @@ class Comparison(Config):
         a: score of the first, mean over tasks.
         b: score of the second.
         difference: a - b.
-        low: lower end of the difference's 95% interval (paired bootstrap); None where rows cannot be resampled.
+        low: lower end of the difference's 95% interval; None where rows cannot be resampled, and where there are fewer than six,
+            which tell nothing at 5%.
         high: upper end.
-        p: two-sided p value of "no difference" (paired approximate randomisation); None likewise.
+        p: two-sided p value of "no difference", below 5% just where the interval leaves 0 out; None where rows cannot be
+            resampled.
         p_corrected: the same, corrected by Holm for all metrics tested together.
         better: which direction of the scores is better: ``higher``, ``lower``, or None where neither is.
         signature: every choice that can move these numbers.
@@ -62,47 +68,46 @@ def compare_predictions(
     metrics: Sequence[str | Metric] | None = None,
     *,
     resamples: int = 1000,
-    trials: int = 10_000,
     seed: int = DEFAULT_SEED,
     normalize: NormalForm = "nfc",
 ) -> ComparisonReport:
     """Return how two systems differ on the same rows: a - b, its interval, and a test.
 
-    Rows are paired by task and id. The interval is a paired bootstrap, the p value a paired approximate randomisation; both
-    exchange rows within each task and language and look at the mean over tasks. p values are corrected by Holm over the metrics
-    named here.
+    Rows are paired by task and id. Interval and test come from one procedure, the one that studies use
+    (:mod:`xeric.metrics.estimates`), so that they never contradict each other: the standard error of a - b is that of a paired
+    bootstrap (Koehn 2004), rows drawn within each task and language, and half the width is that times the t quantile of its
+    degrees of freedom. p values are corrected by Holm over the metrics named here; the interval is the metric's own.
 
     Args:
         a: predictions of one system.
         b: predictions of the other for the same rows.
         metrics: names, or metrics with settings of their own; None for chrF++ and the paper's three.
         resamples: of the bootstrap.
-        trials: of the test; no p value is below 1 / (trials + 1).
-        seed: of both, from 0 on.
+        seed: of the bootstrap, from 0 on.
         normalize: Unicode normal form, for the metrics given by name.
 
     Raises:
         DataError: the rows cannot be paired: an id is missing on one side or stands twice, or its references or language differ.
         UnknownNameError: a metric or a language is not known.
-        UserError: ``resamples`` or ``trials`` is below 1, ``seed`` is negative, no metric is named, or one is named twice.
+        UserError: ``resamples`` is below 2, ``seed`` is negative, no metric is named, or one is named twice.
     """
     chosen = QUALITY if metrics is None else metrics
     first, second = (measure(rows, chosen, normalize=normalize) for rows in (a, b))
-    return compare_measured(first, second, resamples=resamples, trials=trials, seed=seed)
+    return compare_measured(first, second, resamples=resamples, seed=seed)
 
 
-def compare_measured(
-    a: Measured, b: Measured, *, resamples: int = 1000, trials: int = 10_000, seed: int = DEFAULT_SEED
-) -> ComparisonReport:
+def compare_measured(a: Measured, b: Measured, *, resamples: int = 1000, seed: int = DEFAULT_SEED) -> ComparisonReport:
     """Return how two systems differ that were measured before with the same metrics; see :func:`compare_predictions`.
 
     Raises:
         DataError: the rows cannot be paired, or the metrics or their settings differ.
-        UserError: ``resamples`` or ``trials`` is below 1, or ``seed`` is negative.
+        UserError: ``resamples`` is below 2, or ``seed`` is negative.
     """
     check_pairs(a, b)
-    choices = {**resampling(resamples, seed), "ar": trials}
-    tested = _tests(a, b, resamples, trials, seed) if a.resampled else {}
+    if resamples < 2:
+        raise UserError(f"{resamples} resamples show no spread", hint="give a number such as 1000")
+    choices = {**resampling(resamples, seed), "ci": f"{LEVEL:.0%}-t"}
+    tested = _tests(a, b, resamples, seed) if a.resampled else {}
     second, signatures = b.scores(), a.signatures()
     compared = {
         name: Comparison(
@@ -118,18 +123,39 @@ def compare_measured(
     return ComparisonReport(metrics=compared, rows=len(a.rows), tasks=tuple(a.by_task()))
 
 
-def _tests(a: Measured, b: Measured, resamples: int, trials: int, seed: int) -> dict[str, dict[str, float | None]]:
+def _tests(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, dict[str, float | None]]:
     """Return the interval and the p values by metric."""
-    samples = a.samples(), b.samples()
-    interval = paired_bootstrap(*samples, resamples=resamples, seed=seed)
-    p_values: list[float] = paired_randomization(*samples, trials=trials, seed=seed).tolist()
-    found: dict[str, dict[str, float | None]] = {
-        name: {"p": p, "p_corrected": corrected}
-        for name, p, corrected in zip(a.resampled, p_values, correct(p_values), strict=True)
-    }
-    if interval is not None and a.varied:
-        for name, low, high in zip(a.resampled, interval.low.tolist(), interval.high.tolist(), strict=True):
-            found[name].update(low=low, high=high)
+    estimates = _estimates(a, b, resamples, seed)
+    # With the sign of every row's difference a matter of chance, no result of n rows is rarer than this.
+    least = 2.0 ** (1 - len(a.rows))
+    p_values = {name: max(p, least) for name, one in estimates.items() if (p := one.p()) is not None}
+    corrected = dict(zip(p_values, correct(list(p_values.values())), strict=True))
+    found: dict[str, dict[str, float | None]] = {}
+    for name, one in estimates.items():
+        low, high = one.interval() or (None, None)
+        if least > ALPHA:
+            low, high = None, None
+        found[name] = {"low": low, "high": high, "p": p_values.get(name), "p_corrected": corrected.get(name)}
+    return found
+
+
+def _estimates(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, Estimated]:
+    """Return a - b with the variance that other test instances would give it, by metric."""
+    counts = np.array([len(group) for group in a.groups])
+    tasks = [group.task for group in a.groups]
+    # [groups, draws, metrics]
+    drawn = np.stack(
+        [replicates([replace(one, weight=1.0)], resamples=resamples, seed=seed) for one in paired(a.samples(), b.samples())]
+    )
+    found, first, second = {}, a.scores(), b.scores()
+    for place, name in enumerate(a.resampled):
+        weights = np.array(a.weights(name))
+        used, weights = weights > 0, weights / weights.sum()
+        several = {task for task, is_used, count in zip(tasks, used, counts, strict=True) if is_used and count > 1}
+        variances = (drawn[:, :, place].var(axis=1, ddof=1) * weights**2)[used]
+        known = several == {task for task, is_used in zip(tasks, used, strict=True) if is_used}
+        part = of_instances(variances, counts[used]) if known else None
+        found[name] = Estimated(first[name] - second[name], Part(), part)
     return found
 
 

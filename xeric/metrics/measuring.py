@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xeric import text
 from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.languages import language_or_unknown
 from xeric.metrics import METRICS
 from xeric.metrics.base import FloatArray, Metric, Signature, Statistics
 from xeric.metrics.significance import Sample
@@ -61,7 +61,7 @@ class Measured:
     @property
     def resampled(self) -> list[str]:
         """Names of the metrics that have intervals and tests, in the order of the scores in :meth:`samples`."""
-        return [name for name, metric in self.metrics.items() if metric.resampled]
+        return [name for name, metric in self.metrics.items() if metric.resampled and any(self.weights(name))]
 
     @property
     def varied(self) -> bool:
@@ -91,43 +91,68 @@ class Measured:
             for task in tasks
         }
 
+    def weights(self, name: str) -> list[float]:
+        """Return what each group weighs in a metric's mean: nothing where the metric says nothing, and each task the same."""
+        defined = [group.statistics[name].defined for group in self.groups]
+        within: defaultdict[str, float] = defaultdict(float)
+        for group, says in zip(self.groups, defined, strict=True):
+            within[group.task] += group.weight if says else 0.0
+        whole = all(defined)
+        return [
+            (group.weight if whole else group.weight / within[group.task]) if says else 0.0
+            for group, says in zip(self.groups, defined, strict=True)
+        ]
+
     def scores(self) -> dict[str, float]:
-        """Return each metric's score: rows alike within a task, tasks alike."""
-        weights = [group.weight for group in self.groups]
+        """Return each metric's score: rows alike within a task, tasks alike; none where a metric says nothing (:attr:`notes`)."""
         return {
-            name: float(np.average([metric.score(group.statistics[name]) for group in self.groups], weights=weights))
+            name: float(np.average([metric.score(group.statistics[name]) for group in self.groups], weights=self.weights(name)))
             for name, metric in self.metrics.items()
+            if any(self.weights(name))
         }
+
+    @property
+    def notes(self) -> dict[str, dict[str, str]]:
+        """What a reader of the scores must know, by metric and task: why there is none, or what it rests on."""
+        found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for name in self.metrics:
+            for group in self.groups:
+                if note := group.statistics[name].note:
+                    found[name][group.task] = note
+        return dict(found)
 
     def signatures(self) -> dict[str, Signature]:
         """Return each metric's signature: how the groups were scored, and over how many tasks and languages."""
+        return {name: self._signature(name) for name in self.metrics}
+
+    def _signature(self, name: str) -> Signature:
         tasks = len({group.task for group in self.groups})
-        means = {"macro": f"{tasks} tasks"} if tasks > 1 else {}
-        if len(self.groups) > tasks:
-            means["languages"] = "+".join(sorted({group.language for group in self.groups}))
-        return {
-            name: Signature.merged([group.statistics[name].signature for group in self.groups]).extended(means)
-            for name in self.metrics
-        }
+        used = [group for group, weight in zip(self.groups, self.weights(name), strict=True) if weight] or list(self.groups)
+        scored = len({group.task for group in used})
+        means = {"macro": f"{tasks} tasks" if scored == tasks else f"{scored} of {tasks} tasks"} if tasks > 1 else {}
+        if len(used) > scored:
+            means["languages"] = "+".join(sorted({group.language for group in used}))
+        return Signature.merged([group.statistics[name].signature for group in used]).extended(means)
 
     def samples(self) -> list[Sample]:
         """Return one sample for each group, its scores those of all :attr:`resampled` metrics: one draw serves them all."""
         names = self.resampled
+        weights = list(zip(*(self.weights(name) for name in names), strict=True))
         widths = [self.groups[0].statistics[name].rows.shape[1] for name in names]
         edges = np.cumsum(widths).tolist()
 
         def score(sums: FloatArray) -> FloatArray:
             parts = [sums[..., edge - width : edge] for edge, width in zip(edges, widths, strict=True)]
-            return np.stack([self.metrics[name].score_sums(part) for name, part in zip(names, parts, strict=True)], axis=-1)
+            return np.stack([self.metrics[name].score_draws(part) for name, part in zip(names, parts, strict=True)], axis=-1)
 
         return [
             Sample(
                 np.hstack([group.statistics[name].rows for name in names]),
                 score,
-                group.weight,
+                weight,
                 f"{group.task}\0{group.language}",
             )
-            for group in self.groups
+            for group, weight in zip(self.groups, weights, strict=True)
         ]
 
 
@@ -156,7 +181,7 @@ def measure(
     grouped: defaultdict[tuple[str, str], list[Prediction]] = defaultdict(list)
     known: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
     for row in sorted(predictions, key=lambda row: row.id):
-        code = text.language(row.language).code
+        code = language_or_unknown(row.language).code
         grouped[row.task, code].append(row)
         known[row.task, row.id] = code, tuple(sorted(row.references))
     groups = [

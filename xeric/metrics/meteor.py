@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from xeric.errors import UserError
+from xeric.languages import Language
 from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer, word_tokens
-from xeric.text import Language, NormalForm, stemmer
+from xeric.text import NormalForm, stemmer
 
 __all__ = ["Meteor", "meteor_exact"]
 

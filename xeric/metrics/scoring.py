@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,19 +13,21 @@ from xeric.metrics.significance import DEFAULT_SEED, percentile_interval, replic
 from xeric.records import Prediction, Score
 from xeric.text import NormalForm
 
-__all__ = ["ScoreReport", "score_measured", "score_predictions"]
+__all__ = ["ScoreReport", "score_measured", "score_notes", "score_predictions"]
 
 
 class ScoreReport(Config):
     """Scores of one set of predictions.
 
     Attributes:
-        scores: mean over tasks, by metric.
+        scores: mean over tasks, by metric; over those tasks on which the metric says anything.
         tasks: scores of each task, by metric.
+        notes: what a reader must know, by metric and task: why a score is not there, or what it rests on.
     """
 
     scores: dict[str, Score]
     tasks: dict[str, dict[str, Score]]
+    notes: dict[str, dict[str, str]] = {}
 
 
 def score_predictions(
@@ -41,7 +43,8 @@ def score_predictions(
     Rows are scored by task and language; a task's score is the mean over its languages, weighted by their rows; the overall score
     is the plain mean over tasks. Intervals are 95% percentile bootstrap intervals: rows are drawn within each task and language,
     the tasks are taken as given. There is none where a task has one row, nor for a measure of a whole set
-    (:attr:`Metric.resampled`). Nothing depends on the order of the predictions.
+    (:attr:`Metric.resampled`). A metric that says nothing on a task has no score there, and the mean is over the other tasks; the
+    notes say why. Nothing depends on the order of the predictions.
 
     Args:
         predictions: at least one; empty texts count.
@@ -61,23 +64,27 @@ def score_predictions(
 def score_measured(measured: Measured, *, resamples: int = 1000, seed: int = DEFAULT_SEED) -> ScoreReport:
     """Return the scores of predictions that were measured before; see :func:`score_predictions`."""
     tasks = measured.by_task()
-    drawn: dict[str, FloatArray] = {}
+    drawn: dict[str, dict[str, FloatArray]] = {}
     for task, own in tasks.items():
         if resamples and own.varied and own.resampled:
-            drawn[task] = replicates(own.samples(), resamples=resamples, seed=seed)
-    overall = np.mean(list(drawn.values()), axis=0) if len(drawn) == len(tasks) else None
+            values = replicates(own.samples(), resamples=resamples, seed=seed)
+            drawn[task] = {name: values[:, place] for place, name in enumerate(own.resampled)}
+    overall: dict[str, FloatArray] = {}
+    if drawn.keys() == {task for task, own in tasks.items() if own.resampled}:
+        overall = {name: np.mean([by[name] for by in drawn.values() if name in by], axis=0) for name in measured.resampled}
     choices = resampling(resamples, seed)
     return ScoreReport(
         scores=_scores(measured, overall, choices),
-        tasks={task: _scores(own, drawn.get(task), choices) for task, own in tasks.items()},
+        tasks={task: _scores(own, drawn.get(task, {}), choices) for task, own in tasks.items()},
+        notes=measured.notes,
     )
 
 
-def _scores(measured: Measured, drawn: FloatArray | None, choices: dict[str, object]) -> dict[str, Score]:
+def _scores(measured: Measured, drawn: dict[str, FloatArray], choices: dict[str, object]) -> dict[str, Score]:
     ends: dict[str, tuple[float, float]] = {}
-    if drawn is not None:
-        low, high = percentile_interval(drawn)
-        ends = dict(zip(measured.resampled, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+    for name, values in drawn.items():
+        low, high = percentile_interval(values)
+        ends[name] = float(low), float(high)
     signatures = measured.signatures()
     return {
         name: Score(
@@ -88,3 +95,16 @@ def _scores(measured: Measured, drawn: FloatArray | None, choices: dict[str, obj
         )
         for name, score in measured.scores().items()
     }
+
+
+def score_notes(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """Return what a reader of scores must know as sentences, tasks of the same note together.
+
+    Args:
+        notes: by metric and task.
+    """
+    said: dict[tuple[str, str], list[str]] = {}
+    for metric, by_task in notes.items():
+        for task, note in by_task.items():
+            said.setdefault((metric, note), []).append(task)
+    return [f"{metric} ({', '.join(tasks)}): {note}" for (metric, note), tasks in said.items()]

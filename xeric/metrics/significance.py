@@ -1,11 +1,10 @@
-"""Intervals, paired tests and corrections, from rows of statistics and a formula over their sums.
+"""Resampling, percentile intervals and corrections, from rows of statistics and a formula over their sums.
 
 Nothing here knows what a metric is. A :class:`Sample` is a set of rows that are exchanged among themselves (the test rows of one
 task); what is estimated is the weighted mean of the samples' scores. Resampling is *within* each sample: the samples themselves
 (the tasks) are given, so an interval speaks of these tasks and of other rows like theirs.
 
-Sources: Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation" (bootstrap); Riezler & Maxwell 2005, "On
-Some Pitfalls in Automatic Evaluation and Significance Testing for MT" (approximate randomisation); Holm 1979.
+Sources: Koehn 2004, "Statistical Significance Tests for Machine Translation Evaluation" (bootstrap); Holm 1979.
 """
 
 from __future__ import annotations
@@ -29,8 +28,7 @@ __all__ = [
     "Sample",
     "bootstrap_interval",
     "correct",
-    "paired_bootstrap",
-    "paired_randomization",
+    "paired",
     "percentile_interval",
     "point",
     "replicates",
@@ -62,13 +60,13 @@ class Sample:
     Attributes:
         rows: ``[n_rows, n_columns]``.
         score: sums of rows to scores, ``[..., n_columns]`` -> ``[...]``, or ``[..., n_scores]`` for several scores at once.
-        weight: of this sample's score in the mean over samples.
+        weight: of this sample's score in the mean over samples; one for each score where several scores are not weighted alike.
         key: names the sample, and seeds it: its resamples are the same whatever other samples stand beside it.
     """
 
     rows: FloatArray
     score: Callable[[FloatArray], FloatArray]
-    weight: float = 1.0
+    weight: float | tuple[float, ...] = 1.0
     key: str = ""
 
     @staticmethod
@@ -124,52 +122,6 @@ def bootstrap_interval(
     return percentile_interval(replicates(samples, resamples=resamples, seed=seed), level)
 
 
-def paired_bootstrap(
-    a: Sequence[Sample], b: Sequence[Sample], *, resamples: int = 1000, seed: int = DEFAULT_SEED, level: float = LEVEL
-) -> Interval | None:
-    """Return the percentile bootstrap interval of ``point(a) - point(b)``, the same rows drawn for both (Koehn 2004).
-
-    Args:
-        a: samples of one system.
-        b: those of the other: row by row the same items.
-        resamples: how often rows are drawn.
-        seed: of the draws.
-        level: coverage.
-
-    Raises:
-        UserError: ``resamples`` is below 1 or ``seed`` below 0.
-        ValueError: the samples are not paired.
-    """
-    return bootstrap_interval(_differences(a, b), resamples=resamples, seed=seed, level=level)
-
-
-def paired_randomization(
-    a: Sequence[Sample], b: Sequence[Sample], *, trials: int = 10_000, seed: int = DEFAULT_SEED
-) -> FloatArray:
-    """Return the two-sided p value of ``point(a) - point(b)`` by approximate randomisation (Riezler & Maxwell 2005).
-
-    If the systems were alike, exchanging their outputs on any row would not matter. Each trial exchanges them on each row with
-    probability one half; p = (c + 1) / (trials + 1), where c trials reach a difference at least as large as the one observed.
-
-    Args:
-        a: samples of one system.
-        b: those of the other: row by row the same items.
-        trials: how often outputs are exchanged; no p value is below 1 / (trials + 1).
-        seed: of the exchanges.
-
-    Raises:
-        UserError: ``trials`` is below 1 or ``seed`` below 0.
-        ValueError: the samples are not paired.
-    """
-    pairs = _differences(a, b)
-    _check(pairs, trials, seed)
-    observed = np.abs(point(pairs))
-    reached = np.abs(_mean(pairs, [pair.score(_swapped_sums(pair, trials, seed)) for pair in pairs]))
-    # Sums in another order differ in the last digits; an equal difference must count as one.
-    count = (reached >= observed * (1 - 1e-9) - 1e-12).sum(axis=0)
-    return np.asarray((count + 1) / (trials + 1))
-
-
 def correct(p_values: Sequence[float], method: Correction = "holm") -> list[float]:
     """Return p values corrected for having been tested together, in the same order; see ``statsmodels.stats.multitest``.
 
@@ -186,12 +138,20 @@ def correct(p_values: Sequence[float], method: Correction = "holm") -> list[floa
 
 
 def _mean(samples: Sequence[Sample], scores: Sequence[FloatArray]) -> FloatArray:
-    weights = [sample.weight for sample in samples]
+    weights = [np.asarray(sample.weight) for sample in samples]
     return np.asarray(sum(weight * score for weight, score in zip(weights, scores, strict=True)) / sum(weights))
 
 
-def _differences(a: Sequence[Sample], b: Sequence[Sample]) -> list[Sample]:
-    """Lay both systems' columns side by side: one draw of rows then serves both."""
+def paired(a: Sequence[Sample], b: Sequence[Sample]) -> list[Sample]:
+    """Return samples whose score is that of one system minus that of another, the same rows drawn for both (Koehn 2004).
+
+    Args:
+        a: samples of one system.
+        b: those of the other: row by row the same items.
+
+    Raises:
+        ValueError: the samples are not paired.
+    """
     if [(x.rows.shape, x.key, x.weight) for x in a] != [(y.rows.shape, y.key, y.weight) for y in b]:
         raise ValueError("the samples are not paired: number, keys, weights or numbers of rows differ")
     return [_difference(x, y) for x, y in zip(a, b, strict=True)]
@@ -217,15 +177,6 @@ def _resampled_sums(sample: Sample, resamples: int, seed: int) -> FloatArray:
 def _counts(rng: np.random.Generator, size: int, n: int) -> FloatArray:
     drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
     return np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
-
-
-def _swapped_sums(pair: Sample, trials: int, seed: int) -> FloatArray:
-    """Return both systems' sums after exchanging their rows at random, side by side as in ``pair``, ``[trials, n_columns]``."""
-    n, width = len(pair.rows), pair.rows.shape[1] // 2
-    rng = _generator("randomization", pair.key, seed)
-    gain = pair.rows[:, width:] - pair.rows[:, :width]
-    moved = np.concatenate([rng.integers(2, size=(size, n)).astype(np.float64) @ gain for size in _chunks(trials, n)])
-    return np.asarray(pair.rows.sum(axis=0) + np.hstack([moved, -moved]))
 
 
 def _chunks(total: int, n: int) -> Iterator[int]:

@@ -96,5 +96,9 @@ class WrongScriptRate(MeanMetric):
             foreign = sum(share for script, share in shares.items() if script not in own)
             yield float(foreign > 0.5), 1.0
 
+    def _says(self, batch: Batch) -> tuple[bool, str]:
+        known = bool(batch.language.scripts)
+        return known, "" if known else f"no script is known for {batch.language.name}"
+
     def _choices(self, batch: Batch) -> dict[str, str]:
         return {"scripts": "+".join(sorted(batch.language.scripts)), "over": "50%"}

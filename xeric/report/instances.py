@@ -15,6 +15,7 @@ from typing import Any
 
 from xeric import text
 from xeric.errors import UnknownNameError
+from xeric.languages import Language, language, language_or_unknown
 from xeric.metrics.measuring import measure
 from xeric.records import Prediction
 from xeric.report.reading import LineOutputs
@@ -91,29 +92,28 @@ def _cut(one: str) -> str:
 
 
 def _scores(predictions: Sequence[Prediction]) -> dict[tuple[str, str], float]:
-    """Return chrF++ of each text, by task and id; texts in a language that no metric knows have none."""
+    """Return chrF++ of each text, by task and id."""
     if not predictions:
         return {}
-    try:
-        measured = measure(predictions, [_SENTENCE_METRIC])
-    except UnknownNameError:
-        return {}
+    measured = measure(predictions, [_SENTENCE_METRIC])
     metric = measured.metrics[_SENTENCE_METRIC]
     found: dict[tuple[str, str], float] = {}
     for group in measured.groups:
         # A group's rows stand in the order of their ids.
-        code = {row.id for row in predictions if row.task == group.task and text.language(row.language).code == group.language}
+        code = {
+            row.id for row in predictions if row.task == group.task and language_or_unknown(row.language).code == group.language
+        }
         values = metric.per_example(group.statistics[_SENTENCE_METRIC])
         found |= {(group.task, one): round(float(value), 1) for one, value in zip(sorted(code), values, strict=True)}
     return found
 
 
 def _task(name: str, results: StudyResults, rows: Sequence[Prediction]) -> dict[str, Any]:
-    language = results.tasks.get(name) or (rows[0].language if rows else "")
+    spoken = results.tasks.get(name) or (rows[0].language if rows else "")
     try:
-        known = text.language(language)
+        known = language(spoken)
     except UnknownNameError:
-        known = text.Language(language, "und")
+        known = Language(spoken, "und")
     written = _script(one for row in rows[:20] for one in row.references)
     read = _script(row.input for row in rows[:20])
     # The input of a translation is in another language; calling it by this one would have it read out wrongly.

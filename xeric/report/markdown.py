@@ -47,7 +47,7 @@ def _claims(results: StudyResults) -> list[str]:
     if not results.claims:
         return []
     names = [line.label for line in results.lines]
-    parts = ["## Claims of the paper"]
+    parts = [f"## {summary.claims_title(results)}"]
     for claim in results.claims:
         parts.append(f"### {claim.verdict}: \u201c{escape_markdown(claim.sentence)}\u201d")
         parts.append(escape_markdown(f"{quantities.sentence(claim.reason, names)} {quantities.sentence(claim.scope)}"))

@@ -267,7 +267,7 @@ def claims_sheet(results: StudyResults) -> Sheet | None:
             ends = labels.get(link.better, link.better), labels.get(link.worse, link.worse), quantities.metric_name(link.metric)
             numbers = link.difference, link.corrected, link.p, link.p_corrected, link.instances, link.seeds
             rows.append((claim.name, claim.verdict, *ends, *numbers))
-    return Sheet("claims", "Claims of the paper", columns, tuple(rows)) if rows else None
+    return Sheet("claims", summary.claims_title(results), columns, tuple(rows)) if rows else None
 
 
 def _without_empty(table: Sheet) -> Sheet:

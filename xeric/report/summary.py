@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import importlib.resources
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import get_args
 
+from xeric.config import load_yaml
 from xeric.records import MANY_AT_LIMIT
 from xeric.report import quantities
 from xeric.studies.results import CellResult, ClaimResult, LineResult, Recommendation, StudyResults, Verdict
@@ -15,6 +19,7 @@ __all__ = [
     "adaptations",
     "baselines",
     "choice",
+    "claims_title",
     "failures",
     "found",
     "recommendation",
@@ -47,6 +52,18 @@ def baselines(results: StudyResults) -> list[LineResult]:
 def failures(results: StudyResults) -> list[CellResult]:
     """Return the cells that gave no scores."""
     return [cell for cell in results.cells if cell.status != "ok"]
+
+
+def claims_title(results: StudyResults) -> str:
+    """Return the heading of the claims: the paper's only where the bundled study of the paper makes them, in its own words."""
+    sentences = {claim.sentence for claim in results.claims}
+    return "Claims of the paper" if results.name == "paper" and sentences <= _of_the_paper() else "Claims"
+
+
+@functools.cache
+def _of_the_paper() -> frozenset[str]:
+    study = load_yaml(Path(str(importlib.resources.files("xeric"))) / "bundled" / "studies" / "paper.yaml")
+    return frozenset(claim["sentence"] for claim in study["claims"].values())
 
 
 def subtitle(results: StudyResults) -> str:
@@ -84,7 +101,8 @@ def found(results: StudyResults) -> str:
     if results.detectable is not None:
         name = quantities.metric_name(results.primary)
         smallest = quantities.number(results.detectable.value)
-        sentences.append(f"A study of this size sees differences of {smallest} {name} points or more (80% power, 5% level).")
+        sees = f"sees differences of {smallest} {name} points or more (80% power, 5% level)"
+        sentences.append(f"A study of this size, with the spread that it showed, {sees}.")
     if results.recommendation is not None:
         labels = [line.label for line in results.lines]
         sentences.append(quantities.sentence(recommendation(results.recommendation), labels))

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from xeric.records import write_atomically
+from xeric.files import write_atomically
 from xeric.report import sheets
 from xeric.report.figures import draw
 from xeric.report.instances import browser

@@ -15,20 +15,24 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from xeric.bases.base import Base
+from xeric.bases.base import Base, Precision
+from xeric.bases.finding import find_folder
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
 from xeric.config import build
 from xeric.data.cleaning import one_form
+from xeric.data.encoding import cut_note
 from xeric.data.prompts import Prompt, reworded
 from xeric.decoding import DecodeOptions, decode
-from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.encodings import check_text, nfc
+from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.files import expanded, writing
 from xeric.json_io import read_json
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions, method_options
 from xeric.records import read_record, write_json
 from xeric.run.stages import MergedStage, restored
+from xeric.training.log import LOG_FILES
 
 __all__ = ["Adapted", "adapted_on", "open_adapted", "save_adapted"]
 
@@ -47,6 +51,7 @@ class Adapted:
         max_new_tokens: limit of a generated text.
         options: how the run decoded.
         seed: of sampling.
+        notes: why its texts may differ from those of the run, where they may.
     """
 
     base: Base
@@ -56,6 +61,7 @@ class Adapted:
     max_new_tokens: int
     options: DecodeOptions
     seed: int
+    notes: tuple[str, ...] = ()
 
     def reworded(self, wordings: Mapping[str, str]) -> Adapted:
         """Return the same model, asked with other words in the place of the definitions of its tasks.
@@ -73,13 +79,21 @@ class Adapted:
         changed = {name: reworded(self.prompts[name], self.definitions[name], text) for name, text in wordings.items()}
         return replace(self, prompts=self.prompts | changed)
 
-    def generate(self, inputs: Sequence[str], *, task: str | None = None, max_new_tokens: int | None = None) -> list[str]:
+    def generate(
+        self,
+        inputs: Sequence[str],
+        *,
+        task: str | None = None,
+        max_new_tokens: int | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> list[str]:
         """Return the text generated for each input, brought into the form that training data were brought into.
 
         Args:
             inputs: texts.
             task: which task's prompt to use; needed only where there are several.
             max_new_tokens: takes the place of the run's own limit.
+            note: is told what the user should know: how many inputs are cut to fit the base's context.
 
         Raises:
             UnknownNameError: no such task in this run.
@@ -91,7 +105,10 @@ class Adapted:
         if task is None and len(self.prompts) > 1:
             raise UserError(f"the run has {len(self.prompts)} tasks", hint="name one with --task: " + ", ".join(self.prompts))
         name = nfc(task) if task is not None else next(iter(self.prompts))
-        return self.answer([one_form(text) for text in inputs], name, max_new_tokens=max_new_tokens)
+        self._check_task(name)
+        keep = self.prompts[name].keep_indentation
+        formed = [one_form(text, keep_indentation=keep) for text in inputs]
+        return self.answer(formed, name, max_new_tokens=max_new_tokens, note=note)
 
     def answer(
         self,
@@ -101,6 +118,7 @@ class Adapted:
         max_new_tokens: int | None = None,
         shared: bool = True,
         progress: Callable[[int], None] | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> list[str]:
         """Return the text generated for each input, taken as it is.
 
@@ -110,6 +128,7 @@ class Adapted:
             max_new_tokens: takes the place of the run's own limit.
             shared: as in :func:`xeric.decoding.decode`.
             progress: is called with the number of texts finished since the last call.
+            note: as in :meth:`generate`.
 
         Raises:
             DataError: the task's definition leaves no room in the base's context.
@@ -119,6 +138,8 @@ class Adapted:
         limit = max_new_tokens or self.max_new_tokens
         rows = [(str(number), text) for number, text in enumerate(inputs)]
         encoded = self.base.encoder(task).decoding_rows(self.prompts[task], rows, limit)
+        if note and (said := cut_note(encoded.cuts, len(rows), "inputs", self.base.context)):
+            note(f"{task}: {said}")
         return decode(self.base, encoded, self.options, max_new_tokens=limit, seed=self.seed, shared=shared, progress=progress)
 
     def _check_task(self, name: str) -> None:
@@ -157,12 +178,14 @@ def save_adapted(
         definitions: of the tasks.
         stages: that are part of the base's weights; their adaptations are copied, so that the folder needs nothing but the base.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    adaptation.save(folder)
-    for number, stage in enumerate(stages):
-        shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns("log.jsonl"))
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        adaptation.save(folder)
+        for number, stage in enumerate(stages):
+            shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LOG_FILES))
     description = {
         "base": {"name": base, "sha256": adaptation.base.sha256, "precision": adaptation.base.precision},
+        "device": adaptation.base.device.type,
         "method": method,
         "max_new_tokens": max_new_tokens,
         "decode": options.model_dump(mode="json"),
@@ -180,7 +203,8 @@ class _Saved:
 
     folder: Path
     base: str
-    precision: PrecisionName
+    precision: Precision
+    device: str
     weights: str
     method: MethodOptions
     prompts: dict[str, Prompt]
@@ -196,7 +220,21 @@ class _Saved:
             stage.apply(base)
         adaptation = METHODS.get(self.method.name).attach(base, self.method, seed=0, definitions=self.definitions)
         adaptation.load(self.folder)
-        return Adapted(base, adaptation, self.prompts, self.definitions, self.max_new_tokens, self.options, self.seed)
+        common = self.prompts, self.definitions, self.max_new_tokens, self.options, self.seed
+        return Adapted(base, adaptation, *common, tuple(self._differences(base)))
+
+    def _differences(self, base: Base) -> Iterator[str]:
+        """Yield why texts may not be those of the run."""
+        # Adaptations that were saved earlier do not say where they were computed.
+        made, now = (self.precision, self.device or base.device.type), (base.precision, base.device.type)
+        if made != now:
+            was, is_ = (f"in {precision} on {device}" for precision, device in (made, now))
+            yield f"texts may differ from the run's: it was computed {was}, and this is computed {is_}"
+        elif base.precision != "fp32":
+            yield (
+                f"texts may differ from the run's where two words are nearly as likely: in {base.precision} rounding depends on "
+                "which inputs are computed together"
+            )
 
     def check(self, base: Base) -> None:
         """Do nothing if this is the base that was adapted."""
@@ -206,19 +244,30 @@ class _Saved:
             )
 
 
-def open_adapted(folder: Path, *, base: str | None = None, device: str = "auto") -> Adapted:
+def open_adapted(
+    folder: Path, *, base: str | None = None, device: str = "auto", precision: PrecisionName | None = None
+) -> Adapted:
     """Open the adaptation of a finished run.
 
     Args:
         folder: a run's folder.
         base: where the base is now; None is where it was when the run was made.
         device: as in :func:`xeric.bases.loading.load_base`.
+        precision: likewise; None is the run's own. Texts may then differ from the run's (:attr:`Adapted.notes`).
 
     Raises:
         DataError: the folder holds no finished run, or the base there now has other weights.
+        UserError: the device cannot do the precision.
     """
-    saved = _read(folder)
-    opened = load_base(base or saved.base, device=device, precision=saved.precision)
+    saved = _read(expanded(folder))
+    try:
+        find_folder(base or saved.base)
+    except UserError as error:
+        if base is not None:
+            raise
+        hint = "say where it is now with --base (base= in Python)"
+        raise DataError(f"the run's base is not there: {error.what}", where=saved.base, hint=hint) from None
+    opened = load_base(base or saved.base, device=device, precision=precision or saved.precision)
     saved.check(opened)
     return saved.put_on(opened)
 
@@ -245,13 +294,13 @@ def adapted_on(folder: Path, base: Base) -> Iterator[Adapted]:
 
 
 def _read(folder: Path) -> _Saved:
-    record = read_record(folder)
-    if record is None:
+    record, path = read_record(folder), folder / "adapter" / _FILE
+    # What was trained is saved before it is decoded and scored, so it can be used even where that came to nothing.
+    if record is None and not path.is_file():
         hint = "finish it by starting it again" if (folder / "config.yaml").is_file() else "give the folder of a finished run"
         raise DataError("holds no finished run", where=str(folder), hint=hint)
-    if record.status != "ok":
+    if record is not None and record.status != "ok":
         raise DataError(f"the run {record.status}: there is no adaptation", where=str(folder))
-    path = folder / "adapter" / _FILE
     description = read_json(path)
     try:
         base = description["base"]
@@ -259,6 +308,7 @@ def _read(folder: Path) -> _Saved:
             folder=path.parent,
             base=base["name"],
             precision=base["precision"],
+            device=description.get("device", ""),
             weights=base["sha256"]["weights"],
             method=method_options(description["method"]),
             prompts=TypeAdapter(dict[str, Prompt]).validate_python(description["prompts"]),

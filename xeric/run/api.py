@@ -10,6 +10,7 @@ print(xeric.generate(run, ["Some text to summarise."])[0])
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ from xeric.data.preparing import DataOptions, Prepared
 from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
+from xeric.files import expanded
 from xeric.metrics import score_predictions
+from xeric.metrics.scoring import score_notes
 from xeric.progress import Progress
 from xeric.records import Prediction, Score, read_predictions
 from xeric.run.adapted import open_adapted
@@ -45,7 +48,7 @@ def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] 
         DataError: its file cannot be used.
     """
     if isinstance(name, Path) or name.lower().endswith(".json"):
-        return load_task_file(name)
+        return load_task_file(expanded(name))
     folders = [tasks_dir] if isinstance(tasks_dir, (str, Path)) else list(tasks_dir)
     return Catalog.of([str(folder) for folder in folders]).load(name)
 
@@ -102,13 +105,14 @@ def train(
     )
     for remark in remarks if progress else ():
         progress.note(remark)  # type: ignore[union-attr]
-    return execute(config, Path(output) if output else None, base=opened, data=data, progress=progress)
+    return execute(config, expanded(output) if output else None, base=opened, data=data, progress=progress)
 
 
 def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
     """Return the text that a finished run generates for each input.
 
-    The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns.
+    The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns. What the user
+    should know (inputs that are cut to fit the base's context, another device than the run's) comes as a Python warning.
 
     Args:
         run: a run, or its folder.
@@ -118,7 +122,12 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     Raises:
         UserError: the folder holds no finished run, or there is no such task.
     """
-    return open_adapted(run.folder if isinstance(run, Run) else Path(run)).generate(inputs, task=task)
+    adapted = open_adapted(run.folder if isinstance(run, Run) else expanded(run))
+    notes = list(adapted.notes)
+    texts = adapted.generate(inputs, task=task, note=notes.append)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return texts
 
 
 def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str] | None = None) -> dict[str, Score]:
@@ -126,10 +135,13 @@ def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str]
 
     Args:
         predictions: rows, or the path of a ``predictions.jsonl``.
-        metrics: names; None is all of them.
+        metrics: names; None is all of them. One that says nothing on these rows has no score; a Python warning says why.
 
     Raises:
         UserError: the file cannot be used, or there is no such metric.
     """
-    rows = read_predictions(Path(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
-    return score_predictions(rows, metrics).scores
+    rows = read_predictions(expanded(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
+    report = score_predictions(rows, metrics)
+    for note in score_notes(report.notes):
+        warnings.warn(note, stacklevel=2)
+    return report.scores

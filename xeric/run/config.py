@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
+from xeric.bases.names import BaseName
 from xeric.bases.precision import PrecisionName, bf16_is_faster, resolve_device, resolve_precision
-from xeric.config import Config, Name, build, digest
+from xeric.config import Config, FullPath, Name, Seed, build, digest
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
 from xeric.data.texts import TextOptions
@@ -36,12 +37,12 @@ class Seeds(Config):
         bootstrap: of the intervals of the scores; fixed, so that runs with different seeds are resampled alike.
     """
 
-    init: int | None = None
-    order: int | None = None
-    dropout: int | None = None
-    reference: int | None = None
-    decode: int | None = None
-    bootstrap: int = 0
+    init: Seed | None = None
+    order: Seed | None = None
+    dropout: Seed | None = None
+    reference: Seed | None = None
+    decode: Seed | None = None
+    bootstrap: Seed = 0
 
     def resolve(self, seed: int) -> dict[str, int]:
         """Return every seed, by name."""
@@ -67,13 +68,13 @@ class Stage(Config):
     """
 
     tasks: tuple[Name, ...] = ()
-    texts: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    texts: tuple[FullPath, ...] = ()
     method: Annotated[SerializeAsAny[MethodOptions] | None, PlainValidator(_stage_method)] = None
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
     corpus: TextOptions = TextOptions()
     train: TrainOptions = TrainOptions()
-    seed: int | None = None
+    seed: Seed | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -101,8 +102,8 @@ class RunConfig(Config):
     """
 
     tasks: tuple[Name, ...] = Field(min_length=1)
-    tasks_dirs: tuple[str, ...] = ()
-    base: str
+    tasks_dirs: tuple[FullPath, ...] = ()
+    base: BaseName
     method: Annotated[SerializeAsAny[MethodOptions], PlainValidator(method_options)]
     stages: tuple[Stage, ...] = ()
     data: DataOptions = DataOptions()
@@ -113,7 +114,7 @@ class RunConfig(Config):
     metrics: tuple[str, ...] = ()
     device: str = "auto"
     precision: PrecisionName = "auto"
-    seed: int = 0
+    seed: Seed = 0
     seeds: Seeds = Seeds()
 
     @property
@@ -195,7 +196,7 @@ def _check_kind(stage: Stage, method: MethodOptions, where: str) -> None:
             hint = f"leave it out; what is done to the {'texts' if stage.texts else 'tasks'} stands under {other}"
             raise ConfigError(f"belongs to a stage of {kind}", where=f"{where}.{key}", hint=hint)
     if stage.texts and stage.train.select == "chrf":
-        raise ConfigError("text has no outputs to score", where=f"{where}.train.select", hint="use loss")
+        raise ConfigError("text has no outputs to score", where=f"{where}.train.select", hint="use last or loss")
     if stage.texts and METHODS.get(method.name).needs_definitions(method):
         raise ConfigError(
             f"{method.name} begins with a prompt prefix made of the definitions of tasks, and text has none",

@@ -10,7 +10,6 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ class Stopwatch:
         return {
             "seconds": {**result.seconds, **self._seconds},
             "peak_memory_bytes": self.peak(),
-            "memory_estimate_bytes": {**asdict(estimate), "total": estimate.total},
+            "memory_estimate_bytes": estimate.as_bytes(),
             "tokens": result.tokens,
             "device": self._device_name(),
             "threads": torch.get_num_threads(),

@@ -1,14 +1,15 @@
 """Carries a run out, from config to record.
 
 The order is: identity first (what would be computed), then the folder (is it done, half done, somebody else's), then
-the work: attach, train, decode, score, save, and last the record. A run that was killed goes on from its checkpoint
+the work: attach, train, save, decode, score, and last the record. A run that was killed goes on from its checkpoint
 and ends with the same bytes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from xeric.bases.loading import base_identity, load_base
 from xeric.config import dump_yaml
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
-from xeric.errors import ConfigError, UserError
+from xeric.errors import ConfigError, StorageError
+from xeric.files import write_atomically
 from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, score_predictions
 from xeric.progress import Progress, Silent
@@ -30,9 +32,7 @@ from xeric.records import (
     Record,
     Score,
     TaskResult,
-    read_record,
     versions,
-    write_atomically,
     write_json,
     write_jsonl,
 )
@@ -41,7 +41,8 @@ from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.fitting import Fitting
-from xeric.run.stages import MergedStage, StageData, attach_after, plan_stages, restored
+from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
+from xeric.run.stages import MergedStage, PlannedStage, StageData, attach_after, plan_stages, restored
 from xeric.run.template import settled_prompt
 from xeric.training.checkpoint import CheckpointFile
 
@@ -91,6 +92,7 @@ def execute(
     stage_data: MutableMapping[str, StageData] | None = None,
     baseline_scores: KnownScores | None = None,
     progress: Progress | None = None,
+    locked: bool = False,
 ) -> Run:
     """Carry out a run, or return it as it is where its folder already holds it.
 
@@ -103,12 +105,14 @@ def execute(
         stage_data: prepared data of stages, where several runs share it; it grows.
         baseline_scores: of the trivial baselines, where several runs share them; it grows.
         progress: is told what happens.
+        locked: whether the caller keeps other processes out of the folder; if not, this waits for one that works in it.
 
     Returns:
         The run; its record's status is ``diverged`` where the loss was no longer finite.
 
     Raises:
         UserError: the config does not fit tasks or base, or the folder holds something else.
+        StorageError: the file system refuses.
     """
     progress = progress or Silent()
     data = data or prepare_run(config)
@@ -120,52 +124,64 @@ def execute(
     planned = plan_stages(config, data, sha256, {} if stage_data is None else stage_data)
     identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned])
     folder = folder or Path("runs") / identity
-    text = f"# run {identity}\n{dump_yaml(config)}"
-    done = _finished(folder, identity, text)
-    if done is not None:
+    if (done := finished(folder, identity)) is not None:
         return Run(folder, config, done, fresh=False)
-    opened = base or load_base(config.base, device=config.device, precision=config.precision, progress=progress)
-    with restored(opened, needed=base is not None and bool(planned)):
-        adaptation, merged, found = attach_after(planned, config, data, opened, stages or folder.parent / "stages", progress)
-        try:
-            known = {} if baseline_scores is None else baseline_scores
-            work = _Work(config, folder, identity, opened, adaptation, data, progress, known)
-            # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
-            write_atomically(folder / "config.yaml", text)
-            record = work.record(merged, found)
-        finally:
-            if base is not None:
-                adaptation.detach()
-    write_json(folder / RECORD_FILE, record)
-    shutil.rmtree(folder / _STATE, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        if not locked:
+            progress = Guarded(progress, stack.enter_context(occupied(folder, progress)), folder)
+            # It may have been done meanwhile.
+            if (done := finished(folder, identity)) is not None:
+                return Run(folder, config, done, fresh=False)
+        place = _Place(folder, identity, stages or folder.parent / "stages")
+        record = _compute(config, place, base, data, planned, {} if baseline_scores is None else baseline_scores, progress)
     return Run(folder, config, record, fresh=True)
 
 
-_STATE = "checkpoint"
-_OURS = {"config.yaml", "log.jsonl", *PREDICTION_FILES.values(), "adapter", _STATE}
+@dataclass(frozen=True)
+class _Place:
+    """Where a run is put, what it is called, and where its stages are kept."""
+
+    folder: Path
+    identity: str
+    stages: Path
 
 
-def _finished(folder: Path, identity: str, config: str) -> Record | None:
-    """Return the record where the folder holds this run done, or None where the run may use the folder.
+def _compute(
+    config: RunConfig,
+    place: _Place,
+    base: Base | None,
+    data: Prepared,
+    planned: list[PlannedStage],
+    known: KnownScores,
+    progress: Progress,
+) -> Record:
+    """Do the work of a run whose folder is free, and write its record."""
+    folder = place.folder
+    opened = base or load_base(config.base, device=config.device, precision=config.precision, progress=progress)
+    with restored(opened, needed=base is not None and bool(planned)):
+        with _after_work():
+            adaptation, merged, found = attach_after(planned, config, data, opened, place.stages, progress)
+        try:
+            work = _Work(config, folder, place.identity, opened, adaptation, data, progress, known)
+            # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
+            write_atomically(folder / CONFIG_FILE, f"{heading(place.identity)}\n{dump_yaml(config)}")
+            with _after_work():
+                record = work.record(merged, found)
+                write_json(folder / RECORD_FILE, record)
+        finally:
+            if base is not None:
+                adaptation.detach()
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    return record
 
-    Raises:
-        UserError: the folder holds another run, or something that is no run.
-    """
-    elsewhere = "name another folder with -o"
-    if folder.exists() and not folder.is_dir():
-        raise UserError("is a file, not a folder", where=str(folder), hint=elsewhere)
-    done = read_record(folder)
-    if done is not None:
-        if done.run_id == identity:
-            return done
-        raise UserError(f"holds another run ({done.run_id}, this one is {identity})", where=str(folder), hint=elsewhere)
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if strange := sorted(name for name in found - _OURS if not name.endswith(".part")):
-        raise UserError(f"holds files that are not a run's: {', '.join(strange[:3])}", where=str(folder), hint=elsewhere)
-    path = folder / "config.yaml"
-    if path.is_file() and path.read_text(encoding="utf-8").splitlines()[:1] != config.splitlines()[:1]:
-        raise UserError("holds another, unfinished run", where=str(folder), hint=f"{elsewhere}, or delete it")
-    return None
+
+@contextlib.contextmanager
+def _after_work() -> Iterator[None]:
+    """Let what the file system refuses inside be a run that failed, not an input at fault."""
+    try:
+        yield
+    except StorageError as error:
+        raise error.after_work() from None
 
 
 class _Work:
@@ -203,13 +219,15 @@ class _Work:
         )
 
     def record(self, merged: Sequence[MergedStage], stages: Sequence[dict[str, Any]]) -> Record:
-        """Train, decode, score and save; return the record, which is not yet written."""
+        """Train, save, decode and score; return the record, which is not yet written."""
+        self.fitting.say_cuts(self.config.predict)
         estimate = self.fitting.estimate()
-        result = self.fitting.train(self.folder, CheckpointFile(self.folder / _STATE / "training.safetensors", self.identity))
+        result = self.fitting.train(self.folder, CheckpointFile(self.folder / CHECKPOINT / "training.safetensors", self.identity))
         parts: dict[str, Any] = {"scores": {}, "tasks": {}}
         if result.status == "ok":
-            parts = self._results()
+            # First of all: what was trained must not be lost to whatever goes wrong in decoding or scoring.
             self._save(merged)
+            parts = self._results()
         trainable = sum(p.numel() for p in self.adaptation.trainable().values())
         return Record(
             run_id=self.identity,
@@ -264,11 +282,11 @@ class _Work:
             )
             for rows in self.fitting.rows
         }
-        return {"scores": report.scores, "tasks": tasks, "baselines": baselines}
+        return {"scores": report.scores, "score_notes": report.notes, "tasks": tasks, "baselines": baselines}
 
     def _save(self, merged: Sequence[MergedStage]) -> None:
         save_adapted(
-            self.folder / "adapter",
+            self.folder / ADAPTER,
             self.adaptation,
             base=self.config.base,
             method=self.config.method.model_dump(mode="json"),

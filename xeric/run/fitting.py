@@ -8,7 +8,7 @@ from typing import Any
 
 from xeric.bases.base import Base
 from xeric.bases.stopping import ENDINGS
-from xeric.data.encoding import EncodedTask
+from xeric.data.encoding import EncodedTask, cut_note
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.data.prompts import Prompt, PromptOptions, build_prompt
 from xeric.decoding import DecodeOptions, generate_rows
@@ -18,6 +18,7 @@ from xeric.metrics import PRIMARY, score_predictions
 from xeric.progress import Progress
 from xeric.records import Part, Prediction
 from xeric.run.row_fitting import RowFitting
+from xeric.training.memory import decoding_memory
 from xeric.training.options import TrainOptions
 
 __all__ = ["Fitting", "TaskRows"]
@@ -76,6 +77,7 @@ class Fitting(RowFitting):
         if self.trains and options.gradient_checkpointing:
             self.check_recomputing(task.name for task in data.tasks)
             progress.note("gradient checkpointing: the task prefix is computed for every row, not once for a micro-batch")
+        self.data = data
         self.template = "chat" if prompt.template == "chat" else "plain"
         self.rows = [self._encode(task, prompt) for task in data.tasks]
         if self.trains:
@@ -83,12 +85,14 @@ class Fitting(RowFitting):
         self.limit = self._new_token_limit(decoding.max_new_tokens)
         self.decoding = self._settled(decoding)
         self.cuts: dict[str, dict[str, dict[str, int]]] = {rows.data.name: {"train": rows.train.cuts} for rows in self.rows}
+        self._asked: dict[tuple[str, Part], EncodedTask] = {}
         self.ended: dict[str, dict[str, dict[str, int]]] = {rows.data.name: {} for rows in self.rows}
 
     def _encode(self, task: PreparedTask, options: PromptOptions) -> TaskRows:
         base = self.base
         render = base.render_chat if base.has_chat_template else None
-        prompt = build_prompt(task.task, task.demonstrations, options, render_chat=render)
+        indented = self.data.options.cleaning.keep_indentation
+        prompt = build_prompt(task.task, task.demonstrations, options, render_chat=render, keep_indentation=indented)
         encoder, seed = base.encoder(task.name), self.seeds["reference"]
         train, dev = (
             encoder.training_rows(prompt, [(i.id, i.input, task.training_output(i, seed)) for i in part])
@@ -137,9 +141,32 @@ class Fitting(RowFitting):
         return [rows.dev for rows in self.rows]
 
     @property
+    def decoding_bytes(self) -> int:
+        """Bytes that decoding will add to what is held."""
+        return decoding_memory(self.base, self.training + self.held_out, self.decoding.sequences, self.limit)
+
+    @property
     def trained_on(self) -> dict[str, Any]:
         """Counts of each task's instances, under ``tasks``."""
         return {"tasks": {rows.data.name: rows.data.counts for rows in self.rows}}
+
+    def say_cuts(self, parts: Sequence[Part] = ()) -> None:
+        """Tell the user what truncation takes from the rows that are trained on, and from those that parts are decoded from."""
+        for rows in self.rows:
+            found = [(rows.train, len(rows.data.train), "training inputs"), (rows.dev, len(rows.data.dev), "dev inputs")]
+            found = found if self.trains else []
+            found += [(self._decoding_rows(rows, part), len(rows.instances(part)), f"{part} inputs") for part in parts]
+            for encoded, count, what in found:
+                if note := cut_note(encoded.cuts, count, what, self.base.context):
+                    self.progress.note(f"{rows.data.name}: {note}")
+
+    def _decoding_rows(self, rows: TaskRows, part: Part) -> EncodedTask:
+        """Return the rows that a part of a task is decoded from, made once."""
+        key = rows.data.name, part
+        if key not in self._asked:
+            inputs = [(id_, text) for id_, text, _ in rows.instances(part)]
+            self._asked[key] = self.base.encoder(rows.data.name).decoding_rows(rows.prompt, inputs, self.limit)
+        return self._asked[key]
 
     def evaluate(self) -> float:
         """Return how good the present weights are on dev, by loss or by chrF++ of decoded texts; higher is better."""
@@ -163,8 +190,7 @@ class Fitting(RowFitting):
         name, language, instances = rows.data.name, rows.data.language, rows.instances(part)
         if not instances:
             return []
-        inputs = [(id_, text) for id_, text, _ in instances]
-        encoded = self.base.encoder(name).decoding_rows(rows.prompt, inputs, self.limit)
+        encoded = self._decoding_rows(rows, part)
         found = generate_rows(
             self.base,
             encoded,

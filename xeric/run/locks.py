@@ -27,6 +27,8 @@ from typing import Any
 
 import psutil
 
+from xeric.files import writing
+
 __all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Lock", "acquire", "held", "is_held", "sweep"]
 
 BEAT_SECONDS = 15.0
@@ -91,27 +93,35 @@ def acquire(folder: Path, name: str, *, beat: float = BEAT_SECONDS, stale: float
         name: what is locked; a part of a file name.
         beat: seconds between the holder's touches.
         stale: seconds of silence after which a holder on another machine counts as gone; many times ``beat``.
+
+    Raises:
+        StorageError: the file system refuses.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    there = _generations(folder, name)
-    if there and not _is_stale(there[-1], stale):
-        return None
-    path = folder / f"{name}.{_generation(there[-1]) + 1 if there else 1}"
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    except FileExistsError:
-        return None
-    except FileNotFoundError:
-        # Another process has just swept the empty folder away.
-        return acquire(folder, name, beat=beat, stale=stale)
-    content = json.dumps(_myself())
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(content)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        there = _generations(folder, name)
+        if there and not _is_stale(there[-1], stale):
+            return None
+        path = folder / f"{name}.{_generation(there[-1]) + 1 if there else 1}"
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            return None
+        except FileNotFoundError:
+            # Another process has just swept the empty folder away.
+            return acquire(folder, name, beat=beat, stale=stale)
+        content = json.dumps(_myself())
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(content)
+        except BaseException:  # a full disk
+            path.unlink(missing_ok=True)
+            raise
     return Lock(path, content, beat=beat)
 
 
 @contextlib.contextmanager
-def held(folder: Path, name: str, *, poll: float = 1.0, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+def held(folder: Path, name: str, *, poll: float = 1.0, waiting: Callable[[], None] | None = None) -> Iterator[Lock]:
     """Wait for the lock of a name and hold it for what is inside.
 
     Args:
@@ -126,7 +136,7 @@ def held(folder: Path, name: str, *, poll: float = 1.0, waiting: Callable[[], No
             waiting = None
         time.sleep(poll)
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 

@@ -20,3 +20,7 @@ class TrainingProgress:
     def step(self, loss: float) -> None:
         """Advance it."""
         self._progress.advance(1, loss)
+
+    def interrupted(self) -> None:
+        """Say what happens now."""
+        self._progress.note("interrupted: saving after this step; a second time stops at once")

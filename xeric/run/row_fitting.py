@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from xeric.data.texts import TEXT, PreparedTexts
 from xeric.errors import ConfigError
 from xeric.methods.base import Adaptation
 from xeric.progress import Progress
+from xeric.records import Part
 from xeric.run.progress import TrainingProgress
 from xeric.training.checkpoint import CheckpointFile
+from xeric.training.log import STEPS
 from xeric.training.loop import TrainResult, train
 from xeric.training.loss import dev_loss
 from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
@@ -66,6 +68,9 @@ class RowFitting(ABC):
     def trained_on(self) -> dict[str, Any]:
         """What the rows were made of, in numbers: for the record of a stage."""
 
+    def say_cuts(self, parts: Sequence[Part] = ()) -> None:  # noqa: B027 - plain text is parted, not cut: nothing to say
+        """Tell the user, before anything is computed, what truncation takes from the rows."""
+
     def evaluate(self) -> float:
         """Return how good the present weights are on the rows held out; higher is better."""
         rows = [rows for rows in self.held_out if rows.rows]
@@ -85,21 +90,32 @@ class RowFitting(ABC):
                 hint="set it to false, or take a prefix of embeddings (level: input)",
             )
 
+    @property
+    def decoding_bytes(self) -> int:
+        """Bytes that decoding will add to what is held."""
+        return 0
+
     def estimate(self) -> MemoryEstimate:
-        """Return the memory that training will take, after telling the user of it."""
+        """Return the memory that will be taken, after telling the user of it."""
         options = self.options
-        size = options.micro_batch_size or options.batch_size
         recomputing = options.gradient_checkpointing
-        shared = options.shared_prefix and not recomputing
-        estimate = estimate_memory(self.base, self.adaptation, self.training, size, shared=shared, recomputing=recomputing)
-        needed, free = estimate.total - estimate.weights, available_memory(self.base.device)
-        if self.trains:
-            self.progress.note(
-                f"memory: about {_bytes(estimate.total)} for training; {_bytes(free)} are free besides the weights"
-            )
-            if needed > free:
-                lower = f"lower {self.where}.micro_batch_size"
-                self.progress.note(f"training may not fit into memory: {lower}, or take a smaller base")
+        estimate = estimate_memory(
+            self.base,
+            self.adaptation,
+            self.training,
+            options.micro_batch_size or options.batch_size,
+            shared=options.shared_prefix and not recomputing,
+            recomputing=recomputing,
+            selecting=options.selects,
+            decoding=self.decoding_bytes,
+        )
+        needed, free = estimate.total - estimate.held, available_memory(self.base.device)
+        self.progress.note(
+            f"memory: about {_bytes(estimate.total)}, {_bytes(estimate.held)} of it held by now; {_bytes(free)} are free"
+        )
+        if needed > free:
+            lower = f"{self.where}.micro_batch_size" if estimate.training > estimate.decoding else "decode.batch_size"
+            self.progress.note(f"this may not fit into memory: lower {lower}, or take a smaller base")
         return estimate
 
     def train(self, folder: Path, checkpoint: CheckpointFile, phase: str = "train") -> TrainResult:
@@ -116,7 +132,7 @@ class RowFitting(ABC):
             dropout_seed=self.seeds["dropout"],
             evaluate=self.evaluate if any(rows.rows for rows in self.held_out) else None,
             checkpoint=checkpoint,
-            log=folder / "log.jsonl",
+            log=folder / STEPS,
             observer=TrainingProgress(self.progress, phase),
         )
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,13 @@ from typing import Any
 import torch
 
 from xeric.bases.base import Base
+from xeric.bases.tying import weights_kept
 from xeric.config import digest
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
 from xeric.data.texts import PreparedTexts, prepare_texts
 from xeric.errors import RunError
+from xeric.files import writing
 from xeric.json_io import read_json
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
@@ -234,13 +236,16 @@ def _train(
         progress.note(f"stage {number + 1}: {note}")
     watch = Stopwatch(base.device)
     fitting = _fitting(stage, number, config, base, adaptation, progress)
+    fitting.say_cuts()
     estimate = fitting.estimate()
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint"
     result = fitting.train(folder, CheckpointFile(checkpoint / "training.safetensors", stage.id), f"train stage {number + 1}")
     if result.status != "ok":
         raise RunError(f"stage {number + 1} {result.status} at step {result.done_steps}", hint="lower stages.N.train.lr")
-    adaptation.save(folder)
+    with writing(folder):
+        adaptation.save(folder)
     description = {
         "id": stage.id,
         "method": _method_of(stage).model_dump(mode="json"),
@@ -275,11 +280,5 @@ def restored(base: Base, needed: bool) -> Iterator[None]:
         base: somebody else's, to be left as it was found.
         needed: whether anything will be merged.
     """
-    before = {name: p.detach().to("cpu", copy=True) for name, p in base.model.named_parameters()} if needed else {}
-    try:
+    with weights_kept(base) if needed else nullcontext():
         yield
-    finally:
-        if needed:
-            for name, parameter in base.model.named_parameters():
-                parameter.requires_grad_(False)
-                parameter.data = before[name].to(parameter.device)

@@ -11,6 +11,7 @@ import numpy as np
 from xeric.errors import DataError
 from xeric.json_io import read_json
 from xeric.metrics import METRICS, PRIMARY, QUALITY
+from xeric.metrics.estimates import Part
 from xeric.records import write_json
 from xeric.studies.baselines import TrivialBaselines, read_baselines
 from xeric.studies.claims import Chain, Judged, beats_all, judge
@@ -49,6 +50,7 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
     cells = cell_results(outputs)
     known = read_baselines(outputs.folder)
     found = _line_results(outputs, lines, trivial, extra, known)
+    said = lines.notes if lines else {}
     by_key = {study.canonical(line.key): line for line in found if line.key is not None}
     return StudyResults(
         name=study.name,
@@ -60,8 +62,10 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
         lines=tuple(found),
         baseline_notes=known.notes([line.id for line in found if line.baseline]),
         cells=tuple(cells),
-        tables=tuple(table_of(name, table, study, by_key, cells) for name, table in study.tables.items()),
-        figures=tuple(figure_of(name, figure, study, by_key, cells, outputs.sizes) for name, figure in study.figures.items()),
+        tables=tuple(table_of(name, table, study, by_key, cells, said) for name, table in study.tables.items()),
+        figures=tuple(
+            figure_of(name, figure, study, by_key, cells, outputs.sizes, said) for name, figure in study.figures.items()
+        ),
         claims=tuple(_claims(outputs, lines, cells, [line.id for line in found if line.gates])),
         recommendation=_recommendation(outputs, found, workers),
         tuning=_tuning(outputs),
@@ -155,7 +159,10 @@ def _claims(outputs: Outputs, lines: Lines | None, cells: Sequence[CellResult], 
                 why = lost_runs(line, cells)
                 missing.append(f"{outputs.lines[line].label} has no scores" + (f" ({why})" if why else ""))
             ids.append(line or "")
-        chains.append(Chain(name, claim, tuple(ids), tuple(missing)))
+        silent = tuple(metric for metric in claim.metrics if lines is not None and not lines.says(metric))
+        if len(silent) == len(claim.metrics):
+            missing.append(f"{' and '.join(silent)} {'say' if len(silent) > 1 else 'says'} nothing on these tasks")
+        chains.append(Chain(name, claim, tuple(ids), tuple(missing), silent))
     sizes = {
         name: records[0].base["parameters"]
         for name in outputs.lines
@@ -247,12 +254,11 @@ def _detectable(lines: Lines, names: Sequence[str]) -> Estimate | None:
     random = [name for name in names if lines.lines[name].random]
     if len(random) < 2:
         return None
-    shared = [part.variance for a, b in combinations(random[:30], 2) if (part := lines.difference(a, b, [PRIMARY]).instances)]
+    shared = [part for a, b in combinations(random[:30], 2) if (part := lines.difference(a, b, [PRIMARY]).instances)]
     repeated = [lines.run_means(name, [PRIMARY]) for name in random if len(lines.lines[name].seeds) > 1]
     if not shared:
         return None
     seeds = int(np.median([len(lines.lines[name].seeds) for name in random]))
     known = {"seed_sd": float(np.sqrt(np.mean([means.var(ddof=1) for means in repeated])))} if repeated else {}
-    return Estimate(
-        value=detectable_difference(tasks=1, instances=1, seeds=seeds, instance_sd=float(np.sqrt(np.median(shared))), **known)
-    )
+    typical = Part(*(float(np.median([getattr(part, name) for part in shared])) for name in ("variance", "df")))
+    return Estimate(value=detectable_difference(seeds=seeds, instances=typical, **known))

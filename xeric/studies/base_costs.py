@@ -16,21 +16,12 @@ from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.run.config import RunConfig
 from xeric.studies.operations import Parts, Speed, training_operations
-from xeric.studies.probe import held_memory, parts_of, probe_decoding, probe_training, size_of
+from xeric.studies.probe import parts_of, probe_decoding, probe_training, size_of
 from xeric.studies.workload import Counts, Decoding, Training, counts_of, decoding_of, encoded_sample, training_of
 from xeric.studies.workshop import StudyProgress
-from xeric.training.memory import estimate_memory
+from xeric.training.memory import MemoryEstimate, decoding_memory, estimate_memory
 
 __all__ = ["BaseCosts"]
-
-
-@dataclass(frozen=True)
-class _Memory:
-    """Bytes: those that stay through a run, those of the largest micro-batch of training, as expected, and those of decoding."""
-
-    staying: int
-    training: int
-    decoding: int
 
 
 @dataclass(frozen=True)
@@ -40,7 +31,7 @@ class _Attached:
     parts: Parts
     trainable: int
     learned: int
-    memory: _Memory
+    memory: MemoryEstimate
 
 
 class BaseCosts:
@@ -136,7 +127,8 @@ class BaseCosts:
     def memory(self, config: RunConfig, data: Prepared) -> int:
         """Return the bytes that a run holds at most; how much larger micro-batches are than expected, the probe has shown."""
         found = self.attached(config, data).memory
-        return found.staying + max(round(found.training * self._swell), found.decoding)
+        passing = found.activations + found.logits + found.passing
+        return found.held + max(found.training + round((self._swell - 1) * passing), found.decoding)
 
     def fitting_seconds(self, config: RunConfig, data: Prepared, counts: Mapping[str, Counts]) -> float:
         """Return how long a run trains, its evaluations on dev included."""
@@ -184,7 +176,9 @@ def _attach(base: Base, method: MethodOptions, data: Prepared) -> Adaptation:
     return METHODS.get(method.name).attach(base, method, seed=0, definitions=data.definitions)
 
 
-def _memory(base: Base, adaptation: Adaptation, config: RunConfig, encoded: Sequence[EncodedTask], together: int) -> _Memory:
+def _memory(
+    base: Base, adaptation: Adaptation, config: RunConfig, encoded: Sequence[EncodedTask], together: int
+) -> MemoryEstimate:
     """Return what a run holds.
 
     Args:
@@ -195,13 +189,15 @@ def _memory(base: Base, adaptation: Adaptation, config: RunConfig, encoded: Sequ
         together: rows of the largest micro-batch.
     """
     recomputing = config.train.gradient_checkpointing
-    shared = config.train.shared_prefix and not recomputing
-    training = estimate_memory(base, adaptation, encoded, together, shared=shared, recomputing=recomputing)
-    passing = training.activations + training.logits if adaptation.trainable() else 0
-    text = base.model.config.get_text_config(decoder=True)
-    longest = max((len(one.prefix_of(row).ids) + len(row.ids) for one in encoded for row in one.rows), default=0)
-    # Keys and values of every layer, and logits in two copies, in 4 bytes.
-    decoding = config.decode.batch_size * (
-        8 * longest * int(text.num_hidden_layers) * int(text.hidden_size) + 8 * base.vocabulary
+    longest = max((row.target_tokens for one in encoded for row in one.rows), default=1)
+    limit = config.decode.max_new_tokens or longest
+    return estimate_memory(
+        base,
+        adaptation,
+        encoded,
+        together,
+        shared=config.train.shared_prefix and not recomputing,
+        recomputing=recomputing,
+        selecting=config.train.selects,
+        decoding=decoding_memory(base, encoded, config.decode.sequences, limit),
     )
-    return _Memory(held_memory(base) + training.gradients + training.optimizer, passing, decoding)

@@ -14,10 +14,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from xeric.metrics.estimates import ALPHA, Estimated
 from xeric.studies.config import ClaimConfig
 from xeric.studies.lines import Lines
 from xeric.studies.results import ClaimResult, Estimate, LinkResult, Verdict
-from xeric.studies.statistics import ALPHA, ASSUMED_SEED_SD, Decision, Estimated, decide_together
+from xeric.studies.statistics import ASSUMED_SEED_SD, Decision, decide_together
 
 __all__ = ["Chain", "Judged", "beats_all", "estimate", "judge"]
 
@@ -31,17 +32,24 @@ class Chain:
         claim: as in the study file.
         lines: ids of the chain's lines, best first.
         missing: why the claim cannot be tested: lines that are not there.
+        silent: the claim's metrics that say nothing on the study's tasks; it is tested on the others.
     """
 
     name: str
     claim: ClaimConfig
     lines: tuple[str, ...]
     missing: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics whose mean is tested."""
+        return tuple(name for name in self.claim.metrics if name not in self.silent)
 
     @property
     def metric(self) -> str:
         """Name of what is tested: one metric, or the mean of several."""
-        return "+".join(self.claim.metrics)
+        return "+".join(self.metrics)
 
     @property
     def null(self) -> float:
@@ -80,7 +88,7 @@ def judge(lines: Lines | None, chains: Sequence[Chain], known: Judged) -> list[C
     for chain in chains:
         if lines is not None and not chain.missing:
             for better, worse in pairwise(chain.lines):
-                families[chain.claim.family].append((lines.difference(better, worse, chain.claim.metrics), chain.null))
+                families[chain.claim.family].append((lines.difference(better, worse, chain.metrics), chain.null))
     decided = {family: iter(decide_together(links)) for family, links in families.items()}
     results = []
     for chain in chains:
@@ -121,9 +129,9 @@ def _untested(chain: Chain) -> ClaimResult:
 def _tested(lines: Lines, chain: Chain, decisions: Sequence[Decision | None], known: Judged) -> ClaimResult:
     links: list[LinkResult] = []
     for (better, worse), decision in zip(pairwise(chain.lines), decisions, strict=True):
-        links.append(_link(lines, better, worse, chain.claim.metrics, chain.null, decision))
-        if len(chain.claim.metrics) > 1:
-            links += [_link(lines, better, worse, (metric,), chain.null, None) for metric in chain.claim.metrics]
+        links.append(_link(lines, better, worse, chain.metrics, chain.null, decision))
+        if len(chain.metrics) > 1:
+            links += [_link(lines, better, worse, (metric,), chain.null, None) for metric in chain.metrics]
     tested = [link for link in links if link.metric == chain.metric]
     verdict, reason = _verdict(lines, chain, tested, known)
     return ClaimResult(
@@ -154,7 +162,7 @@ def _link(lines: Lines, better: str, worse: str, metrics: Sequence[str], null: f
 
 
 def _verdict(lines: Lines, chain: Chain, links: Sequence[LinkResult], known: Judged) -> tuple[Verdict, str]:
-    if known.baselines and not any(beats_all(lines, chain.lines, known.baselines, chain.claim.metrics).values()):
+    if known.baselines and not any(beats_all(lines, chain.lines, known.baselines, chain.metrics).values()):
         return "uninformative", "none of these lines beats every trivial baseline, so there is nothing to compare"
     bounds = [(link, link.corrected.low, link.corrected.high) for link in links if link.corrected]
     below = [link for link, _, high in bounds if high is not None and high < chain.null]
@@ -194,6 +202,9 @@ def _scope(lines: Lines, chain: Chain, known: Judged) -> str:
     number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
     parts = [f"at {' and '.join(sizes)} parameters"] if sizes else []
     parts.append("on this task" if count == 1 else f"on these {number} tasks")
+    parts += [f"without {name}, which says nothing on them" for name in chain.silent]
+    partly = [name for name in chain.metrics if any(name == silent for silent, _ in lines.silent)]
+    parts += [f"{name} on those of them where it says anything" for name in partly]
     if any(name in known.stage_one for name in chain.lines):
         parts.append("from one stage-1 model")
     if any(lines.lines[name].random and len(lines.lines[name].seeds) == 1 for name in chain.lines):

@@ -8,12 +8,15 @@ grids is one line, so its cells are computed once.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from xeric.config import Config, Name, build
+from xeric.bases.names import BaseName
+from xeric.config import Config, FullPath, Name, Seed, build
 from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
+from xeric.data.splits import MAX_TRAIN
+from xeric.files import full_path
 
 __all__ = [
     "UNTRAINED",
@@ -51,7 +54,7 @@ class LineKey(Config):
     method: str
     setting: Setting = "instruction"
     start: Start = "base"
-    n_train: int | None = Field(default=None, ge=1)
+    n_train: int | None = Field(default=None, ge=1, le=MAX_TRAIN)
 
     @property
     def untrained(self) -> bool:
@@ -73,7 +76,7 @@ class BaseEntry(Config):
         prompt: goes before the ``run`` and ``stage`` settings in all runs on this base.
     """
 
-    name: str
+    name: BaseName
     prompt: BasePrompt = BasePrompt()
 
 
@@ -101,7 +104,7 @@ class Grid(Config):
     methods: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ("instruction",)
     starts: tuple[Start, ...] = ("base",)
-    n_train: tuple[int | None, ...] = (None,)
+    n_train: tuple[Annotated[int, Field(ge=1, le=MAX_TRAIN)] | None, ...] = (None,)
 
 
 class TableConfig(Config):
@@ -119,7 +122,7 @@ class TableConfig(Config):
     grids: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("bleu", "rouge_l", "meteor", "chrf")
     by: Literal["all", "language", "task"] = "all"
-    published: dict[str, dict[str, float]] = {}
+    published: dict[str, dict[str, Annotated[float, Field(ge=-1e6, le=1e6)]]] = {}
 
 
 class FigureConfig(Config):
@@ -140,7 +143,7 @@ class FigureConfig(Config):
     grids: tuple[str, ...] = Field(min_length=1)
     metrics: tuple[str, ...] = ("chrf",)
     by: Literal["metric", "language"] = "metric"
-    published: dict[str, dict[str, float]] = {}
+    published: dict[str, dict[str, Annotated[float, Field(ge=-1e6, le=1e6)]]] = {}
 
 
 class ClaimConfig(Config):
@@ -160,7 +163,7 @@ class ClaimConfig(Config):
     chain: tuple[LineKey, ...] = Field(min_length=2)
     metrics: tuple[str, ...] = ("bleu", "rouge_l", "meteor")
     kind: Literal["better", "close"] = "better"
-    margin: float = Field(default=1.0, gt=0)
+    margin: float = Field(default=1.0, gt=0, le=100)
     family: str = "claims"
 
 
@@ -174,9 +177,17 @@ class TuningConfig(Config):
             published space of its method (:data:`xeric.studies.tuning.SPACES`).
     """
 
-    trials: int = Field(default=4, ge=1)
-    seed: int = Field(default=1000, ge=0)
+    trials: int = Field(default=4, ge=1, le=10_000)
+    seed: Seed = 1000
     space: dict[str, dict[str, Any]] = {}
+
+
+def _full_texts(stage: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of stage 1 with the full paths of its texts; what is no list of paths is refused where it is used."""
+    texts = stage.get("texts")
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        return stage
+    return stage | {"texts": [full_path(text) for text in texts]}
 
 
 class StudyConfig(Config):
@@ -210,15 +221,15 @@ class StudyConfig(Config):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
     title: str
-    bases: dict[str, str | BaseEntry] = Field(min_length=1)
+    bases: dict[str, BaseName | BaseEntry] = Field(min_length=1)
     tasks: tuple[Name, ...] = Field(min_length=1)
-    tasks_dirs: tuple[str, ...] = ()
+    tasks_dirs: tuple[FullPath, ...] = ()
     sources: tuple[Name, ...] = ()
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
     joint: bool = True
     run: dict[str, Any] = {}
-    stage: dict[str, Any] = {}
-    seeds: tuple[int, ...] = Field(default=(0, 1, 2), min_length=1)
+    stage: Annotated[dict[str, Any], AfterValidator(_full_texts)] = {}
+    seeds: tuple[Seed, ...] = Field(default=(0, 1, 2), min_length=1)
     grids: dict[str, Grid] = Field(min_length=1)
     tuning: TuningConfig | None = None
     keep: Literal["none", "adapter", "all"] = "adapter"
@@ -226,7 +237,7 @@ class StudyConfig(Config):
     figures: dict[str, FigureConfig] = {}
     claims: dict[str, ClaimConfig] = {}
     baselines: bool = True
-    margin: float = Field(default=1.0, ge=0)
+    margin: float = Field(default=1.0, ge=0, le=100)
     paraphrases: dict[str, tuple[str, ...]] = {}
 
     @property

@@ -18,6 +18,7 @@ from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.data.texts import TextOptions, texts_digest
 from xeric.errors import ConfigError, DataError, RunError, UserError, XericError
+from xeric.files import expanded, is_of_other_programs, writing
 from xeric.metrics import PRIMARY
 from xeric.progress import Progress, Silent
 from xeric.records import MANY_AT_LIMIT, Record, length_share, write_json
@@ -97,7 +98,7 @@ def run_study(
             progress.note(remark)
     plan = plan_study(study)
     check_settings(plan)
-    folder, identity = open_folder(study, Path(output), progress)
+    folder, identity = open_folder(study, expanded(output), progress)
     workshop = Workshop(folder, progress, poll=poll)
     progress.note(f"preparing {len(study.tasks)} tasks")
     data = own_data(plan, workshop)
@@ -215,15 +216,21 @@ def open_folder(study: StudyConfig, output: Path, progress: Progress | None = No
     """
     folder, identity = StudyFolder(output), identify(study, progress)
     elsewhere = "name another folder with -o"
-    if output.exists() and not output.is_dir():
-        raise UserError("is a file, not a folder", where=str(output), hint=elsewhere)
+    with writing(output):
+        if output.exists() and not output.is_dir():
+            raise UserError("is a file, not a folder", where=str(output), hint=elsewhere)
     there = folder.read_identity()
     if there is not None and there != identity:
         what = f"holds another study ({there}, this one is {identity}): its tasks, bases, methods or run settings differ"
         raise UserError(what, where=str(output), hint=elsewhere)
-    if there is None and output.is_dir() and any(not path.name.endswith(".part") for path in output.iterdir()):
+    if there is None and output.is_dir() and any(_counts(path.name) for path in output.iterdir()):
         raise UserError("is not empty and holds no study", where=str(output), hint=elsewhere)
     return folder, identity
+
+
+def _counts(name: str) -> bool:
+    """Say whether a file makes a folder one that is not empty."""
+    return not name.endswith(".part") and not is_of_other_programs(name)
 
 
 def own_data(plan: Plan, workshop: Workshop) -> Prepared:

@@ -24,9 +24,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from xeric.config import Config, build, dump_yaml, load_yaml
+from xeric.encodings import read_text
 from xeric.errors import DataError, UserError
+from xeric.files import reading, write_atomically
 from xeric.json_io import read_json
-from xeric.records import Record, read_record, write_atomically
+from xeric.records import Record, read_record
 from xeric.studies.config import LineKey, StudyConfig
 
 __all__ = ["CellState", "Failure", "PlannedCell", "PlannedLine", "StudyFolder", "read_state", "remove_parts"]
@@ -136,9 +138,10 @@ class StudyFolder:
 
     def read_identity(self) -> str | None:
         """Return the hash of what the folder's study computes, or None where the folder holds no study yet."""
-        if not self.study_file.is_file():
-            return None
-        first = self.study_file.read_text(encoding="utf-8").partition("\n")[0]
+        with reading(self.study_file):
+            if not self.study_file.is_file():
+                return None
+        first = read_text(self.study_file).partition("\n")[0]
         if not first.startswith(_HEADING):
             raise DataError(
                 "was not written by `xeric study run`", where=str(self.study_file), hint="name another folder with -o"
@@ -186,10 +189,12 @@ def read_state(folder: Path) -> CellState:
     """
     record = read_record(folder)
     path = folder / "failure.json"
-    if record is not None or not path.is_file():
-        return CellState(record, None)
+    with reading(path):
+        if record is not None or not path.is_file():
+            return CellState(record, None)
+        content = path.read_bytes()
     try:
-        return CellState(None, Failure.model_validate_json(path.read_bytes()))
+        return CellState(None, Failure.model_validate_json(content))
     except ValidationError:
         raise DataError("not the description of a failure", where=str(path)) from None
 

@@ -10,13 +10,13 @@ import numpy as np
 from xeric.data.baselines import baseline_label
 from xeric.metrics import QUALITY
 from xeric.metrics.base import FloatArray
+from xeric.metrics.estimates import Estimated
 from xeric.metrics.measuring import Measured
 from xeric.records import Record, length_share
 from xeric.studies.claims import estimate
 from xeric.studies.folder import PlannedLine
 from xeric.studies.lines import Lines
 from xeric.studies.results import Estimate, LineResult
-from xeric.studies.statistics import Estimated
 
 __all__ = ["Others", "adaptation_result", "baseline_result", "others_of_baseline", "others_of_records"]
 
@@ -42,7 +42,10 @@ def _in_all(runs: Sequence[Mapping[str, Mapping[str, object]]], task: str, metri
 def others_of_baseline(by_seed: Mapping[int, Measured], metrics: Sequence[str]) -> Others:
     """Return further metrics of a trivial baseline, mean over its draws."""
     by_run = [{task: own.only(metrics).scores() for task, own in one.by_task().items()} for one in by_seed.values()]
-    return {task: {name: float(np.mean([run[task][name] for run in by_run])) for name in metrics} for task in by_run[0]}
+    return {
+        task: {name: float(np.mean([run[task][name] for run in by_run])) for name in metrics if name in by_run[0][task]}
+        for task in by_run[0]
+    }
 
 
 def adaptation_result(
@@ -100,7 +103,9 @@ def _scores(lines: Lines, name: str, others: Others) -> dict[str, Any]:
 
 def _part(lines: Lines, name: str, weights: FloatArray, others: Sequence[Mapping[str, float]]) -> dict[str, Estimate]:
     known: dict[str, Estimate] = {
-        metric: _bounded(metric, lines.mean(name, [metric], weights), len(lines.lines[name].seeds)) for metric in lines.metrics
+        metric: _bounded(metric, lines.mean(name, [metric], weights), len(lines.lines[name].seeds))
+        for metric in lines.metrics
+        if lines.says(metric, weights)
     }
     for metric in dict.fromkeys(metric for values in others for metric in values):
         if all(metric in values for values in others):

@@ -8,16 +8,17 @@ the spread between runs, which the runs themselves show. The tasks are given: no
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from xeric.languages import language_or_unknown
 from xeric.metrics.base import FloatArray
 from xeric.metrics.comparing import check_pairs
+from xeric.metrics.estimates import Estimated, Part, added, of_instances
 from xeric.metrics.measuring import Measured
 from xeric.metrics.significance import DEFAULT_SEED, Sample, replicates
-from xeric.studies.statistics import ASSUMED_SEED_SD, Estimated, Part, added
-from xeric.text import language
+from xeric.studies.statistics import ASSUMED_SEED_SD
 
 __all__ = ["DRAWS", "Line", "Lines", "Stratum", "resample_lines"]
 
@@ -68,12 +69,16 @@ class Lines:
         strata: tasks and languages.
         lines: by id.
         lower: those of the metrics that are better low.
+        silent: metric and place of a stratum where the score says nothing (:attr:`Statistics.defined`): it counts in no mean.
+        notes: what a reader of the scores must know, by metric and task.
     """
 
     metrics: tuple[str, ...]
     strata: tuple[Stratum, ...]
     lines: Mapping[str, Line]
     lower: frozenset[str] = frozenset()
+    silent: frozenset[tuple[str, int]] = frozenset()
+    notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def instances(self) -> int:
@@ -126,7 +131,23 @@ class Lines:
 
     def run_means(self, line: str, metrics: Sequence[str], weights: FloatArray | None = None) -> FloatArray:
         """Return the mean over strata and metrics of each run, ``[runs]``."""
-        return self._along_metrics(self.lines[line].scores, metrics) @ (self.weights() if weights is None else weights)
+        parts = self._parts(self.lines[line].scores, metrics, self.weights() if weights is None else weights)
+        return np.asarray(parts.sum(axis=-1))
+
+    def says(self, metric: str, weights: FloatArray | None = None) -> bool:
+        """Whether a metric says anything on the strata that have weight."""
+        return metric in self.metrics and bool(self._weights(metric, self.weights() if weights is None else weights).any())
+
+    def _weights(self, metric: str, weights: FloatArray) -> FloatArray:
+        """Return the weights of the strata that a metric says anything on: each task's within the task, and all together 1."""
+        kept: FloatArray = np.array([0.0 if (metric, place) in self.silent else w for place, w in enumerate(weights)])
+        if not kept.any() or np.array_equal(kept, weights):
+            return kept
+        for task in {stratum.task for stratum in self.strata}:
+            own = np.array([stratum.task == task for stratum in self.strata])
+            if kept[own].any():
+                kept[own] *= weights[own].sum() / kept[own].sum()
+        return np.asarray(kept / kept.sum())
 
     def _estimate(
         self,
@@ -158,27 +179,25 @@ class Lines:
         self, signs: Mapping[str, float], metrics: Sequence[str], weights: FloatArray, given_runs: bool
     ) -> Part | None:
         """Return the variance of the mean or difference over test instances, strata added up."""
-        used = [s for s, weight in zip(self.strata, weights, strict=True) if weight]
+        own = [self._weights(name, weights) for name in metrics]
+        used = [s for place, s in enumerate(self.strata) if any(one[place] for one in own)]
         if {s.task for s in used if s.instances > 1} != {s.task for s in used}:
             return None
         total = np.zeros((len(self.lines[next(iter(signs))].draws), len(self.strata)))
         of_single_runs = np.zeros(len(self.strata))
         for name, sign in signs.items():
             line = self.lines[name]
-            drawn = self._along_metrics(line.draws, metrics)
+            drawn = self._parts(line.draws, metrics, weights)
             total += sign * drawn.mean(axis=1)
             if line.random and len(line.seeds) > 1 and not given_runs:
                 of_single_runs += _own_variance(drawn)
-        counts = np.array([s.instances for s in self.strata], dtype=np.float64)
-        # A bootstrap variance is that of a mean over n divided by n instead of n - 1.
-        each = (total.var(axis=0, ddof=1) - of_single_runs) * weights**2 * counts / np.maximum(counts - 1, 1)
-        variance = max(float(each.sum()), 0.0)
-        unsure = float((each**2 / np.maximum(counts - 1, 1)).sum())
-        least = min(s.instances for s in used if s.instances > 1) - 1
-        return Part(variance, max(variance**2 / unsure, least)) if unsure and variance else Part()
+        is_used = [s in used for s in self.strata]
+        return of_instances((total.var(axis=0, ddof=1) - of_single_runs)[is_used], [s.instances for s in used])
 
-    def _along_metrics(self, scores: FloatArray, metrics: Sequence[str]) -> FloatArray:
-        return np.asarray(scores[..., [self.metrics.index(name) for name in metrics]].mean(axis=-1))
+    def _parts(self, scores: FloatArray, metrics: Sequence[str], weights: FloatArray) -> FloatArray:
+        """Return what each stratum adds to the mean over metrics and strata, ``[..., strata, metrics]`` -> ``[..., strata]``."""
+        chosen = scores[..., [self.metrics.index(name) for name in metrics]]
+        return np.asarray((chosen * np.stack([self._weights(name, weights) for name in metrics], axis=-1)).mean(axis=-1))
 
 
 def _own_variance(drawn: FloatArray) -> FloatArray:
@@ -219,13 +238,14 @@ def resample_lines(
         drawn.append(replicates([together], resamples=draws, seed=seed))
     # [strata, runs, metrics] -> [runs, strata, metrics], and the same behind the draws
     scored, resampled = np.stack(scores, axis=1), np.stack(drawn, axis=2)
-    strata = tuple(Stratum(g.task, language(g.language).name, g.weight, len(g)) for g in first.groups)
+    strata = tuple(Stratum(g.task, language_or_unknown(g.language).name, g.weight, len(g)) for g in first.groups)
     found: dict[str, Line] = {}
     for name, by_seed in lines.items():
         rows = [row for row, (owner, _, _) in enumerate(runs) if owner == name]
         found[name] = Line(tuple(sorted(by_seed)), scored[rows], resampled[:, rows], name not in fixed)
     lower = frozenset(name for name in first.resampled if first.metrics[name].better == "lower")
-    return Lines(tuple(first.resampled), strata, found, lower)
+    silent = {(name, place) for name in first.resampled for place, g in enumerate(first.groups) if not g.statistics[name].defined}
+    return Lines(tuple(first.resampled), strata, found, lower, frozenset(silent), first.notes)
 
 
 def _side_by_side(samples: Sequence[Sample]) -> Sample:

@@ -6,6 +6,7 @@ carries a hash of the wordings in its name: it is there or it is not, and a word
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,15 @@ def wordings_of(study: StudyConfig, cell: PlannedCell) -> Wordings:
         return ()
     count = len(study.paraphrases[cell.tasks[0]])
     # As definitions are: brought into one form before they become a part of a prompt.
-    return tuple({task: one_form(study.paraphrases[task][number]) for task in cell.tasks} for number in range(count))
+    form = functools.partial(one_form, keep_indentation=_keeps_indentation(study))
+    return tuple({task: form(study.paraphrases[task][number]) for task in cell.tasks} for number in range(count))
+
+
+def _keeps_indentation(study: StudyConfig) -> bool:
+    found: Any = study.run
+    for key in ("data", "cleaning", "keep_indentation"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return bool(found)
 
 
 def prediction_files(place: Path, wordings: Wordings) -> list[Path]:

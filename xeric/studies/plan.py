@@ -16,6 +16,7 @@ from typing import Any
 
 from xeric.config import build, digest, load_yaml
 from xeric.errors import ConfigError, UnknownNameError
+from xeric.files import expanded
 from xeric.records import RESULT_VERSION
 from xeric.studies.bases_override import override_bases, rename_bases
 from xeric.studies.checking import check_study
@@ -83,7 +84,7 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
 
 
 def _find(source: str) -> Path:
-    path = Path(source)
+    path = expanded(source)
     if path.is_dir() and (path / "study.yaml").is_file():
         return path / "study.yaml"
     known = bundled_studies()

@@ -14,7 +14,7 @@ from xeric.studies.execute import check_settings, open_folder, own_data
 from xeric.studies.folder import CellState, PlannedCell, StudyFolder
 from xeric.studies.paraphrases import not_decoded, wordings_of
 from xeric.studies.plan import Plan, plan_study
-from xeric.studies.statistics import ASSUMED_SEED_SD, TASK_SEED_SD, detectable_difference
+from xeric.studies.statistics import ASSUMED_INSTANCE_SD, ASSUMED_SEED_SD, TASK_SEED_SD, assumed_instances, detectable_difference
 from xeric.studies.trials import Trials, tuned_pairs
 from xeric.studies.workshop import StudyProgress, Workshop
 
@@ -48,6 +48,13 @@ class Preview:
     estimate: Estimate | None = None
 
     @property
+    def assumes(self) -> str:
+        """What :attr:`detectable` takes for granted, where a finished study goes by what it shows."""
+        of_one = len(self.plan.study.seeds) == 1
+        seeds = f"{ASSUMED_SEED_SD:g} between seeds" if of_one else f"{TASK_SEED_SD:g} between seeds on a task"
+        return f"standard deviations of {ASSUMED_INSTANCE_SD:g} points between test instances and {seeds}"
+
+    @property
     def trials(self) -> int:
         """Runs of tuning still to be done."""
         return sum(self.tunings.values())
@@ -70,7 +77,7 @@ class Preview:
             parts["wording_seconds"] = self.estimate.wordings
             whole = {"seconds": self.estimate.seconds, "range_seconds": list(self.estimate.range)}
             found["estimate"] = {**whole, "memory_bytes": self.estimate.memory, **parts, "lines": lines}
-        return found | {"detectable_difference": self.detectable}
+        return found | {"detectable_difference": self.detectable, "detectable_assumes": self.assumes}
 
 
 def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Preview:
@@ -129,8 +136,8 @@ def _wording_seconds(study: StudyConfig, folder: StudyFolder, cell: PlannedCell,
 
 
 def _detectable(study: StudyConfig, data: Prepared) -> float:
-    tasks, seeds = len(data.tasks), len(study.seeds)
-    instances = round(sum(len(task.test) for task in data.tasks) / tasks)
+    seeds = len(study.seeds)
     # From one run the verdicts cannot see the spread between seeds and assume it, however many tasks a mean is over.
-    seed_sd = ASSUMED_SEED_SD if seeds == 1 else TASK_SEED_SD / math.sqrt(tasks)
-    return detectable_difference(tasks=tasks, instances=max(instances, 1), seeds=seeds, seed_sd=seed_sd)
+    seed_sd = ASSUMED_SEED_SD if seeds == 1 else TASK_SEED_SD / math.sqrt(len(data.tasks))
+    instances = assumed_instances([max(len(task.test), 1) for task in data.tasks])
+    return detectable_difference(seeds=seeds, instances=instances, seed_sd=seed_sd)

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
-import psutil
 import torch
 from torch import nn
 from torch.nn.utils import clip_grad_norm_
@@ -28,9 +27,9 @@ from xeric.progress import Progress
 from xeric.run.cost import Stopwatch
 from xeric.studies.operations import Parts, Size, Speed, batch_work, fitted, reading_operations, training_operations
 from xeric.training.loss import step_loss
-from xeric.training.memory import estimate_memory
+from xeric.training.memory import estimate_memory, held_memory
 
-__all__ = ["Shape", "held_memory", "parts_of", "probe_decoding", "probe_training", "size_of"]
+__all__ = ["Shape", "parts_of", "probe_decoding", "probe_training", "size_of"]
 
 _PATIENCE = 8.0
 """Seconds that one micro-batch, or the prompts of the decoding probe, may take; what would take longer is tried on less."""
@@ -68,13 +67,6 @@ class Shape:
         tokens = max(round(self.tokens * length), 2)
         targets = min(max(round(self.targets * length), 1), tokens - 1)
         return Shape(max(round(self.prefix * share), 1), rows, tokens, targets)
-
-
-def held_memory(base: Base) -> int:
-    """Return the bytes held now on the base's device, by the process or (CUDA) by its tensors."""
-    if base.device.type == "cuda":
-        return int(torch.cuda.memory_allocated(base.device))
-    return int(psutil.Process().memory_info().rss)
 
 
 def size_of(base: Base) -> Size:
@@ -137,7 +129,9 @@ def probe_training(
         with base.mode(training=True):
             seconds = _seconds(base, lambda: step_loss(base, batch))
         expected = estimate_memory(base, adaptation, [encoded], one.rows, shared=shared)
-        memory = max((watch.peak() - before - expected.gradients) / (expected.activations + expected.logits), 1.0)
+        memory = max(
+            (watch.peak() - before - expected.gradients) / (expected.training - expected.gradients - expected.optimizer), 1.0
+        )
         for trained in adaptation.trainable().values():
             trained.grad = None
         progress.advance(1)

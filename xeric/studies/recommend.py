@@ -14,12 +14,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xeric.metrics.estimates import ALPHA
 from xeric.metrics.measuring import Measured
 from xeric.studies.claims import estimate
 from xeric.studies.lines import Lines, resample_lines
 from xeric.studies.outputs import Runs
 from xeric.studies.results import Estimate, LineResult, Recommendation
-from xeric.studies.statistics import ALPHA
 
 __all__ = ["Candidate", "judged", "not_worse", "recommend"]
 

@@ -6,7 +6,8 @@ otherwise: these are taken out. Useful after a metric was added or mended, and o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeVar
 
 from xeric.errors import DataError, UserError
 from xeric.metrics import METRICS, score_predictions
@@ -43,12 +44,13 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
                 raise DataError("the predictions are of other tasks than the record", where=str(place))
             report = score_predictions(predictions, names, seed=record.seeds.get("bootstrap", 0))
             tasks = {
-                name: task.model_copy(update={"scores": {**task.scores, **report.tasks[name]}})
+                name: task.model_copy(update={"scores": {**_others(task.scores, names), **report.tasks[name]}})
                 for name, task in record.tasks.items()
             }
-            scores = {**record.scores, **report.scores}
+            scores = {**_others(record.scores, names), **report.scores}
+            notes = {**_others(record.score_notes, names), **report.notes}
             baselines = {name: _comparable(known, scores) for name, known in record.baselines.items()}
-            renewed = record.model_copy(update={"scores": scores, "tasks": tasks, "baselines": baselines})
+            renewed = record.model_copy(update={"scores": scores, "score_notes": notes, "tasks": tasks, "baselines": baselines})
             changed[cell.id] = _dump(renewed) != _dump(record)
             if changed[cell.id]:
                 write_json(place / RECORD_FILE, renewed)
@@ -59,9 +61,17 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
     return changed
 
 
+_Value = TypeVar("_Value")
+
+
+def _others(known: Mapping[str, _Value], names: Collection[str]) -> dict[str, _Value]:
+    """Return what is known of metrics that are not scored again."""
+    return {name: value for name, value in known.items() if name not in names}
+
+
 def _comparable(known: TrivialScores, scores: Mapping[str, Score]) -> TrivialScores:
     """Return a trivial baseline without the scores that were made in another way than the run's now are."""
-    kept = {name for name, score in known.scores.items() if score.signature == scores[name].signature}
+    kept = {name for name, score in known.scores.items() if name in scores and score.signature == scores[name].signature}
 
     def only(found: Mapping[str, Score]) -> dict[str, Score]:
         return {name: score for name, score in found.items() if name in kept}

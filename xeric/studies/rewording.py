@@ -43,6 +43,6 @@ def _answers(adapted: Adapted, asked: Sequence[Prediction], shared: bool, progre
     found: list[Prediction] = []
     for task, group in groupby(asked, key=lambda row: row.task):
         rows = list(group)
-        texts = adapted.answer([row.input for row in rows], task, shared=shared, progress=progress.advance)
+        texts = adapted.answer([row.input for row in rows], task, shared=shared, progress=progress.advance, note=progress.note)
         found += [row.model_copy(update={"prediction": text}) for row, text in zip(rows, texts, strict=True)]
     return found

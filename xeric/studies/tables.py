@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from xeric.metrics import METRICS, PRIMARY
+from xeric.metrics.scoring import score_notes
 from xeric.records import MANY_AT_LIMIT
 from xeric.studies.config import FigureConfig, LineKey, StudyConfig, TableConfig
 from xeric.studies.results import (
@@ -21,11 +23,19 @@ from xeric.studies.results import (
 
 __all__ = ["figure_of", "lost_runs", "table_of"]
 
+ScoreNotes = Mapping[str, Mapping[str, str]]
+NO_NOTES: ScoreNotes = MappingProxyType({})
+
 _PUBLISHED_NOTE = "Published figures are from other bases and tasks; they are shown beside ours, not compared with them."
 
 
 def table_of(
-    name: str, config: TableConfig, study: StudyConfig, lines: Mapping[LineKey, LineResult], cells: Sequence[CellResult]
+    name: str,
+    config: TableConfig,
+    study: StudyConfig,
+    lines: Mapping[LineKey, LineResult],
+    cells: Sequence[CellResult],
+    said: ScoreNotes = NO_NOTES,
 ) -> TableResult:
     """Return a table with its notes.
 
@@ -35,6 +45,7 @@ def table_of(
         study: the study.
         lines: by canonical key.
         cells: all cells of the study.
+        said: what a reader of the scores must know, by metric and task.
     """
     shown = _lines_of(config.grids, study, lines)
     rows: list[TableRow] = []
@@ -50,7 +61,8 @@ def table_of(
                 published=_published(line, config.published) if config.by == "all" else {},
             )
             rows.append(row)
-    notes = [*_notes(study, shown, cells), *([_PUBLISHED_NOTE] if config.published else [])]
+    notes = [*_notes(study, shown, cells), *_metric_notes(config.metrics, said)]
+    notes += [_PUBLISHED_NOTE] if config.published else []
     return TableResult(name=name, title=config.title, metrics=config.metrics, rows=tuple(rows), notes=tuple(notes))
 
 
@@ -61,6 +73,7 @@ def figure_of(
     lines: Mapping[LineKey, LineResult],
     cells: Sequence[CellResult],
     sizes: Mapping[str, int],
+    said: ScoreNotes = NO_NOTES,
 ) -> FigureResult:
     """Return a figure with its notes; see :func:`table_of`.
 
@@ -71,6 +84,7 @@ def figure_of(
         lines: by canonical key.
         cells: all cells of the study.
         sizes: training examples of the trained lines, mean over tasks, by id.
+        said: what a reader of the scores must know, by metric and task.
     """
     shown = _lines_of(config.grids, study, lines)
     x_label: str = config.by
@@ -80,7 +94,8 @@ def figure_of(
         series, x_label = _curves(config, shown, sizes), "training examples"
     else:
         series, x_label = _pareto(config, shown), "training time"
-    notes = [*_notes(study, shown, cells), *([_PUBLISHED_NOTE] if config.published else [])]
+    notes = [*_notes(study, shown, cells), *_metric_notes(config.metrics, said)]
+    notes += [_PUBLISHED_NOTE] if config.published else []
     y_label = config.metrics[0] if len(config.metrics) == 1 else "score"
     return FigureResult(
         name=name,
@@ -149,6 +164,10 @@ def _notes(study: StudyConfig, lines: Sequence[LineResult], cells: Sequence[Cell
     if any(line.seeds == 1 for line in trained):
         notes.append("One run a method: intervals are over test instances alone and say nothing of other seeds.")
     return notes
+
+
+def _metric_notes(metrics: Sequence[str], said: ScoreNotes) -> list[str]:
+    return [f"{note}." for note in score_notes({name: said[name] for name in metrics if name in said})]
 
 
 def _decoding_notes(lines: Sequence[LineResult]) -> list[str]:

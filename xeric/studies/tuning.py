@@ -34,8 +34,8 @@ class Range(Config):
         log: whether draws are spread over its logarithm.
     """
 
-    low: float
-    high: float
+    low: float = Field(ge=-1e30, le=1e30)
+    high: float = Field(ge=-1e30, le=1e30)
     log: bool = True
 
     def at(self, share: float) -> float:

@@ -154,7 +154,7 @@ def training_of(
     epoch = epoch_work(train, batch_size=options.batch_size, micro_batch_size=micro, shared=shared, learned=learned)
     an_epoch = math.ceil(len(train) / options.batch_size)
     looks, look = 0, Work()
-    if dev and options.early_stopping:
+    if dev and options.selects:
         looks = math.ceil(steps / (options.dev_every or an_epoch))
         size = options.batch_size
         look = epoch_work(dev, batch_size=size, micro_batch_size=size, shared=shared, learned=learned)

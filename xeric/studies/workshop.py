@@ -21,7 +21,8 @@ from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.config import build, digest, load_yaml
 from xeric.data.preparing import Prepared
-from xeric.errors import XericError
+from xeric.errors import StorageError, XericError, memory_error
+from xeric.files import storage_error
 from xeric.progress import Progress
 from xeric.records import write_json
 from xeric.run.baselines import KnownScores
@@ -183,12 +184,16 @@ class Workshop:
             data = self.prepared(config)
             base = self.open_base(config)
             shared: dict[str, Any] = {"stage_data": self._stage_data, "baseline_scores": self._baseline_scores}
-            execute(config, place, base=base, data=data, progress=progress, stages=self.folder.stages_dir, **shared)
-        except _LockLostError:
+            execute(config, place, base=base, data=data, progress=progress, stages=self.folder.stages_dir, locked=True, **shared)
+        except (_LockLostError, StorageError):
+            # What cannot be written here cannot be written for the other runs either: the study stops.
+            self._base = None
             raise
         except XericError as error:
             self._fail(place, Failure(error=str(error), hint=error.hint))
         except Exception as error:  # noqa: BLE001 - whatever breaks one run must not stop the others
+            if (refused := storage_error(error)) is not None:
+                raise refused from None
             self._fail(place, _unexpected(error))
 
     def _owed(self, place: Path, state: CellState, wordings: Wordings) -> dict[Path, dict[str, str]]:
@@ -209,7 +214,7 @@ class Workshop:
             decode_reworded(place, base, owed, shared=config.train.shared_prefix, progress=progress)
             for stale in {*(place / FOLDER).glob("*.jsonl")} - {*prediction_files(place, wordings)}:
                 stale.unlink()
-        except _LockLostError:
+        except (_LockLostError, StorageError):
             raise
         except Exception as error:  # noqa: BLE001 - as with runs
             # Whatever broke in the middle may have left something on the base.
@@ -247,5 +252,5 @@ def _unexpected(error: Exception) -> Failure:
     """Return the description of an error that nobody foresaw: what, and where in the code."""
     place = traceback.extract_tb(error.__traceback__)[-1]
     text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} ({Path(place.filename).name}:{place.lineno})"
-    full = "out of memory" in str(error).lower() or isinstance(error, MemoryError)
-    return Failure(error=text, hint="lower train.micro_batch_size and decode.batch_size" if full else None)
+    full = memory_error(error)
+    return Failure(error=text, hint=full.hint if full else None)

@@ -8,15 +8,13 @@ leaves the old or the new.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+
+from xeric.bases.tensors import read_header, read_tensors, write_tensors
 
 __all__ = ["CheckpointFile", "load_optimizer", "optimizer_state", "under"]
 
@@ -36,30 +34,26 @@ class CheckpointFile:
         self.key = key
 
     def save(self, tensors: Mapping[str, torch.Tensor], meta: Mapping[str, Any]) -> None:
-        """Replace the checkpoint by these tensors and this JSON-like state."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        """Replace the checkpoint by these tensors and this JSON-like state.
+
+        Raises:
+            StorageError: the file system refuses.
+        """
         header = {"key": self.key, "meta": json.dumps(meta)}
-        plain = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
-        descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.", suffix=".part")
-        os.close(descriptor)
-        try:
-            save_file(plain, temporary, metadata=header)
-            with Path(temporary).open("rb") as file:
-                os.fsync(file.fileno())
-            Path(temporary).replace(self.path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_tensors(self.path, {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, header)
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Return tensors and state, or None where there is no checkpoint of this run."""
+        """Return tensors and state, or None where there is no checkpoint of this run that is whole.
+
+        Raises:
+            DataError: there is one that cannot be read (by this user, for example).
+        """
+        header = read_header(self.path)
+        if header is None or header.get("key") != self.key:
+            return None
         try:
-            with safe_open(self.path, framework="pt") as file:
-                header = file.metadata() or {}
-                if header.get("key") != self.key:
-                    return None
-                return {name: file.get_tensor(name) for name in file.keys()}, json.loads(header["meta"])  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, json.JSONDecodeError):
+            return read_tensors(self.path, "checkpoint"), json.loads(header["meta"])
+        except (KeyError, json.JSONDecodeError):
             return None
 
     def remove(self) -> None:

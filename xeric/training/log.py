@@ -1,14 +1,27 @@
-"""A log of JSON lines that can be cut back to where a checkpoint stood."""
+"""Logs of JSON lines that can be cut back to where a checkpoint stood.
+
+What happened at each step and when stand in two files: the first has the same bytes whenever the training is the same, which
+times never have.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-__all__ = ["StepLog"]
+from xeric.files import write_atomically, writing
+
+__all__ = ["LOG_FILES", "STEPS", "TIMES", "StepLog", "TimeLog"]
+
+STEPS = "log.jsonl"
+TIMES = "times.jsonl"
+LOG_FILES = (STEPS, TIMES)
+"""Names of the logs that a training keeps in its folder."""
 
 
 class StepLog:
@@ -26,25 +39,60 @@ class StepLog:
         """Cut the file back to ``size`` bytes, the length that a checkpoint names; 0 begins anew."""
         self._size = size
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
-                file.truncate(size)
+            with writing(self._path):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("ab") as file:
+                    file.truncate(size)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row.
 
         Raises:
             ValueError: a float is not finite.
+            StorageError: the file system refuses.
         """
         line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
         self._size += len(line)
         if self._path is not None:
-            with self._path.open("ab") as file:
+            with writing(self._path), self._path.open("ab") as file:
                 file.write(line)
 
     def sync(self) -> int:
         """Bring the file to the disk and return its size: what a checkpoint names must be there."""
         if self._path is not None and self._path.exists():
-            with self._path.open("ab") as file:
+            with writing(self._path), self._path.open("ab") as file:
                 os.fsync(file.fileno())
         return self._size
+
+
+_STEP = re.compile(rb'{"step": (\d+), .*}\n')
+
+
+class TimeLog:
+    """When each step was taken: a line with the time of day (UTC) and the seconds of all steps so far.
+
+    Args:
+        path: of the file; None keeps none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+
+    def cut(self, step: int) -> None:
+        """Take away what is said of later steps."""
+        if self._path is not None:
+            with writing(self._path):
+                lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
+            kept = [line for line in lines if (found := _STEP.fullmatch(line)) and int(found[1]) <= step]
+            write_atomically(self._path, b"".join(kept))
+
+    def write(self, step: int, seconds: float) -> None:
+        """Append a step that was just taken.
+
+        Raises:
+            StorageError: the file system refuses.
+        """
+        if self._path is not None:
+            row = {"step": step, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "seconds": round(seconds, 3)}
+            with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")

@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -24,9 +24,10 @@ import torch
 from xeric.bases.base import Base
 from xeric.data.batching import epoch_steps, step_at, steps_per_epoch
 from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.interruption import Interrupted, PutOff
 from xeric.methods.base import Adaptation, ParameterGroup
 from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state, under
-from xeric.training.log import StepLog
+from xeric.training.log import TIMES, StepLog, TimeLog
 from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions, planned_steps
 from xeric.training.weighting import Weighting
@@ -34,6 +35,9 @@ from xeric.training.weighting import Weighting
 __all__ = ["Observer", "TrainResult", "train"]
 
 Evaluate = Callable[[], float]
+
+# A training of so many seconds is saved at its end, too: what comes after it (decoding) may be interrupted.
+_WORTH_SAVING = 5.0
 
 
 class Observer(Protocol):
@@ -44,6 +48,9 @@ class Observer(Protocol):
 
     def step(self, loss: float) -> None:
         """A step was taken."""
+
+    def interrupted(self) -> None:
+        """The user asks to leave: the training will be saved after the step that is being taken."""
 
 
 @dataclass
@@ -95,7 +102,8 @@ def train(
         dropout_seed: of dropout masks.
         evaluate: returns how good the present weights are on dev, higher is better; None is no selection.
         checkpoint: where to keep and find the state; None keeps none.
-        log: JSON lines of every step and evaluation; the same bytes whenever the training is the same.
+        log: JSON lines of every step and evaluation; the same bytes whenever the training is the same. When each step was taken
+            stands beside it in ``times.jsonl``.
         observer: for a progress bar.
 
     Returns:
@@ -122,8 +130,9 @@ class _Training:
     ) -> None:
         self.base, self.adaptation, self.options = base, adaptation, options
         self.lr, self.order_seed, self.dropout_seed = lr, order_seed, dropout_seed
-        self.evaluate = evaluate if options.early_stopping else None
+        self.evaluate = evaluate if options.selects else None
         self.checkpoint, self.log = checkpoint, StepLog(log)
+        self.times = TimeLog(log and log.with_name(TIMES))
         self.rows = Rows.of(tasks)
         self.steps_an_epoch = steps_per_epoch(len(self.rows.items), options.batch_size)
         self.result = TrainResult(planned_steps=planned_steps(options, len(self.rows.items)))
@@ -133,6 +142,8 @@ class _Training:
         self.optimizer = self._optimizer()
         self.best: tuple[float, int, dict[str, torch.Tensor]] | None = None
         self.stale = 0
+        self.evaluated = 0
+        self.saved = (time.monotonic(), (0, 0))
         self._epoch: tuple[int, list[list[list[int]]]] | None = None
 
     def _optimizer(self) -> torch.optim.AdamW:
@@ -159,23 +170,38 @@ class _Training:
         if observer:
             observer.started(result.planned_steps, result.done_steps)
         devices = [self.base.device] if self.base.device.type == "cuda" else []
-        saved = time.monotonic()
         recomputing = self.base.recomputing() if self.options.gradient_checkpointing else contextlib.nullcontext()
-        with recomputing, torch.random.fork_rng(devices=devices):
-            while result.done_steps < result.planned_steps and not self._stopped():
+        # A step is not cut in the middle: whoever interrupts loses no step that is done, and the one that is being taken is.
+        waiting = observer.interrupted if observer and self.checkpoint else None
+        with recomputing, torch.random.fork_rng(devices=devices), PutOff(waiting) as interruption:
+            while self._go_on(interruption):
                 loss = self._step(result.done_steps)
                 if observer:
                     observer.step(loss)
-                if self._due():
-                    self._evaluate()
-                if self.checkpoint and time.monotonic() - saved >= self.options.checkpoint_seconds:
-                    self._save()
-                    saved = time.monotonic()
         result.task_weights = self.weighting.weights()
         if result.status == "ok" and self.best is not None:
             result.best_step = self.best[1]
             self.adaptation.load_state(self.best[2])
         return result
+
+    def _go_on(self, interruption: PutOff) -> bool:
+        """Do what is due between two steps, and say whether there is to be another."""
+        if self._due():
+            with self._saved_if_interrupted(), interruption.allowed():
+                self._evaluate()
+        over = self.result.done_steps >= self.result.planned_steps or self._stopped()
+        every = self.options.checkpoint_seconds
+        if interruption.asked or time.monotonic() - self.saved[0] >= (min(every, _WORTH_SAVING) if over else every):
+            self._save()
+        return not over and not interruption.asked
+
+    @contextlib.contextmanager
+    def _saved_if_interrupted(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, Interrupted):
+            self._save()
+            raise
 
     def _batches(self, step: int) -> list[list[tuple[EncodedTask, InstanceRow]]]:
         epoch, place = step_at(self.steps_an_epoch, step)
@@ -222,14 +248,14 @@ class _Training:
         result.tokens["target"] += sum(row.target_tokens for row in rows)
         result.tokens["row"] += sum(len(row.ids) for row in rows)
         result.seconds["train"] += time.perf_counter() - start
+        self.times.write(step + 1, result.seconds["train"])
         return loss
 
     def _due(self) -> bool:
         every = self.options.dev_every or self.steps_an_epoch
         done = self.result.done_steps
-        return (
-            self.result.status == "ok" and self.evaluate is not None and (done % every == 0 or done == self.result.planned_steps)
-        )
+        wanted = self.result.status == "ok" and self.evaluate is not None and done > self.evaluated
+        return wanted and (done % every == 0 or done == self.result.planned_steps)
 
     def _evaluate(self) -> None:
         assert self.evaluate is not None
@@ -241,15 +267,18 @@ class _Training:
             self.stale = 0
         else:
             self.stale += 1
+        self.evaluated = self.result.done_steps
         shown = value if math.isfinite(value) else None
         self.log.write({"step": self.result.done_steps, "dev": shown, "selected_by": self.options.select, "best": better})
         self.result.seconds["dev"] += time.perf_counter() - start
 
     def _stopped(self) -> bool:
-        return self.result.status == "diverged" or self.stale >= self.options.patience
+        return self.result.status == "diverged" or self.stale >= (self.options.patience or math.inf)
 
     def _save(self) -> None:
-        assert self.checkpoint is not None
+        stand = (self.result.done_steps, self.evaluated)
+        if self.checkpoint is None or self.result.status != "ok" or stand == self.saved[1]:
+            return
         tensors: dict[str, torch.Tensor] = {f"now/{name}": parameter for name, parameter in self.parameters.items()}
         tensors |= {f"moments/{name}": t for name, t in optimizer_state(self.optimizer, self.parameters).items()}
         if self.best is not None:
@@ -257,17 +286,20 @@ class _Training:
         meta = {
             "step": self.result.done_steps,
             "stale": self.stale,
+            "evaluated": self.evaluated,
             "best": None if self.best is None else [self.best[0], self.best[1]],
             "log": self.log.sync(),
             "seconds": self.result.seconds,
             "tokens": self.result.tokens,
         }
         self.checkpoint.save(tensors, meta)
+        self.saved = (time.monotonic(), stand)
 
     def _resume(self) -> None:
         found = self.checkpoint.load() if self.checkpoint else None
         if found is None:
             self.log.cut(0)
+            self.times.cut(0)
             return
         tensors, meta = found
         now = under("now/", tensors)
@@ -279,10 +311,12 @@ class _Training:
             value, step = meta["best"]
             best = {name: tensor.to(self.base.device) for name, tensor in under("best/", tensors).items()}
             self.best = (value, step, best)
-        self.stale = meta["stale"]
+        self.stale, self.evaluated = meta["stale"], meta.get("evaluated", meta["step"])
         self.result.done_steps = meta["step"]
         self.result.seconds, self.result.tokens = meta["seconds"], meta["tokens"]
         self.log.cut(meta["log"])
+        self.times.cut(meta["step"])
+        self.saved = (time.monotonic(), (self.result.done_steps, self.evaluated))
 
 
 def _lr_factor(options: TrainOptions, step: int, planned: int) -> float:

@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch.nn import functional as F
 
 from xeric.bases.base import Base
 from xeric.bases.causal import target_logits
 from xeric.data.batching import micro_batches
 from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.training.cross_entropy import summed_cross_entropy
 
 __all__ = ["Rows", "dev_loss", "step_loss"]
 
@@ -73,7 +73,8 @@ def step_loss(
         task = batch[0][0]
         with base.autocast():
             logits, targets = target_logits(base, task.prefix_of(batch[0][1]), [row for _, row in batch], shared=shared)
-        total = F.cross_entropy(logits.float(), targets, reduction="sum") / counts[task.task]
+        total = summed_cross_entropy(logits, targets) / counts[task.task]
+        del logits
         if backward:
             (total * (1.0 if weights is None else weights[task.task])).backward()
         losses[task.task] += float(total.detach())

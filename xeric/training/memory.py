@@ -1,4 +1,9 @@
-"""How much memory a training will take, roughly, before it starts."""
+"""How much memory a run will take, before it starts: what its device holds now, and what training and decoding add to it.
+
+What a micro-batch keeps for its backward pass depends on the model's code, on what a method puts into it and on which kernels
+PyTorch picks. So it is not derived from the size of the model but counted on one and two rows of the run itself, every tensor
+that autograd keeps; from there on it grows by the row.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +14,54 @@ import psutil
 import torch
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.bases.causal import target_logits
+from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.methods.base import Adaptation
 
-__all__ = ["MemoryEstimate", "available_memory", "estimate_memory"]
+__all__ = ["MemoryEstimate", "available_memory", "decoding_memory", "estimate_memory", "held_memory"]
 
-# Bytes of saved activations a token, a layer and a hidden unit at 2-byte precision without attention maps
-# (Korthikanti et al. 2022, arXiv 2205.05198, section 4.1: s b h (34 + ...)).
-_ACTIVATION_BYTES = 34
+
+_PASSING = 0.5
+"""Share of activations and logits that a step holds beyond them; 0.25 to 0.6 were measured (Gemma 3 270M, on a CPU)."""
 
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes, by what they hold."""
+    """Bytes, by what they hold.
 
-    weights: int
-    gradients: int
-    optimizer: int
-    activations: int
-    logits: int
+    Attributes:
+        held: by the process (CPU) or its tensors (CUDA) before training: the base, the method, libraries.
+        gradients: of what trains.
+        optimizer: the moments of AdamW.
+        selection: the copy of the best weights so far.
+        activations: what the largest micro-batch keeps for its backward pass, logits left out.
+        logits: at its target positions.
+        passing: gradients of activations on their way, and what the allocator cannot use again.
+        decoding: keys and values, and logits, of the largest batch that is decoded; training's own are gone by then.
+    """
+
+    held: int
+    gradients: int = 0
+    optimizer: int = 0
+    selection: int = 0
+    activations: int = 0
+    logits: int = 0
+    passing: int = 0
+    decoding: int = 0
+
+    @property
+    def training(self) -> int:
+        """What training adds to what is held."""
+        return self.gradients + self.optimizer + self.selection + self.activations + self.logits + self.passing
 
     @property
     def total(self) -> int:
-        """All of it."""
-        return sum(asdict(self).values())
+        """The most that is held at any moment."""
+        return self.held + max(self.training, self.decoding)
+
+    def as_bytes(self) -> dict[str, int]:
+        """Return every part and the total, by name."""
+        return {**asdict(self), "total": self.total}
 
 
 def estimate_memory(
@@ -43,27 +72,64 @@ def estimate_memory(
     *,
     shared: bool,
     recomputing: bool = False,
+    selecting: bool = False,
+    decoding: int = 0,
 ) -> MemoryEstimate:
-    """Return the estimate for the largest micro-batch that these rows can give."""
+    """Return the estimate for the largest micro-batch that these rows can give.
+
+    Args:
+        base: with the method attached.
+        adaptation: the method's.
+        tasks: rows that are trained on.
+        micro_batch_size: instances computed at once.
+        shared: whether the task prefix is computed once a micro-batch.
+        recomputing: whether training keeps the inputs of layers alone (gradient checkpointing).
+        selecting: whether training keeps the best weights beside the present ones.
+        decoding: of :func:`decoding_memory`.
+    """
+    held = held_memory(base)
     trained = sum(p.numel() for p in adaptation.trainable().values())
-    config = base.model.config.get_text_config(decoder=True)
-    layers, hidden = int(config.num_hidden_layers), int(config.hidden_size)
-    tokens = targets = 0
-    for task in tasks:
-        longest = sorted((len(row.ids) for row in task.rows), reverse=True)[:micro_batch_size]
-        prefix = max((len(task.prefix_of(row).ids) for row in task.rows), default=0)
-        tokens = max(tokens, (longest[0] if longest else 0) * len(longest) + prefix * (1 if shared else len(longest)))
-        targets = max(targets, sum(sorted((row.target_tokens for row in task.rows), reverse=True)[:micro_batch_size]))
-    width = 2 if base.precision == "fp32" else 1
-    # Recomputing keeps the input of each layer (2 bytes a hidden unit) and the activations of one.
-    kept = layers * 2 + _ACTIVATION_BYTES if recomputing else layers * _ACTIVATION_BYTES
+    batches = [_largest_micro_batch(task, micro_batch_size) for task in tasks if task.rows]
+    if not trained or not batches:
+        return MemoryEstimate(held, decoding=decoding)
+    task, rows = max(batches, key=lambda batch: sum(len(row.ids) for row in batch[1]))
+    targets = max(sum(row.target_tokens for row in batch) for _, batch in batches)
+    activations = _activations(base, task, rows, shared=shared, recomputing=recomputing)
+    logits = targets * base.vocabulary * (4 if base.precision == "fp32" else 2)
     return MemoryEstimate(
-        weights=sum(p.numel() * p.element_size() for p in base.model.parameters()),
+        held=held,
         gradients=4 * trained,
         optimizer=8 * trained,
-        activations=tokens * hidden * kept * width,
-        logits=3 * targets * base.vocabulary * 4,
+        selection=4 * trained if selecting else 0,
+        activations=activations,
+        logits=logits,
+        passing=round(_PASSING * (activations + logits)),
+        decoding=decoding,
     )
+
+
+def decoding_memory(base: Base, tasks: Sequence[EncodedTask], batch_size: int, max_new_tokens: int) -> int:
+    """Return the bytes that decoding adds: keys and values of the longest rows twice (as they grow, they are copied), and logits.
+
+    Args:
+        base: that decodes.
+        tasks: rows with or without targets.
+        batch_size: sequences decoded at once, beams and candidates counted.
+        max_new_tokens: limit of a text.
+    """
+    config = base.model.config.get_text_config(decoder=True)
+    heads = int(config.num_attention_heads)
+    width = int(getattr(config, "head_dim", None) or int(config.hidden_size) // heads)
+    unit = 2 * int(config.num_hidden_layers) * int(getattr(config, "num_key_value_heads", None) or heads) * width
+    longest = max((len(task.prefix_of(row).ids) + row.target_start for task in tasks for row in task.rows), default=0)
+    return batch_size * 4 * (2 * unit * (longest + max_new_tokens) + 2 * base.vocabulary)
+
+
+def held_memory(base: Base) -> int:
+    """Return the bytes held now on the base's device, by the process or (CUDA) by its tensors."""
+    if base.device.type == "cuda":
+        return int(torch.cuda.memory_allocated(base.device))
+    return int(psutil.Process().memory_info().rss)
 
 
 def available_memory(device: torch.device) -> int:
@@ -71,3 +137,48 @@ def available_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def _largest_micro_batch(task: EncodedTask, size: int) -> tuple[EncodedTask, list[InstanceRow]]:
+    return task, sorted(task.rows, key=lambda row: len(row.ids), reverse=True)[:size]
+
+
+def _activations(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool, recomputing: bool) -> int:
+    """Return what is kept of a micro-batch: of its prefix and first row, and the difference that a second row makes to it.
+
+    Rows are padded to the first, the longest, so each keeps as much.
+    """
+    one = _kept(base, task, rows[:1], shared=shared)
+    # Where there is no second row, none is wanted.
+    row = _kept(base, task, [rows[0]] * 2, shared=shared) - one if len(rows) > 1 else 0
+    whole = one + row * (len(rows) - 1)
+    if not recomputing:
+        return whole
+    config = base.model.config.get_text_config(decoder=True)
+    layers, hidden = int(config.num_hidden_layers), int(config.hidden_size)
+    tokens = len(rows) * (len(task.prefix_of(rows[0]).ids) + len(rows[0].ids))
+    # The input of every layer, and one layer's worth of what would be kept.
+    return layers * tokens * hidden * (4 if base.precision == "fp32" else 2) + whole // layers
+
+
+def _kept(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool) -> int:
+    """Return the bytes of all tensors that autograd keeps of a micro-batch; parameters and logits left out."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*base.model.parameters(), *base.model.buffers())}
+    # The storages are held here and not by the graph: a result that its own graph holds through Python would never be freed.
+    found: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            found[storage.data_ptr()] = storage
+
+    devices = [base.device] if base.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), base.mode(training=True), base.autocast():
+        with torch.autograd.graph.saved_tensors_hooks(keep, _never):
+            logits, _ = target_logits(base, task.prefix_of(rows[0]), rows, shared=shared)
+        found.pop(logits.untyped_storage().data_ptr(), None)
+    return sum(storage.nbytes() for storage in found.values())
+
+
+def _never(_: object) -> torch.Tensor:
+    raise AssertionError("nothing is computed backwards from what was only counted")

@@ -26,11 +26,10 @@ class TrainOptions(Config):
         warmup: share of the steps over which the learning rate rises from 0.
         weight_decay: of AdamW (Loshchilov & Hutter 2019), on the groups that take it.
         clip: largest norm of the gradient; 0 is no clipping.
-        early_stopping: stop when dev has not improved for ``patience`` evaluations; the best weights are kept. Without a dev set
-            (under 50 examples) all planned steps are taken.
-        select: what "improved" means: dev loss, or chrF++ of decoded dev instances (slower).
-        dev_every: optimiser steps between evaluations; None is once an epoch.
-        patience: evaluations without improvement before stopping.
+        select: which weights are kept: those of the ``last`` planned step, or those with the best dev ``loss`` or ``chrf``
+            (chrF++ of decoded dev instances, slower). Without a dev set (under 50 examples) the last ones are.
+        dev_every: optimiser steps between evaluations, where dev selects; None is once an epoch.
+        patience: evaluations without improvement before stopping, where dev selects; None takes all planned steps.
         weighting: of the tasks in the joint loss; see :mod:`xeric.training.weighting`.
         shared_prefix: compute the task prefix once a micro-batch; off is the plain computation, for comparison.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them: less memory, more time,
@@ -38,23 +37,27 @@ class TrainOptions(Config):
         checkpoint_seconds: least time between checkpoints; it moves no result.
     """
 
-    lr: float | None = Field(default=None, gt=0)
-    epochs: int = Field(default=10, ge=1)
-    max_steps: int | None = Field(default=None, ge=0)
-    batch_size: int = Field(default=16, ge=1)
-    micro_batch_size: int | None = Field(default=None, ge=1)
+    lr: float | None = Field(default=None, gt=0, le=1e30)
+    epochs: int = Field(default=3, ge=1, le=1_000_000)
+    max_steps: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    batch_size: int = Field(default=8, ge=1, le=1_000_000)
+    micro_batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: float = Field(default=0.1, ge=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    clip: float = Field(default=1.0, ge=0)
-    early_stopping: bool = True
-    select: Literal["loss", "chrf"] = "loss"
-    dev_every: int | None = Field(default=None, ge=1)
-    patience: int = Field(default=3, ge=1)
+    weight_decay: float = Field(default=0.01, ge=0, le=1e6)
+    clip: float = Field(default=1.0, ge=0, le=1e30)
+    select: Literal["last", "loss", "chrf"] = "last"
+    dev_every: int | None = Field(default=None, ge=1, le=1_000_000_000)
+    patience: int | None = Field(default=3, ge=1, le=1_000_000_000)
     weighting: WeightingOptions = WeightingOptions()
     shared_prefix: bool = True
     gradient_checkpointing: bool = False
-    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    checkpoint_seconds: float = Field(default=60.0, ge=0, le=1e9)
+
+    @property
+    def selects(self) -> bool:
+        """Whether dev decides which weights are kept."""
+        return self.select != "last"
 
 
 def planned_steps(options: TrainOptions, instances: int) -> int:

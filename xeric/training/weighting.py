@@ -14,7 +14,7 @@ They reweight the loss, not the sampling, and average 1 over the tasks of a trai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -46,16 +46,16 @@ class WeightingOptions(Config):
     """
 
     name: Literal["auto", "uniform", "size", "temperature", "uncertainty", "manual"] = "auto"
-    temperature: float = Field(default=2.0, ge=1)
-    weights: dict[str, float] = {}
-    lr_scale: float = Field(default=100.0, gt=0)
+    temperature: float = Field(default=2.0, ge=1, le=1e6)
+    weights: dict[str, Annotated[float, Field(ge=0, le=1e6)]] = {}
+    lr_scale: float = Field(default=100.0, gt=0, le=1e6)
 
     @model_validator(mode="after")
     def _manual_has_weights(self) -> WeightingOptions:
         if (self.name == "manual") != bool(self.weights):
             raise ValueError("weights belong to the weighting 'manual', and it needs them")
-        if any(weight < 0 for weight in self.weights.values()) or (self.weights and not any(self.weights.values())):
-            raise ValueError("weights must not be negative, and not all 0")
+        if self.weights and not any(self.weights.values()):
+            raise ValueError("weights must not all be 0")
         return self
 
 

@@ -1,0 +1,124 @@
+"""Files that are whole, with the mode that the user asked for, and errors that name the path and the reason."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+
+from xeric.bases.tensors import read_tensors, write_tensors
+from xeric.errors import DataError, StorageError
+from xeric.files import expanded, full_path, give_usual_modes, is_of_other_programs, storage_error, write_atomically, writing
+
+
+@pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
+def mask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield int(request.param)
+    os.umask(before)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [lambda path: write_atomically(path, "x"), lambda path: write_tensors(path, {"a": torch.ones(2)})],
+    ids=["text", "tensors"],
+)
+def test_the_umask_decides_who_may_read(write: Callable[[Path], None], mask: int, tmp_path: Path) -> None:
+    write(tmp_path / "file")
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_what_a_library_wrote_for_its_maker_alone_gets_the_usual_mode(mask: int, tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir(0o700)
+    (tmp_path / "inner" / "file").touch(0o600)
+    give_usual_modes(tmp_path)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path, *tmp_path.rglob("*"))}
+    assert modes == {tmp_path.name: 0o777 & ~mask, "inner": 0o777 & ~mask, "file": 0o666 & ~mask}
+
+
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    path = tmp_path / ("ü" * 127)
+    write_atomically(path, "x")
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_file_that_may_not_be_read_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "w.safetensors"
+    with pytest.raises(DataError) as missing:
+        read_tensors(path, "lora weights")
+    assert (missing.value.what, missing.value.where) == ("holds no lora weights", str(tmp_path))
+    write_tensors(path, {"a": torch.ones(2)})
+
+    def forbidden(self: Path, *_: object) -> None:  # tests may run as root, who may read everything
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", forbidden)
+    with pytest.raises(DataError) as refused:
+        read_tensors(path, "lora weights")
+    assert str(refused.value) == f"{path}: cannot be read: Permission denied"
+    monkeypatch.undo()
+    path.write_bytes(path.read_bytes()[:30])
+    with pytest.raises(DataError, match="holds no lora weights: the file is damaged"):
+        read_tensors(path, "lora weights")
+
+
+@pytest.mark.parametrize(
+    ("error", "what", "hint"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "cannot be written: No space left on device", "make room"),
+        (
+            SafetensorError("I/O error: No space left on device (os error 28)"),
+            "cannot be written: No space left on device",
+            "room",
+        ),
+        (OSError(errno.EROFS, "Read-only file system"), "cannot be written: Read-only file system", "name another folder"),
+        (PermissionError(errno.EACCES, "Permission denied"), "cannot be written: Permission denied", "no right"),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory"),
+            "cannot be written: Not a directory",
+            "a part of the path is a file",
+        ),
+        (OSError(errno.ENAMETOOLONG, "File name too long"), "cannot be written: File name too long", "shorter"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+def test_what_the_file_system_refuses_names_the_path_and_says_what_to_do(error: Exception, what: str, hint: str) -> None:
+    with pytest.raises(StorageError) as refused, writing(Path("a/b")):
+        raise error
+    assert (refused.value.what, refused.value.where, refused.value.exit_code) == (what, "a/b", 2)
+    assert hint in str(refused.value.hint)
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), ConnectionResetError(104, "reset by peer"), DataError("x (os error 28)"), OSError("x")]
+)
+def test_other_errors_are_left_as_they_are(error: Exception) -> None:
+    assert storage_error(error) is None
+    with pytest.raises(type(error)), writing(Path("a")):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "name", [".DS_Store", "._log.jsonl", "Thumbs.db", "thumbs.db", "desktop.ini", ".nfs000000000123", ".directory", "lost+found"]
+)
+def test_what_other_programs_leave_in_a_folder(name: str) -> None:
+    assert is_of_other_programs(name)
+
+
+@pytest.mark.parametrize("name", ["log.jsonl", "DS_Store", "notes.txt", ".hidden", "my.nfs", "desktop.ini.jsonl"])
+def test_what_is_a_file_of_the_users(name: str) -> None:
+    assert not is_of_other_programs(name)
+
+
+def test_a_tilde_is_the_home_folder_and_a_full_path_holds_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert expanded("~/a") == tmp_path / "a"
+    assert expanded("a/~") == Path("a/~")
+    assert expanded("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
+    assert full_path("~/a") == full_path("a") == full_path("./b/../a") == str(tmp_path / "a")

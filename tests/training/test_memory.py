@@ -1,0 +1,62 @@
+"""What a run is expected to hold, against what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from tests import rows
+from xeric.bases.base import Base
+from xeric.bases.causal import target_logits
+from xeric.data.encoding import EncodedTask
+from xeric.methods import METHODS
+from xeric.methods.base import method_options
+from xeric.training.memory import decoding_memory, estimate_memory
+
+
+def kept_for_backward(base: Base, task: EncodedTask, count: int, shared: bool) -> int:
+    """Bytes of distinct tensors in the graph of a micro-batch, weights and logits left out."""
+    kept: dict[int, torch.UntypedStorage] = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda t: kept.setdefault(t.data_ptr(), t.untyped_storage()) and t, lambda t: t
+    ):
+        logits, _ = target_logits(base, task.prefix_of(task.rows[0]), [task.rows[0]] * count, shared=shared)
+    weights = {p.untyped_storage().data_ptr() for p in (*base.model.parameters(), *base.model.buffers())}
+    storages = {s.data_ptr(): s.nbytes() for s in kept.values()}
+    return sum(size for place, size in storages.items() if place not in weights and place != logits.untyped_storage().data_ptr())
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("method", ["lora", "full", "bottleneck", "combined"])
+def test_what_is_kept_of_eight_rows_is_foreseen_from_two(method: str, shared: bool, open_base: Callable[[str], Base]) -> None:
+    base = open_base("gemma3")
+    adaptation = METHODS.get(method).attach(base, method_options(method), seed=0, definitions={"one": "Answer."})
+    task = rows.training_rows(base, rows.task("one"))
+    alike = EncodedTask(task.task, task.prefixes, (task.rows[0],) * 8)
+    found = estimate_memory(base, adaptation, [alike], 8, shared=shared)
+    assert found.activations == pytest.approx(kept_for_backward(base, alike, 8, shared), rel=0.02)
+    trained = sum(p.numel() for p in adaptation.trainable().values())
+    assert (found.gradients, found.optimizer, found.selection) == (4 * trained, 8 * trained, 0)
+    assert found.logits == 8 * task.rows[0].target_tokens * base.vocabulary * 4
+
+
+def test_the_larger_of_training_and_decoding_counts(open_base: Callable[[str], Base]) -> None:
+    base = open_base("gemma3")
+    task = rows.training_rows(base, rows.task("one"))
+    adaptation = METHODS.get("none").attach(base, method_options("none"), seed=0)
+    few, many = (decoding_memory(base, [task], size, 16) for size in (1, 32))
+    assert many == 32 * few
+    found = estimate_memory(base, adaptation, [task], 8, shared=True, decoding=many)
+    assert found.training == 0
+    assert found.total == found.held + many
+
+
+def test_the_estimate_draws_nothing_from_the_generator(open_base: Callable[[str], Base]) -> None:
+    base = open_base("gemma3")
+    adaptation = METHODS.get("lora").attach(base, method_options({"name": "lora", "dropout": 0.5}), seed=0)
+    task = rows.training_rows(base, rows.task("one"))
+    before = torch.get_rng_state()
+    estimate_memory(base, adaptation, [task], 8, shared=True)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,185 @@
+"""Files: whole or not there, with the mode that the user's umask gives, and errors that name the path.
+
+Everything that Xeric writes goes through :func:`replacing`, by itself or by :func:`write_atomically`; what is given as a path
+goes through :func:`expanded`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from xeric.errors import DataError, StorageError, XericError
+
+__all__ = [
+    "expanded",
+    "full_path",
+    "give_usual_modes",
+    "is_of_other_programs",
+    "reading",
+    "replacing",
+    "storage_error",
+    "write_atomically",
+    "writing",
+]
+
+_LONGEST_STEM = 40
+
+# What file managers, network file systems and synchronisation put into any folder that they look at.
+_OTHERS = re.compile(
+    r"\.DS_Store|\._.*|\.localized|\.AppleDouble|\.Spotlight-V100|\.Trashes|\.fseventsd|Icon\r|Thumbs\.db|ehthumbs\.db|desktop\.ini"
+    r"|\$RECYCLE\.BIN|\.directory|\.Trash-\d+|\.nfs.*|\.fuse_hidden.*|\.~lock\..*#|@eaDir|\.stfolder|\.dropbox.*|lost\+found",
+    re.IGNORECASE,
+)
+
+_ELSEWHERE = "name another folder"
+_HINTS = {
+    errno.ENOSPC: "make room there and give the same command again",
+    errno.EDQUOT: "make room there and give the same command again",
+    errno.EROFS: f"it is mounted for reading only: {_ELSEWHERE}",
+    errno.EACCES: f"you have no right to it: {_ELSEWHERE}, or have its mode changed",
+    errno.EPERM: f"you have no right to it: {_ELSEWHERE}, or have its mode changed",
+    errno.ENOTDIR: f"a part of the path is a file, not a folder: {_ELSEWHERE}",
+    errno.EEXIST: f"a file is in the way: {_ELSEWHERE}",
+    errno.EISDIR: f"a folder is in the way: {_ELSEWHERE}",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.ELOOP: "symbolic links lead round in a circle: name the place itself",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
+    errno.EIO: "the disk or the network behind it fails: check it, then give the same command again",
+    errno.ESTALE: "the network file system has lost it: give the same command again",
+}
+_OS_ERROR = re.compile(r"^(?P<reason>.*?)\s*\(os error (?P<number>\d+)\)")
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path as the user means it: a leading ``~`` is the home folder, of ``~name`` that of ``name``."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user: then it is a name
+        return Path(path)
+
+
+def full_path(path: str | Path) -> str:
+    """Return a path that means the same in every folder; what lies there is not looked at, and links are kept."""
+    return os.path.abspath(expanded(path))  # noqa: PTH100 - Path.absolute() keeps `..`
+
+
+def is_of_other_programs(name: str) -> bool:
+    """Say whether a file of this name is of no concern: file managers and the like put it into any folder."""
+    return _OTHERS.fullmatch(name) is not None
+
+
+def storage_error(error: BaseException, path: Path | str | None = None, *, doing: str = "written") -> StorageError | None:
+    """Return what the file system refused, as an error for the user; None where the error is of another kind.
+
+    Args:
+        error: an :class:`OSError`, or the error of a library written in Rust, which ends with ``(os error 28)``.
+        path: what was asked for; None is what the error itself names.
+        doing: what could not be done to it.
+    """
+    if isinstance(error, XericError):
+        return None
+    if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
+        number, reason = error.errno, error.strerror
+        path = error.filename if path is None else path
+    elif found := _OS_ERROR.search(str(error)):
+        number, reason = int(found["number"]), os.strerror(int(found["number"]))
+    else:
+        return None
+    if number is None or reason is None:
+        return None
+    return StorageError(
+        f"cannot be {doing}: {reason}", where=None if path is None else str(path), hint=_HINTS.get(number, _ELSEWHERE)
+    )
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Name the path in the error where the file system refuses what is done inside.
+
+    Raises:
+        StorageError: it does.
+    """
+    try:
+        yield
+    except Exception as error:
+        if (refused := storage_error(error, path)) is None:
+            raise
+        raise refused from None
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the path in the error where a file cannot be read inside.
+
+    Raises:
+        DataError: it cannot, is not UTF-8 text, or is no path that a file can have.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+    except UnicodeDecodeError:
+        raise DataError("not UTF-8 text", where=str(path), hint="save the file as UTF-8") from None
+    except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
+        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a file to write beside ``path``, and put it into its place at the end: all of it, or nothing where that fails.
+
+    A reader, or a kill at any moment, sees the old content or the new and nothing between. The mode is what the user's umask
+    gives, whatever mode a library that writes the file thinks right.
+
+    Raises:
+        StorageError: the file system refuses, inside or at the end.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part")
+        mode = _make(temporary)
+        try:
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.chmod(mode)
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+
+
+def _make(path: Path) -> int:
+    """Make an empty file and return its mode: what the system gives, by umask and the folder's own rules."""
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        return os.fstat(descriptor).st_mode & 0o777
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, text: str | bytes) -> None:
+    """Write a file whole; see :func:`replacing`.
+
+    Raises:
+        StorageError: the file system refuses.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(text.encode("utf-8") if isinstance(text, str) else text)
+
+
+def give_usual_modes(folder: Path) -> None:
+    """Give a folder and all in it the modes that the umask gives, where a library has written them for their maker alone."""
+    probe = folder / ".mode.part"
+    mode = _make(probe)
+    probe.unlink()
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(mode | (mode & 0o444) >> 2 if path.is_dir() else mode)  # a folder that may be read may be entered
