@@ -160,12 +160,17 @@ def test_script_is_judged_by_the_declared_language(language: str, output: str, k
 
 
 def test_script_of_an_unknown_language_is_not_judged_and_that_is_said() -> None:
-    found = clean(task([bad("это предложение на русском")], language="Klingon"))
+    found = clean(task([bad("это предложение на русском")], language="Nowherish"))
     assert found.drops == {}
-    assert found.notes == ("the output language 'Klingon' is unknown, so wrong_script was not applied",)
+    assert found.notes == ("the output language 'Nowherish' is unknown, so wrong_script was not applied",)
     several = replace(task([bad("это предложение на русском")]), output_languages=("English", "Russian"))
     assert (clean(several).drops, clean(several).notes) == ({}, ())
     assert "no script is known" in clean(replace(several, output_languages=())).notes[0]
+    for languages in (("Kashmiri",), ("English", "Kashmiri")):  # written in two scripts, so none is taken for granted
+        mixed = clean(replace(several, output_languages=languages))
+        said = "no script is known for the output language 'Kashmiri', so wrong_script was not applied"
+        assert (mixed.drops, mixed.notes) == ({}, (said,))
+    assert clean(replace(several, output_languages=("kas_Deva",))).drops == {"wrong_script": 1}
 
 
 def test_only_the_faulty_reference_goes_while_another_is_left() -> None:

@@ -113,8 +113,8 @@ def test_an_encoding_given_is_used_or_refused(tmp_path: Path) -> None:
 
 def test_an_unknown_language_is_said(tmp_path: Path) -> None:
     notes: list[str] = []
-    assert table(put(tmp_path, "m.csv", "question,answer\na,b\n"), notes, language="Klingon").language == "Klingon"
-    assert "'Klingon' is unknown" in notes[0]
+    assert table(put(tmp_path, "m.csv", "question,answer\na,b\n"), notes, language="Nowherish").language == "Nowherish"
+    assert "'Nowherish' is unknown" in notes[0]
     assert table(tmp_path / "m.csv", language="es").language == "Spanish"
 
 

@@ -132,7 +132,7 @@ def test_text_in_another_script_gets_a_note(tmp_path: Path) -> None:
     write(tmp_path / "a.txt", *(document(n) for n in range(40)))
     assert not prepare_texts([tmp_path], languages=["Spanish"]).notes
     assert not prepare_texts([tmp_path], languages=["Hindi", "Spanish"]).notes
-    assert not prepare_texts([tmp_path], languages=["Klingon"]).notes
+    assert not prepare_texts([tmp_path], languages=["Nowherish"]).notes
     (note,) = prepare_texts([tmp_path], languages=["Hindi", "Marathi"]).notes
     assert note == "0% of the letters are in the script of Hindi and Marathi (Devanagari)"
 

@@ -312,10 +312,14 @@ def _scripts(task: Task, notes: list[str]) -> set[str]:
     scripts: set[str] = set()
     for name in task.output_languages:
         try:
-            scripts.update(language(name).scripts)
+            own = language(name).scripts
         except UnknownNameError:
             notes.append(f"the output language {name!r} is unknown, so wrong_script was not applied")
             return set()
+        if not own:
+            notes.append(f"no script is known for the output language {name!r}, so wrong_script was not applied")
+            return set()
+        scripts.update(own)
     if not scripts:
         notes.append("no script is known for the output language, so wrong_script was not applied")
     return scripts
