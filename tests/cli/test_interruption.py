@@ -21,6 +21,7 @@ def command(base_folder: Callable[[str], Path], tmp_path: Path) -> list[str | Pa
     settings = [
         "prompt.demonstrations=1",
         "train.max_steps=12",
+        "train.select=loss",
         "train.dev_every=3",
         "decode.max_new_tokens=2",
         "data.max_test=3",

@@ -18,7 +18,7 @@ from xeric.studies.plan import load_study
 
 SETTINGS = [
     *("prompt.demonstrations=0", "train.max_steps=1", "decode.max_new_tokens=2", "data.max_test=2", "data.n_train=10"),
-    *("metrics=[chrf]"),
+    "metrics=[chrf]",
 ]
 
 

@@ -134,7 +134,7 @@ def test_without_any_part_it_is_no_method() -> None:
 
 def test_each_part_has_its_learning_rate_group(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
-    for options, scales in (({}, [6.0, 20.0, 1.0]), ({"lr_scale": {"prefix": 2.0, "lora": 0.5}}, [2.0, 20.0, 0.5])):
+    for options, scales in (({}, [15.0, 50.0, 1.0]), ({"lr_scale": {"prefix": 2.0, "lora": 0.5}}, [2.0, 50.0, 0.5])):
         adaptation = combined(base, **options)
         groups = adaptation.groups()
         assert [group.name for group in groups] == PARTS

@@ -70,8 +70,9 @@ _BASELINES = {
 
 
 def tasks() -> dict[str, list[dict[str, Any]]]:
-    """Instances of the bundled tasks, by name."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8"))["Instances"] for path in sorted(BUNDLED.glob("*.json"))}
+    """Instances of nine of the bundled tasks, by name."""
+    paths = sorted(path for path in BUNDLED.glob("*.json") if not path.stem.startswith("email_subject"))
+    return {path.stem: json.loads(path.read_text(encoding="utf-8"))["Instances"] for path in paths}
 
 
 def make_study(

@@ -145,10 +145,12 @@ def telling_words(text: str) -> list[str]:
 
 
 def _known(name: str) -> Language | None:
+    """Return the language of a name if anything is known of how it is written: of a Latin one, its letters or its pages."""
     try:
-        return language(name)
+        one = language(name)
     except UnknownNameError:
         return None
+    return one if one.code in _ALPHABETS or one.code in _PAGES or not one.latin else None
 
 
 def _pages(one: Language) -> tuple[str, ...]:
