@@ -318,6 +318,17 @@ def test_every_shipped_study_plans(name: str) -> None:
 
 def test_the_paper_study_says_what_the_paper_says() -> None:
     assert {"paper", "sample_size", "demo"} <= set(bundled_studies())
+
+
+def test_a_bundled_name_is_that_study_whatever_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a folder ``demo`` that an earlier ``-o demo`` left, ``demo`` is still the bundled study."""
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "study.yaml").write_text(
+        dump_yaml(load_study("sample_size", ["tasks=[poem_generation_en]"])[0]), encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert load_study("demo")[0].name == "demo"
+    assert load_study("./demo")[0].name == "sample_size"
     study, _ = load_study("paper")
     for table in ("table1", "table1-stage1"):
         shown = study.tables[table]

@@ -67,7 +67,7 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
     """Return a study with overrides applied, and remarks the user should see.
 
     Args:
-        source: a study file, the folder of a study, or the name of a bundled study.
+        source: the name of a bundled study, a study file, or the folder of a study (``./demo`` if a bundled one has its name).
         overrides: ``"seeds=[0]"``, ``"run.train.max_steps=50"``. ``bases`` also takes a list of names: they take the places of
             the study's own bases in their order, and what spoke of bases beyond the list is left out, with a remark; and
             ``bases.LABEL.prompt.template=chat`` where the file gives a base by its name alone.
@@ -84,12 +84,12 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
 
 
 def _find(source: str) -> Path:
+    # A bundled name is that study wherever one stands; what lies there under this name is ./NAME.
+    if (known := bundled_studies()).get(source):
+        return known[source]
     path = expanded(source)
     if path.is_dir() and (path / "study.yaml").is_file():
         return path / "study.yaml"
-    known = bundled_studies()
-    if source in known and not path.is_file():
-        return known[source]
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         raise UnknownNameError("study", source, known)
     return path
