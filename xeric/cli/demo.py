@@ -20,7 +20,7 @@ _STUDY = "demo"
 _LONGEST = 400
 _MEANING = """\
 Read this with care: one run a method, some forty examples a task, {tests} test instances a task. Differences of a few points are
-noise at this size, so most verdicts are "undecided", or "uninformative" where the beginning of the input does as well;
+noise at this size, so verdicts are "undecided", or "uninformative" where what needs no model does as well;
 `xeric study plan paper` says what a study that decides takes."""
 _NEXT = """\
 Next, with a file of your own (CSV, TSV or JSON lines with an input and an output column):
