@@ -20,7 +20,7 @@ from pathlib import Path
 import regex
 
 from xeric.errors import DataError, UserError
-from xeric.files import expanded
+from xeric.files import expanded, reading
 
 __all__ = [
     "REPLACEMENT",
@@ -33,7 +33,6 @@ __all__ = [
     "not_unicode",
     "read_bytes",
     "read_text",
-    "shown_path",
 ]
 
 REPLACEMENT = "\ufffd"
@@ -89,12 +88,6 @@ def nfc(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def shown_path(path: Path | str) -> str:
-    """Return a path as it can be printed: escaped where it is not text."""
-    text = str(path)
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
 def existing(path: Path | str) -> Path:
     """Return the path, a leading ``~`` put out, or the one there is whose names differ from it in their Unicode form alone."""
     path = expanded(path)
@@ -113,12 +106,8 @@ def read_bytes(path: Path | str) -> bytes:
     Raises:
         DataError: the file is missing or cannot be read.
     """
-    try:
+    with reading(path):
         return existing(path).read_bytes()
-    except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
-        raise DataError("is not a path that a file can have", where=shown_path(path)) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=shown_path(path)) from None
 
 
 def read_text(path: Path | str, encoding: str | None = None) -> str:

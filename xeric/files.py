@@ -23,6 +23,7 @@ __all__ = [
     "is_of_other_programs",
     "reading",
     "replacing",
+    "shown_path",
     "storage_error",
     "write_atomically",
     "writing",
@@ -70,6 +71,12 @@ def full_path(path: str | Path) -> str:
     return os.path.abspath(expanded(path))  # noqa: PTH100 - Path.absolute() keeps `..`
 
 
+def shown_path(path: str | Path) -> str:
+    """Return a path as it can be printed: escaped where it is not text."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
 def is_of_other_programs(name: str) -> bool:
     """Say whether a file of this name is of no concern: file managers and the like put it into any folder."""
     return _OTHERS.fullmatch(name) is not None
@@ -115,20 +122,18 @@ def writing(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Path | str) -> Iterator[None]:
     """Name the path in the error where a file cannot be read inside.
 
     Raises:
-        DataError: it cannot, is not UTF-8 text, or is no path that a file can have.
+        DataError: it cannot, or is no path that a file can have.
     """
     try:
         yield
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
-    except UnicodeDecodeError:
-        raise DataError("not UTF-8 text", where=str(path), hint="save the file as UTF-8") from None
+        raise DataError(f"cannot be read: {error.strerror or error}", where=shown_path(path)) from None
     except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
-        raise DataError("is not a path that a file can have", where=ascii(str(path))[1:-1]) from None
+        raise DataError("is not a path that a file can have", where=shown_path(path)) from None
 
 
 @contextlib.contextmanager

@@ -21,8 +21,9 @@ from xeric.data.quoting import Quotes
 from xeric.data.tables import Table, delimited_table, json_table, the_delimiter
 from xeric.data.tasks import Task, check_task_name, parse_task
 from xeric.data.values import is_missing, kind
-from xeric.encodings import check_text, existing, nfc, shown_path
+from xeric.encodings import check_text, existing, nfc
 from xeric.errors import DataError, UnknownNameError
+from xeric.files import shown_path
 from xeric.languages import language
 from xeric.records import write_json
 

@@ -28,8 +28,9 @@ from typing import Any
 import regex
 
 from xeric.data import values
-from xeric.encodings import REPLACEMENT, Text, decode, existing, nfc, not_unicode, read_bytes, shown_path
+from xeric.encodings import REPLACEMENT, Text, decode, existing, nfc, not_unicode, read_bytes
 from xeric.errors import DataError, UserError
+from xeric.files import shown_path
 from xeric.json_io import parse_json
 
 __all__ = ["Example", "Instance", "Task", "check_task_name", "load_task", "parse_task"]
