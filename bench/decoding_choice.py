@@ -84,9 +84,9 @@ def main() -> None:
         found = [score(decoded(run, task, "test", chosen, options.no_repeat_ngram)) for run in runs]
         trivial = best_trivial(data, [configs[run].seed for run in runs])
         each = ", ".join(f"{one:.1f}" for one in found)
-        cells = [f"{value:.1f}" for value in dev.values()]
+        runs = [f"{value:.1f}" for value in dev.values()]
         test = f"{chosen}: {statistics.fmean(found):.1f} ({each})"
-        print(f"| {task.name} | {' | '.join(cells)} | {test} | {trivial:.1f} |", flush=True)
+        print(f"| {task.name} | {' | '.join(runs)} | {test} | {trivial:.1f} |", flush=True)
 
 
 if __name__ == "__main__":

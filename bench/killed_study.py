@@ -149,10 +149,10 @@ def differences(folder: Path, expected: dict[str, Any]) -> list[str]:
 
 
 def progress_of(folder: Path) -> str:
-    records = {name: len(list(folder.glob(f"{name}/*/record.json"))) for name in ("cells", "tuning/*")}
+    records = {name: len(list(folder.glob(f"{name}/*/record.json"))) for name in ("runs", "tuning/*")}
     stages = len(list(folder.glob("stages/*/stage.json")))
     files = sum(path.is_file() for path in folder.rglob("*"))
-    return f"{records['cells']} cells, {records['tuning/*']} trials and {stages} stages done, {files} files"
+    return f"{records['runs']} runs, {records['tuning/*']} trials and {stages} stages done, {files} files"
 
 
 def settings_of(options: argparse.Namespace) -> list[str]:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from xeric.config import apply_overrides, build
+from xeric.execution.preview import estimated, preview
+from xeric.execution.run_study import run_study
 from xeric.records import read_record
 from xeric.studies.config import StudyConfig
-from xeric.studies.execute import run_study
-from xeric.studies.preview import estimated, preview
 
 
 class Progress:
@@ -72,16 +72,16 @@ def main() -> None:
     found = estimated(preview(study, options.output, progress=progress), progress=progress)
     print(f"planned in {time.process_time() - start:.0f} s")
     done = run_study(study, options.output, progress=progress)
-    print("\n| line | planned | measured | ratio | memory planned | measured | ratio |\n|---|---:|---:|---:|---:|---:|---:|")
+    print("\n| arm | planned | measured | ratio | memory planned | measured | ratio |\n|---|---:|---:|---:|---:|---:|---:|")
     assert found.estimate is not None
-    planned = {line.key: line for line in found.estimate.lines}
-    for cell in done.plan.cells:
-        record, line = read_record(done.folder.cell(cell.id)), planned[cell.line.key]
+    planned = {arm.key: arm for arm in found.estimate.arms}
+    for run in done.plan.runs:
+        record, arm = read_record(done.folder.run_folder(run.id)), planned[run.arm.key]
         assert record is not None
         seconds, memory = sum(record.cost["seconds"].values()), record.cost["peak_memory_bytes"]
-        cells = [f"{line.seconds:.0f} s", f"{seconds:.0f} s", f"{line.seconds / seconds:.2f}"]
-        cells += [f"{line.memory / 2**30:.1f} GiB", f"{memory / 2**30:.1f} GiB", f"{line.memory / memory:.2f}"]
-        print(f"| {' | '.join([cell.line.label, *cells])} |")
+        runs = [f"{arm.seconds:.0f} s", f"{seconds:.0f} s", f"{arm.seconds / seconds:.2f}"]
+        runs += [f"{arm.memory / 2**30:.1f} GiB", f"{memory / 2**30:.1f} GiB", f"{arm.memory / memory:.2f}"]
+        print(f"| {' | '.join([run.arm.label, *runs])} |")
 
 
 if __name__ == "__main__":

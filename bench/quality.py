@@ -139,8 +139,8 @@ def predictions(task: PreparedTask, found: dict[str, Any]) -> list[Prediction]:
 
 def row(label: str, rows: list[Prediction], found: dict[str, Any]) -> str:
     scores = score_predictions(rows, METRICS, resamples=0).scores
-    cells = " | ".join(f"{scores[name].score:.1f}" for name in METRICS)
-    return f"| {label} | {cells} | {found['seconds']} | {found.get('kept') or found['steps']} of {found['steps']} |"
+    runs = " | ".join(f"{scores[name].score:.1f}" for name in METRICS)
+    return f"| {label} | {runs} | {found['seconds']} | {found.get('kept') or found['steps']} of {found['steps']} |"
 
 
 def main() -> None:

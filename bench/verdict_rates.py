@@ -3,8 +3,8 @@
     python bench/verdict_rates.py [--studies 1000] [--draws 300] [--tasks 9] [--instances 100]
 
 Each row of the table is a world; each of its studies draws test instances and runs anew, then judges the difference as a study
-does (:mod:`xeric.studies.lines`), and beside it by two procedures that we do not use: the percentile bootstrap over seeds and
-instances, and one t quantile with Satterthwaite's degrees of freedom. What is printed is the share of studies that call a
+does (:mod:`xeric.analysis.comparison`), and beside it by two procedures that we do not use: the percentile bootstrap over seeds
+and instances, and one t quantile with Satterthwaite's degrees of freedom. What is printed is the share of studies that call a
 difference at 5%; 1,000 studies know a rate of 5% to within 1.4 points.
 """
 
@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xeric.metrics.base import FloatArray, MeanMetric, Signature, Statistics
-from xeric.metrics.estimates import ALPHA, Estimated, half_width
+from xeric.analysis.comparison import Arm, Arms, resample_arms
+from xeric.analysis.recommend import Candidate, recommend
+from xeric.metrics.base import MeanMetric, Signature, Statistics
 from xeric.metrics.measuring import Group, Measured
-from xeric.studies.lines import Line, Lines, resample_lines
-from xeric.studies.recommend import Candidate, recommend
-from xeric.studies.statistics import decide_together
+from xeric.statistics.arrays import FloatArray
+from xeric.statistics.decisions import decide_together
+from xeric.statistics.estimates import ALPHA, Estimate, half_width
 
 
 @dataclass(frozen=True)
@@ -127,29 +128,29 @@ def fixed_lines(world: World) -> set[str]:
     return {name for name, seeds in zip("ab", world.seeds, strict=True) if not seeds}
 
 
-def ours(lines: Lines) -> bool:
+def ours(arms: Arms) -> bool:
     """Say whether a study calls the difference."""
-    p = lines.difference("a", "b", ["points"]).p()
+    p = arms.difference("a", "b", ["points"]).p()
     return p is not None and p <= ALPHA
 
 
-def percentile(lines: Lines, rng: np.random.Generator) -> bool:
+def percentile(arms: Arms, rng: np.random.Generator) -> bool:
     """Say whether the percentile bootstrap calls it that draws seeds and instances, the same for both methods."""
 
-    def drawn(line: Line) -> FloatArray:
-        scores = line.draws[..., 0].mean(axis=-1)
+    def drawn(arm: Arm) -> FloatArray:
+        scores = arm.draws[..., 0].mean(axis=-1)
         runs = scores.shape[1]
         return np.take_along_axis(scores, rng_runs[:, :runs] % runs, axis=1).mean(axis=1)
 
-    most = max(len(line.seeds) for line in lines.lines.values())
-    rng_runs = rng.integers(most, size=(len(lines.lines["a"].draws), most))
-    low, high = np.quantile(drawn(lines.lines["a"]) - drawn(lines.lines["b"]), [ALPHA / 2, 1 - ALPHA / 2])
+    most = max(len(arm.seeds) for arm in arms.arms.values())
+    rng_runs = rng.integers(most, size=(len(arms.arms["a"].draws), most))
+    low, high = np.quantile(drawn(arms.arms["a"]) - drawn(arms.arms["b"]), [ALPHA / 2, 1 - ALPHA / 2])
     return not low <= 0 <= high
 
 
-def satterthwaite(lines: Lines) -> bool:
+def satterthwaite(arms: Arms) -> bool:
     """Say whether one t quantile for the sum of the variances calls it."""
-    found: Estimated = lines.difference("a", "b", ["points"])
+    found: Estimate = arms.difference("a", "b", ["points"])
     assert found.instances is not None
     total = found.runs.variance + found.instances.variance
     df = total**2 / (found.runs.variance**2 / found.runs.df + found.instances.variance**2 / found.instances.df)
@@ -162,8 +163,8 @@ def rates(world: World, *, studies: int, draws: int, tasks: int, instances: int,
     for number in range(studies):
         rng = np.random.default_rng([seed, number])
         made = draw_study(world, rng, tasks=tasks, instances=instances)
-        lines = resample_lines(made, fixed=fixed_lines(world), draws=draws, seed=number)
-        calls += [ours(lines), percentile(lines, rng), satterthwaite(lines)]
+        arms = resample_arms(made, fixed=fixed_lines(world), draws=draws, seed=number)
+        calls += [ours(arms), percentile(arms, rng), satterthwaite(arms)]
     first, second, third = (calls / studies).tolist()
     return first, second, third
 
@@ -218,9 +219,9 @@ def field_rates(field: Field, *, studies: int, draws: int, tasks: int, instances
     for number in range(studies):
         rng = np.random.default_rng([seed, number])
         runs = draw_field(field, rng, tasks=tasks, instances=instances)
-        lines = resample_lines(runs, draws=draws, seed=number)
+        arms = resample_arms(runs, draws=draws, seed=number)
         links = [(str(n), str(n + 1), field.truth[n] - field.truth[n + 1]) for n in range(len(field.truth) - 1)]
-        decisions = decide_together([(lines.difference(a, b, ["points"]), 0.0) for a, b, _ in links])
+        decisions = decide_together([(arms.difference(a, b, ["points"]), 0.0) for a, b, _ in links])
         called = [d is not None and d.p_corrected <= ALPHA for d in decisions]
         counts["any link of the chain called wrongly"] += any(
             c for c, (*_, truth) in zip(called, links, strict=True) if not truth
@@ -228,8 +229,8 @@ def field_rates(field: Field, *, studies: int, draws: int, tasks: int, instances
         counts["whole chain called"] += all(called)
         chosen = recommend(candidates, runs, metric="points", margin=MARGIN)
         assert chosen is not None
-        counts["best value taken"] += int(chosen.line) == value
-        counts["too bad a one taken"] += int(chosen.line) not in good
+        counts["best value taken"] += int(chosen.arm) == value
+        counts["too bad a one taken"] += int(chosen.arm) not in good
     return {name: count / studies for name, count in counts.items()}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,9 @@ from xeric.data.batching import micro_batches
 from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
-from xeric.training.loop import train
 from xeric.training.loss import Rows, step_loss
-from xeric.training.options import TrainOptions
+from xeric.training.options import TrainOptions, TrainSetup
+from xeric.training.trainer import Trainer, TrainResult
 
 DEFINITIONS = {"one": rows.task("one").definition}
 # Where the defaults are for matrices larger than any here.
@@ -53,6 +53,21 @@ def hooks_left(base: Base) -> list[torch.nn.Module]:
 
 def numbers(adaptation: Adaptation) -> int:
     return sum(parameter.numel() for parameter in adaptation.trainable().values())
+
+
+def train(
+    base: Base,
+    adaptation: Adaptation,
+    tasks: Sequence[EncodedTask],
+    options: TrainOptions,
+    *,
+    lr: float,
+    order_seed: int = 0,
+    dropout_seed: int = 0,
+    **more: Any,
+) -> TrainResult:
+    setup = TrainSetup(options, lr, {"order": order_seed, "dropout": dropout_seed})
+    return Trainer(base, adaptation, tasks, setup, **more).run()
 
 
 def fit(base: Base, adaptation: Adaptation, *tasks: EncodedTask, steps: int = 3, lr: float = 1e-2) -> None:

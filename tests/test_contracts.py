@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests import rows, tiny
-from tests.attached import SMALL_TUNERS
+from tests.attached import SMALL_TUNERS, train
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
 from xeric.decoding import DecodeOptions, decode
@@ -17,7 +17,6 @@ from xeric.errors import RunError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, StepZero, method_options
 from xeric.methods.peft_names import TUNERS
-from xeric.training.loop import train
 from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions
 

@@ -23,7 +23,9 @@ LIGHT = (
     "xeric.records",
     "xeric.data",
     "xeric.metrics",
-    "xeric.studies.analysis",
+    "xeric.statistics",
+    "xeric.studies",
+    "xeric.analysis",
     "xeric.report",
 )
 

@@ -8,23 +8,22 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from xeric.api import generate, load_task, prepare, run_study, score, train
     from xeric.bases.loading import load_base
     from xeric.run.adapted import open_adapted
-    from xeric.run.api import generate, load_task, prepare, score, train
-    from xeric.studies.execute import run_study
 
 __all__ = ["generate", "load_base", "load_task", "open_adapted", "prepare", "run_study", "score", "train"]
 
 # Imported when asked for: `import xeric` costs nothing, and what scores predictions never loads a model library.
 _HOMES = {
-    "generate": "xeric.run.api",
+    "generate": "xeric.api",
     "load_base": "xeric.bases.loading",
-    "load_task": "xeric.run.api",
+    "load_task": "xeric.api",
     "open_adapted": "xeric.run.adapted",
-    "prepare": "xeric.run.api",
-    "run_study": "xeric.studies.execute",
-    "score": "xeric.run.api",
-    "train": "xeric.run.api",
+    "prepare": "xeric.api",
+    "run_study": "xeric.api",
+    "score": "xeric.api",
+    "train": "xeric.api",
 }
 
 

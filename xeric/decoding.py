@@ -26,7 +26,7 @@ from transformers import (
 
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
-from xeric.bases.rows import RowLayout
+from xeric.bases.protocols import RowLayout
 from xeric.bases.shared_prefix import PrefixState, run_prefix
 from xeric.bases.stopping import Generated, Stops
 from xeric.config import Config

@@ -28,10 +28,10 @@ __all__ = [
     "PREDICTION_FILES",
     "RECORD_FILE",
     "RESULT_VERSION",
-    "Part",
     "Prediction",
     "Record",
     "Score",
+    "Split",
     "TaskResult",
     "TrivialScores",
     "length_share",
@@ -47,8 +47,8 @@ RESULT_VERSION = 3
 
 RECORD_FILE = "record.json"
 
-Part = Literal["test", "dev"]
-PREDICTION_FILES: Mapping[Part, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
+Split = Literal["test", "dev"]
+PREDICTION_FILES: Mapping[Split, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
 """Where a run's predictions lie, by the part of the data they are for."""
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rapidfuzz", "nltk", "snowballstemmer", "numpy")

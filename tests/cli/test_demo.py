@@ -38,8 +38,8 @@ def test_the_demo_ends_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "undecided" in said or "uninformative" in said
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "नदी" in page or "हिन्दी" in page or "Hindi" in page
-    cells = [folder for folder in (output / "cells").iterdir() if folder.is_dir()]
-    records = {folder.name: read_record(folder) for folder in cells}
+    runs = [folder for folder in (output / "runs").iterdir() if folder.is_dir()]
+    records = {folder.name: read_record(folder) for folder in runs}
     assert len(records) == 7
     assert all(record is not None and record.status == "ok" for record in records.values())
     results = json.loads((output / "results.json").read_text(encoding="utf-8"))

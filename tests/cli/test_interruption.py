@@ -74,7 +74,7 @@ def test_an_evaluation_is_left_at_once_and_made_again(
 ) -> None:
     out = tmp_path / "out"
     with monkeypatch.context() as patch:
-        patch.setattr("xeric.run.row_fitting.dev_loss", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+        patch.setattr("xeric.run.session.dev_loss", lambda *_, **__: signal.raise_signal(signal.SIGINT))
         assert xeric(*command, "-o", out)[0] == 130
     assert _steps(out) == [1, 2, 3]
     assert xeric(*command, "-o", out)[0] == 0

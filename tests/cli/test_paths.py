@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests import small_study as small
 from tests import tiny
 from tests.cli.conftest import Xeric
-from tests.studies import small
 from xeric.config import build, dump_yaml, load_yaml
 from xeric.data.catalog import Catalog
 from xeric.studies.config import StudyConfig

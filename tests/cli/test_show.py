@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from xeric.cli.show import show_run, show_sheet
+from xeric.cli.show import show_run, show_table
 from xeric.records import Record, Score, TaskResult, TrivialScores
-from xeric.report.tables import Column, Sheet
+from xeric.report.tables import Column, Table
 
 
 @pytest.mark.parametrize("width", [40, 60, 200])
@@ -19,7 +19,7 @@ def test_a_table_loses_nothing_in_a_narrow_terminal(
     headings = [f"heading-{number}" for number in range(8)]
     columns = (Column("line", "line"), *(Column(heading, heading, "number") for heading in headings))
     rows = (("first-line", *range(101, 109)), ("second-line", *range(201, 209)))
-    show_sheet(Sheet("t", "The table's title", columns, rows))
+    show_table(Table("t", "The table's title", columns, rows))
     said = capsys.readouterr().out
     assert all(len(line) <= width for line in said.splitlines())
     assert all(heading in said for heading in headings)
@@ -110,6 +110,6 @@ def test_brackets_and_colons_in_names_are_no_markup(capsys: pytest.CaptureFixtur
     assert said.count("out[/old]") == 2
     assert "mail [v2]: 9 train" in said
     assert "[/b] :smile:: 9 train" in said
-    show_sheet(Sheet("t", "[red]Title[/red]", (Column("line", "[b]line"), Column("x", "[x]", "number")), (("[lora]", 1),)))
+    show_table(Table("t", "[red]Title[/red]", (Column("line", "[b]line"), Column("x", "[x]", "number")), (("[lora]", 1),)))
     said = capsys.readouterr().out
     assert all(text in said for text in ("[red]Title[/red]", "[b]line", "[x]", "[lora]"))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import small_study as small
 from tests import tiny
-from tests.studies import small
 from xeric.cli import run
 from xeric.config import dump_yaml
 from xeric.errors import UserError
-from xeric.studies import preview
+from xeric.execution import preview
 
 Xeric = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def xeric(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def study(tmp_path: Path, base_folder: Callable[[str], Path]) -> Path:
-    """One task, two methods of which one cannot be attached, one untrained line, one seed."""
+    """One task, two methods of which one cannot be attached, one untrained arm, one seed."""
     tiny.write_task(tmp_path / "tasks", "one", instances=80)
     data = small.plain(
         tmp_path / "tasks",
@@ -53,9 +53,9 @@ def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     only = ("--set", "grids={g: {methods: [full], settings: [instruction, zero-shot]}}")
     code, said, _ = xeric("plan", *given, *only, "--json")
     planned = json.loads(said)
-    assert (code, [cell["status"] for cell in planned["cells"]]) == (0, ["missing", "missing"])
+    assert (code, [run["status"] for run in planned["runs"]]) == (0, ["missing", "missing"])
     assert planned["tasks"] == {"one": {"train": 40, "dev": 10, "test": 6}}
-    trained, untrained = planned["estimate"]["lines"]
+    trained, untrained = planned["estimate"]["arms"]
     assert trained["trainable"] > untrained["trainable"] == 0
     whole = planned["estimate"]["seconds"]
     assert whole == pytest.approx(trained["seconds"] + untrained["seconds"])
@@ -65,7 +65,7 @@ def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
 
     code, said, notes = xeric("run", *given, *only)
     assert code == 0
-    assert "2 of 2 cells ok" in said
+    assert "2 of 2 runs ok" in said
     assert notes.count(": ok, chrf ") == 2
     assert "Traceback" not in notes
     code, said, _ = xeric("status", out, "--json")
@@ -73,7 +73,7 @@ def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     code, said, _ = xeric("rescore", out)
     assert (code, said) == (0, "2 records scored again, 0 of them changed\n")
     code, said, _ = xeric("plan", out, "--json")
-    assert [line["runs"] for line in json.loads(said)["estimate"]["lines"]] == []
+    assert [arm["runs"] for arm in json.loads(said)["estimate"]["arms"]] == []
     assert xeric("run", out)[0] == 0, "a study's folder is enough to go on with it"
 
 
@@ -90,7 +90,7 @@ def test_a_plan_shows_what_it_has_before_it_tries_anything(
         code, said, notes = xeric("plan", *given)
         assert code == 2
         assert "on fire" in notes
-        for shown in ("1 lines, 1 cells", "one: 40 train, 10 dev, 6 test", "done: 0 of 1 cells", "smallest difference"):
+        for shown in ("1 arms, 1 runs", "one: 40 train, 10 dev, 6 test", "done: 0 of 1 runs", "smallest difference"):
             assert shown in said
         assert xeric("plan", *given, "--no-probe") == (0, said, notes.partition("xeric:")[0])
     code, said, notes = xeric("plan", *given)
@@ -108,7 +108,7 @@ def test_a_failed_cell_is_exit_code_1_and_said(xeric: Xeric, study: Path, tmp_pa
     given = (study, "--tasks-dir", tmp_path / "tasks", "-o", tmp_path / "out")
     code, said, _ = xeric("run", *given, "--set", "grids={g: {}}")
     assert code == 1
-    assert "1 of 2 cells ok" in said
+    assert "1 of 2 runs ok" in said
     assert "no layer of" in said
     assert "hint: layers: " in said
     assert xeric("status", tmp_path / "out")[0] == 0
@@ -133,8 +133,8 @@ def test_a_failed_cell_is_exit_code_1_and_said(xeric: Xeric, study: Path, tmp_pa
             for command in ("status", "rescore")
             for case in (
                 ([command, "nowhere"], "unknown study 'nowhere'", "paper"),
-                ([command, "STUDY"], "studies/small: holds no planned cells", "xeric study run"),
-                ([command, "paper", "-o", "nowhere"], "nowhere: holds no planned cells", "xeric study run"),
+                ([command, "STUDY"], "studies/small: holds no planned runs", "xeric study run"),
+                ([command, "paper", "-o", "nowhere"], "nowhere: holds no planned runs", "xeric study run"),
             )
         ),
     ],

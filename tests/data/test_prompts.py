@@ -16,7 +16,7 @@ from xeric.data.prompts import (
     Segment,
     build_prompt,
     choose_demonstrations,
-    reworded,
+    paraphrased,
 )
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
@@ -311,9 +311,9 @@ def test_other_words_for_a_definition_make_the_layout_of_a_task_that_has_them(
     options = PromptOptions() if template == "plain" else chat()
     shown = [Example(f"{definition} a", definition), Example("c", "d")]
     own, other = (build_prompt(task(words), shown, options, render_chat=render) for words in (definition, "Turn it round."))
-    assert reworded(own, definition, "Turn it round.") == other
+    assert paraphrased(own, definition, "Turn it round.") == other
     without = build_prompt(task(definition), shown, options.model_copy(update={"definition": False}), render_chat=render)
-    assert reworded(without, definition, "Turn it round.") == without
+    assert paraphrased(without, definition, "Turn it round.") == without
 
 
 def test_a_base_without_a_template_has_no_chat() -> None:

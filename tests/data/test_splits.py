@@ -16,7 +16,7 @@ from tests.data.samples import sentence, task, unlike, varied
 from xeric.config import build
 from xeric.data.cleaning import CleaningOptions, clean
 from xeric.data.leaks import jaccard, shingles
-from xeric.data.splits import Split, SplitOptions, draw_output, find_alike, fingerprint, split
+from xeric.data.splits import SplitOptions, SplitTask, draw_output, find_alike, fingerprint, split
 from xeric.data.tasks import Example, Instance
 from xeric.errors import ConfigError, DataError
 
@@ -36,16 +36,16 @@ def families(rng: random.Random, sizes: Iterable[int]) -> list[Instance]:
     return made
 
 
-def sides(found: Split) -> dict[str, str]:
+def sides(found: SplitTask) -> dict[str, str]:
     return {i.id: name for name in ("train", "dev", "held_out") for i in getattr(found, name)}
 
 
 @pytest.fixture(scope="module")
-def five_hundred() -> Split:
+def five_hundred() -> SplitTask:
     return split(clean(task(unlike(500))))
 
 
-def test_the_protocol(five_hundred: Split) -> None:
+def test_the_protocol(five_hundred: SplitTask) -> None:
     assert five_hundred.counts == {
         "train": 360,
         "dev": 40,
@@ -64,7 +64,7 @@ def test_at_most_499_are_trained_on() -> None:
     assert (found.n_train, len(found.dev), len(found.pool), len(found.test)) == (499, 50, 560, 140)
 
 
-def test_smaller_sizes_are_among_the_larger_ones_and_the_test_set_stays(five_hundred: Split) -> None:
+def test_smaller_sizes_are_among_the_larger_ones_and_the_test_set_stays(five_hundred: SplitTask) -> None:
     spent: set[str] = set()
     for n in SIZES:
         found = five_hundred.resize(n)
@@ -166,7 +166,7 @@ def test_what_is_like_a_demonstration_is_never_tested() -> None:
         assert len(found.held_out) == 12
 
 
-def test_without_takes_leaks_out_and_others_move_up(five_hundred: Split) -> None:
+def test_without_takes_leaks_out_and_others_move_up(five_hundred: SplitTask) -> None:
     small = five_hundred.resize(100)
     gone = [i.id for i in small.pool[:7]]
     found = small.without([*gone, "unknown", small.test[0].id])
@@ -196,7 +196,7 @@ def test_too_few_instances_say_how_many_there_are() -> None:
         split(clean(task([replace(i, group="g") for i in unlike(20)])))
 
 
-def test_asking_for_more_than_there_is_says_how_many_there_are(five_hundred: Split) -> None:
+def test_asking_for_more_than_there_is_says_how_many_there_are(five_hundred: SplitTask) -> None:
     with pytest.raises(ConfigError, match="asks for 450 training instances; 400 of task 'made' are left") as caught:
         five_hundred.resize(450)
     assert (caught.value.where, caught.value.hint) == ("data.n_train", "ask for 400 or fewer")

@@ -13,13 +13,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tests import rows, tiny
-from tests.attached import hooks_left
+from tests.attached import hooks_left, train
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
-from xeric.training.loop import train
 from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions
 

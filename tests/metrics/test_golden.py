@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xeric.metrics.base import FloatArray, Metric, Statistics
+from xeric.metrics.base import Metric, Statistics
 from xeric.metrics.bleu import Bleu, BleuTokenizer, Chrf, Smoothing
 from xeric.metrics.meteor import Meteor
 from xeric.metrics.rouge import Rouge, RougeType
+from xeric.statistics.arrays import FloatArray
 from xeric.text import NormalForm
 
 Cases = dict[str, dict[str, Any]]

@@ -8,11 +8,11 @@ import pytest
 from sacrebleu import corpus_bleu
 
 import xeric
+from xeric.analysis.claims import Chain, Judged, judge
+from xeric.analysis.comparison import resample_arms
 from xeric.metrics import QUALITY, compare_predictions, measure, score_predictions
 from xeric.records import Prediction
-from xeric.studies.claims import Chain, Judged, judge
-from xeric.studies.config import ClaimConfig, LineKey
-from xeric.studies.lines import resample_lines
+from xeric.studies.config import ArmKey, ClaimConfig
 
 WORDS = [f"word{n}" for n in range(60)]
 SHORT = "no reference has the four words that BLEU counts, so that a right answer would score 0"
@@ -117,9 +117,9 @@ def test_a_verdict_goes_by_what_says_something() -> None:
             }
             for name, wrong in (("best", 0.1), ("worst", 0.6))
         }
-        lines = resample_lines(made, draws=200)
+        lines = resample_arms(made, draws=200)
         silent = tuple(name for name in QUALITY if not lines.says(name))
-        keys = tuple(LineKey(base="b", method=name) for name in made)
+        keys = tuple(ArmKey(base="b", method=name) for name in made)
         claim = ClaimConfig(sentence="s", chain=keys, metrics=QUALITY)
         return [lines, *judge(lines, [Chain("c", claim, ("best", "worst"), (), silent)], Judged({"best": "B", "worst": "W"}))]
 

@@ -11,23 +11,23 @@ import random
 from pathlib import Path
 from typing import Any
 
-from xeric.records import Prediction, write_json, write_jsonl
-from xeric.studies.config import LineKey
-from xeric.studies.results import (
-    CellResult,
+from xeric.analysis.results import (
+    ArmResult,
     ClaimResult,
-    Estimate,
     FigurePoint,
     FigureResult,
     FigureSeries,
-    LineResult,
+    Interval,
     LinkResult,
     Recommendation,
+    RunResult,
     StudyResults,
     TableResult,
     TableRow,
     TuningResult,
 )
+from xeric.records import Prediction, write_json, write_jsonl
+from xeric.studies.config import ArmKey
 
 BUNDLED = Path(__file__).parents[2] / "xeric" / "bundled" / "tasks"
 LANGUAGES = {"en": "English", "es": "Spanish", "hi": "Hindi"}
@@ -80,15 +80,15 @@ def make_study(
 ) -> StudyResults:
     """Write a study folder and return the results that it holds; without figures it is quick to report on."""
     given = {name: rows[:instances] for name, rows in tasks().items()}
-    for line, (_, _, level, _, _) in _LINES.items():
-        if line != "prefix":
+    for arm, (_, _, level, _, _) in _LINES.items():
+        if arm != "prefix":
             for seed in seeds:
                 _write(
-                    folder / "cells" / f"{line}-s{seed}" / "predictions.jsonl",
+                    folder / "runs" / f"{arm}-s{seed}" / "predictions.jsonl",
                     given,
                     level,
-                    f"{line}{seed}",
-                    hostile and line == "lora",
+                    f"{arm}{seed}",
+                    hostile and arm == "lora",
                 )
     for name, level in _BASELINES.items():
         _write(folder / "baselines" / name / "0" / "predictions.jsonl", given, level, name, False, copy=name == "copy_input")
@@ -141,33 +141,33 @@ def _spoiled(one: dict[str, Any], level: float, salt: str) -> str:
     return "\n".join(lines)
 
 
-def around(value: float, half: float) -> Estimate:
-    return Estimate(value=round(value, 3), low=round(value - half, 3), high=round(value + half * 1.1, 3))
+def around(value: float, half: float) -> Interval:
+    return Interval(value=round(value, 3), low=round(value - half, 3), high=round(value + half * 1.1, 3))
 
 
-def _scores(level: float, salt: str) -> dict[str, Estimate]:
+def _scores(level: float, salt: str) -> dict[str, Interval]:
     draw = random.Random(salt)
     factors = {"bleu": 0.31, "rouge_l": 0.86, "meteor": 0.72, "chrf": 1.0}
     return {metric: around(level * factor + draw.uniform(-0.3, 0.3), 1.2 * factor + 0.2) for metric, factor in factors.items()}
 
 
-def _line(line: str, seeds: tuple[int, ...], hostile: bool) -> LineResult:
-    label, key, level, trainable, seconds = _LINES[line]
-    if hostile and line == "combined":
+def _arm(arm: str, seeds: tuple[int, ...], hostile: bool) -> ArmResult:
+    label, key, level, trainable, seconds = _LINES[arm]
+    if hostile and arm == "combined":
         label = LABEL
-    axes = LineKey(**({"base": "multilingual"} | key))
+    axes = ArmKey(**({"base": "multilingual"} | key))
     if not level:
-        return LineResult(id=line, label=label, key=axes)
+        return ArmResult(id=arm, label=label, key=axes)
     by_language = {
-        name: _scores(level * shift, line + name) for name, shift in (("English", 1.1), ("Spanish", 1.0), ("Hindi", 0.86))
+        name: _scores(level * shift, arm + name) for name, shift in (("English", 1.1), ("Spanish", 1.0), ("Hindi", 0.86))
     }
-    return LineResult(
-        id=line,
+    return ArmResult(
+        id=arm,
         label=label,
         key=axes,
-        scores=_scores(level, line),
+        scores=_scores(level, arm),
         languages=by_language,
-        tasks={task: _scores(level * (0.8 + 0.05 * n), line + task) for n, task in enumerate(tasks())},
+        tasks={task: _scores(level * (0.8 + 0.05 * n), arm + task) for n, task in enumerate(tasks())},
         spread={metric: round(0.02 * level, 3) for metric in METRICS} if trainable else {},
         seeds=len(seeds),
         trainable=trainable,
@@ -177,9 +177,9 @@ def _line(line: str, seeds: tuple[int, ...], hostile: bool) -> LineResult:
     )
 
 
-def _baseline(name: str) -> LineResult:
+def _baseline(name: str) -> ArmResult:
     level = _BASELINES[name]
-    return LineResult(
+    return ArmResult(
         id=f"baseline-{name}",
         label=name.replace("_", " "),
         baseline=name,
@@ -193,8 +193,8 @@ def _baseline(name: str) -> LineResult:
 
 def results(seeds: tuple[int, ...] = (0, 1), *, hostile: bool = True) -> StudyResults:
     """The results of the made study."""
-    lines = [_line(line, seeds, hostile) for line in _LINES] + [_baseline(name) for name in _BASELINES]
-    by_id = {line.id: line for line in lines}
+    arms = [_arm(arm, seeds, hostile) for arm in _LINES] + [_baseline(name) for name in _BASELINES]
+    by_id = {arm.id: arm for arm in arms}
     return StudyResults(
         name="made",
         title="Transfer methods on nine small tasks",
@@ -208,19 +208,19 @@ def results(seeds: tuple[int, ...] = (0, 1), *, hostile: bool = True) -> StudyRe
         metrics=METRICS,
         primary="chrf",
         tasks={task: LANGUAGES[task[-2:]] for task in tasks()},
-        lines=tuple(lines),
-        baseline_notes=("Lines are judged against: cut input, first sentences. Shown only: copy input.",),
-        cells=_cells(seeds),
+        arms=tuple(arms),
+        baseline_notes=("Arms are judged against: cut input, first sentences. Shown only: copy input.",),
+        runs=_runs(seeds),
         tables=_tables(by_id),
         figures=_figures(by_id),
         claims=CLAIMS,
         recommendation=Recommendation(
-            line="lora-stage1",
+            arm="lora-stage1",
             label=by_id["lora-stage1"].label,
             best="combined-stage1",
             margin=1.0,
             metric="chrf",
-            dev={line: around(_LINES[line][2] + 0.4, 1.4) for line in ("combined-stage1", "lora-stage1", "full")},
+            dev={arm: around(_LINES[arm][2] + 0.4, 1.4) for arm in ("combined-stage1", "lora-stage1", "full")},
             test=by_id["lora-stage1"].scores["chrf"],
             reason="On dev it is not worse than ours (combined), from stage 1, by more than 1.0 chrF++.",
             command="xeric train poem_generation_en --base gemma-3-270m --method lora method.rank=8",
@@ -251,11 +251,11 @@ def results(seeds: tuple[int, ...] = (0, 1), *, hostile: bool = True) -> StudyRe
         ),
         stability={
             "definitions": {
-                "lora": {"chrf": {"sd": 0.7, "low": 0.36, "high": 4.4, "wordings": 3.0}},
-                "few-shot": {"chrf": {"sd": 2.9, "low": 1.51, "high": 18.2, "wordings": 3.0}},
+                "lora": {"chrf": {"sd": 0.7, "low": 0.36, "high": 4.4, "paraphrases": 3.0}},
+                "few-shot": {"chrf": {"sd": 2.9, "low": 1.51, "high": 18.2, "paraphrases": 3.0}},
             }
         },
-        detectable=Estimate(value=1.4),
+        detectable=Interval(value=1.4),
         provenance={
             "command": "xeric study run paper.yaml -o made --set 'bases=[gemma-3-270m]'",
             "host": "a <small> machine",
@@ -266,15 +266,15 @@ def results(seeds: tuple[int, ...] = (0, 1), *, hostile: bool = True) -> StudyRe
     )
 
 
-def _cells(seeds: tuple[int, ...]) -> tuple[CellResult, ...]:
-    cells = []
-    for line, (_, _, level, trainable, seconds) in _LINES.items():
+def _runs(seeds: tuple[int, ...]) -> tuple[RunResult, ...]:
+    runs = []
+    for arm, (_, _, level, trainable, seconds) in _LINES.items():
         for seed in seeds:
             error = None if level else "no training instance of task 'poem_generation_hi' is left (0 beside dev, 44 too long)"
-            cells.append(
-                CellResult(
-                    id=f"{line}-s{seed}",
-                    line=line,
+            runs.append(
+                RunResult(
+                    id=f"{arm}-s{seed}",
+                    arm=arm,
                     seed=seed,
                     status="ok" if level else ("failed" if seed == 0 else "diverged"),
                     error=error if seed == 0 else None,
@@ -283,23 +283,21 @@ def _cells(seeds: tuple[int, ...]) -> tuple[CellResult, ...]:
                     parameters={"trainable": trainable, "total": 5_120_000},
                 )
             )
-    return tuple(cells)
+    return tuple(runs)
 
 
-def _tables(by_id: dict[str, LineResult]) -> tuple[TableResult, ...]:
-    def row(line: str, group: str = "", cells: dict[str, Estimate] | None = None) -> TableRow:
+def _tables(by_id: dict[str, ArmResult]) -> tuple[TableResult, ...]:
+    def row(arm: str, group: str = "", runs: dict[str, Interval] | None = None) -> TableRow:
         return TableRow(
-            line=line,
-            label=by_id[line].label,
+            arm=arm,
+            label=by_id[arm].label,
             group=group,
-            cells=by_id[line].scores if cells is None else cells,
-            published={} if group else _PUBLISHED.get(line, {}),
+            runs=by_id[arm].scores if runs is None else runs,
+            published={} if group else _PUBLISHED.get(arm, {}),
         )
 
     language_rows = tuple(
-        row(line, language, by_id[line].languages[language])
-        for language in LANGUAGES.values()
-        for line in ("lora", "lora-english")
+        row(arm, language, by_id[arm].languages[language]) for language in LANGUAGES.values() for arm in ("lora", "lora-english")
     )
     return (
         TableResult(
@@ -319,23 +317,23 @@ def _tables(by_id: dict[str, LineResult]) -> tuple[TableResult, ...]:
     )
 
 
-def _figures(by_id: dict[str, LineResult]) -> tuple[FigureResult, ...]:
+def _figures(by_id: dict[str, ArmResult]) -> tuple[FigureResult, ...]:
     names = {"bleu": "BLEU", "rouge_l": "ROUGE-L", "meteor": "METEOR"}
 
-    def bars(line: str) -> FigureSeries:
-        found = by_id[line]
-        points = [FigurePoint(x=name, y=found.scores[m], published=_PUBLISHED.get(line, {}).get(m)) for m, name in names.items()]
-        return FigureSeries(line=line, label=found.label, points=tuple(points))
+    def bars(arm: str) -> FigureSeries:
+        found = by_id[arm]
+        points = [FigurePoint(x=name, y=found.scores[m], published=_PUBLISHED.get(arm, {}).get(m)) for m, name in names.items()]
+        return FigureSeries(arm=arm, label=found.label, points=tuple(points))
 
-    def curve(line: str, slope: float) -> FigureSeries:
+    def curve(arm: str, slope: float) -> FigureSeries:
         points = [FigurePoint(x=float(n), y=around(13 + slope * (n**0.4), 1.4)) for n in (10, 25, 50, 100, 200, 400, 499)]
-        return FigureSeries(line=line, label=by_id[line].label, points=tuple(points))
+        return FigureSeries(arm=arm, label=by_id[arm].label, points=tuple(points))
 
     level = FigureSeries(
-        line="few-shot", label="few-shot", points=(FigurePoint(x="untrained", y=by_id["few-shot"].scores["chrf"]),)
+        arm="few-shot", label="few-shot", points=(FigurePoint(x="untrained", y=by_id["few-shot"].scores["chrf"]),)
     )
     costs = [
-        FigureSeries(line=one.id, label=one.label, points=(FigurePoint(x=one.seconds or 0.0, y=one.scores["chrf"]),))
+        FigureSeries(arm=one.id, label=one.label, points=(FigurePoint(x=one.seconds or 0.0, y=one.scores["chrf"]),))
         for one in by_id.values()
         if one.key and one.scores
     ]
@@ -379,10 +377,10 @@ CLAIMS = (
                 better="combined",
                 worse="full",
                 metric="bleu+rouge_l+meteor",
-                difference=Estimate(value=0.31, low=-0.5, high=1.1),
+                difference=Interval(value=0.31, low=-0.5, high=1.1),
                 p=0.41,
                 p_corrected=0.82,
-                corrected=Estimate(value=0.31, low=-0.8, high=1.4),
+                corrected=Interval(value=0.31, low=-0.8, high=1.4),
                 instances=900,
                 seeds=2,
             ),
@@ -390,10 +388,10 @@ CLAIMS = (
                 better="full",
                 worse="lora",
                 metric="bleu+rouge_l+meteor",
-                difference=Estimate(value=0.62, low=0.1, high=1.2),
+                difference=Interval(value=0.62, low=0.1, high=1.2),
                 p=0.02,
                 p_corrected=0.06,
-                corrected=Estimate(value=0.62, low=-0.1, high=1.4),
+                corrected=Interval(value=0.62, low=-0.1, high=1.4),
                 instances=900,
                 seeds=2,
             ),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.report import made
+from xeric.analysis.results import StudyResults
 from xeric.metrics import score_predictions
 from xeric.report.examples import examples
 from xeric.report.reading import read_outputs
-from xeric.studies.results import StudyResults
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_one_of_each_language_the_median_of_the_best_line(study: tuple[Path, Stu
     found = examples(results, outputs)
     assert [one.language for one in found] == list(dict.fromkeys(results.tasks.values()))
     assert {(one.before_label, one.after_label) for one in found} == {("zero-shot", "ours (combined), from stage 1")}
-    texts = {one.line: one.predictions for one in outputs}
+    texts = {one.arm: one.predictions for one in outputs}
     for one in found:
         rows = [row for row in texts["combined-stage1"] if row.task == one.task]
         scores = sorted(score_predictions([row], ["chrf"], resamples=0).scores["chrf"].score for row in rows)
@@ -39,5 +39,5 @@ def test_nothing_to_compare_is_no_example(study: tuple[Path, StudyResults]) -> N
     folder, results = study
     outputs = read_outputs(folder, results)
     untrained = ("zero-shot", "few-shot")
-    assert examples(results, [one for one in outputs if one.line not in untrained]) == []
-    assert examples(results, [one for one in outputs if one.line in untrained]) == []
+    assert examples(results, [one for one in outputs if one.arm not in untrained]) == []
+    assert examples(results, [one for one in outputs if one.arm in untrained]) == []

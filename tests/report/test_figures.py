@@ -12,10 +12,10 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from tests.report.made import LABEL, results
-from xeric.report.canvas import GRID, INK, MUTED, PALETTE, PAPER
-from xeric.report.figures import NARROW, WIDE, draw, inline
-from xeric.report.plane import frontier
-from xeric.studies.results import Estimate, FigurePoint, FigureResult, FigureSeries
+from xeric.analysis.results import FigurePoint, FigureResult, FigureSeries, Interval
+from xeric.report.figures.drawing import NARROW, WIDE, draw, inline
+from xeric.report.figures.layout import GRID, INK, MUTED, PALETTE, PAPER
+from xeric.report.figures.scatter import frontier
 
 SVG = "{http://www.w3.org/2000/svg}"
 FIGURES = {figure.kind: figure for figure in results().figures}
@@ -26,8 +26,8 @@ def texts(svg: str) -> list[str]:
 
 
 def one_bar(*values: float, published: float | None = None, label: str = "a") -> FigureResult:
-    points = [FigurePoint(x=f"g{n}", y=Estimate(value=value), published=published) for n, value in enumerate(values)]
-    series = FigureSeries(line="a", label=label, points=tuple(points))
+    points = [FigurePoint(x=f"g{n}", y=Interval(value=value), published=published) for n, value in enumerate(values)]
+    series = FigureSeries(arm="a", label=label, points=tuple(points))
     return FigureResult(name="f", title="F", kind="bars", x_label="x", y_label="score", series=(series,))
 
 
@@ -49,7 +49,7 @@ def test_another_process_draws_the_same_bytes() -> None:
 
 def test_labels_are_texts_in_any_script_and_no_markup() -> None:
     series = [
-        FigureSeries(line=t, label=t, points=(FigurePoint(x="क", y=Estimate(value=1)),)) for t in (LABEL[:20], "हिन्दी", "a $x$ b")
+        FigureSeries(arm=t, label=t, points=(FigurePoint(x="क", y=Interval(value=1)),)) for t in (LABEL[:20], "हिन्दी", "a $x$ b")
     ]
     figure = FigureResult(name="f", title=LABEL, kind="bars", x_label="x", y_label="score", series=tuple(series))
     with warnings.catch_warnings():
@@ -82,7 +82,7 @@ def test_published_figures_are_named_only_where_there_are_any() -> None:
 
 def test_untrained_lines_stand_beside_trained_ones_on_a_wide_range_of_costs() -> None:
     costs = [("zero-shot", 0.0), ("a", 2.0), ("b", 4000.0)]
-    series = [FigureSeries(line=t, label=t, points=(FigurePoint(x=x, y=Estimate(value=x + 1)),)) for t, x in costs]
+    series = [FigureSeries(arm=t, label=t, points=(FigurePoint(x=x, y=Interval(value=x + 1)),)) for t, x in costs]
     figure = FigureResult(name="f", title="F", kind="pareto", x_label="training time", y_label="chrF++", series=tuple(series))
     found = texts(draw(figure))
     assert {"0 s", "2 s", "1 h", "zero-shot", "a", "b"} <= set(found)
@@ -97,7 +97,7 @@ def test_a_line_without_a_size_is_drawn_as_a_level_and_named() -> None:
 def test_an_empty_figure_says_so(kind: str) -> None:
     figure = FigureResult.model_validate(FIGURES[kind].model_dump() | {"series": ()})
     assert any("nothing to show" in text for text in texts(draw(figure)))
-    without = FigureResult.model_validate(FIGURES[kind].model_dump() | {"series": ({"line": "a", "label": "a", "points": ()},)})
+    without = FigureResult.model_validate(FIGURES[kind].model_dump() | {"series": ({"arm": "a", "label": "a", "points": ()},)})
     assert any("nothing to show" in text for text in texts(draw(without)))
 
 

@@ -10,11 +10,11 @@ from sacrebleu.metrics.chrf import CHRF
 from tests.report.made import HOSTILE_TEXTS, results
 from xeric.records import Prediction
 from xeric.report.instances import LONGEST, browser, safe_json
-from xeric.report.reading import LineOutputs
+from xeric.report.reading import ArmOutputs
 
 
-def outputs(*rows: Prediction, line: str = "lora") -> list[LineOutputs]:
-    return [LineOutputs(line, 0, rows)]
+def outputs(*rows: Prediction, arm: str = "lora") -> list[ArmOutputs]:
+    return [ArmOutputs(arm, 0, rows)]
 
 
 def row(
@@ -42,12 +42,12 @@ def test_scores_are_sacrebleus_of_each_text_by_its_own_id() -> None:
 
 def test_lines_without_outputs_say_why_and_baselines_are_marked() -> None:
     given = [
-        LineOutputs("lora", 1, (row(1),)),
-        LineOutputs("prefix", None, (), "failed"),
-        LineOutputs("baseline-copy_input", 0, (row(1, "in"),)),
+        ArmOutputs("lora", 1, (row(1),)),
+        ArmOutputs("prefix", None, (), "failed"),
+        ArmOutputs("baseline-copy_input", 0, (row(1, "in"),)),
     ]
     data = browser(results(), given).data
-    assert [(one["baseline"], one["seed"], one["why"]) for one in data["lines"]] == [
+    assert [(one["baseline"], one["seed"], one["why"]) for one in data["arms"]] == [
         (False, 1, ""),
         (False, None, "failed"),
         (True, 0, ""),

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.report.made import results
-from tests.report.test_tables import TEXTS, made_sheet
-from xeric.report import sheets
+from tests.report.test_tables import TEXTS, made_table
+from xeric.analysis.results import Interval, StudyResults
+from xeric.report import standard_tables
 from xeric.report.latex import escape_latex, to_latex
-from xeric.report.tables import Column, Sheet, sheet
-from xeric.studies.results import Estimate, StudyResults
+from xeric.report.tables import Column, Table, sheet
 
 NASTY = (
     *TEXTS,
@@ -27,7 +27,7 @@ NASTY = (
 )
 
 
-def body_of(table: Sheet) -> list[str]:
+def body_of(table: Table) -> list[str]:
     lines = [line.strip() for line in to_latex(table).splitlines()]
     inside = lines[lines.index(r"\midrule") + 1 : lines.index(r"\bottomrule")]
     return [line for line in inside if line != r"\addlinespace[3pt]"]
@@ -38,7 +38,7 @@ def cells_of(row: str) -> list[str]:
 
 
 def test_rows_have_one_cell_a_column_whatever_the_texts() -> None:
-    body = body_of(made_sheet(*NASTY))
+    body = body_of(made_table(*NASTY))
     assert len(body) == len(NASTY)
     for row in body:
         assert row.endswith(r" \\")
@@ -56,10 +56,10 @@ def test_braces_are_balanced_after_escaping() -> None:
         assert "\n" not in bare
 
 
-def table_of(columns: int, text: str = "a line", heading: str = "chrF++") -> Sheet:
+def table_of(columns: int, text: str = "a line", heading: str = "chrF++") -> Table:
     estimates = tuple(Column(f"c{n}", heading, "estimate") for n in range(columns))
-    row = (text, *(Estimate(value=12.5, low=10.25, high=14.75) for _ in estimates))
-    return Sheet("t", "T", (Column("line", "line"), *estimates), (row, row))
+    row = (text, *(Interval(value=12.5, low=10.25, high=14.75) for _ in estimates))
+    return Table("t", "T", (Column("line", "line"), *estimates), (row, row))
 
 
 def test_intervals_stand_beside_estimates_until_the_line_is_full() -> None:
@@ -81,8 +81,14 @@ def test_long_texts_and_headings_of_wide_tables_have_several_lines() -> None:
     assert r"\shortstack[r]{a b c d e\\f}" in wide
 
 
-def all_sheets(made: StudyResults) -> list[Sheet]:
-    further = (sheets.claims_sheet, sheets.part_sheet, sheets.baseline_sheet, sheets.tuning_sheet, sheets.failure_sheet)
+def all_sheets(made: StudyResults) -> list[Table]:
+    further = (
+        standard_tables.claims_table,
+        standard_tables.part_table,
+        standard_tables.baseline_table,
+        standard_tables.tuning_table,
+        standard_tables.failure_table,
+    )
     return [*(sheet(table, made) for table in made.tables), *(one for make in further if (one := make(made)))]
 
 
@@ -90,7 +96,7 @@ def all_sheets(made: StudyResults) -> list[Sheet]:
 def test_every_table_compiles_and_none_is_wider_than_the_line(tmp_path: Path) -> None:
     plain = [text for text in NASTY if text.isascii()]
     assert len(plain) > 6
-    tables = [*all_sheets(results()), made_sheet(*plain), Sheet("empty", "Empty", (Column("line", "line"),), (), ("a note",))]
+    tables = [*all_sheets(results()), made_table(*plain), Table("empty", "Empty", (Column("line", "line"),), (), ("a note",))]
     source = [r"\documentclass{article}", r"\usepackage{array,booktabs,graphicx}", r"\begin{document}"]
     for number, table in enumerate(tables):
         (tmp_path / f"{number}.tex").write_text(to_latex(table), encoding="utf-8")

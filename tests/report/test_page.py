@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from tests.report.made import HOSTILE, HOSTILE_TEXTS, LABEL, make_study, settle
+from xeric.analysis.results import StudyResults
 from xeric.records import write_json
 from xeric.report import Written, write_report
-from xeric.studies.results import StudyResults
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -69,7 +69,7 @@ def opened(chromium: Any, written: Written) -> Iterator[Opened]:
 
 def test_hostile_outputs_are_shown_as_texts_and_run_nothing(opened: Opened) -> None:
     page = opened.page
-    page.select_option("#line", label="LoRA")
+    page.select_option("#arm", label="LoRA")
     page.fill("#query", "onerror")
     assert len(opened.ids()) == 9
     shown = page.locator(".output", has=page.locator("h4", has_text=re.compile(r"^LoRA$"))).locator(".text")
@@ -127,7 +127,7 @@ def test_filters_search_and_order(opened: Opened) -> None:
 
 def test_order_goes_by_the_line_that_is_chosen(opened: Opened) -> None:
     page = opened.page
-    page.select_option("#line", label="copy input")
+    page.select_option("#arm", label="copy input")
     assert opened.scores() == sorted(opened.scores())
     chosen = page.locator(".output.chosen")
     assert chosen.get_attribute("aria-label") == "copy input"
@@ -228,11 +228,11 @@ def long_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("long")
     make_study(folder)
     results = StudyResults.model_validate_json((folder / "results.json").read_bytes())
-    lines = [
-        line.model_copy(update={"label": f"gemma-3-270m (multilingual): {line.label}, from stage 1, n = 499"})
-        for line in results.lines
+    arms = [
+        arm.model_copy(update={"label": f"gemma-3-270m (multilingual): {arm.label}, from stage 1, n = 499"})
+        for arm in results.arms
     ]
-    write_json(folder / "results.json", results.model_copy(update={"lines": tuple(lines)}))
+    write_json(folder / "results.json", results.model_copy(update={"arms": tuple(arms)}))
     settle(folder)
     return write_report(folder).files[0]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from xeric.analysis.results import Interval
 from xeric.report import quantities
-from xeric.studies.results import Estimate
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ def test_count(value: float | None, said: str) -> None:
 
 
 def test_interval_needs_both_ends() -> None:
-    assert quantities.estimate(Estimate(value=1.0)) == "1.0"
-    assert quantities.estimate(Estimate(value=1.0, low=-0.5)) == "1.0"
-    assert quantities.estimate(Estimate(value=1.0, low=-0.5, high=2.0)) == "1.0 [−0.5, 2.0]"
+    assert quantities.estimate(Interval(value=1.0)) == "1.0"
+    assert quantities.estimate(Interval(value=1.0, low=-0.5)) == "1.0"
+    assert quantities.estimate(Interval(value=1.0, low=-0.5, high=2.0)) == "1.0 [−0.5, 2.0]"
 
 
 def test_p_value_is_never_0() -> None:

@@ -10,8 +10,8 @@ import yaml
 
 import xeric
 from tests.report.made import results
+from xeric.analysis.results import Interval, StudyResults
 from xeric.report import summary
-from xeric.studies.results import Estimate, StudyResults
 
 
 def changed(**fields: Any) -> StudyResults:
@@ -40,24 +40,24 @@ def test_setup_counts_what_differs() -> None:
 
 def test_best_line_and_best_baseline_are_named_with_their_scores() -> None:
     made = results(hostile=False)
-    by_score = sorted((line for line in made.lines if "chrf" in line.scores), key=lambda line: line.scores["chrf"].value)
-    best = next(line for line in reversed(by_score) if line.baseline is None)
-    trivial = next(line for line in reversed(by_score) if line.baseline and line.gates)
+    by_score = sorted((arm for arm in made.arms if "chrf" in arm.scores), key=lambda arm: arm.scores["chrf"].value)
+    best = next(arm for arm in reversed(by_score) if arm.baseline is None)
+    trivial = next(arm for arm in reversed(by_score) if arm.baseline and arm.gates)
     said = summary.found(made)
     assert f"{best.scores['chrf'].value:.1f} [" in said
     assert f"({best.label})" in said
     assert f"the best trivial baseline, {trivial.label}, reaches {trivial.scores['chrf'].value:.1f}" in said
-    assert "6 of 9 lines beat every baseline" in said
+    assert "6 of 9 arms beat every baseline" in said
 
 
-@pytest.mark.parametrize(("beating", "said"), [(0, "none of 9 lines beat"), (1, "1 of 9 lines beats"), (9, "9 of 9 lines beat ")])
+@pytest.mark.parametrize(("beating", "said"), [(0, "none of 9 arms beat"), (1, "1 of 9 arms beats"), (9, "9 of 9 arms beat ")])
 def test_how_many_lines_beat_the_baselines(beating: int, said: str) -> None:
-    lines, left = [], beating
-    for line in results().lines:
-        judged = line.baseline is None and bool(line.scores)
-        lines.append(line.model_copy(update={"beats_baselines": left > 0} if judged else {}))
+    arms, left = [], beating
+    for arm in results().arms:
+        judged = arm.baseline is None and bool(arm.scores)
+        arms.append(arm.model_copy(update={"beats_baselines": left > 0} if judged else {}))
         left -= judged
-    assert said in summary.found(changed(lines=tuple(lines)))
+    assert said in summary.found(changed(arms=tuple(arms)))
 
 
 def test_verdicts_are_counted() -> None:
@@ -68,24 +68,24 @@ def test_verdicts_are_counted() -> None:
 
 
 def test_lines_whose_texts_are_cut_off_are_named_where_they_are_few() -> None:
-    lines = [line for line in results().lines if line.baseline is None]
-    assert "limit" not in summary.found(changed(lines=tuple(lines)))
-    cut = [line.model_copy(update={"at_limit": 0.1 + 0.2 * (number < 2)}) for number, line in enumerate(lines)]
-    named = f"unfinished: {lines[0].label} (30%) and {lines[1].label} (30%)."
-    assert f"In 2 lines more than a tenth of the texts end at the limit of new tokens, {named}" in summary.found(
-        changed(lines=tuple(cut))
+    arms = [arm for arm in results().arms if arm.baseline is None]
+    assert "limit" not in summary.found(changed(arms=tuple(arms)))
+    cut = [arm.model_copy(update={"at_limit": 0.1 + 0.2 * (number < 2)}) for number, arm in enumerate(arms)]
+    named = f"unfinished: {arms[0].label} (30%) and {arms[1].label} (30%)."
+    assert f"In 2 arms more than a tenth of the texts end at the limit of new tokens, {named}" in summary.found(
+        changed(arms=tuple(cut))
     )
-    every = [line.model_copy(update={"at_limit": 1.0}) for line in lines]
-    assert f"In {len(lines)} lines more than a tenth of the texts end at the limit of new tokens, unfinished." in summary.found(
-        changed(lines=tuple(every))
+    every = [arm.model_copy(update={"at_limit": 1.0}) for arm in arms]
+    assert f"In {len(arms)} arms more than a tenth of the texts end at the limit of new tokens, unfinished." in summary.found(
+        changed(arms=tuple(every))
     )
 
 
 def test_what_could_not_be_seen_and_what_failed_is_said() -> None:
-    said = summary.found(changed(detectable=Estimate(value=2.34)))
+    said = summary.found(changed(detectable=Interval(value=2.34)))
     assert "differences of 2.3 chrF++ points or more" in said
-    assert "2 cells of 20 gave no scores." in said
-    whole = changed(cells=tuple(cell for cell in results().cells if cell.status == "ok"))
+    assert "2 runs of 20 gave no scores." in said
+    whole = changed(runs=tuple(run for run in results().runs if run.status == "ok"))
     assert "gave no scores" not in summary.found(whole)
 
 

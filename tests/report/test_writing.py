@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.made_study import changed, write_study
 from tests.report.made import HOSTILE, make_study, results, settle
-from tests.studies.made import changed, write_study
+from xeric.analysis.results import StudyResults
 from xeric.cli.main import run
 from xeric.errors import UserError
 from xeric.records import read_predictions, write_json, write_jsonl
 from xeric.report import Written, write_report
 from xeric.report.reading import read_outputs, read_results
-from xeric.studies.results import StudyResults
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,25 +50,25 @@ def test_markdown_has_every_part_and_no_raw_markup(folder: Path) -> None:
         "Trivial baselines",
         "Tuning",
         "Stability",
-        "Failed cells",
+        "Failed runs",
         "Provenance",
     ):
         assert f"## {heading}\n" in text
     assert "<b " not in text
     assert "prefix-s0" in text
     assert "0 beside dev, 44 too long" in text
-    for line in text.splitlines():
-        if line.startswith("!["):
-            assert (folder / line.rpartition("(")[2].rstrip(")")).is_file()
+    for arm in text.splitlines():
+        if arm.startswith("!["):
+            assert (folder / arm.rpartition("(")[2].rstrip(")")).is_file()
 
 
 def test_texts_come_from_the_first_finished_seed(tmp_path: Path) -> None:
     make_study(tmp_path, instances=2, hostile=False)
     made = read_results(tmp_path)
-    cells = [cell.model_copy(update={"status": "diverged"}) if cell.id == "lora-s0" else cell for cell in made.cells]
-    found = {one.line: one for one in read_outputs(tmp_path, made.model_copy(update={"cells": tuple(cells)}))}
+    runs = [run.model_copy(update={"status": "diverged"}) if run.id == "lora-s0" else run for run in made.runs]
+    found = {one.arm: one for one in read_outputs(tmp_path, made.model_copy(update={"runs": tuple(runs)}))}
     assert found["lora"].seed == 1
-    assert list(found["lora"].predictions) == read_predictions(tmp_path / "cells" / "lora-s1" / "predictions.jsonl")
+    assert list(found["lora"].predictions) == read_predictions(tmp_path / "runs" / "lora-s1" / "predictions.jsonl")
     assert found["full"].seed == 0
     assert found["prefix"].predictions == ()
     assert "diverged, failed" in found["prefix"].why
@@ -77,12 +77,12 @@ def test_texts_come_from_the_first_finished_seed(tmp_path: Path) -> None:
 def test_cells_of_single_tasks_are_one_line(tmp_path: Path) -> None:
     make_study(tmp_path, instances=2, hostile=False)
     made = read_results(tmp_path)
-    whole = read_predictions(tmp_path / "cells" / "lora-s0" / "predictions.jsonl")
-    cells = []
+    whole = read_predictions(tmp_path / "runs" / "lora-s0" / "predictions.jsonl")
+    runs = []
     for task in {row.task for row in whole}:
-        write_jsonl(tmp_path / "cells" / f"lora-s0-{task}" / "predictions.jsonl", [row for row in whole if row.task == task])
-        cells.append(next(cell for cell in made.cells if cell.id == "lora-s0").model_copy(update={"id": f"lora-s0-{task}"}))
-    found = {one.line: one for one in read_outputs(tmp_path, made.model_copy(update={"cells": tuple(cells)}))}
+        write_jsonl(tmp_path / "runs" / f"lora-s0-{task}" / "predictions.jsonl", [row for row in whole if row.task == task])
+        runs.append(next(run for run in made.runs if run.id == "lora-s0").model_copy(update={"id": f"lora-s0-{task}"}))
+    found = {one.arm: one for one in read_outputs(tmp_path, made.model_copy(update={"runs": tuple(runs)}))}
     assert sorted(found["lora"].predictions, key=lambda row: row.id) == sorted(whole, key=lambda row: row.id)
 
 
@@ -94,7 +94,7 @@ def test_results_are_made_where_they_are_missing_old_or_broken(tmp_path: Path) -
     write_json(path, made.model_copy(update={"title": "by hand"}))
     settle(study)
     assert read_results(study).title == "by hand"
-    record = next(study.glob("cells/*/record.json"))
+    record = next(study.glob("runs/*/record.json"))
     os.utime(record, (1_700_000_009, 1_700_000_009))
     assert read_results(study) == made
     path.write_text('{"name": 3}', encoding="utf-8")
@@ -137,7 +137,7 @@ def test_names_of_a_study_file_never_leave_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_study_with_nothing_but_a_plan_has_a_report(tmp_path: Path) -> None:
-    made = results().model_dump() | {"lines": (), "cells": (), "tables": (), "figures": (), "claims": (), "tuning": ()}
+    made = results().model_dump() | {"arms": (), "runs": (), "tables": (), "figures": (), "claims": (), "tuning": ()}
     made |= {"recommendation": None, "stability": {}, "detectable": None, "provenance": {}}
     (tmp_path / "study.yaml").write_text("# study x\n", encoding="utf-8")
     write_json(tmp_path / "results.json", made)
@@ -145,7 +145,7 @@ def test_a_study_with_nothing_but_a_plan_has_a_report(tmp_path: Path) -> None:
     written = write_report(tmp_path)
     assert (written.shown, written.total) == (0, 0)
     page = written.files[0].read_text(encoding="utf-8")
-    assert "No line has been scored yet." in page
+    assert "No arm has been scored yet." in page
     assert "<script" not in page
 
 

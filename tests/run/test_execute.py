@@ -19,7 +19,7 @@ from xeric.data.baselines import baseline_predictions
 from xeric.errors import DataError, UserError
 from xeric.metrics import METRICS, score_predictions
 from xeric.records import TrivialScores, read_predictions, read_record
-from xeric.run import baselines, fitting
+from xeric.run import baselines, task_session
 from xeric.run import execute as run_execute
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
@@ -306,7 +306,7 @@ def test_what_was_trained_is_saved_before_it_is_decoded_and_scored(
 
     whole = go(settings, tmp_path / "whole")
     with monkeypatch.context() as patched:
-        patched.setattr(fitting if what == "generate_rows" else run_execute, what, fails)
+        patched.setattr(task_session if what == "generate_rows" else run_execute, what, fails)
         with pytest.raises(OSError, match="disk full"):
             go(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "record.json").exists()

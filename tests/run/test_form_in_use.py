@@ -17,8 +17,8 @@ from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute
 from xeric.studies.config import StudyConfig
-from xeric.studies.folder import PlannedCell
-from xeric.studies.paraphrases import wordings_of
+from xeric.studies.folder import PlannedRun
+from xeric.studies.paraphrases import paraphrases_of
 
 
 def code_task() -> dict[str, Any]:
@@ -85,5 +85,5 @@ def test_other_wordings_of_a_definition_have_its_form(keep: bool) -> None:
     study = StudyConfig.model_construct(
         seeds=(0,), paraphrases={"code": ("Do:\n    this",)}, run={"data": {"cleaning": {"keep_indentation": keep}}}
     )
-    cell = PlannedCell.model_construct(seed=0, tasks=("code",))
-    assert wordings_of(study, cell) == ({"code": "Do:\n    this" if keep else "Do:\nthis"},)
+    cell = PlannedRun.model_construct(seed=0, tasks=("code",))
+    assert paraphrases_of(study, cell) == ({"code": "Do:\n    this" if keep else "Do:\nthis"},)

@@ -1,45 +1,5 @@
-"""Tasks, a base and a finished study that the tests of studies share."""
+"""Tasks, a base and a finished study, as the tests of studies share them."""
 
-from __future__ import annotations
+from tests.study_fixtures import base, quick_garbage_collection, tasks, undisturbed
 
-import gc
-from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import pytest
-
-from tests import tiny
-from tests.studies import small
-from xeric.studies.execute import run_study
-
-
-@pytest.fixture(scope="session")
-def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("study-tasks")
-    tiny.write_task(folder, "one", instances=90)
-    tiny.write_task(folder, "two", instances=80, language="Hindi")
-    return folder
-
-
-@pytest.fixture(scope="session")
-def base(base_folder: Callable[[str], Path]) -> Path:
-    return base_folder("llama")
-
-
-@pytest.fixture(scope="session")
-def undisturbed(tasks: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the small study, carried out without disturbance; not to be changed."""
-    folder = tmp_path_factory.mktemp("undisturbed") / "study"
-    run_study(small.study(tasks, base), folder)
-    return folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _quick_garbage_collection() -> Iterator[None]:
-    """Take what is loaded already out of garbage collection.
-
-    statsmodels collects garbage in every correction, which takes a quarter of a second each time as soon as torch is loaded.
-    """
-    gc.freeze()
-    yield
-    gc.unfreeze()
+__all__ = ["base", "quick_garbage_collection", "tasks", "undisturbed"]

@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.studies import small
+from tests import small_study as small
 from xeric.data.baselines import BASELINES, baseline_predictions
 from xeric.records import read_predictions
 from xeric.run.config import run_config
 from xeric.run.execute import prepare_run
 from xeric.studies.baselines import read_baselines
-from xeric.studies.config import LineKey
+from xeric.studies.config import ArmKey
 from xeric.studies.folder import StudyFolder
-from xeric.studies.plan import line_settings
+from xeric.studies.plan import arm_settings
 
 
 @pytest.mark.parametrize("part", ["predictions.jsonl", "dev_predictions.jsonl"])
 def test_they_answer_the_instances_that_the_runs_answer(part: str, undisturbed: Path) -> None:
     folder = StudyFolder(undisturbed)
-    asked = [(row.task, row.id, row.input, row.references) for row in read_predictions(next(folder.cells_dir.iterdir()) / part)]
+    asked = [(row.task, row.id, row.input, row.references) for row in read_predictions(next(folder.runs_dir.iterdir()) / part)]
     assert {task for task, *_ in asked} == {"one", "two"}
     written = {path.name for path in folder.baselines_dir.iterdir() if path.is_dir()}
     assert written == set(BASELINES) - {"cut_input"}, "targets are as long as inputs here, so nothing is cut"
@@ -32,7 +32,7 @@ def test_they_answer_the_instances_that_the_runs_answer(part: str, undisturbed: 
 
 def test_each_has_its_rule(undisturbed: Path, tasks: Path, base: Path) -> None:
     study = small.study(tasks, base)
-    config, _ = run_config(line_settings(study, LineKey(base="tiny", method="full"), study.tasks))
+    config, _ = run_config(arm_settings(study, ArmKey(base="tiny", method="full"), study.tasks))
     data = prepare_run(config)
     found = {name: baseline_predictions(name, data, "test", 0) for name in BASELINES}
     by_task = {task.name: task for task in data.tasks}

@@ -1,4 +1,4 @@
-"""Other wordings of the definitions: what a study file may say of them, and their spread from files made by hand."""
+"""Other paraphrases of the definitions: what a study file may say of them, and their spread from files made by hand."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from tests.studies import made, small
+from tests import made_study as made
+from tests import small_study as small
+from xeric.analysis.analyse import analyse, current_results
 from xeric.config import dump_yaml
 from xeric.errors import ConfigError
 from xeric.metrics import score_predictions
 from xeric.records import read_predictions, write_jsonl
-from xeric.studies.analysis import analyse, current_results
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import StudyFolder
-from xeric.studies.paraphrases import prediction_files, wordings_of
+from xeric.studies.paraphrases import paraphrases_of, prediction_files
 from xeric.studies.plan import load_study, plan_study
 
 OTHER = {"one": ["Say it again.", "Shuffle."], "two": ["What comes next?", "Go on."]}
 
 
-def worded(wordings: dict[str, list[str]]) -> str:
-    return f"paraphrases={json.dumps(wordings)}"
+def worded(paraphrases: dict[str, list[str]]) -> str:
+    return f"paraphrases={json.dumps(paraphrases)}"
 
 
 WORDS = {"mail_en": ("a", "b"), "poem_es": ("c", "d"), "title_hi": ("e", "f")}
 
 
 def written(root: Path, study: StudyConfig, *, numbers: tuple[int, ...] = (1, 2)) -> Path:
-    """A made study whose runs of the first seed were decoded under other wordings, each worse than the one before."""
+    """A made study whose runs of the first seed were decoded under other paraphrases, each worse than the one before."""
     made.write_study(root, study)
     reword(root, study, numbers)
     return root
@@ -40,11 +41,11 @@ def written(root: Path, study: StudyConfig, *, numbers: tuple[int, ...] = (1, 2)
 
 def reword(root: Path, study: StudyConfig, numbers: tuple[int, ...]) -> None:
     folder = StudyFolder(root)
-    for cell in made.planned_cells(study):
-        paths = prediction_files(folder.cell(cell.id), wordings_of(study, cell))
+    for run in made.planned_cells(study):
+        paths = prediction_files(folder.run_folder(run.id), paraphrases_of(study, run))
         for number, path in enumerate(paths, 1):
             if number in numbers:
-                rows = made.predictions(cell.tasks, "test", 12, 0.7 - 0.2 * number, cell.id, base=cell.line.key.base)
+                rows = made.predictions(run.tasks, "test", 12, 0.7 - 0.2 * number, run.id, base=run.arm.key.base)
                 write_jsonl(path, rows)
 
 
@@ -55,8 +56,8 @@ def test_the_spread_over_wordings_is_that_of_the_means_over_tasks(joint: bool, t
     results = analyse(written(tmp_path / "study", study))
     found = results.stability["definitions"]
     assert set(found) == {"multi-lora", "multi-zero-shot"}
-    for line in found:
-        places = [path for path in sorted((tmp_path / "study" / "cells").iterdir()) if path.name.startswith(f"{line}-s0")]
+    for arm in found:
+        places = [path for path in sorted((tmp_path / "study" / "runs").iterdir()) if path.name.startswith(f"{arm}-s0")]
         runs = [[path for place in places for path in [place / "predictions.jsonl"]]]
         runs += [[path for place in places for path in place.glob(f"paraphrases/{number}-*.jsonl")] for number in (1, 2)]
         for metric in ("bleu", "chrf", "rouge_l", "meteor"):
@@ -68,8 +69,8 @@ def test_the_spread_over_wordings_is_that_of_the_means_over_tasks(joint: bool, t
             ]
             sd = np.std(means, ddof=1)
             low, high = (sd * np.sqrt(2 / chi2.ppf(p, 2)) for p in (0.975, 0.025))
-            expected = {"sd": sd, "low": low, "high": high, "wordings": 3.0}
-            assert found[line][metric] == pytest.approx(expected)
+            expected = {"sd": sd, "low": low, "high": high, "paraphrases": 3.0}
+            assert found[arm][metric] == pytest.approx(expected)
     assert results.stability["seeds"].keys() == {"multi-lora"}
 
 
@@ -77,11 +78,11 @@ def test_wordings_that_are_missing_are_not_counted(tmp_path: Path) -> None:
     grids = {"g": made.Grid(bases=("multi",), methods=("lora", "full"))}
     study = made.changed(grids=grids, tables={}, figures={}, claims={}, tuning=None, paraphrases=WORDS)
     root = written(tmp_path / "study", study, numbers=(2,))
-    shutil.rmtree(root / "cells" / "multi-full-s0" / "paraphrases")
+    shutil.rmtree(root / "runs" / "multi-full-s0" / "paraphrases")
     first = current_results(root)
-    assert {line: one["chrf"]["wordings"] for line, one in first.stability["definitions"].items()} == {"multi-lora": 2.0}
+    assert {arm: one["chrf"]["paraphrases"] for arm, one in first.stability["definitions"].items()} == {"multi-lora": 2.0}
     reword(root, study, (1, 2))
-    assert current_results(root).stability["definitions"]["multi-full"]["chrf"]["wordings"] == 3.0, "a new file is seen"
+    assert current_results(root).stability["definitions"]["multi-full"]["chrf"]["paraphrases"] == 3.0, "a new file is seen"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_wordings_that_are_missing_are_not_counted(tmp_path: Path) -> None:
     [
         ([worded({"one": ["a"], "tow": ["b"]})], "paraphrases", "unknown task 'tow'"),
         ([worded({"one": ["a"]})], "paraphrases", "leaves out the task 'two'"),
-        ([worded({"one": ["a", "b"], "two": ["c"]})], "paraphrases.two", "has 1 wordings, and 'one' has 2"),
+        ([worded({"one": ["a", "b"], "two": ["c"]})], "paraphrases.two", "has 1 paraphrases, and 'one' has 2"),
         ([worded({"one": [], "two": []})], "paraphrases.one", "is empty"),
         ([worded({"one": ["a", " \n"], "two": ["c", "d"]})], "paraphrases.one.1", "has no words"),
         ([worded({"one": ["a", "b"], "two": ["c", "c"]})], "paraphrases.two.1", "stands there before"),

@@ -1,4 +1,4 @@
-"""From a study file to cells: each line once, stable names, complaints that name the path, shipped studies that plan."""
+"""From a study file to runs: each arm once, stable names, complaints that name the path, shipped studies that plan."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tests.studies import small
+from tests import small_study as small
 from xeric.config import apply_overrides, build, dump_yaml, load_yaml
 from xeric.errors import UserError
+from xeric.execution.run_study import check_settings, open_folder
 from xeric.run.config import run_config
-from xeric.studies.config import BaseEntry, BasePrompt, LineKey, StudyConfig
-from xeric.studies.execute import check_settings, open_folder
+from xeric.studies.config import ArmKey, BaseEntry, BasePrompt, StudyConfig
 from xeric.studies.folder import StudyFolder
-from xeric.studies.plan import bundled_studies, line_settings, load_study, plan_study, study_identity
+from xeric.studies.plan import arm_settings, bundled_studies, load_study, plan_study, study_identity
 
 Where = tuple[Path, Path]
 
@@ -27,22 +27,22 @@ def where(tasks: Path, base: Path) -> Where:
 
 def test_a_line_in_two_grids_is_one_line_and_untrained_lines_have_one_cell(where: Where) -> None:
     plan = plan_study(small.study(*where))
-    keys = [(line.key.method, line.key.setting) for line in plan.lines]
+    keys = [(arm.key.method, arm.key.setting) for arm in plan.arms]
     assert sorted(keys) == [
         ("full", "instruction"),
         ("lora", "instruction"),
         ("none", "few-shot"),
         ("none", "zero-shot"),
     ]
-    seeds = {line.label: [cell.seed for cell in plan.cells if cell.line == line] for line in plan.lines}
+    seeds = {arm.label: [run.seed for run in plan.runs if run.arm == arm] for arm in plan.arms}
     assert seeds == {"lora": [0, 1], "full": [0, 1], "zero-shot": [0], "few-shot": [0]}
     sampled = plan_study(small.study(*where, "run.decode.strategy=sample"))
-    assert [cell.seed for cell in sampled.cells if cell.line.label == "zero-shot"] == [0, 1]
+    assert [run.seed for run in sampled.runs if run.arm.label == "zero-shot"] == [0, 1]
 
 
 def test_names_of_cells_go_by_content(where: Where) -> None:
     def ids(*overrides: str) -> dict[str, str]:
-        return {line.label: line.id for line in plan_study(small.study(*where, *overrides)).lines}
+        return {arm.label: arm.id for arm in plan_study(small.study(*where, *overrides)).arms}
 
     before = ids()
     assert ids("seeds=[3]", "title=Other", "grids.settings.settings=[few-shot, instruction, zero-shot]") == before
@@ -55,9 +55,9 @@ def test_names_of_cells_go_by_content(where: Where) -> None:
 
 def test_the_size_of_the_run_settings_is_no_size_of_its_own(where: Where) -> None:
     study = small.study(*where, "grids.settings.n_train=[null, 50, 20]")
-    labels = [line.label for line in plan_study(study).lines]
+    labels = [arm.label for arm in plan_study(study).arms]
     assert labels == ["lora", "full", "zero-shot", "few-shot", "lora, n = 20"]
-    assert study.canonical(LineKey(base="tiny", method="lora", n_train=50)) == LineKey(base="tiny", method="lora")
+    assert study.canonical(ArmKey(base="tiny", method="lora", n_train=50)) == ArmKey(base="tiny", method="lora")
 
 
 def test_settings_of_a_cell(where: Where) -> None:
@@ -69,7 +69,7 @@ def test_settings_of_a_cell(where: Where) -> None:
         "grids={all: {starts: [base, stage-1], settings: [instruction, zero-shot], n_train: [20]}}",
     )
     plan = plan_study(study)
-    settings = {cell.line.label: plan.settings(cell) for cell in plan.cells if cell.seed == study.seeds[0]}
+    settings = {run.arm.label: plan.settings(run) for run in plan.runs if run.seed == study.seeds[0]}
     own = settings["weighted, from stage 1, n = 20"]
     assert own["method"] == {"name": "lora", "rank": 5}
     assert own["train"] == {"max_steps": 3, "checkpoint_seconds": 0.0, "weighting": {"name": "size"}}
@@ -84,8 +84,8 @@ def test_settings_of_a_cell(where: Where) -> None:
 
 def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
     plan = plan_study(small.study(*where, "joint=false", "grids={all: {methods: [full]}}"))
-    assert [(cell.tasks, cell.seed) for cell in plan.cells] == [(("one",), 0), (("two",), 0), (("one",), 1), (("two",), 1)]
-    assert len({cell.id for cell in plan.cells}) == 4
+    assert [(run.tasks, run.seed) for run in plan.runs] == [(("one",), 0), (("two",), 0), (("one",), 1), (("two",), 1)]
+    assert len({run.id for run in plan.runs}) == 4
 
 
 @pytest.mark.parametrize(
@@ -155,16 +155,16 @@ def test_a_mistake_is_named_by_its_path(override: str, path: str, hint: str, whe
 
 
 @pytest.mark.parametrize(
-    ("overrides", "lines"),
+    ("overrides", "arms"),
     [
         (["methods.nothing={name: none}"], ("nothing", "few-shot")),
         (["methods.nothing={name: none}", "run.prompt.template=plain"], ("nothing", "few-shot")),
         (["methods.nothing={name: none}", "run.prompt={definition: false}"], ("nothing", "few-shot")),
     ],
 )
-def test_two_names_for_the_same_untrained_rows_are_refused(overrides: list[str], lines: tuple[str, str], where: Where) -> None:
+def test_two_names_for_the_same_untrained_rows_are_refused(overrides: list[str], arms: tuple[str, str], where: Where) -> None:
     plan = plan_study(small.study(*where, *overrides))
-    with pytest.raises(UserError, match=f"the lines '{lines[0]}' and '{lines[1]}' cannot differ") as caught:
+    with pytest.raises(UserError, match=f"the arms '{arms[0]}' and '{arms[1]}' cannot differ") as caught:
         check_settings(plan)
     assert (caught.value.where, caught.value.hint) == ("grids", "leave one of them out")
 
@@ -196,7 +196,7 @@ def test_other_bases_by_a_list(where: Where, tmp_path: Path) -> None:
     assert study.figures["f"].published == {"Qwen-1": {"bleu": 2.0}, "x": {"bleu": 1.0}}
     assert not remarks
     study, remarks = load_study(file, ["bases=[hub/Qwen-1]"])
-    assert {line.key.base for line in plan_study(study).lines} == {"Qwen-1"}
+    assert {arm.key.base for arm in plan_study(study).arms} == {"Qwen-1"}
     assert (set(study.grids), study.tables, study.claims) == ({"methods", "two"}, {}, {})
     assert study.figures["f"].published == {"Qwen-1": {"bleu": 2.0}}
     assert len(remarks) == 3
@@ -217,11 +217,11 @@ def test_how_a_base_is_asked_goes_into_all_runs_on_it(where: Where, tmp_path: Pa
         """Templates of the runs, and of the stages before them where there are any, by base."""
         found: dict[str, set[tuple[str | None, str | None]]] = {}
         plan = plan_study(study)
-        for cell in plan.cells:
-            settings = plan.settings(cell)
+        for run in plan.runs:
+            settings = plan.settings(run)
             run_config(settings)
             stage = settings.get("stages", [{}])[0].get("prompt", {}).get("template")
-            found.setdefault(cell.line.key.base, set()).add((settings["prompt"]["template"], stage))
+            found.setdefault(run.arm.key.base, set()).add((settings["prompt"]["template"], stage))
             assert settings["base"] == str(where[1])
         return found
 
@@ -234,7 +234,7 @@ def test_how_a_base_is_asked_goes_into_all_runs_on_it(where: Where, tmp_path: Pa
     again.write_text(dump_yaml(long), encoding="utf-8")
     assert load_study(again)[0] == long
 
-    before, after = ({line.label: line.id for line in plan_study(study).lines} for study in (short, long))
+    before, after = ({arm.label: arm.id for arm in plan_study(study).arms} for study in (short, long))
     assert {label for label in before if before[label] == after[label]} == {label for label in before if label.startswith("tiny")}
     here, there = (study_identity(study, {"same": "contents"}) for study in (short, long))
     assert here != there
@@ -287,11 +287,11 @@ def test_other_texts_or_weights_make_another_study(where: Where, tmp_path: Path)
 
 def test_the_list_of_cells_reads_back(where: Where, tmp_path: Path) -> None:
     folder, plan = StudyFolder(tmp_path), plan_study(small.study(*where))
-    folder.write_cells(list(plan.cells))
-    assert folder.read_cells() == list(plan.cells)
-    raw = json.loads(folder.cells_file.read_text())
-    assert set(raw[0]) == {"id", "line", "seed", "tasks", "settings"}
-    assert set(raw[0]["line"]) == {"id", "label", "key"}
+    folder.write_runs(list(plan.runs))
+    assert folder.read_runs() == list(plan.runs)
+    raw = json.loads(folder.runs_file.read_text())
+    assert set(raw[0]) == {"id", "arm", "seed", "tasks", "settings"}
+    assert set(raw[0]["arm"]) == {"id", "label", "key"}
 
 
 PUBLISHED = {
@@ -310,10 +310,10 @@ def test_every_shipped_study_plans(name: str) -> None:
     assert not remarks
     assert study.name == name
     check_settings(plan)
-    for cell in plan.cells:
-        run_config(plan.settings(cell))
+    for run in plan.runs:
+        run_config(plan.settings(run))
     for override in ("bases=[path/to/mine]", "tasks=[mine]"):
-        assert plan_study(load_study(name, [override])[0]).cells
+        assert plan_study(load_study(name, [override])[0]).runs
 
 
 def test_the_paper_study_says_what_the_paper_says() -> None:
@@ -333,14 +333,14 @@ def test_a_bundled_name_is_that_study_whatever_lies_here(tmp_path: Path, monkeyp
     for table in ("table1", "table1-stage1"):
         shown = study.tables[table]
         (grid,) = shown.grids
-        assert [key.method for key in study.lines_of(study.grids[grid])] == list(PUBLISHED)
+        assert [key.method for key in study.arms_of(study.grids[grid])] == list(PUBLISHED)
         assert {label: tuple(row.values()) for label, row in shown.published.items()} == PUBLISHED
     starts = [study.grids[study.tables[table].grids[0]].starts for table in ("table1", "table1-stage1")]
     assert starts == [("base",), ("stage-1",)]
     assert [link.method for link in study.claims["methods"].chain] == ["ours", "full", "lora", "adapter"]
     assert [link.setting for link in study.claims["settings"].chain] == ["instruction", "few-shot", "zero-shot"]
     assert study.claims["lora-close"].kind == "close"
-    removed = {label: line_settings(study, LineKey(base="multilingual", method=label), ("t",)) for label in study.methods}
+    removed = {label: arm_settings(study, ArmKey(base="multilingual", method=label), ("t",)) for label in study.methods}
     whole = removed["ours"]
     for part in ("lora", "prefix", "embedding"):
         assert removed[f"without-{part}"]["method"] == {**whole["method"], part: False}

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.studies import small
+from tests import small_study as small
+from xeric.analysis.results import TuningResult
 from xeric.config import load_yaml
 from xeric.errors import UserError
+from xeric.execution.run_study import run_study
+from xeric.execution.trials import trial_settings, tuned_pairs
 from xeric.methods import METHODS
 from xeric.metrics import score_predictions
 from xeric.records import read_predictions
-from xeric.studies.config import LineKey, MethodEntry, TuningConfig
-from xeric.studies.execute import run_study
-from xeric.studies.plan import line_settings, plan_study, with_chosen
-from xeric.studies.results import TuningResult
-from xeric.studies.trials import trial_settings, tuned_pairs
+from xeric.studies.config import ArmKey, MethodEntry, TuningConfig
+from xeric.studies.plan import arm_settings, plan_study, with_chosen
 from xeric.studies.tuning import SPACES, Range, Trial, choose, draw_trials, space_of
 
 TUNING = TuningConfig(trials=5)
@@ -51,13 +51,13 @@ def test_every_method_of_a_study_gets_the_same_number_of_trials(undisturbed: Pat
 
 def test_cells_are_run_with_what_was_chosen_and_say_so(undisturbed: Path) -> None:
     chosen = json.loads((undisturbed / "tuning" / "tiny-full" / "tuning.json").read_text())["chosen"]
-    cells = json.loads((undisturbed / "cells.json").read_text())
-    tuned = [cell for cell in cells if cell["line"]["key"]["method"] == "full"]
+    runs = json.loads((undisturbed / "runs.json").read_text())
+    tuned = [run for run in runs if run["arm"]["key"]["method"] == "full"]
     assert tuned
-    for cell in tuned:
-        assert cell["settings"] == chosen
-        assert load_yaml(undisturbed / "cells" / cell["id"] / "config.yaml")["train"]["lr"] == chosen["train.lr"]
-    assert all(cell["settings"] == {} for cell in cells if cell["line"]["key"]["method"] == "none")
+    for run in tuned:
+        assert run["settings"] == chosen
+        assert load_yaml(undisturbed / "runs" / run["id"] / "config.yaml")["train"]["lr"] == chosen["train.lr"]
+    assert all(run["settings"] == {} for run in runs if run["arm"]["key"]["method"] == "none")
 
 
 def test_the_first_trial_is_the_documented_default(tasks: Path, base: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_first_trial_is_the_documented_default(tasks: Path, base: Path) -> N
         drawn = trial_settings(study, key, study.tuning)
         assert len(drawn) == 3
         assert drawn[0]["train.lr"] == METHODS.get(key.method).default_lr
-    assert trial_settings(study, LineKey(base="tiny", method="lora"), TUNING)[0]["method.rank"] == 16
+    assert trial_settings(study, ArmKey(base="tiny", method="lora"), TUNING)[0]["method.rank"] == 16
 
 
 def test_draws_cover_the_space_and_depend_on_it_and_the_seed_alone() -> None:
@@ -113,7 +113,7 @@ def test_an_ablation_takes_over_what_was_chosen_for_the_whole(tasks: Path, base:
     )
     assert [key.method for key in tuned_pairs(plan_study(study))] == ["whole"]
     chosen = {"train.lr": 1e-3, "method.lora.rank": 8, "method.prefix.length": 32}
-    settings = with_chosen(line_settings(study, LineKey(base="tiny", method="part"), ("one",)), chosen)
+    settings = with_chosen(arm_settings(study, ArmKey(base="tiny", method="part"), ("one",)), chosen)
     assert settings["method"] == {"name": "combined", "prefix": False, "lora": {"rank": 8}}
     assert settings["train"]["lr"] == 1e-3
 

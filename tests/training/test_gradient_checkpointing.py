@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from tests import rows
+from tests.attached import train
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
 from xeric.errors import ConfigError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
-from xeric.training.loop import train
 from xeric.training.memory import estimate_memory
 from xeric.training.options import TrainOptions
 

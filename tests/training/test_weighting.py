@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from tests import rows
+from tests.attached import train
 from xeric.bases.base import Base
 from xeric.errors import ConfigError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.run.config import run_config
-from xeric.training.loop import TrainResult, train
 from xeric.training.options import TrainOptions
+from xeric.training.trainer import TrainResult
 from xeric.training.weighting import WEIGHTINGS, Weighting, WeightingOptions
 
 SIZES = {"one": 300, "two": 100, "three": 20}

@@ -16,7 +16,7 @@ import jinja2
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from xeric.bases.rows import EmbeddingAddition, LearnedPrefix, RowLayout
+from xeric.bases.protocols import EmbeddingAddition, LearnedPrefix, RowLayout
 from xeric.data.encoding import Encoder
 from xeric.errors import ConfigError
 

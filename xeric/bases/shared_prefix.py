@@ -20,7 +20,7 @@ import torch
 from transformers import DynamicCache
 
 from xeric.bases.base import Base
-from xeric.bases.rows import KeysAndValues, RowLayout
+from xeric.bases.protocols import KeysAndValues, RowLayout
 from xeric.data.encoding import PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 

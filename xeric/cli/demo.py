@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import path_option, quiet_libraries, worker_count
+from xeric.cli.options import path_option, quiet_libraries
 
 if TYPE_CHECKING:
     from xeric.report import Written
@@ -39,34 +39,34 @@ def demo(
     from xeric.cli.study_progress import TerminalStudyProgress
 
     quiet_libraries()
+    from xeric.api import run_study
     from xeric.report import write_report
     from xeric.report.examples import examples
     from xeric.report.reading import read_outputs
-    from xeric.studies.execute import run_study
     from xeric.studies.plan import load_study
 
     study, remarks = load_study(_STUDY, overrides or [])
     with TerminalStudyProgress() as progress:
         for remark in remarks:
             progress.note(remark)
-        done = run_study(study, output, progress=progress, workers=worker_count())
+        done, _ = run_study(study, output, progress=progress)
     written = write_report(output)
     _show(written)
     for example in examples(written.results, read_outputs(output, written.results)):
         _show_example(example)
     typer.echo(_MEANING.format(tests=study.run.get("data", {}).get("max_test", "all")))
     typer.echo("\n" + _NEXT.format(page=written.files[0]))
-    return 1 if done.cells("failed", "diverged") else 0
+    return 1 if done.with_status("failed", "diverged") else 0
 
 
 def _show(written: Written) -> None:
-    from xeric.cli.show import show_sheet
-    from xeric.report.tables import sheet
+    from xeric.cli.show import show_table
+    from xeric.report.tables import study_table
 
     results = written.results
     for table in results.tables:
         typer.echo("")
-        show_sheet(sheet(table, results))
+        show_table(study_table(table, results))
     for claim in results.claims:
         typer.echo(f"{claim.verdict:13}  {' '.join(claim.sentence.split())}")
     typer.echo("")

@@ -9,7 +9,7 @@ from xeric.cli.options import AsJson, path_argument, print_json, worker_count
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
-    from xeric.studies.results import Estimate, Recommendation, StudyResults
+    from xeric.analysis.results import Interval, Recommendation, StudyResults
 
 __all__ = ["recommend"]
 
@@ -19,7 +19,7 @@ def recommend(
     as_json: AsJson = False,
 ) -> None:
     """Name the cheapest adaptation that is not worse than the best by more than the study's margin, chosen on dev."""
-    from xeric.studies.analysis import current_results
+    from xeric.analysis.analyse import current_results
 
     results = current_results(folder, workers=worker_count())
     chosen = results.recommendation
@@ -49,26 +49,26 @@ def _show(results: StudyResults, chosen: Recommendation) -> None:
     if chosen.test is not None:
         out.print(f"on test, which had no part in the choice: {chosen.metric} {_text(chosen.test)}", soft_wrap=True)
     table = Table(title=f"{chosen.metric} on dev, mean over tasks and runs, with 95% intervals", title_justify="left")
-    for name in ("line", "dev", "training", "trainable", ""):
+    for name in ("arm", "dev", "training", "trainable", ""):
         table.add_column(name, justify="right" if name in ("training", "trainable") else "left")
-    lines = {line.id: line for line in results.lines}
+    arms = {arm.id: arm for arm in results.arms}
     for name in sorted(chosen.dev, key=lambda one: -chosen.dev[one].value):
-        line = lines[name]
+        arm = arms[name]
         marks = [
             mark
             for mark, holds in (
                 ("best", name == chosen.best),
-                ("recommended" if chosen.recommended else "chosen", name == chosen.line),
+                ("recommended" if chosen.recommended else "chosen", name == chosen.arm),
             )
             if holds
         ]
-        seconds = f"{line.seconds or 0:.0f} s"
-        table.add_row(line.label, _text(chosen.dev[name]), seconds, f"{line.trainable or 0:,}", ", ".join(marks))
+        seconds = f"{arm.seconds or 0:.0f} s"
+        table.add_row(arm.label, _text(chosen.dev[name]), seconds, f"{arm.trainable or 0:,}", ", ".join(marks))
     out.print(table)
     out.print(f"next: {chosen.command or 'take a larger base or more examples'}", soft_wrap=True)
 
 
-def _text(found: Estimate) -> str:
+def _text(found: Interval) -> str:
     if found.low is None or found.high is None:
         return f"{found.value:.1f}"
     return f"{found.value:.1f} ({found.low:.1f} to {found.high:.1f})"

@@ -15,9 +15,9 @@ from xeric.records import MANY_AT_LIMIT, Record, Score, length_share
 if TYPE_CHECKING:
     from xeric.data.checking import TaskCheck
     from xeric.data.tasks import Task
-    from xeric.report.tables import Sheet
+    from xeric.report.tables import Table as ReportTable
 
-__all__ = ["console", "show_checks", "show_run", "show_scores", "show_sheet", "show_task"]
+__all__ = ["console", "show_checks", "show_run", "show_scores", "show_table", "show_task"]
 
 
 def console() -> Console:
@@ -246,22 +246,22 @@ def show_checks(checks: Sequence[TaskCheck]) -> None:
     out.print(f"{len(checks) - refused} of {len(checks)} tasks can be used")
 
 
-def show_sheet(sheet: Sheet) -> None:
+def show_table(table: ReportTable) -> None:
     """Print a study's table, intervals below their values; what the paper published stands in the report alone."""
+    from xeric.analysis.results import Interval
     from xeric.report.tables import ends, point, shown
-    from xeric.studies.results import Estimate
 
-    columns = [(place, column) for place, column in enumerate(sheet.columns) if column.kind != "published"]
+    columns = [(place, column) for place, column in enumerate(table.columns) if column.kind != "published"]
     headings: list[tuple[str, JustifyMethod]] = [(c.title, "left" if c.kind == "text" else "right") for _, c in columns]
     rows = []
-    for row in sheet.rows:
+    for row in table.rows:
         cells = [(row[place], column) for place, column in columns]
         rows.append(
-            [f"{point(c, column)}\n{ends(c, column)}" if isinstance(c, Estimate) else shown(c, column) for c, column in cells]
+            [f"{point(c, column)}\n{ends(c, column)}" if isinstance(c, Interval) else shown(c, column) for c, column in cells]
         )
     out = console()
-    _print_parted(out, sheet.title, headings, rows, keys=sum(column.kind == "text" for _, column in columns))
-    for note in sheet.notes:
+    _print_parted(out, table.title, headings, rows, keys=sum(column.kind == "text" for _, column in columns))
+    for note in table.notes:
         out.print(note, soft_wrap=True)
 
 

@@ -12,8 +12,8 @@ from xeric.errors import UserError
 from xeric.files import expanded
 
 if TYPE_CHECKING:
+    from xeric.execution.run_study import Shard
     from xeric.studies.config import StudyConfig
-    from xeric.studies.execute import Shard
 
 __all__ = ["study_app"]
 
@@ -40,7 +40,7 @@ def plan(
     quiet_libraries()
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_estimate, show_plan
-    from xeric.studies.preview import estimated, preview
+    from xeric.execution.preview import estimated, preview
 
     with TerminalStudyProgress() as progress:
         found = preview(config, folder, progress=progress)
@@ -62,34 +62,34 @@ def run(
     output: Output = None,
     overrides: Set = None,
     tasks_dir: TasksDir = None,
-    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the cells only.")] = None,
+    shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the runs only.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Carry a study out, or go on with it where it was; what is done is not done again.
 
-    Leaves with exit code 1 if a cell failed or diverged. Several processes may work on one folder, on several machines too.
+    Leaves with exit code 1 if a run failed or diverged. Several processes may work on one folder, on several machines too.
     """
     part = _shard(shard)
     config, folder = _load(study, output, overrides, tasks_dir)
     quiet_libraries()
+    from xeric.api import run_study
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_status
-    from xeric.studies.execute import run_study
     from xeric.studies.status import study_status
 
     with TerminalStudyProgress() as progress:
-        done = run_study(config, folder, shard=part, progress=progress, workers=worker_count())
+        done, results = run_study(config, folder, shard=part, progress=progress)
     found = study_status(done.folder)
     if as_json:
         print_json(found.as_json())
     else:
         show_status(found)
-        if done.results is not None:
+        if results is not None:
             from xeric.cli.report import show_written
             from xeric.report import write_report
 
             show_written(write_report(done.folder.root))
-    return 1 if done.cells("failed", "diverged") else 0
+    return 1 if done.with_status("failed", "diverged") else 0
 
 
 @study_app.command()
@@ -114,16 +114,16 @@ def rescore(
     as_json: AsJson = False,
 ) -> None:
     """Add or renew metrics of every record from its predictions, without a model."""
+    from xeric.analysis.analyse import analyse
+    from xeric.analysis.rescore import rescore as score_again
     from xeric.cli.progress import TerminalProgress
     from xeric.records import write_json
-    from xeric.studies.analysis import analyse
     from xeric.studies.folder import StudyFolder
-    from xeric.studies.rescore import rescore as score_again
 
     folder = _folder_of(study, output)
     place = StudyFolder(folder)
     with TerminalProgress() as progress:
-        progress.start("score", len(place.read_cells()))
+        progress.start("score", len(place.read_runs()))
         changed = score_again(place, metric or (), progress=lambda: progress.advance(1))
     write_json(place.results_file, analyse(folder, workers=worker_count()))
     if as_json:

@@ -10,7 +10,7 @@ __all__ = ["TerminalStudyProgress"]
 
 
 class TerminalStudyProgress(TerminalBars):
-    """See :class:`xeric.studies.workshop.StudyProgress`."""
+    """See :class:`xeric.execution.executor.StudyProgress`."""
 
     def __init__(self) -> None:
         super().__init__(

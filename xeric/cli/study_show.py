@@ -12,56 +12,56 @@ from xeric.cli.show import console
 from xeric.metrics import PRIMARY, QUALITY
 
 if TYPE_CHECKING:
-    from xeric.studies.estimate import Estimate
-    from xeric.studies.folder import PlannedCell, PlannedLine
-    from xeric.studies.preview import Preview
+    from xeric.execution.cost_estimate import CostEstimate
+    from xeric.execution.preview import Preview
+    from xeric.studies.folder import PlannedArm, PlannedRun
     from xeric.studies.status import StudyStatus
 
 __all__ = ["show_estimate", "show_plan", "show_status"]
 
 
 def show_plan(found: Preview) -> None:
-    """Print the lines of a plan with their cells, and below what is done and what can be detected."""
+    """Print the arms of a plan with their runs, and below what is done and what can be detected."""
     plan, out = found.plan, console()
-    table = Table(title=f"{plan.study.title}: {len(plan.lines)} lines, {len(plan.cells)} cells", title_justify="left")
-    table.add_column("line", overflow="fold")
-    table.add_column("cells by seed (+ done, ! failed, . to do)", overflow="fold")
-    for line in plan.lines:
-        table.add_row(line.label, _marks(_of_line(plan.cells, line), {name: one.status for name, one in found.states.items()}))
+    table = Table(title=f"{plan.study.title}: {len(plan.arms)} arms, {len(plan.runs)} runs", title_justify="left")
+    table.add_column("arm", overflow="fold")
+    table.add_column("runs by seed (+ done, ! failed, . to do)", overflow="fold")
+    for arm in plan.arms:
+        table.add_row(arm.label, _marks(_of_arm(plan.runs, arm), {name: one.status for name, one in found.states.items()}))
     out.print(table)
     sizes = [", ".join(f"{count} {part}" for part, count in task.items()) for task in found.tasks.values()]
     for name, size in zip(found.tasks, sizes, strict=True):
         out.print(f"{name}: {size}", soft_wrap=True)
     done = sum(state.record is not None for state in found.states.values())
-    out.print(f"done: {done} of {len(plan.cells)} cells" + (f"; {found.trials} tuning trials to do" if found.trials else ""))
+    out.print(f"done: {done} of {len(plan.runs)} runs" + (f"; {found.trials} tuning trials to do" if found.trials else ""))
     points = f"about {found.detectable:.1f} points of {PRIMARY}"
     out.print(
-        f"smallest difference between two lines that is found in 80% of such studies: {points}, if they show {found.assumes} "
+        f"smallest difference between two arms that is found in 80% of such studies: {points}, if they show {found.assumes} "
         "(taken on the cautious side; the report goes by what the study shows)",
         soft_wrap=True,
     )
 
 
 def show_estimate(found: Preview) -> None:
-    """Print what each line's runs take, and below all of them together with how sure that is."""
+    """Print what each arm's runs take, and below all of them together with how sure that is."""
     assert found.estimate is not None
-    labels, out = {line.key: line.label for line in found.plan.lines}, console()
+    labels, out = {arm.key: arm.label for arm in found.plan.arms}, console()
     table = Table(title="what is still to be done, by one process", title_justify="left")
-    table.add_column("line", overflow="fold")
+    table.add_column("arm", overflow="fold")
     for heading in ("runs", "a run", "trainable", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for line in found.estimate.lines:
-        row = str(line.runs), duration(line.seconds), f"{line.trainable:,}", _bytes(line.memory)
-        table.add_row(labels[line.key], *row)
-    if found.estimate.lines:
+    for arm in found.estimate.arms:
+        row = str(arm.runs), duration(arm.seconds), f"{arm.trainable:,}", _bytes(arm.memory)
+        table.add_row(labels[arm.key], *row)
+    if found.estimate.arms:
         out.print(table)
     out.print(_cost(found.estimate), soft_wrap=True)
 
 
-def _cost(estimate: Estimate) -> str:
+def _cost(estimate: CostEstimate) -> str:
     parts = [f"{duration(estimate.tuning)} of it tuning"] if estimate.tuning else []
     parts += [f"{duration(estimate.stages)} of it stage 1"] if estimate.stages else []
-    parts += [f"{duration(estimate.wordings)} of it decoding under other wordings"] if estimate.wordings else []
+    parts += [f"{duration(estimate.paraphrases)} of it decoding under other paraphrases"] if estimate.paraphrases else []
     inside = f" ({', '.join(parts)})" if parts else ""
     low, high = (duration(end) for end in estimate.range)
     return (
@@ -71,51 +71,51 @@ def _cost(estimate: Estimate) -> str:
 
 
 def show_status(found: StudyStatus) -> None:
-    """Print how far each line is, with mean scores of what is done, and every failure."""
+    """Print how far each arm is, with mean scores of what is done, and every failure."""
     out = console()
     counts = found.counts()
     shown = [metric for metric in QUALITY if any(s.record and metric in s.record.scores for s in found.states.values())]
-    table = Table(title=f"{counts['ok']} of {len(found.cells)} cells ok", title_justify="left")
-    table.add_column("line", overflow="fold")
-    table.add_column("cells by seed", overflow="fold")
+    table = Table(title=f"{counts['ok']} of {len(found.runs)} runs ok", title_justify="left")
+    table.add_column("arm", overflow="fold")
+    table.add_column("runs by seed", overflow="fold")
     for metric in shown:
         table.add_column(metric, justify="right", no_wrap=True)
-    statuses = {cell.id: found.status(cell) for cell in found.cells}
-    for line in dict.fromkeys(cell.line.id for cell in found.cells):
-        cells = [cell for cell in found.cells if cell.line.id == line]
-        records = [record for cell in cells if (record := found.states[cell.id].record) is not None and record.scores]
+    statuses = {run.id: found.status(run) for run in found.runs}
+    for arm in dict.fromkeys(run.arm.id for run in found.runs):
+        runs = [run for run in found.runs if run.arm.id == arm]
+        records = [record for run in runs if (record := found.states[run.id].record) is not None and record.scores]
         means = [_mean(record.scores[metric].score for record in records if metric in record.scores) for metric in shown]
-        table.add_row(cells[0].line.label, _marks(cells, statuses), *means)
+        table.add_row(runs[0].arm.label, _marks(runs, statuses), *means)
     out.print(table)
     out.print(_LEGEND)
     if found.trials:
         ended = sum(status != "missing" for status in found.trials.values())
         out.print(f"tuning: {found.tuned} methods done, {ended} trials in all")
-    read, asked = found.wordings
+    read, asked = found.paraphrases
     if asked:
-        out.print(f"other wordings of the definitions: {read} of {asked} readings of the test set decoded")
+        out.print(f"paraphrases of the definitions: test sets decoded {read} of {asked} times")
     for name, state in found.states.items():
         if state.failure is not None:
             out.print(f"failed: {name}: {state.failure.error}", soft_wrap=True)
             if state.failure.hint:
                 out.print(f"  hint: {state.failure.hint}", soft_wrap=True)
     text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    out.print(f"cells: {text}; study folder: {found.folder.root}", soft_wrap=True)
+    out.print(f"runs: {text}; study folder: {found.folder.root}", soft_wrap=True)
 
 
 _LEGEND = "by seed: + ok, ! failed, x diverged, > running, . to do"
 _MARKS = {"ok": "+", "failed": "!", "diverged": "x", "running": ">", "missing": "."}
 
 
-def _marks(cells: Iterable[PlannedCell], statuses: dict[str, str]) -> str:
+def _marks(runs: Iterable[PlannedRun], statuses: dict[str, str]) -> str:
     marks: dict[int, str] = {}
-    for cell in cells:
-        marks[cell.seed] = marks.get(cell.seed, "") + _MARKS[statuses[cell.id]]
+    for run in runs:
+        marks[run.seed] = marks.get(run.seed, "") + _MARKS[statuses[run.id]]
     return " ".join(f"{seed}{found}" for seed, found in marks.items())
 
 
-def _of_line(cells: Sequence[PlannedCell], line: PlannedLine) -> list[PlannedCell]:
-    return [cell for cell in cells if cell.line.id == line.id]
+def _of_arm(runs: Sequence[PlannedRun], arm: PlannedArm) -> list[PlannedRun]:
+    return [run for run in runs if run.arm.id == arm.id]
 
 
 def _mean(values: Iterable[float]) -> str:

@@ -86,6 +86,6 @@ def micro_batches(
     return batches
 
 
-def step_at(steps_an_epoch: int, step: int) -> tuple[int, int]:
+def step_at(steps_per_epoch: int, step: int) -> tuple[int, int]:
     """Return epoch and place in the epoch of optimiser step ``step`` (from 0)."""
-    return divmod(step, steps_an_epoch)
+    return divmod(step, steps_per_epoch)

@@ -17,7 +17,7 @@ from xeric.config import digest
 from xeric.data.cleaning import Cleaned, CleaningOptions, clean
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.prompts import PromptOptions, choose_demonstrations
-from xeric.data.splits import Split, SplitOptions, draw_output, fingerprint, split
+from xeric.data.splits import SplitOptions, SplitTask, draw_output, fingerprint, split
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
 from xeric.text import words
@@ -172,7 +172,7 @@ def prepare(
     return Prepared(ready, leaks, digest([task.fingerprint for task in ready]), options, prompt)
 
 
-def _leaks(splits: Sequence[Split], protect: Mapping[str, Sequence[Instance]] | None) -> LeakReport:
+def _leaks(splits: Sequence[SplitTask], protect: Mapping[str, Sequence[Instance]] | None) -> LeakReport:
     return find_leaks(
         {one.task.name: one.test for one in splits} if protect is None else protect,
         {one.task.name: one.pool for one in splits},
@@ -180,7 +180,9 @@ def _leaks(splits: Sequence[Split], protect: Mapping[str, Sequence[Instance]] | 
     )
 
 
-def _prepare_one(cleaned: Cleaned, parts: Split, report: LeakReport | None, prompt: PromptOptions, language: str) -> PreparedTask:
+def _prepare_one(
+    cleaned: Cleaned, parts: SplitTask, report: LeakReport | None, prompt: PromptOptions, language: str
+) -> PreparedTask:
     task, notes = cleaned.task, list(cleaned.notes)
     if report is not None:
         before = parts.n_train

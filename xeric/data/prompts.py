@@ -41,7 +41,7 @@ __all__ = [
     "Template",
     "build_prompt",
     "choose_demonstrations",
-    "reworded",
+    "paraphrased",
 ]
 
 SegmentKind = Literal["prefix", "instruction", "demonstration", "input", "target"]
@@ -210,18 +210,18 @@ def build_prompt(
     return replace(prompt, keep_indentation=keep_indentation)
 
 
-def reworded(prompt: Prompt, definition: str, wording: str) -> Prompt:
+def paraphrased(prompt: Prompt, definition: str, paraphrase: str) -> Prompt:
     """Return a task's layout with other words in the place of its definition, and all else as it is.
 
     Args:
         prompt: of :func:`build_prompt`; one that does not show the definition stays as it is.
         definition: of the task, as the layout shows it.
-        wording: what takes its place.
+        paraphrase: what takes its place.
     """
 
     def changed(segment: Segment) -> Segment:
         own = segment.kind == "instruction" and not segment.special and segment.text.startswith(definition)
-        return replace(segment, text=wording + segment.text.removeprefix(definition)) if own else segment
+        return replace(segment, text=paraphrase + segment.text.removeprefix(definition)) if own else segment
 
     return replace(prompt, prefixes=tuple(tuple(map(changed, segments)) for segments in prompt.prefixes))
 

@@ -29,7 +29,7 @@ from xeric.data.leaks import TELLING, Unit, fold, jaccard, near_pairs, same_text
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError, DataError
 
-__all__ = ["MIN_FOR_DEV", "Alike", "Split", "SplitOptions", "draw_output", "find_alike", "fingerprint", "split"]
+__all__ = ["MIN_FOR_DEV", "Alike", "SplitOptions", "SplitTask", "draw_output", "find_alike", "fingerprint", "split"]
 
 MAX_TRAIN = 499
 """Training instances of a low-resource task, at most."""
@@ -102,7 +102,7 @@ class Clustered(Protocol):
 
 
 @dataclass(frozen=True)
-class Split:
+class SplitTask:
     """The sides of a task. Make another size with :meth:`resize`, take out leaks with :meth:`without`.
 
     Attributes:
@@ -140,7 +140,7 @@ class Split:
         counts: dict[str, Any] = {name: len(side) for name, side in sides.items()}
         return {**counts, "leaks_removed": len(self.removed), "test_ratio": round(self.ratio, 4)}
 
-    def resize(self, n_train: int | None) -> Split:
+    def resize(self, n_train: int | None) -> SplitTask:
         """Return the same split with another number of training instances; the test set stays.
 
         Raises:
@@ -148,7 +148,7 @@ class Split:
         """
         return _sized(replace(self, options=self.options.model_copy(update={"n_train": n_train})))
 
-    def without(self, ids: Collection[str]) -> Split:
+    def without(self, ids: Collection[str]) -> SplitTask:
         """Return the split with instances taken out of the pool (leaks); others of the pool move up, as far as there are any."""
         gone = frozenset(i.id for i in self.pool if i.id in ids)
         pool = tuple(i for i in self.pool if i.id not in gone)
@@ -214,7 +214,7 @@ def find_alike(
     )
 
 
-def split(cleaned: Clustered, options: SplitOptions | None = None) -> Split:
+def split(cleaned: Clustered, options: SplitOptions | None = None) -> SplitTask:
     """Split a cleaned task into test, training and dev instances; see the module's text for the protocol.
 
     Raises:
@@ -241,7 +241,7 @@ def split(cleaned: Clustered, options: SplitOptions | None = None) -> Split:
     pool = sorted((i for i in instances if i.id not in outside), key=lambda i: _draw(f"{options.split_seed}:pool", i))
     test = tuple(held if options.max_test is None else held[: options.max_test])
     ratio = len(held) / len(instances)
-    return _sized(Split(cleaned.task, options, test, (), (), tuple(pool), tuple(held), clusters, ratio))
+    return _sized(SplitTask(cleaned.task, options, test, (), (), tuple(pool), tuple(held), clusters, ratio))
 
 
 def draw_output(instance: Instance, seed: int, epoch: int = 0) -> str:
@@ -296,7 +296,7 @@ def _fill(families: Sequence[list[Instance]], target: int) -> list[Instance]:
     return taken
 
 
-def _sized(split_: Split) -> Split:
+def _sized(split_: SplitTask) -> SplitTask:
     options, pool = split_.options, split_.pool
     n = min(MAX_TRAIN, len(pool)) if options.n_train is None else options.n_train
     if n > len(pool):

@@ -1,6 +1,6 @@
 """What every method of transfer offers: options, attaching to a base, what it trains, saving, loading, merging, leaving.
 
-A method has no training loop of its own; :mod:`xeric.training.loop` trains what :meth:`Adaptation.groups` declares
+A method has no training loop of its own; :mod:`xeric.training.trainer` trains what :meth:`Adaptation.groups` declares
 and nothing else.
 """
 

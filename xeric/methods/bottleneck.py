@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from xeric.bases.base import Base
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
-from xeric.methods.own_weights import OwnWeights
+from xeric.methods.module_adaptation import ModuleAdaptation
 from xeric.methods.sublayers import find_sublayers
 
 __all__ = ["Bottleneck", "BottleneckOptions"]
@@ -74,7 +74,7 @@ def _adapted(module: nn.Module, _: tuple[Any, ...], output: torch.Tensor) -> tor
     return result
 
 
-class _BottleneckAdaptation(OwnWeights):
+class _BottleneckAdaptation(ModuleAdaptation):
     """Each adapter is a child of the module whose output it takes, called by a forward hook.
 
     So the base's modules keep their types and names (its state dict only gains keys), and adapters follow the model to other

@@ -23,7 +23,7 @@ from xeric.bases.base import Base
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import ConfigError, RunError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
-from xeric.methods.own_weights import OwnWeights
+from xeric.methods.module_adaptation import ModuleAdaptation
 
 __all__ = ["FusedEmbedding", "FusedEmbeddingOptions"]
 
@@ -66,7 +66,7 @@ class _Gated(nn.Module):
         return self.gate * F.embedding(index.clamp(max=len(self.table) - 1), self.table)
 
 
-class _FusedEmbeddingAdaptation(OwnWeights):
+class _FusedEmbeddingAdaptation(ModuleAdaptation):
     """A forward hook on the base's embedding; where the rows' columns stand, the engine says (``Base.layout``)."""
 
     unmergeable = "fused embeddings depend on where a token stands, so they cannot be merged into the base's weights"

@@ -27,14 +27,14 @@ from torch import nn
 
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
-from xeric.bases.rows import KeysAndValues
+from xeric.bases.protocols import KeysAndValues
 from xeric.bases.shared_prefix import run_prefix
 from xeric.data.encoding import PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import ConfigError, DataError, UnknownNameError
 from xeric.json_io import read_json
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
-from xeric.methods.own_weights import OwnWeights
+from xeric.methods.module_adaptation import ModuleAdaptation
 
 __all__ = ["Prefix", "PrefixOptions"]
 
@@ -98,7 +98,7 @@ class _OnePrefix(nn.Module):
         ]
 
 
-class _PrefixAdaptation(OwnWeights):
+class _PrefixAdaptation(ModuleAdaptation):
     """The prefixes of all tasks, as a child of the base's model: they follow it to other devices and types of state."""
 
     unmergeable = "a prompt prefix is no change of the base's weights, so it cannot be merged into them"
@@ -120,7 +120,7 @@ class _PrefixAdaptation(OwnWeights):
             raise UnknownNameError("task with a learned prefix", task, self._numbers)
         return self._prefixes[self._numbers[name]]
 
-    # What the engine asks of a learned prefix (xeric.bases.rows.LearnedPrefix).
+    # What the engine asks of a learned prefix (xeric.bases.protocols.LearnedPrefix).
 
     def length(self, task: str) -> int:
         return self._of(task).length

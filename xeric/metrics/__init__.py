@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from xeric.metrics.comparing import Comparison, ComparisonReport, compare_measured, compare_predictions
     from xeric.metrics.measuring import Measured, measure
     from xeric.metrics.scoring import ScoreReport, score_measured, score_predictions
-    from xeric.metrics.significance import Sample, bootstrap_interval, correct
+    from xeric.statistics.resampling import Sample, bootstrap_interval, correct
 
 __all__ = [
     "METRICS",
@@ -60,13 +60,9 @@ METRICS.register(
 METRICS.register(
     "self_bleu", "xeric.metrics.diversity:SelfBleu", "BLEU of each prediction against the others: lower is more diverse"
 )
-METRICS.register("length_ratio", "xeric.metrics.stability:LengthRatio", "words predicted for every 100 of the closest references")
-METRICS.register(
-    "copy_rate", "xeric.metrics.stability:CopyRate", "share of the predictions' word 4-grams that stand in the input"
-)
-METRICS.register(
-    "wrong_script_rate", "xeric.metrics.stability:WrongScriptRate", "share of predictions mostly in a foreign script"
-)
+METRICS.register("length_ratio", "xeric.metrics.validity:LengthRatio", "words predicted for every 100 of the closest references")
+METRICS.register("copy_rate", "xeric.metrics.validity:CopyRate", "share of the predictions' word 4-grams that stand in the input")
+METRICS.register("wrong_script_rate", "xeric.metrics.validity:WrongScriptRate", "share of predictions mostly in a foreign script")
 
 PRIMARY = "chrf"
 """What selection on development data goes by: it serves every script and morphology alike."""
@@ -79,14 +75,14 @@ _HOMES = {
     "ComparisonReport": "comparing",
     "Measured": "measuring",
     "Metric": "base",
-    "Sample": "significance",
+    "Sample": "resampling",
     "ScoreReport": "scoring",
     "Signature": "base",
     "Statistics": "base",
-    "bootstrap_interval": "significance",
+    "bootstrap_interval": "resampling",
     "compare_measured": "comparing",
     "compare_predictions": "comparing",
-    "correct": "significance",
+    "correct": "resampling",
     "measure": "measuring",
     "score_measured": "scoring",
     "score_predictions": "scoring",

@@ -13,21 +13,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xeric import __version__, text
 from xeric.errors import DataError
 from xeric.invisible import without_invisible
 from xeric.languages import Language, language_or_unknown
+from xeric.statistics.arrays import FloatArray
 from xeric.text import NormalForm
 
 __all__ = [
     "Batch",
     "Better",
-    "FloatArray",
     "MeanMetric",
     "Metric",
     "Signature",
@@ -38,7 +37,6 @@ __all__ = [
     "word_tokens",
 ]
 
-FloatArray: TypeAlias = NDArray[np.float64]
 Better = Literal["higher", "lower"]
 
 

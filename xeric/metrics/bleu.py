@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import numpy as np
 
 from xeric.languages import Language
-from xeric.metrics.base import Batch, FloatArray, Metric, Statistics, version
+from xeric.metrics.base import Batch, Metric, Statistics, version
+from xeric.statistics.arrays import FloatArray
 from xeric.text import NormalForm
 
 if TYPE_CHECKING:

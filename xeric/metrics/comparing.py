@@ -11,10 +11,10 @@ from xeric.config import Config
 from xeric.errors import DataError, UserError
 from xeric.metrics import QUALITY
 from xeric.metrics.base import Better, Metric
-from xeric.metrics.estimates import ALPHA, Estimated, Part, of_instances
 from xeric.metrics.measuring import Measured, measure
-from xeric.metrics.significance import DEFAULT_SEED, LEVEL, correct, paired, replicates, resampling
 from xeric.records import Prediction
+from xeric.statistics.estimates import ALPHA, Estimate, VarianceComponent, of_instances
+from xeric.statistics.resampling import DEFAULT_SEED, LEVEL, correct, paired, replicates, resampling
 from xeric.text import NormalForm
 
 __all__ = ["Comparison", "ComparisonReport", "check_pairs", "compare_measured", "compare_predictions"]
@@ -74,7 +74,7 @@ def compare_predictions(
     """Return how two systems differ on the same rows: a - b, its interval, and a test.
 
     Rows are paired by task and id. Interval and test come from one procedure, the one that studies use
-    (:mod:`xeric.metrics.estimates`), so that they never contradict each other: the standard error of a - b is that of a paired
+    (:mod:`xeric.statistics.estimates`), so that they never contradict each other: the standard error of a - b is that of a paired
     bootstrap (Koehn 2004), rows drawn within each task and language, and half the width is that times the t quantile of its
     degrees of freedom. p values are corrected by Holm over the metrics named here; the interval is the metric's own.
 
@@ -139,7 +139,7 @@ def _tests(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, dic
     return found
 
 
-def _estimates(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, Estimated]:
+def _estimates(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, Estimate]:
     """Return a - b with the variance that other test instances would give it, by metric."""
     counts = np.array([len(group) for group in a.groups])
     tasks = [group.task for group in a.groups]
@@ -155,7 +155,7 @@ def _estimates(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str,
         variances = (drawn[:, :, place].var(axis=1, ddof=1) * weights**2)[used]
         known = several == {task for task, is_used in zip(tasks, used, strict=True) if is_used}
         part = of_instances(variances, counts[used]) if known else None
-        found[name] = Estimated(first[name] - second[name], Part(), part)
+        found[name] = Estimate(first[name] - second[name], VarianceComponent(), part)
     return found
 
 

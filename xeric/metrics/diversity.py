@@ -13,18 +13,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xeric.metrics.base import (
-    Batch,
-    FloatArray,
-    MeanMetric,
-    Metric,
-    Statistics,
-    version,
-    word_ngrams,
-    word_tokenizer,
-    word_tokens,
-)
+from xeric.metrics.base import Batch, MeanMetric, Metric, Statistics, version, word_ngrams, word_tokenizer, word_tokens
 from xeric.metrics.bleu import bleu_from_sums, bleu_scorer, bleu_tokenizer, one_line
+from xeric.statistics.arrays import FloatArray
 from xeric.text import NormalForm
 
 __all__ = ["Distinct", "SelfBleu", "distinct_1", "distinct_2"]

@@ -16,9 +16,10 @@ import numpy as np
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.languages import language_or_unknown
 from xeric.metrics import METRICS
-from xeric.metrics.base import FloatArray, Metric, Signature, Statistics
-from xeric.metrics.significance import Sample
+from xeric.metrics.base import Metric, Signature, Statistics
 from xeric.records import Prediction
+from xeric.statistics.arrays import FloatArray
+from xeric.statistics.resampling import Sample
 from xeric.text import NormalForm
 
 __all__ = ["Group", "Measured", "measure"]

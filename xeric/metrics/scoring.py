@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from xeric.config import Config
-from xeric.metrics.base import FloatArray, Metric
+from xeric.metrics.base import Metric
 from xeric.metrics.measuring import Measured, measure
-from xeric.metrics.significance import DEFAULT_SEED, percentile_interval, replicates, resampling
 from xeric.records import Prediction, Score
+from xeric.statistics.arrays import FloatArray
+from xeric.statistics.resampling import DEFAULT_SEED, percentile_interval, replicates, resampling
 from xeric.text import NormalForm
 
 __all__ = ["ScoreReport", "score_measured", "score_notes", "score_predictions"]

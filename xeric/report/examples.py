@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from xeric.analysis.results import ArmResult, StudyResults
 from xeric.metrics.measuring import measure
 from xeric.records import Prediction
-from xeric.report.reading import LineOutputs
-from xeric.studies.results import LineResult, StudyResults
+from xeric.report.reading import ArmOutputs
 
 __all__ = ["Example", "examples"]
 
@@ -45,17 +45,17 @@ class Example:
     reference: str
 
 
-def examples(results: StudyResults, outputs: Sequence[LineOutputs]) -> list[Example]:
+def examples(results: StudyResults, outputs: Sequence[ArmOutputs]) -> list[Example]:
     """Return one example of each language, in the order of the study's tasks.
 
-    The adapted line is the best of the trained ones on the primary metric; the line before is the same base, asked without
+    The adapted arm is the best of the trained ones on the primary metric; the arm before is the same base, asked without
     training, zero-shot where the study has that. Where either is missing there is no example.
 
     Args:
         results: of the study.
-        outputs: texts of its lines, as :func:`xeric.report.reading.read_outputs` gives them.
+        outputs: texts of its arms, as :func:`xeric.report.reading.read_outputs` gives them.
     """
-    texts = {one.line: {(row.task, row.id): row for row in one.predictions} for one in outputs if one.predictions}
+    texts = {one.arm: {(row.task, row.id): row for row in one.predictions} for one in outputs if one.predictions}
     after = _best_trained(results, texts)
     before = _untrained(results, texts, after) if after else None
     if after is None or before is None:
@@ -84,19 +84,19 @@ def examples(results: StudyResults, outputs: Sequence[LineOutputs]) -> list[Exam
     return found
 
 
-def _best_trained(results: StudyResults, texts: Mapping[str, object]) -> LineResult | None:
-    trained = [line for line in results.lines if line.key and not line.key.untrained and line.id in texts]
-    scored = [line for line in trained if results.primary in line.scores]
-    return max(scored, key=lambda line: line.scores[results.primary].value, default=None)
+def _best_trained(results: StudyResults, texts: Mapping[str, object]) -> ArmResult | None:
+    trained = [arm for arm in results.arms if arm.key and not arm.key.untrained and arm.id in texts]
+    scored = [arm for arm in trained if results.primary in arm.scores]
+    return max(scored, key=lambda arm: arm.scores[results.primary].value, default=None)
 
 
-def _untrained(results: StudyResults, texts: Mapping[str, object], after: LineResult) -> LineResult | None:
+def _untrained(results: StudyResults, texts: Mapping[str, object], after: ArmResult) -> ArmResult | None:
     assert after.key is not None
-    same_base = [line for line in results.lines if line.key and line.key.base == after.key.base and line.id in texts]
+    same_base = [arm for arm in results.arms if arm.key and arm.key.base == after.key.base and arm.id in texts]
     for setting in _UNTRAINED:
-        for line in same_base:
-            if line.key and line.key.setting == setting:
-                return line
+        for arm in same_base:
+            if arm.key and arm.key.setting == setting:
+                return arm
     return None
 
 

@@ -1,4 +1,4 @@
-"""The texts for the page's browser of test instances: one input, its references, and what every line made of it.
+"""The texts for the page's browser of test instances: one input, its references, and what every arm made of it.
 
 Scores of single texts are chrF++, which serves every script; they sort instances and are no estimate of anything. A page that
 holds everything may be too large to open, so beyond a budget instances are left out, evenly over tasks and by a hash that knows
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from xeric import text
+from xeric.analysis.results import StudyResults
 from xeric.errors import UnknownNameError
 from xeric.languages import Language, language, language_or_unknown
 from xeric.metrics.measuring import measure
 from xeric.records import Prediction
-from xeric.report.reading import LineOutputs
-from xeric.studies.results import StudyResults
+from xeric.report.reading import ArmOutputs
 
 __all__ = ["BUDGET", "LONGEST", "Browser", "browser", "safe_json"]
 
@@ -38,7 +38,7 @@ class Browser:
     """What a page embeds.
 
     Attributes:
-        data: plain values: ``tasks``, ``lines`` and ``instances``; an instance names its task and lines by their places.
+        data: plain values: ``tasks``, ``arms`` and ``instances``; an instance names its task and arms by their places.
         shown: instances in ``data``.
         total: instances there are.
     """
@@ -48,17 +48,17 @@ class Browser:
     total: int
 
 
-def browser(results: StudyResults, outputs: Sequence[LineOutputs], *, budget: int = BUDGET) -> Browser:
-    """Return the test instances with all lines' outputs.
+def browser(results: StudyResults, outputs: Sequence[ArmOutputs], *, budget: int = BUDGET) -> Browser:
+    """Return the test instances with all arms' outputs.
 
     Args:
-        results: names of lines and languages of tasks.
-        outputs: of every line, as :func:`xeric.report.reading.read_outputs` gives them.
+        results: names of arms and languages of tasks.
+        outputs: of every arm, as :func:`xeric.report.reading.read_outputs` gives them.
         budget: bytes of JSON that instances may take.
     """
-    labels = {line.id: line for line in results.lines}
-    lines = [
-        {"label": labels[one.line].label, "baseline": labels[one.line].baseline is not None, "seed": one.seed, "why": one.why}
+    labels = {arm.id: arm for arm in results.arms}
+    arms = [
+        {"label": labels[one.arm].label, "baseline": labels[one.arm].baseline is not None, "seed": one.seed, "why": one.why}
         for one in outputs
     ]
     rows: dict[tuple[str, str], Prediction] = {}
@@ -74,7 +74,7 @@ def browser(results: StudyResults, outputs: Sequence[LineOutputs], *, budget: in
     tasks = [_task(name, results, [row for key, row in rows.items() if key[0] == name]) for name in names]
     instances = [_instance(row, names.index(row.task), made[key]) for key, row in rows.items()]
     kept = _within(instances, budget)
-    return Browser({"tasks": tasks, "lines": lines, "instances": kept}, len(kept), len(instances))
+    return Browser({"tasks": tasks, "arms": arms, "instances": kept}, len(kept), len(instances))
 
 
 def _instance(row: Prediction, task: int, outputs: list[list[Any]]) -> dict[str, Any]:

@@ -12,8 +12,8 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-from xeric.report.tables import Cell, Column, Sheet, ends, point, shown
-from xeric.studies.results import Estimate
+from xeric.analysis.results import Interval
+from xeric.report.tables import Cell, Column, Table, ends, point, shown
 
 __all__ = ["escape_latex", "to_latex"]
 
@@ -61,7 +61,7 @@ def escape_latex(text: str) -> str:
     return "".join(_LATEX.get(mark, mark) for mark in _JOINED.sub("\\g<0>\0", printable)).replace("\0", "{}")
 
 
-def to_latex(table: Sheet) -> str:
+def to_latex(table: Table) -> str:
     """Return a ``table`` environment with booktabs rules; the published figures are set in italics."""
     spans = table.spans()
     wide = sum(_widths(table, wide=False)) > _LINE
@@ -96,26 +96,26 @@ def to_latex(table: Sheet) -> str:
     return "\n".join([*lines, r"\end{table}", ""])
 
 
-def _widths(table: Sheet, *, wide: bool) -> list[float]:
+def _widths(table: Table, *, wide: bool) -> list[float]:
     """Return the width of every column with the space beside it, about, in characters."""
     headings = [max(map(len, lines)) for lines in _headings(table, wide)]
     return [2 + max(pair) for pair in zip(headings, _cell_widths(table, wide), strict=True)]
 
 
-def _cell_widths(table: Sheet, wide: bool) -> list[float]:
+def _cell_widths(table: Table, wide: bool) -> list[float]:
     return [
         max((_width(row[place], column, wide) for row in table.rows), default=0.0) for place, column in enumerate(table.columns)
     ]
 
 
 def _width(cell: Cell, column: Column, wide: bool) -> float:
-    if not isinstance(cell, Estimate):
+    if not isinstance(cell, Interval):
         return len(shown(cell, column))
     parts = len(point(cell, column)), _SMALL * len(ends(cell, column))
     return max(parts) if wide else sum(parts)
 
 
-def _headings(table: Sheet, wide: bool) -> list[list[str]]:
+def _headings(table: Table, wide: bool) -> list[list[str]]:
     """Return each heading's lines: in a wide table those of numbers are about as narrow as what they head."""
     room = [max(_NARROW, int(width)) for width in _cell_widths(table, wide)]
     return [
@@ -128,7 +128,7 @@ def _wrapped(title: str, width: int) -> list[str]:
     return textwrap.wrap(title, width, break_long_words=False, break_on_hyphens=False) or [""]
 
 
-def _alignments(table: Sheet, wide: bool) -> list[str]:
+def _alignments(table: Table, wide: bool) -> list[str]:
     """Return each column's letter; in a wide table long texts have a width, which they share from what is left of the line."""
     plain = ["l" if column.kind == "text" else "r" for column in table.columns]
     widths = _widths(table, wide=True)
@@ -160,7 +160,7 @@ def _heading(lines: Sequence[str]) -> str:
 
 
 def _cell(cell: Cell, column: Column, wide: bool) -> str:
-    if isinstance(cell, Estimate):
+    if isinstance(cell, Interval):
         value, interval = escape_latex(point(cell, column)), escape_latex(ends(cell, column))
         small = rf"{{\footnotesize {interval}}}"
         if interval and wide:

@@ -18,11 +18,11 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from xeric.report import quantities, sheets, summary, tables
-from xeric.report.figures import NARROW, draw, inline
+from xeric.analysis.results import ClaimResult, FigureResult, Interval, LinkResult, StudyResults
+from xeric.report import quantities, standard_tables, summary, tables
+from xeric.report.figures.drawing import NARROW, draw, inline
 from xeric.report.instances import Browser, safe_json
-from xeric.report.tables import Sheet
-from xeric.studies.results import ClaimResult, Estimate, FigureResult, LinkResult, StudyResults
+from xeric.report.tables import Table
 
 __all__ = ["render_page"]
 
@@ -36,7 +36,7 @@ class _Drawn:
     figure: FigureResult
     wide: Markup
     narrow: Markup
-    numbers: Sheet
+    numbers: Table
 
 
 @dataclass(frozen=True)
@@ -44,15 +44,15 @@ class _Claim:
     """A claim, the links that decide it as a table and as bars, the others, and the ends of the bars' scale."""
 
     result: ClaimResult
-    links: Sheet | None
-    details: Sheet | None
+    links: Table | None
+    details: Table | None
     bars: tuple[dict[str, str], ...]
     low: str
     high: str
 
 
 def render_page(
-    results: StudyResults, study_tables: Sequence[Sheet], figures: Sequence[tuple[FigureResult, str]], browser: Browser
+    results: StudyResults, study_tables: Sequence[Table], figures: Sequence[tuple[FigureResult, str]], browser: Browser
 ) -> str:
     """Return the page.
 
@@ -64,7 +64,7 @@ def render_page(
     """
     script = _read("script.js")
     drawn = [_drawn(figure, f"f{number}", svg) for number, (figure, svg) in enumerate(figures)]
-    tuning = sheets.tuning_figure(results)
+    tuning = standard_tables.tuning_figure(results)
     context = {
         "results": results,
         "summary": summary,
@@ -75,13 +75,13 @@ def render_page(
         "costs": [one for one in drawn if one.figure.kind == "pareto"],
         "curves": [one for one in drawn if one.figure.kind == "curve"],
         "recommended": _recommended(results),
-        "parts": sheets.part_sheet(results),
-        "baselines": sheets.baseline_sheet(results),
-        "tuning": sheets.tuning_sheet(results),
+        "parts": standard_tables.part_table(results),
+        "baselines": standard_tables.baseline_table(results),
+        "tuning": standard_tables.tuning_table(results),
         "tuning_figure": _drawn(tuning, "ft", draw(tuning)) if tuning else None,
-        "trials": sheets.trial_sheet(results),
-        "spread": sheets.spread_sheet(results),
-        "failures": sheets.failure_sheet(results),
+        "trials": standard_tables.trial_table(results),
+        "spread": standard_tables.spread_table(results),
+        "failures": standard_tables.failure_table(results),
         "provenance": quantities.flat(results.provenance),
         "browser": browser,
         "instances": Markup(safe_json(browser.data)),
@@ -107,18 +107,18 @@ def _environment(results: StudyResults) -> jinja2.Environment:
     environment.filters |= {
         "estimate": quantities.estimate,
         "ends": tables.ends,
-        "sentence": functools.partial(quantities.sentence, names=[line.label for line in results.lines]),
+        "sentence": functools.partial(quantities.sentence, names=[arm.label for arm in results.arms]),
         "metric": quantities.metric_name,
         "point": tables.point,
         "shown": tables.shown,
     }
-    environment.tests["estimate"] = lambda value: isinstance(value, Estimate)
+    environment.tests["estimate"] = lambda value: isinstance(value, Interval)
     return environment
 
 
 def _drawn(figure: FigureResult, prefix: str, svg: str) -> _Drawn:
     wide, narrow = inline(svg, f"{prefix}w"), inline(draw(figure, width=NARROW), f"{prefix}n")
-    return _Drawn(figure, Markup(wide), Markup(narrow), sheets.figure_sheet(figure))
+    return _Drawn(figure, Markup(wide), Markup(narrow), standard_tables.figure_table(figure))
 
 
 def _claims(results: StudyResults) -> list[_Claim]:
@@ -127,10 +127,10 @@ def _claims(results: StudyResults) -> list[_Claim]:
 
 def _claim(claim: ClaimResult, results: StudyResults) -> _Claim:
     """Return a claim with its links drawn on one scale, 0 in the middle."""
-    deciding, others = sheets.deciding_links(claim)
+    deciding, others = standard_tables.deciding_links(claim)
     reach = max((abs(end) for link in deciding for end in _ends(link)), default=1.0) or 1.0
     ends = quantities.signed(-reach), quantities.signed(reach)
-    tested = sheets.link_sheet(claim, deciding, results), sheets.link_sheet(claim, others, results)
+    tested = standard_tables.link_table(claim, deciding, results), standard_tables.link_table(claim, others, results)
     return _Claim(claim, *tested, tuple(_bar(link, reach) for link in deciding), *ends)
 
 
@@ -153,12 +153,12 @@ def _bar(link: LinkResult, reach: float) -> dict[str, str]:
     return bar
 
 
-def _recommended(results: StudyResults) -> Sheet | None:
+def _recommended(results: StudyResults) -> Table | None:
     found = results.recommendation
     if found is None or not found.dev:
         return None
-    labels = {line.id: line.label for line in results.lines}
+    labels = {arm.id: arm.label for arm in results.arms}
     name = quantities.metric_name(found.metric)
-    columns = (tables.Column("line", "line"), tables.Column("dev", f"{name} on dev", "estimate"))
-    rows: list[tuple[Any, ...]] = [(labels.get(line, line), score) for line, score in found.dev.items()]
-    return Sheet("recommendation", f"Chosen on development data, by {name}", columns, tuple(rows))
+    columns = (tables.Column("arm", "arm"), tables.Column("dev", f"{name} on dev", "estimate"))
+    rows: list[tuple[Any, ...]] = [(labels.get(arm, arm), score) for arm, score in found.dev.items()]
+    return Table("recommendation", f"Chosen on development data, by {name}", columns, tuple(rows))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xeric.studies.results import Estimate
+from xeric.analysis.results import Interval
 
 __all__ = [
     "count",
@@ -66,14 +66,14 @@ def signed(value: float, digits: int = 1) -> str:
     return text if text.startswith(_MINUS) or not float(text) else "+" + text
 
 
-def interval(value: Estimate, digits: int = 1) -> str:
+def interval(value: Interval, digits: int = 1) -> str:
     """Return ``[low, high]``, or nothing where no interval is defined."""
     if value.low is None or value.high is None:
         return ""
     return f"[{number(value.low, digits)}, {number(value.high, digits)}]"
 
 
-def estimate(value: Estimate, digits: int = 1) -> str:
+def estimate(value: Interval, digits: int = 1) -> str:
     """Return a number and its interval."""
     return f"{number(value.value, digits)} {interval(value, digits)}".rstrip()
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from xeric.analysis.results import ArmResult, ClaimResult, Recommendation, RunResult, StudyResults, Verdict
 from xeric.config import load_yaml
 from xeric.records import MANY_AT_LIMIT
 from xeric.report import quantities
-from xeric.studies.results import CellResult, ClaimResult, LineResult, Recommendation, StudyResults, Verdict
 
 __all__ = [
     "VERDICTS",
@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 _NAMED = 3
-"""Lines that a sentence still names; the notes below the tables name all."""
+"""Arms that a sentence still names; the notes below the tables name all."""
 
 VERDICTS: dict[Verdict, str] = {
     "holds": "every link of the claim is above 0, corrected for the number of claims",
@@ -39,19 +39,19 @@ VERDICTS: dict[Verdict, str] = {
 }
 
 
-def adaptations(results: StudyResults) -> list[LineResult]:
-    """Return the lines that are no trivial baselines."""
-    return [line for line in results.lines if line.baseline is None]
+def adaptations(results: StudyResults) -> list[ArmResult]:
+    """Return the arms that are no trivial baselines."""
+    return [arm for arm in results.arms if arm.baseline is None]
 
 
-def baselines(results: StudyResults) -> list[LineResult]:
+def baselines(results: StudyResults) -> list[ArmResult]:
     """Return the trivial baselines."""
-    return [line for line in results.lines if line.baseline is not None]
+    return [arm for arm in results.arms if arm.baseline is not None]
 
 
-def failures(results: StudyResults) -> list[CellResult]:
-    """Return the cells that gave no scores."""
-    return [cell for cell in results.cells if cell.status != "ok"]
+def failures(results: StudyResults) -> list[RunResult]:
+    """Return the runs that gave no scores."""
+    return [run for run in results.runs if run.status != "ok"]
 
 
 def claims_title(results: StudyResults) -> str:
@@ -69,9 +69,9 @@ def _of_the_paper() -> frozenset[str]:
 def subtitle(results: StudyResults) -> str:
     """Return the size of the study in a few words."""
     languages = sorted(set(results.tasks.values()))
-    seeds = len({cell.seed for cell in results.cells})
+    seeds = len({run.seed for run in results.runs})
     parts = (
-        _times(len(adaptations(results)), "line"),
+        _times(len(adaptations(results)), "arm"),
         _times(len(results.tasks or results.study.get("tasks", ())), "task"),
         quantities.listed(languages),
         _times(seeds, "seed") if seeds else "",
@@ -81,11 +81,11 @@ def subtitle(results: StudyResults) -> str:
 
 def setup(results: StudyResults) -> str:
     """Return what was compared, in one sentence."""
-    keys = [line.key for line in adaptations(results) if line.key]
+    keys = [arm.key for arm in adaptations(results) if arm.key]
     bases, methods = {key.base for key in keys}, {key.method for key in keys} - {"none"}
     settings = {key.setting for key in keys} - {"instruction"}
     languages = sorted(set(results.tasks.values()))
-    seeds = len({cell.seed for cell in results.cells})
+    seeds = len({run.seed for run in results.runs})
     compared = [_times(len(methods), "way", "ways") + " of adapting"] if methods else []
     compared += [_times(len(settings), "untrained setting")] if settings else []
     text = f"This study compared {quantities.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
@@ -96,7 +96,7 @@ def setup(results: StudyResults) -> str:
 
 
 def found(results: StudyResults) -> str:
-    """Return the main finding: the best line, the best baseline, the verdicts, what could be seen at all."""
+    """Return the main finding: the best arm, the best baseline, the verdicts, what could be seen at all."""
     sentences = [_best(results), _verdicts(results.claims)]
     if results.detectable is not None:
         name = quantities.metric_name(results.primary)
@@ -104,12 +104,12 @@ def found(results: StudyResults) -> str:
         sees = f"sees differences of {smallest} {name} points or more (80% power, 5% level)"
         sentences.append(f"A study of this size, with the spread that it showed, {sees}.")
     if results.recommendation is not None:
-        labels = [line.label for line in results.lines]
+        labels = [arm.label for arm in results.arms]
         sentences.append(quantities.sentence(recommendation(results.recommendation), labels))
     sentences.append(_unfinished(results))
     lost = failures(results)
     if lost:
-        sentences.append(f"{_times(len(lost), 'cell')} of {len(results.cells)} gave no scores.")
+        sentences.append(f"{_times(len(lost), 'run')} of {len(results.runs)} gave no scores.")
     return " ".join(sentence for sentence in sentences if sentence)
 
 
@@ -120,40 +120,40 @@ def recommendation(found: Recommendation) -> str:
     bar = found.baseline
     if found.baseline_score is not None:
         bar += f", reaches {quantities.metric_name(found.metric)} {quantities.estimate(found.baseline_score)} and"
-    return f"nothing is recommended: no line is shown to beat every trivial baseline on test. The best, {bar} needs no model"
+    return f"nothing is recommended: no arm is shown to beat every trivial baseline on test. The best, {bar} needs no model"
 
 
 def choice(found: Recommendation) -> str:
-    """Return which line was chosen and why, as a clause."""
-    return found.reason if found.recommended else f"among the lines the choice would be ({found.label}): {found.reason}"
+    """Return which arm was chosen and why, as a clause."""
+    return found.reason if found.recommended else f"among the arms the choice would be ({found.label}): {found.reason}"
 
 
 def _best(results: StudyResults) -> str:
     metric, name = results.primary, quantities.metric_name(results.primary)
-    scored = [line for line in adaptations(results) if metric in line.scores]
+    scored = [arm for arm in adaptations(results) if metric in arm.scores]
     if not scored:
-        return "No line has been scored yet."
-    top = max(scored, key=lambda line: line.scores[metric].value)
+        return "No arm has been scored yet."
+    top = max(scored, key=lambda arm: arm.scores[metric].value)
     text = f"The highest mean {name} over tasks is {quantities.estimate(top.scores[metric])} ({top.label})"
-    trivial = [line for line in baselines(results) if metric in line.scores and line.gates is not False]
+    trivial = [arm for arm in baselines(results) if metric in arm.scores and arm.gates is not False]
     if not trivial:
         return text + "."
-    bar = max(trivial, key=lambda line: line.scores[metric].value)
+    bar = max(trivial, key=lambda arm: arm.scores[metric].value)
     text += f"; the best trivial baseline, {bar.label}, reaches {quantities.estimate(bar.scores[metric])}"
-    judged = [line for line in scored if line.beats_baselines is not None]
-    better = sum(bool(line.beats_baselines) for line in judged)
+    judged = [arm for arm in scored if arm.beats_baselines is not None]
+    better = sum(bool(arm.beats_baselines) for arm in judged)
     if not judged:
         return text + "."
-    return f"{text}, and {better or 'none'} of {len(judged)} lines {'beats' if better == 1 else 'beat'} every baseline."
+    return f"{text}, and {better or 'none'} of {len(judged)} arms {'beats' if better == 1 else 'beat'} every baseline."
 
 
 def _unfinished(results: StudyResults) -> str:
     """Return whose texts were often cut off at the limit of new tokens."""
-    found = [line for line in adaptations(results) if line.at_limit is not None and line.at_limit > MANY_AT_LIMIT]
+    found = [arm for arm in adaptations(results) if arm.at_limit is not None and arm.at_limit > MANY_AT_LIMIT]
     if not found:
         return ""
-    named = f": {quantities.listed([f'{line.label} ({line.at_limit:.0%})' for line in found])}" if len(found) <= _NAMED else ""
-    return f"In {_times(len(found), 'line')} more than a tenth of the texts end at the limit of new tokens, unfinished{named}."
+    named = f": {quantities.listed([f'{arm.label} ({arm.at_limit:.0%})' for arm in found])}" if len(found) <= _NAMED else ""
+    return f"In {_times(len(found), 'arm')} more than a tenth of the texts end at the limit of new tokens, unfinished{named}."
 
 
 def _verdicts(claims: Sequence[ClaimResult]) -> str:

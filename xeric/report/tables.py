@@ -1,7 +1,7 @@
 """Tables of a study as Markdown and CSV; :mod:`xeric.report.latex` has LaTeX.
 
-A :class:`Sheet` is a table that is ready to be written: columns, rows, notes. Measured numbers, what the paper published and what
-a line cost stand in column groups of their own, so that nobody reads one as the other. Every format escapes what it would
+A :class:`Table` is a table that is ready to be written: columns, rows, notes. Measured numbers, what the paper published and what
+an arm cost stand in column groups of their own, so that nobody reads one as the other. Every format escapes what it would
 otherwise take for markup: texts come from study files and models.
 """
 
@@ -15,25 +15,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from xeric.analysis.results import ArmResult, Interval, StudyResults, TableResult, TableRow
 from xeric.report import quantities
-from xeric.studies.results import Estimate, LineResult, StudyResults, TableResult, TableRow
 
 __all__ = [
     "Cell",
     "Column",
-    "Sheet",
+    "Table",
     "ends",
     "escape_markdown",
     "markdown_rows",
     "point",
-    "sheet",
     "shown",
+    "study_table",
     "to_csv",
     "to_markdown",
 ]
 
 Kind = Literal["text", "estimate", "difference", "number", "spread", "p", "published", "count", "duration", "memory"]
-Cell = str | float | Estimate | None
+Cell = str | float | Interval | None
 
 PUBLISHED = "published in the paper"
 COST = "cost"
@@ -58,7 +58,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Sheet:
+class Table:
     """A table ready to be written in any format; a row has one cell for each column."""
 
     name: str
@@ -73,32 +73,32 @@ class Sheet:
         return [(group, len(list(members))) for group, members in groups]
 
 
-def sheet(table: TableResult, results: StudyResults) -> Sheet:
-    """Return a study's table with what its lines cost beside it; columns that would be empty throughout are left out."""
-    lines = {line.id: line for line in results.lines}
+def study_table(table: TableResult, results: StudyResults) -> Table:
+    """Return a study's table with what its arms cost beside it; columns that would be empty throughout are left out."""
+    arms = {arm.id: arm for arm in results.arms}
     grouped = any(row.group for row in table.rows)
     columns = [Column("group", "part")] if grouped else []
-    columns.append(Column("line", "line"))
+    columns.append(Column("arm", "arm"))
     columns += [Column(metric, quantities.metric_name(metric), "estimate") for metric in table.metrics]
     published = [m for m in table.metrics if any(m in row.published for row in table.rows)]
     columns += [Column(f"{m}_published", quantities.metric_name(m), "published", PUBLISHED) for m in published]
-    costs = [] if grouped else _cost_columns([lines[row.line] for row in table.rows if row.line in lines])
-    rows = [_row(row, lines.get(row.line), table.metrics, published, costs, grouped) for row in table.rows]
-    return Sheet(table.name, table.title, (*columns, *costs), tuple(rows), table.notes)
+    costs = [] if grouped else _cost_columns([arms[row.arm] for row in table.rows if row.arm in arms])
+    rows = [_row(row, arms.get(row.arm), table.metrics, published, costs, grouped) for row in table.rows]
+    return Table(table.name, table.title, (*columns, *costs), tuple(rows), table.notes)
 
 
-def _cost_columns(lines: Sequence[LineResult]) -> list[Column]:
+def _cost_columns(arms: Sequence[ArmResult]) -> list[Column]:
     offered = [
         Column("trainable", "trainable", "count", COST),
         Column("seconds", "training", "duration", COST),
         Column("memory", "peak memory", "memory", COST),
     ]
-    return [column for column in offered if any(getattr(line, column.key) is not None for line in lines)]
+    return [column for column in offered if any(getattr(arm, column.key) is not None for arm in arms)]
 
 
 def _row(
     row: TableRow,
-    line: LineResult | None,
+    arm: ArmResult | None,
     metrics: Sequence[str],
     published: Sequence[str],
     costs: Sequence[Column],
@@ -108,7 +108,7 @@ def _row(
     cells.append(row.label)
     cells += [row.cells.get(metric) for metric in metrics]
     cells += [row.published.get(metric) for metric in published]
-    cells += [getattr(line, column.key, None) for column in costs]
+    cells += [getattr(arm, column.key, None) for column in costs]
     return tuple(cells)
 
 
@@ -116,19 +116,19 @@ def shown(cell: Cell, column: Column) -> str:
     """Return a cell as people read it, not yet escaped for any format."""
     if cell is None:
         return ""
-    if isinstance(cell, Estimate):
+    if isinstance(cell, Interval):
         return f"{point(cell, column)} {ends(cell, column)}".rstrip()
     if isinstance(cell, str):
         return cell
     return _SHOWN.get(column.kind, quantities.number)(cell)
 
 
-def point(cell: Estimate, column: Column) -> str:
+def point(cell: Interval, column: Column) -> str:
     """Return an estimate without its interval; a difference has its sign."""
     return quantities.signed(cell.value) if column.kind == "difference" else quantities.number(cell.value, _digits(column))
 
 
-def ends(cell: Estimate, column: Column) -> str:
+def ends(cell: Interval, column: Column) -> str:
     """Return an estimate's interval, or nothing."""
     return quantities.interval(cell, _digits(column))
 
@@ -159,7 +159,7 @@ def markdown_rows(head: Sequence[str], rows: Sequence[Sequence[str]], right: Seq
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def to_markdown(table: Sheet) -> str:
+def to_markdown(table: Table) -> str:
     """Return the table with its title and notes."""
     head = [f"{column.title} ({column.group})" if column.group == PUBLISHED else column.title for column in table.columns]
     body = [[shown(cell, column) for cell, column in zip(row, table.columns, strict=True)] for row in table.rows]
@@ -170,7 +170,7 @@ def to_markdown(table: Sheet) -> str:
 # --- CSV ------------------------------------------------------------------------------------------------------------------------
 
 
-def to_csv(table: Sheet) -> str:
+def to_csv(table: Table) -> str:
     """Return the table with unrounded numbers, an interval as two columns, and texts that no spreadsheet takes for a formula."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -186,7 +186,7 @@ def _csv_names(column: Column) -> list[str]:
 
 def _csv_cells(cell: Cell, column: Column) -> list[str]:
     if column.kind in _WITH_INTERVAL:
-        numbers = (cell.value, cell.low, cell.high) if isinstance(cell, Estimate) else (None, None, None)
+        numbers = (cell.value, cell.low, cell.high) if isinstance(cell, Interval) else (None, None, None)
         return ["" if one is None else repr(round(one, 6)) for one in numbers]
     if isinstance(cell, str):
         # The csv module leaves a bare carriage return unquoted, and readers take it for the end of a row.

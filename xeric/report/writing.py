@@ -7,28 +7,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from xeric.analysis.results import StudyResults
 from xeric.files import write_atomically
-from xeric.report import sheets
-from xeric.report.figures import draw
+from xeric.report import standard_tables
+from xeric.report.figures.drawing import draw
 from xeric.report.instances import browser
 from xeric.report.latex import to_latex
 from xeric.report.markdown import report_markdown
 from xeric.report.page import render_page
 from xeric.report.reading import read_outputs, read_results
-from xeric.report.tables import sheet, to_csv, to_markdown
-from xeric.studies.results import StudyResults
+from xeric.report.tables import study_table, to_csv, to_markdown
 
 __all__ = ["Written", "write_report"]
 
 
 _EVERY_STUDY = (
-    sheets.claims_sheet,
-    sheets.part_sheet,
-    sheets.baseline_sheet,
-    sheets.tuning_sheet,
-    sheets.trial_sheet,
-    sheets.spread_sheet,
-    sheets.failure_sheet,
+    standard_tables.claims_table,
+    standard_tables.part_table,
+    standard_tables.baseline_table,
+    standard_tables.tuning_table,
+    standard_tables.trial_table,
+    standard_tables.spread_table,
+    standard_tables.failure_table,
 )
 
 
@@ -56,7 +56,7 @@ def write_report(folder: Path, *, workers: int = 1) -> Written:
 
     Args:
         folder: of the study; its results are computed first where they are missing or older than its records.
-        workers: processes that compute them; see :func:`xeric.studies.outputs.measure_runs`.
+        workers: processes that compute them; see :func:`xeric.analysis.outputs.measure_runs`.
 
     Raises:
         UserError: the folder holds no study.
@@ -64,9 +64,9 @@ def write_report(folder: Path, *, workers: int = 1) -> Written:
     """
     results = read_results(folder, workers=workers)
     texts = browser(results, read_outputs(folder, results))
-    tables = [sheet(table, results) for table in results.tables]
+    tables = [study_table(table, results) for table in results.tables]
     figures = list(results.figures)
-    if not any(figure.kind == "pareto" for figure in figures) and (cost := sheets.cost_figure(results)):
+    if not any(figure.kind == "pareto" for figure in figures) and (cost := standard_tables.cost_figure(results)):
         figures.append(cost)
     further = [found for found in (make(results) for make in _EVERY_STUDY) if found is not None]
     content: dict[Path, str] = {}

@@ -22,7 +22,7 @@ from xeric.bases.precision import PrecisionName
 from xeric.config import build
 from xeric.data.cleaning import one_form
 from xeric.data.encoding import cut_note
-from xeric.data.prompts import Prompt, reworded
+from xeric.data.prompts import Prompt, paraphrased
 from xeric.decoding import DecodeOptions, decode
 from xeric.encodings import check_text, nfc
 from xeric.errors import DataError, UnknownNameError, UserError
@@ -63,20 +63,20 @@ class Adapted:
     seed: int
     notes: tuple[str, ...] = ()
 
-    def reworded(self, wordings: Mapping[str, str]) -> Adapted:
+    def paraphrased(self, paraphrases: Mapping[str, str]) -> Adapted:
         """Return the same model, asked with other words in the place of the definitions of its tasks.
 
         What was made of the definitions when it was trained (the start of a learned prefix) stays as it was trained.
 
         Args:
-            wordings: by task; a task that is not named keeps its definition.
+            paraphrases: by task; a task that is not named keeps its definition.
 
         Raises:
             UnknownNameError: no such task in this run.
         """
-        for name in wordings:
+        for name in paraphrases:
             self._check_task(name)
-        changed = {name: reworded(self.prompts[name], self.definitions[name], text) for name, text in wordings.items()}
+        changed = {name: paraphrased(self.prompts[name], self.definitions[name], text) for name, text in paraphrases.items()}
         return replace(self, prompts=self.prompts | changed)
 
     def generate(

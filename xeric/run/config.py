@@ -19,8 +19,8 @@ from xeric.errors import ConfigError
 from xeric.methods import METHODS
 from xeric.methods.base import MethodOptions, method_options
 from xeric.metrics import METRICS
-from xeric.records import RESULT_VERSION, Part
-from xeric.training.options import TrainOptions
+from xeric.records import RESULT_VERSION, Split
+from xeric.training.options import TrainOptions, TrainSetup
 
 __all__ = ["RunConfig", "Seeds", "Stage", "run_config", "run_id"]
 
@@ -109,7 +109,7 @@ class RunConfig(Config):
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
     train: TrainOptions = TrainOptions()
-    predict: tuple[Part, ...] = Field(default=("test",), min_length=1)
+    predict: tuple[Split, ...] = Field(default=("test",), min_length=1)
     decode: DecodeOptions = DecodeOptions()
     metrics: tuple[str, ...] = ()
     device: str = "auto"
@@ -126,6 +126,11 @@ class RunConfig(Config):
     def all_seeds(self) -> dict[str, int]:
         """Every seed of the run, by name."""
         return {"split": self.data.split_seed, **self.seeds.resolve(self.seed)}
+
+    @property
+    def train_setup(self) -> TrainSetup:
+        """How the run trains, the method's defaults filled in."""
+        return TrainSetup(self.train, self.learning_rate, self.all_seeds)
 
 
 def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from xeric.training.loop import TrainResult
 from xeric.training.memory import MemoryEstimate
+from xeric.training.trainer import TrainResult
 
 __all__ = ["Stopwatch"]
 

@@ -27,10 +27,10 @@ from xeric.progress import Progress, Silent
 from xeric.records import (
     PREDICTION_FILES,
     RECORD_FILE,
-    Part,
     Prediction,
     Record,
     Score,
+    Split,
     TaskResult,
     versions,
     write_json,
@@ -40,9 +40,9 @@ from xeric.run.adapted import save_adapted
 from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
-from xeric.run.fitting import Fitting
 from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
 from xeric.run.stages import MergedStage, PlannedStage, StageData, attach_after, plan_stages, restored
+from xeric.run.task_session import TaskSession
 from xeric.run.template import settled_prompt
 from xeric.training.checkpoint import CheckpointFile
 
@@ -132,13 +132,13 @@ def execute(
             # It may have been done meanwhile.
             if (done := finished(folder, identity)) is not None:
                 return Run(folder, config, done, fresh=False)
-        place = _Place(folder, identity, stages or folder.parent / "stages")
-        record = _compute(config, place, base, data, planned, {} if baseline_scores is None else baseline_scores, progress)
+        to = _Destination(folder, identity, stages or folder.parent / "stages")
+        record = _compute(config, to, base, data, planned, {} if baseline_scores is None else baseline_scores, progress)
     return Run(folder, config, record, fresh=True)
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Destination:
     """Where a run is put, what it is called, and where its stages are kept."""
 
     folder: Path
@@ -148,7 +148,7 @@ class _Place:
 
 def _compute(
     config: RunConfig,
-    place: _Place,
+    to: _Destination,
     base: Base | None,
     data: Prepared,
     planned: list[PlannedStage],
@@ -156,22 +156,22 @@ def _compute(
     progress: Progress,
 ) -> Record:
     """Do the work of a run whose folder is free, and write its record."""
-    folder = place.folder
     opened = base or load_base(config.base, device=config.device, precision=config.precision, progress=progress)
     with restored(opened, needed=base is not None and bool(planned)):
         with _after_work():
-            adaptation, merged, found = attach_after(planned, config, data, opened, place.stages, progress)
+            adaptation, merged, stages = attach_after(planned, config, data, opened, to.stages, progress)
         try:
-            work = _Work(config, folder, place.identity, opened, adaptation, data, progress, known)
+            watch = Stopwatch(opened.device)
+            session = _session(config, opened, adaptation, data, progress)
             # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
-            write_atomically(folder / CONFIG_FILE, f"{heading(place.identity)}\n{dump_yaml(config)}")
+            write_atomically(to.folder / CONFIG_FILE, f"{heading(to.identity)}\n{dump_yaml(config)}")
             with _after_work():
-                record = work.record(merged, found)
-                write_json(folder / RECORD_FILE, record)
+                record = _carry_out(config, to, session, watch, merged, stages, known)
+                write_json(to.folder / RECORD_FILE, record)
         finally:
             if base is not None:
                 adaptation.detach()
-    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    shutil.rmtree(to.folder / CHECKPOINT, ignore_errors=True)
     return record
 
 
@@ -184,116 +184,102 @@ def _after_work() -> Iterator[None]:
         raise error.after_work() from None
 
 
-class _Work:
-    """The work of one run, once its method is attached."""
+def _session(config: RunConfig, base: Base, adaptation: Adaptation, data: Prepared, progress: Progress) -> TaskSession:
+    """Return the session of a run whose method is attached, its prompt template settled."""
+    as_it_is = config.method.name == "none" and not config.stages
+    prompt, remark = settled_prompt(config.prompt, base, data, as_it_is=as_it_is)
+    if remark:
+        progress.note(remark)
+    return TaskSession(base, adaptation, data, config.train_setup, prompt=prompt, decoding=config.decode, progress=progress)
 
-    def __init__(
-        self,
-        config: RunConfig,
-        folder: Path,
-        identity: str,
-        base: Base,
-        adaptation: Adaptation,
-        data: Prepared,
-        progress: Progress,
-        baseline_scores: KnownScores,
-    ) -> None:
-        self.config, self.folder, self.identity = config, folder, identity
-        self.base, self.adaptation, self.data = base, adaptation, data
-        self.baseline_scores = baseline_scores
-        self.watch = Stopwatch(base.device)
-        as_it_is = config.method.name == "none" and not config.stages
-        prompt, remark = settled_prompt(config.prompt, base, data, as_it_is=as_it_is)
-        if remark:
-            progress.note(remark)
-        self.fitting = Fitting(
-            base,
-            adaptation,
-            data,
-            prompt=prompt,
-            options=config.train,
-            decoding=config.decode,
-            lr=config.learning_rate,
-            seeds=config.all_seeds,
-            progress=progress,
+
+def _carry_out(
+    config: RunConfig,
+    to: _Destination,
+    session: TaskSession,
+    watch: Stopwatch,
+    merged: Sequence[MergedStage],
+    stages: Sequence[dict[str, Any]],
+    known: KnownScores,
+) -> Record:
+    """Train, save, decode and score; return the record, which is not yet written."""
+    session.say_cuts(config.predict)
+    estimate = session.estimate()
+    result = session.train(to.folder, CheckpointFile(to.folder / CHECKPOINT / "training.safetensors", to.identity))
+    results: dict[str, Any] = {"scores": {}, "tasks": {}}
+    if result.status == "ok":
+        # First of all: what was trained must not be lost to whatever goes wrong in decoding or scoring.
+        _save(config, to.folder, session, merged)
+        results = _decode_and_score(config, to.folder, session, watch, known)
+    base = session.base
+    return Record(
+        run_id=to.identity,
+        status=result.status,
+        method=config.method.name,
+        base={
+            "architecture": base.architecture,
+            "sha256": base.sha256,
+            "context": base.context,
+            "parameters": base.parameters,
+        },
+        planned_steps=result.planned_steps,
+        done_steps=result.done_steps,
+        best_step=result.best_step,
+        **results,
+        task_weights=result.task_weights,
+        resolved=session.resolved,
+        seeds=config.all_seeds,
+        parameters={
+            "trainable": sum(p.numel() for p in session.adaptation.trainable().values()),
+            "total": sum(p.numel() for p in base.model.parameters()),
+        },
+        fingerprint=session.data.fingerprint,
+        leaks=session.data.leaks,
+        stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in stages],
+        deterministic="bytes" if base.device.type == "cpu" else "seeds",
+        versions=versions(),
+        cost={**watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in stages}},
+    )
+
+
+def _save(config: RunConfig, folder: Path, session: TaskSession, merged: Sequence[MergedStage]) -> None:
+    save_adapted(
+        folder / ADAPTER,
+        session.adaptation,
+        base=config.base,
+        method=config.method.model_dump(mode="json"),
+        prompts={rows.data.name: rows.prompt for rows in session.rows},
+        max_new_tokens=session.limit,
+        options=session.decoding,
+        seed=config.all_seeds["decode"],
+        definitions=session.data.definitions,
+        stages=merged,
+    )
+
+
+def _decode_and_score(
+    config: RunConfig, folder: Path, session: TaskSession, watch: Stopwatch, known: KnownScores
+) -> dict[str, Any]:
+    """Decode, write the predictions and score them; return the parts of the record that come of it."""
+    predictions: dict[Split, list[Prediction]] = {}
+    for part in config.predict:
+        with watch.measure("test" if part == "test" else "decode dev"):
+            predictions[part] = session.predict(part)
+        write_jsonl(folder / PREDICTION_FILES[part], predictions[part])
+    if "test" not in predictions:
+        return {"scores": {}, "tasks": {}}
+    names = config.metrics or METRICS.names()
+    with watch.measure("score"):
+        report = score_predictions(predictions["test"], names, seed=config.seeds.bootstrap)
+    with watch.measure("baselines"):
+        seeds = {"seed": config.seed, "bootstrap": config.seeds.bootstrap}
+        baselines = score_baselines(session.data, names, **seeds, known=known)
+    tasks = {
+        rows.data.name: TaskResult(
+            scores=report.tasks[rows.data.name],
+            data={**rows.data.counts, "cuts": session.cuts[rows.data.name], "ended": session.ended[rows.data.name]},
+            fingerprint=rows.data.fingerprint,
         )
-
-    def record(self, merged: Sequence[MergedStage], stages: Sequence[dict[str, Any]]) -> Record:
-        """Train, save, decode and score; return the record, which is not yet written."""
-        self.fitting.say_cuts(self.config.predict)
-        estimate = self.fitting.estimate()
-        result = self.fitting.train(self.folder, CheckpointFile(self.folder / CHECKPOINT / "training.safetensors", self.identity))
-        parts: dict[str, Any] = {"scores": {}, "tasks": {}}
-        if result.status == "ok":
-            # First of all: what was trained must not be lost to whatever goes wrong in decoding or scoring.
-            self._save(merged)
-            parts = self._results()
-        trainable = sum(p.numel() for p in self.adaptation.trainable().values())
-        return Record(
-            run_id=self.identity,
-            status=result.status,
-            method=self.config.method.name,
-            base={
-                "architecture": self.base.architecture,
-                "sha256": self.base.sha256,
-                "context": self.base.context,
-                "parameters": self.base.parameters,
-            },
-            planned_steps=result.planned_steps,
-            done_steps=result.done_steps,
-            best_step=result.best_step,
-            **parts,
-            task_weights=result.task_weights,
-            resolved=self.fitting.resolved,
-            seeds=self.config.all_seeds,
-            parameters={"trainable": trainable, "total": sum(p.numel() for p in self.base.model.parameters())},
-            fingerprint=self.data.fingerprint,
-            leaks=self.data.leaks,
-            stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in stages],
-            deterministic="bytes" if self.base.device.type == "cpu" else "seeds",
-            versions=versions(),
-            cost={**self.watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in stages}},
-        )
-
-    def _results(self) -> dict[str, Any]:
-        """Decode, write the predictions and score them."""
-        predictions: dict[Part, list[Prediction]] = {}
-        for part in self.config.predict:
-            with self.watch.measure("test" if part == "test" else "decode dev"):
-                predictions[part] = self.fitting.predict(part)
-            write_jsonl(self.folder / PREDICTION_FILES[part], predictions[part])
-        if "test" not in predictions:
-            return {"scores": {}, "tasks": {}}
-        with self.watch.measure("score"):
-            names = self.config.metrics or METRICS.names()
-            report = score_predictions(predictions["test"], names, seed=self.config.seeds.bootstrap)
-        with self.watch.measure("baselines"):
-            seeds = {"seed": self.config.seed, "bootstrap": self.config.seeds.bootstrap}
-            baselines = score_baselines(self.data, names, **seeds, known=self.baseline_scores)
-        tasks = {
-            rows.data.name: TaskResult(
-                scores=report.tasks[rows.data.name],
-                data={
-                    **rows.data.counts,
-                    "cuts": self.fitting.cuts[rows.data.name],
-                    "ended": self.fitting.ended[rows.data.name],
-                },
-                fingerprint=rows.data.fingerprint,
-            )
-            for rows in self.fitting.rows
-        }
-        return {"scores": report.scores, "score_notes": report.notes, "tasks": tasks, "baselines": baselines}
-
-    def _save(self, merged: Sequence[MergedStage]) -> None:
-        save_adapted(
-            self.folder / ADAPTER,
-            self.adaptation,
-            base=self.config.base,
-            method=self.config.method.model_dump(mode="json"),
-            prompts={rows.data.name: rows.prompt for rows in self.fitting.rows},
-            max_new_tokens=self.fitting.limit,
-            options=self.fitting.decoding,
-            seed=self.config.all_seeds["decode"],
-            definitions=self.data.definitions,
-            stages=merged,
-        )
+        for rows in session.rows
+    }
+    return {"scores": report.scores, "score_notes": report.notes, "tasks": tasks, "baselines": baselines}

@@ -40,10 +40,11 @@ from xeric.progress import Progress
 from xeric.records import RESULT_VERSION, write_json
 from xeric.run.config import RunConfig, Stage
 from xeric.run.cost import Stopwatch
-from xeric.run.fitting import Fitting
 from xeric.run.locks import held
-from xeric.run.row_fitting import RowFitting, TextFitting
+from xeric.run.session import TextSession, TrainingSession
+from xeric.run.task_session import TaskSession
 from xeric.training.checkpoint import CheckpointFile
+from xeric.training.options import TrainSetup
 
 __all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored", "stage_data"]
 
@@ -73,6 +74,17 @@ class PlannedStage:
     def definitions(self) -> dict[str, str]:
         """Definitions of its tasks, by name; none for text."""
         return self.data.definitions
+
+    @property
+    def method(self) -> MethodOptions:
+        """Options of its method."""
+        assert self.options.method is not None, "run_config() fills it in"
+        return self.options.method
+
+    def setup(self, number: int) -> TrainSetup:
+        """Return how it is trained, the method's defaults filled in; ``number`` is its place among the run's stages."""
+        train, default = self.options.train, METHODS.get(self.method.name).default_lr
+        return TrainSetup(train, default if train.lr is None else train.lr, self.seeds, f"stages.{number}.train")
 
 
 @dataclass(frozen=True)
@@ -174,22 +186,17 @@ def attach_after(
     found: list[dict[str, Any]] = []
     previous: tuple[MethodOptions, Adaptation] | None = None
     for number, stage in enumerate(stages):
-        method = _method_of(stage)
+        method = stage.method
         adaptation = _follow(base, previous, method, stage.definitions, stage.seeds["init"])
         folder = store / stage.id
         found.append(_ensure(stage, number, folder, config, base, adaptation, progress))
         # Also where it was trained just now: a stage is what its files say, whoever made them.
         adaptation.load(folder)
-        following = _method_of(stages[number + 1]) if number + 1 < len(stages) else config.method
+        following = stages[number + 1].method if number + 1 < len(stages) else config.method
         if following != method:
             merged.append(MergedStage(method, stage.definitions, folder))
         previous = (method, adaptation)
     return _follow(base, previous, config.method, data.definitions, config.all_seeds["init"]), merged, found
-
-
-def _method_of(stage: PlannedStage) -> MethodOptions:
-    assert stage.options.method is not None, "run_config() fills it in"
-    return stage.options.method
 
 
 def _follow(
@@ -235,21 +242,21 @@ def _train(
     for note in stage.data.notes:
         progress.note(f"stage {number + 1}: {note}")
     watch = Stopwatch(base.device)
-    fitting = _fitting(stage, number, config, base, adaptation, progress)
-    fitting.say_cuts()
-    estimate = fitting.estimate()
+    session = _session(stage, number, config, base, adaptation, progress)
+    session.say_cuts()
+    estimate = session.estimate()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint"
-    result = fitting.train(folder, CheckpointFile(checkpoint / "training.safetensors", stage.id), f"train stage {number + 1}")
+    result = session.train(folder, CheckpointFile(checkpoint / "training.safetensors", stage.id), f"train stage {number + 1}")
     if result.status != "ok":
         raise RunError(f"stage {number + 1} {result.status} at step {result.done_steps}", hint="lower stages.N.train.lr")
     with writing(folder):
         adaptation.save(folder)
     description = {
         "id": stage.id,
-        "method": _method_of(stage).model_dump(mode="json"),
-        **fitting.trained_on,
+        "method": stage.method.model_dump(mode="json"),
+        **session.trained_on,
         "fingerprint": stage.data.fingerprint,
         "leaks": stage.data.leaks,
         "planned_steps": result.planned_steps,
@@ -261,15 +268,14 @@ def _train(
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 
-def _fitting(
+def _session(
     stage: PlannedStage, number: int, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
-) -> RowFitting:
-    options, default = stage.options, METHODS.get(_method_of(stage).name).default_lr
-    how: dict[str, Any] = {"options": options.train, "where": f"stages.{number}.train", "seeds": stage.seeds}
-    how |= {"lr": default if options.train.lr is None else options.train.lr, "progress": progress}
+) -> TrainingSession:
+    setup = stage.setup(number)
     if isinstance(stage.data, PreparedTexts):
-        return TextFitting(base, adaptation, stage.data, **how)
-    return Fitting(base, adaptation, stage.data, prompt=options.prompt, decoding=config.decode, **how)
+        return TextSession(base, adaptation, stage.data, setup, progress)
+    prompt, decoding = stage.options.prompt, config.decode
+    return TaskSession(base, adaptation, stage.data, setup, prompt=prompt, decoding=decoding, progress=progress)
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""Studies: a grid of runs from one file, executed, compared with statistics that can say no."""
+"""What a study is: its file, its plan, its folder. No torch; :mod:`xeric.execution` carries it out."""

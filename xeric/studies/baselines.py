@@ -1,6 +1,6 @@
 """The trivial baselines of a study, in its folder; what they are stands in :mod:`xeric.data.baselines`. No torch.
 
-Beside their predictions stands ``baselines.json``: which of them the study's lines are judged against, and how long the training
+Beside their predictions stands ``baselines.json``: which of them the study's arms are judged against, and how long the training
 targets of each task are, which some of them are cut to.
 """
 
@@ -24,7 +24,7 @@ class TrivialBaselines(Config):
     """What is to be known of a study's trivial baselines beside their texts.
 
     Attributes:
-        gates: whether lines are judged against it, by baseline; the others are shown and no more.
+        gates: whether arms are judged against it, by baseline; the others are shown and no more.
         words: mean length of the training targets, by task.
         as_input: tasks whose targets are about as long as their inputs, so that these are not cut.
     """
@@ -34,7 +34,7 @@ class TrivialBaselines(Config):
     as_input: tuple[str, ...] = ()
 
     def gating(self, name: str) -> bool:
-        """Say whether lines are judged against a baseline."""
+        """Say whether arms are judged against a baseline."""
         return self.gates.get(name, True)
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
@@ -47,7 +47,7 @@ class TrivialBaselines(Config):
             return ()
         gating = [baseline_label(name) for name in names if self.gating(name)]
         shown = [baseline_label(name) for name in names if not self.gating(name)]
-        notes = [f"Lines are judged against: {', '.join(gating) or 'none'}."]
+        notes = [f"Arms are judged against: {', '.join(gating) or 'none'}."]
         if shown:
             why = "chrF++ and METEOR reward length, and it is longer than what the tasks ask for"
             notes[0] += f" Shown only: {', '.join(shown)} ({why})."

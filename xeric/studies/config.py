@@ -1,8 +1,8 @@
 """The study file: axes, grids, and what is to be shown and claimed of them.
 
-A *line* is what stands in one row of a table: one base, method, setting, start and training size, over all tasks and seeds. A
-*cell* is one run: a line and a seed (and, with ``joint: false``, one task). A grid is a product of axes; the same line in two
-grids is one line, so its cells are computed once.
+A *arm* is what stands in one row of a table: one base, method, setting, start and training size, over all tasks and seeds. A
+*run* is one run: an arm and a seed (and, with ``joint: false``, one task). A grid is a product of axes; the same arm in two
+grids is one line, so its runs are computed once.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from xeric.files import full_path
 
 __all__ = [
     "UNTRAINED",
+    "ArmKey",
     "BaseEntry",
     "BasePrompt",
     "ClaimConfig",
     "FigureConfig",
     "Grid",
-    "LineKey",
     "MethodEntry",
     "StudyConfig",
     "TableConfig",
@@ -39,8 +39,8 @@ UNTRAINED = "none"
 Start = Literal["base", "stage-1"]
 
 
-class LineKey(Config):
-    """The axes of a line.
+class ArmKey(Config):
+    """The axes of an arm.
 
     Attributes:
         base: a label under ``bases``.
@@ -58,12 +58,12 @@ class LineKey(Config):
 
     @property
     def untrained(self) -> bool:
-        """Whether the line trains nothing on the target tasks."""
+        """Whether the arm trains nothing on the target tasks."""
         return self.setting in UNTRAINED_SETTINGS
 
 
 class BasePrompt(Config):
-    """How a base is asked, whatever the line; None leaves it to the ``run`` settings."""
+    """How a base is asked, whatever the arm; None leaves it to the ``run`` settings."""
 
     template: Template | None = None
 
@@ -98,7 +98,7 @@ class MethodEntry(Config):
 
 
 class Grid(Config):
-    """A product of axes; an empty axis is everything there is (bases, methods) or the default of :class:`LineKey`."""
+    """A product of axes; an empty axis is everything there is (bases, methods) or the default of :class:`ArmKey`."""
 
     bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
@@ -108,11 +108,11 @@ class Grid(Config):
 
 
 class TableConfig(Config):
-    """A table: the lines of some grids, one a row.
+    """A table: the arms of some grids, one a row.
 
     Attributes:
         title: its heading.
-        grids: names of the grids whose lines are its rows, in their order.
+        grids: names of the grids whose arms are its rows, in their order.
         metrics: its columns.
         by: what the scores are broken down by.
         published: the paper's figures, by method label (or setting, or base label) and metric; printed beside ours, never mixed.
@@ -130,9 +130,9 @@ class FigureConfig(Config):
 
     Attributes:
         title: its heading.
-        kind: ``bars`` (groups of metrics or languages, one bar a line), ``curve`` (score against n_train), ``pareto`` (score
+        kind: ``bars`` (groups of metrics or languages, one bar an arm), ``curve`` (score against n_train), ``pareto`` (score
             against training seconds).
-        grids: whose lines it shows.
+        grids: whose arms it shows.
         metrics: what is drawn.
         by: what the groups of bars are.
         published: as in :class:`TableConfig`.
@@ -147,11 +147,11 @@ class FigureConfig(Config):
 
 
 class ClaimConfig(Config):
-    """A claim: a chain of lines, each better than the next.
+    """A claim: a chain of arms, each better than the next.
 
     Attributes:
         sentence: the claim in the paper's words.
-        chain: lines, best first; at least two. Keys not given take the defaults of :class:`LineKey`.
+        chain: arms, best first; at least two. Keys not given take the defaults of :class:`ArmKey`.
         metrics: on whose mean it is tested (docs/studies.md).
         kind: ``better`` (each link is a difference above 0) or ``close`` (the first is not worse than the next by more than
             ``margin``).
@@ -160,7 +160,7 @@ class ClaimConfig(Config):
     """
 
     sentence: str
-    chain: tuple[LineKey, ...] = Field(min_length=2)
+    chain: tuple[ArmKey, ...] = Field(min_length=2)
     metrics: tuple[str, ...] = ("bleu", "rouge_l", "meteor")
     kind: Literal["better", "close"] = "better"
     margin: float = Field(default=1.0, gt=0, le=100)
@@ -204,18 +204,18 @@ class StudyConfig(Config):
         joint: one run over all tasks (the paper's joint training), or one run a task.
         run: settings of every run (``data``, ``prompt``, ``train``, ``decode``, ``metrics``, ``device``, ``precision``).
         stage: settings of stage 1 (``method``, ``train``, ``data``, ``prompt``, ``seed``); or, in the place of ``sources``, plain
-            ``texts`` that it is trained on, and what is made of them (``corpus``). All lines that start from it start from the
+            ``texts`` that it is trained on, and what is made of them (``corpus``). All arms that start from it start from the
             same model, one for each base: its method is ``full`` and its seed 0 unless they are given here.
         seeds: of the runs.
         grids: by name.
         tuning: None takes what the methods' entries say and documented defaults for the rest, and says so in every table.
-        keep: which adapters stay on disk: ``none``, the ``adapter`` of every cell, or ``all``: those of tuning's trials too.
+        keep: which adapters stay on disk: ``none``, the ``adapter`` of every run, or ``all``: those of tuning's trials too.
         tables: by name, in their order.
         figures: by name.
         claims: by name.
         baselines: trivial baselines scored on the same test instances.
         margin: of ``recommend``, in points of the primary metric.
-        paraphrases: other wordings of the definitions, by task: the same number of every task. Each line's first run is decoded
+        paraphrases: other paraphrases of the definitions, by task: the same number of every task. Each arm's first run is decoded
             under them too, to see how far its scores move (docs/studies.md, "Stability").
     """
 
@@ -247,7 +247,7 @@ class StudyConfig(Config):
 
     @property
     def samples(self) -> bool:
-        """Whether decoding draws, so that the texts even of an untrained line depend on the seed."""
+        """Whether decoding draws, so that the texts even of an untrained arm depend on the seed."""
         decode = self.run.get("decode")
         return isinstance(decode, Mapping) and decode.get("strategy") in ("sample", "mbr")
 
@@ -261,10 +261,10 @@ class StudyConfig(Config):
         entry = self.bases[label]
         return {} if isinstance(entry, str) else entry.prompt.model_dump(mode="json", exclude_none=True)
 
-    def canonical(self, key: LineKey) -> LineKey:
-        """Return the one key of a line that can be named in several ways.
+    def canonical(self, key: ArmKey) -> ArmKey:
+        """Return the one key of an arm that can be named in several ways.
 
-        An untrained line has no method and depends on no training size; the ``run`` settings' own size is no size named.
+        An untrained arm has no method and depends on no training size; the ``run`` settings' own size is no size named.
         """
         own = self.run.get("data", {}).get("n_train") if isinstance(self.run.get("data"), Mapping) else None
         if key.untrained:
@@ -294,11 +294,11 @@ class StudyConfig(Config):
             return MethodEntry(method=raw)
         return build(MethodEntry, raw, where=f"methods.{label}")
 
-    def lines_of(self, grid: Grid) -> list[LineKey]:
-        """Return the lines of a grid in their order, each once."""
+    def arms_of(self, grid: Grid) -> list[ArmKey]:
+        """Return the arms of a grid in their order, each once."""
         methods = grid.methods or tuple(self.methods)
         keys = (
-            LineKey(base=base, method=method, setting=setting, start=start, n_train=n_train)
+            ArmKey(base=base, method=method, setting=setting, start=start, n_train=n_train)
             for base in grid.bases or tuple(self.bases)
             for start in grid.starts
             for setting in grid.settings

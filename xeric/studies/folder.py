@@ -1,14 +1,14 @@
-"""A study's folder: where everything lies in it, and its list of cells. No torch.
+"""A study's folder: where everything lies in it, and its list of runs. No torch.
 
 ======================================  ==========================================================================================
 ``study.yaml``                          the study as it is run, overrides applied; its first line names what is computed
-``cells.json``                          every planned cell
-``cells/CELL/``                         a run folder, or ``failure.json`` where the run failed
-``cells/CELL/paraphrases/``             predictions of the run under other wordings of its tasks' definitions
+``runs.json``                          every planned run
+``runs/RUN/``                         a run folder, or ``failure.json`` where the run failed
+``runs/RUN/paraphrases/``             predictions of the run under other paraphrases of its tasks' definitions
 ``tuning/BASE-METHOD/``                 ``tuning.json``, and a run folder for each trial, scored on dev alone
-``stages/HASH/``                        models that several cells start from
+``stages/HASH/``                        models that several runs start from
 ``baselines/NAME/SEED/``                predictions of the trivial baselines on the same instances
-``baselines/baselines.json``            which of them lines are judged against, and how long the tasks' training targets are
+``baselines/baselines.json``            which of them arms are judged against, and how long the tasks' training targets are
 ``locks/``                              who works on what at the moment; empty when nobody does
 ``results.json``                        what the statistics make of all that
 ======================================  ==========================================================================================
@@ -29,41 +29,41 @@ from xeric.errors import DataError, UserError
 from xeric.files import reading, write_atomically
 from xeric.json_io import read_json
 from xeric.records import Record, read_record
-from xeric.studies.config import LineKey, StudyConfig
+from xeric.studies.config import ArmKey, StudyConfig
 
-__all__ = ["CellState", "Failure", "PlannedCell", "PlannedLine", "StudyFolder", "read_state", "remove_parts"]
+__all__ = ["Failure", "PlannedArm", "PlannedRun", "RunState", "StudyFolder", "read_state", "remove_parts"]
 
 _HEADING = "# study "
 
 
-class PlannedLine(Config):
-    """A line as the plan names it.
+class PlannedArm(Config):
+    """An arm as the plan names it.
 
     Attributes:
-        id: readable, and with a hash of the line's settings: the same settings always have the same id.
-        label: for people: the axes that tell it from the study's other lines.
+        id: readable, and with a hash of the arm's settings: the same settings always have the same id.
+        label: for people: the axes that tell it from the study's other arms.
         key: its axes.
     """
 
     id: str
     label: str
-    key: LineKey
+    key: ArmKey
 
 
-class PlannedCell(Config):
-    """A cell as the plan names it: one run.
+class PlannedRun(Config):
+    """A run as the plan names it: one run.
 
     Attributes:
-        id: name of its folder under ``cells/``.
-        line: the line it belongs to.
-        seed: of the run. Where a line's outputs do not depend on the seed (nothing is trained, decoding is deterministic) the
-            line has one cell only, of the study's first seed, which stands for all seeds.
+        id: name of its folder under ``runs/``.
+        arm: the arm it belongs to.
+        seed: of the run. Where an arm's outputs do not depend on the seed (nothing is trained, decoding is deterministic) the
+            arm has one run only, of the study's first seed, which stands for all seeds.
         tasks: what it is scored on.
         settings: what tuning chose, by dotted path; empty where defaults are used, or as long as tuning is not done.
     """
 
     id: str
-    line: PlannedLine
+    arm: PlannedArm
     seed: int
     tasks: tuple[str, ...]
     settings: dict[str, Any] = {}
@@ -77,7 +77,7 @@ class Failure(Config):
 
 
 @dataclass(frozen=True)
-class CellState:
+class RunState:
     """What is in a run folder: a record, a failure, or neither (not begun, or not finished)."""
 
     record: Record | None
@@ -101,18 +101,18 @@ class StudyFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.study_file = root / "study.yaml"
-        self.cells_file = root / "cells.json"
+        self.runs_file = root / "runs.json"
         self.results_file = root / "results.json"
-        self.cells_dir = root / "cells"
+        self.runs_dir = root / "runs"
         self.tuning_dir = root / "tuning"
         self.stages_dir = root / "stages"
         self.baselines_dir = root / "baselines"
         self.baselines_file = self.baselines_dir / "baselines.json"
         self.locks_dir = root / "locks"
 
-    def cell(self, cell: str) -> Path:
-        """Return the run folder of a cell."""
-        return self.cells_dir / cell
+    def run_folder(self, run: str) -> Path:
+        """Return the run folder of a run."""
+        return self.runs_dir / run
 
     def tuning(self, base: str, method: str) -> Path:
         """Return the folder of the trials of a method on a base, by their labels."""
@@ -152,36 +152,36 @@ class StudyFolder:
         """Write the study file, unless it stands there as it is."""
         _write_if_new(self.study_file, f"{_HEADING}{identity}\n{dump_yaml(study)}")
 
-    def read_cells(self) -> list[PlannedCell]:
-        """Return the planned cells, in their order.
+    def read_runs(self) -> list[PlannedRun]:
+        """Return the planned runs, in their order.
 
         Raises:
-            UserError: the folder holds no list of cells, or one that is not ours.
+            UserError: the folder holds no list of runs, or one that is not ours.
         """
-        if not self.cells_file.is_file():
+        if not self.runs_file.is_file():
             raise UserError(
-                "holds no planned cells", where=str(self.root), hint="make them with `xeric study run STUDY -o FOLDER`"
+                "holds no planned runs", where=str(self.root), hint="make them with `xeric study run STUDY -o FOLDER`"
             )
-        raw = read_json(self.cells_file)
+        raw = read_json(self.runs_file)
         if not isinstance(raw, list):
-            raise DataError("not a list of cells", where=str(self.cells_file))
-        return [build(PlannedCell, cell, where=str(number)) for number, cell in enumerate(raw)]
+            raise DataError("not a list of runs", where=str(self.runs_file))
+        return [build(PlannedRun, run, where=str(number)) for number, run in enumerate(raw)]
 
-    def write_cells(self, cells: list[PlannedCell]) -> None:
-        """Write the planned cells, in their order."""
-        rows = [cell.model_dump(mode="json") for cell in cells]
-        _write_if_new(self.cells_file, json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    def write_runs(self, runs: list[PlannedRun]) -> None:
+        """Write the planned runs, in their order."""
+        rows = [run.model_dump(mode="json") for run in runs]
+        _write_if_new(self.runs_file, json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
-    def state(self, cell: str) -> CellState:
-        """Return what is in a cell's folder.
+    def state(self, run: str) -> RunState:
+        """Return what is in a run's folder.
 
         Raises:
             DataError: its record is not one of ours.
         """
-        return read_state(self.cell(cell))
+        return read_state(self.run_folder(run))
 
 
-def read_state(folder: Path) -> CellState:
+def read_state(folder: Path) -> RunState:
     """Return what is in a run folder of a study.
 
     Raises:
@@ -191,10 +191,10 @@ def read_state(folder: Path) -> CellState:
     path = folder / "failure.json"
     with reading(path):
         if record is not None or not path.is_file():
-            return CellState(record, None)
+            return RunState(record, None)
         content = path.read_bytes()
     try:
-        return CellState(None, Failure.model_validate_json(content))
+        return RunState(None, Failure.model_validate_json(content))
     except ValidationError:
         raise DataError("not the description of a failure", where=str(path)) from None
 

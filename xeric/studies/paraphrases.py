@@ -1,7 +1,7 @@
-"""Other wordings of the tasks' definitions: which runs are decoded under them, and where the predictions lie. No torch.
+"""Other paraphrases of the tasks' definitions: which runs are decoded under them, and where the predictions lie. No torch.
 
-The k-th wordings of all tasks make one more reading of the test set by each line's run of the first seed. A file of predictions
-carries a hash of the wordings in its name: it is there or it is not, and a wording that changes asks for another file.
+Under the k-th paraphrases of all tasks, each arm's run of the first seed decodes its test set once more. A file of predictions
+carries a hash of the paraphrases in its name: it is there or it is not, and a paraphrase that changes asks for another file.
 """
 
 from __future__ import annotations
@@ -14,25 +14,33 @@ from typing import Any
 from xeric.config import digest
 from xeric.data.cleaning import one_form
 from xeric.studies.config import StudyConfig
-from xeric.studies.folder import PlannedCell, StudyFolder
+from xeric.studies.folder import PlannedRun, StudyFolder
 
-__all__ = ["FOLDER", "Wordings", "fit_paraphrases", "never_reworded", "not_decoded", "prediction_files", "wordings_of"]
+__all__ = [
+    "FOLDER",
+    "Paraphrases",
+    "fit_paraphrases",
+    "no_longer_paraphrased",
+    "not_decoded",
+    "paraphrases_of",
+    "prediction_files",
+]
 
 FOLDER = "paraphrases"
-"""In a run folder: where predictions under other wordings lie."""
+"""In a run folder: where predictions under other paraphrases lie."""
 
-Wordings = tuple[dict[str, str], ...]
-"""Other wordings of definitions: one for each task, as often as there are wordings."""
+Paraphrases = tuple[dict[str, str], ...]
+"""Other paraphrases of definitions: one for each task, as often as there are paraphrases."""
 
 
-def wordings_of(study: StudyConfig, cell: PlannedCell) -> Wordings:
-    """Return the wordings that a cell's run is decoded under, its own apart; none for runs of other seeds than the first."""
-    if cell.seed != study.seeds[0] or not study.paraphrases:
+def paraphrases_of(study: StudyConfig, run: PlannedRun) -> Paraphrases:
+    """Return the paraphrases that a run's run is decoded under, its own apart; none for runs of other seeds than the first."""
+    if run.seed != study.seeds[0] or not study.paraphrases:
         return ()
-    count = len(study.paraphrases[cell.tasks[0]])
+    count = len(study.paraphrases[run.tasks[0]])
     # As definitions are: brought into one form before they become a part of a prompt.
     form = functools.partial(one_form, keep_indentation=_keeps_indentation(study))
-    return tuple({task: form(study.paraphrases[task][number]) for task in cell.tasks} for number in range(count))
+    return tuple({task: form(study.paraphrases[task][number]) for task in run.tasks} for number in range(count))
 
 
 def _keeps_indentation(study: StudyConfig) -> bool:
@@ -42,46 +50,46 @@ def _keeps_indentation(study: StudyConfig) -> bool:
     return bool(found)
 
 
-def prediction_files(place: Path, wordings: Wordings) -> list[Path]:
-    """Return the files that a run's predictions under each of the wordings belong in.
+def prediction_files(place: Path, paraphrases: Paraphrases) -> list[Path]:
+    """Return the files that a run's predictions under each of the paraphrases belong in.
 
     Args:
         place: the run's folder.
-        wordings: as :func:`wordings_of` returns them.
+        paraphrases: as :func:`paraphrases_of` returns them.
     """
-    return [place / FOLDER / f"{number}-{digest(one)[:12]}.jsonl" for number, one in enumerate(wordings, 1)]
+    return [place / FOLDER / f"{number}-{digest(one)[:12]}.jsonl" for number, one in enumerate(paraphrases, 1)]
 
 
-def not_decoded(place: Path, wordings: Wordings) -> dict[Path, dict[str, str]]:
-    """Return the wordings that a run has no predictions under yet, by the files that these belong in."""
-    files = zip(prediction_files(place, wordings), wordings, strict=True)
-    return {path: wording for path, wording in files if not path.is_file()}
+def not_decoded(place: Path, paraphrases: Paraphrases) -> dict[Path, dict[str, str]]:
+    """Return the paraphrases that a run has no predictions under yet, by the files that these belong in."""
+    files = zip(prediction_files(place, paraphrases), paraphrases, strict=True)
+    return {path: paraphrase for path, paraphrase in files if not path.is_file()}
 
 
-def never_reworded(study: StudyConfig, folder: StudyFolder, cells: Sequence[PlannedCell]) -> str:
-    """Return a remark on finished runs that can no longer be decoded under the other wordings; empty where there is none."""
+def no_longer_paraphrased(study: StudyConfig, folder: StudyFolder, runs: Sequence[PlannedRun]) -> str:
+    """Return a remark on finished runs that can no longer be decoded under the other paraphrases; empty where there is none."""
     gone = []
-    for cell in cells:
-        place = folder.cell(cell.id)
+    for run in runs:
+        place = folder.run_folder(run.id)
         if (
-            not_decoded(place, wordings_of(study, cell))
+            not_decoded(place, paraphrases_of(study, run))
             and not (place / "adapter").is_dir()
-            and folder.state(cell.id).status == "ok"
+            and folder.state(run.id).status == "ok"
         ):
-            gone.append(cell.id)
+            gone.append(run.id)
     if not gone:
         return ""
-    runs, like = ("1 run is", "") if len(gone) == 1 else (f"{len(gone)} runs are", " and its like")
+    count, like = ("1 run is", "") if len(gone) == 1 else (f"{len(gone)} runs are", " and its like")
     return (
-        f"{runs} not decoded under the other wordings of the definitions: what was trained was not kept (keep=none), and the "
-        f"study had not these wordings yet; to have it made again, take away the folder cells/{gone[0]}{like}"
+        f"{count} not decoded under the other paraphrases of the definitions: what was trained was not kept (keep=none), and the "
+        f"study had not these paraphrases yet; to have it made again, take away the folder runs/{gone[0]}{like}"
     )
 
 
 def fit_paraphrases(original: Mapping[str, Any], data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return a study's plain settings without the wordings of tasks that overrides took out, and remarks.
+    """Return a study's plain settings without the paraphrases of tasks that overrides took out, and remarks.
 
-    Where the study file has no wordings of a task that came in, all are left out: the study can still be run.
+    Where the study file has no paraphrases of a task that came in, all are left out: the study can still be run.
 
     Args:
         original: the study file as it was.
@@ -92,9 +100,9 @@ def fit_paraphrases(original: Mapping[str, Any], data: dict[str, Any]) -> tuple[
     if overridden or not (named and isinstance(named, Mapping) and isinstance(tasks, list) and isinstance(before, list)):
         return data, []
     # A name that was no task of the file's either stays, for the checks to complain about.
-    kept = {task: wordings for task, wordings in named.items() if task in tasks or task not in before}
+    kept = {task: paraphrases for task, paraphrases in named.items() if task in tasks or task not in before}
     strange = [task for task in tasks if task not in kept]
     if strange:
-        remark = f"paraphrases are left out: the study file has no other wordings of the definition of {strange[0]!r}"
+        remark = f"paraphrases are left out: the study file has no other paraphrases of the definition of {strange[0]!r}"
         return {**data, "paraphrases": {}}, [remark]
     return {**data, "paraphrases": kept}, []

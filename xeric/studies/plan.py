@@ -1,4 +1,4 @@
-"""From a study file to lines, cells and the settings of every run. Nothing is loaded or computed here, and no torch.
+"""From a study file to arms, runs and the settings of every run. Nothing is loaded or computed here, and no torch.
 
 What a study computes is decided by its tasks, bases, methods, ``run``, ``stage`` and ``tuning`` settings; their hash is the
 study's identity and stands in its folder. Grids, seeds, paraphrases, tables, figures and claims say which of it is computed and
@@ -18,16 +18,16 @@ from xeric.config import build, digest, load_yaml
 from xeric.errors import ConfigError, UnknownNameError
 from xeric.files import expanded
 from xeric.records import RESULT_VERSION
-from xeric.studies.bases_override import override_bases, rename_bases
-from xeric.studies.checking import check_study
-from xeric.studies.config import UNTRAINED, LineKey, StudyConfig, merge
-from xeric.studies.folder import PlannedCell, PlannedLine
+from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig, merge
+from xeric.studies.folder import PlannedArm, PlannedRun
+from xeric.studies.overrides import override_bases, rename_bases
 from xeric.studies.paraphrases import fit_paraphrases
+from xeric.studies.validation import check_study
 
 __all__ = [
     "Plan",
+    "arm_settings",
     "bundled_studies",
-    "line_settings",
     "load_study",
     "plan_study",
     "stage_settings",
@@ -43,18 +43,18 @@ class Plan:
 
     Attributes:
         study: the study.
-        lines: each once, in the order of the grids.
-        cells: in the order in which one process computes them: base by base, line by line, seed by seed.
+        arms: each once, in the order of the grids.
+        runs: in the order in which one process computes them: base by base, arm by arm, seed by seed.
     """
 
     study: StudyConfig
-    lines: tuple[PlannedLine, ...]
-    cells: tuple[PlannedCell, ...]
+    arms: tuple[PlannedArm, ...]
+    runs: tuple[PlannedRun, ...]
 
-    def settings(self, cell: PlannedCell) -> dict[str, Any]:
-        """Return the settings of a cell's run, for :func:`xeric.run.config.run_config`; what tuning chose is in."""
-        settings = line_settings(self.study, cell.line.key, cell.tasks) | {"seed": cell.seed, "predict": ["test", "dev"]}
-        return with_chosen(settings, cell.settings)
+    def settings(self, run: PlannedRun) -> dict[str, Any]:
+        """Return the settings of a run's run, for :func:`xeric.run.config.run_config`; what tuning chose is in."""
+        settings = arm_settings(self.study, run.arm.key, run.tasks) | {"seed": run.seed, "predict": ["test", "dev"]}
+        return with_chosen(settings, run.settings)
 
 
 def bundled_studies() -> dict[str, Path]:
@@ -111,38 +111,38 @@ def study_identity(study: StudyConfig, contents: Mapping[str, Any]) -> str:
 
 
 def plan_study(study: StudyConfig) -> Plan:
-    """Return the lines and cells of a study.
+    """Return the arms and runs of a study.
 
     Raises:
         ConfigError: parts of the study do not fit together.
     """
     check_study(study)
-    keys = list(dict.fromkeys(key for grid in study.grids.values() for key in study.lines_of(grid)))
+    keys = list(dict.fromkeys(key for grid in study.grids.values() for key in study.arms_of(grid)))
     # Base by base, so that one process opens each base once; within a base the order of the grids is kept.
     keys.sort(key=lambda key: list(study.bases).index(key.base))
-    lines = tuple(PlannedLine(id=_line_id(study, key), label=_label(key, keys), key=key) for key in keys)
-    cells = tuple(cell for line in lines for cell in _cells(study, line))
-    repeated = [name for name, count in Counter(cell.id for cell in cells).items() if count > 1]
-    assert not repeated, f"two cells with the id {repeated[0]}"
-    return Plan(study, lines, cells)
+    arms = tuple(PlannedArm(id=_arm_id(study, key), label=_label(key, keys), key=key) for key in keys)
+    runs = tuple(run for arm in arms for run in _runs(study, arm))
+    repeated = [name for name, count in Counter(run.id for run in runs).items() if count > 1]
+    assert not repeated, f"two runs with the id {repeated[0]}"
+    return Plan(study, arms, runs)
 
 
-def _cells(study: StudyConfig, line: PlannedLine) -> list[PlannedCell]:
+def _runs(study: StudyConfig, arm: PlannedArm) -> list[PlannedRun]:
     groups = [study.tasks] if study.joint else [(task,) for task in study.tasks]
     return [
-        PlannedCell(id=f"{line.id}-s{seed}" + ("" if study.joint else f"-{tasks[0]}"), line=line, seed=seed, tasks=tasks)
-        for seed in _seeds(study, line.key)
+        PlannedRun(id=f"{arm.id}-s{seed}" + ("" if study.joint else f"-{tasks[0]}"), arm=arm, seed=seed, tasks=tasks)
+        for seed in _seeds(study, arm.key)
         for tasks in groups
     ]
 
 
-def _seeds(study: StudyConfig, key: LineKey) -> tuple[int, ...]:
-    """Return the seeds that a line is run with: one where its outputs do not depend on the seed."""
+def _seeds(study: StudyConfig, key: ArmKey) -> tuple[int, ...]:
+    """Return the seeds that an arm is run with: one where its outputs do not depend on the seed."""
     return study.seeds[:1] if key.untrained and not study.samples else study.seeds
 
 
-def line_settings(study: StudyConfig, key: LineKey, tasks: tuple[str, ...]) -> dict[str, Any]:
-    """Return the settings of a line's runs on some tasks; seed and what tuning chose are not in."""
+def arm_settings(study: StudyConfig, key: ArmKey, tasks: tuple[str, ...]) -> dict[str, Any]:
+    """Return the settings of an arm's runs on some tasks; seed and what tuning chose are not in."""
     entry = study.entry(key.method) if key.method != UNTRAINED else None
     prompt = {"setting": key.setting, **study.base_prompt(key.base)}
     changes: dict[str, Any] = {"prompt": prompt, "train": entry.train if entry else {}}
@@ -163,7 +163,7 @@ def line_settings(study: StudyConfig, key: LineKey, tasks: tuple[str, ...]) -> d
 
 
 def stage_settings(study: StudyConfig, base: str) -> dict[str, Any]:
-    """Return the settings of stage 1: one model for all lines and seeds of a base, which is named by its label."""
+    """Return the settings of stage 1: one model for all arms and seeds of a base, which is named by its label."""
     own = study.base_prompt(base) if not study.texts else {}
     stage = merge(study.stage, {"prompt": own} if own else {})
     trained_on = {} if study.texts else {"tasks": list(study.sources)}
@@ -187,8 +187,8 @@ def with_chosen(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[
     return result
 
 
-def _line_id(study: StudyConfig, key: LineKey) -> str:
-    settings = line_settings(study, key, study.tasks)
+def _arm_id(study: StudyConfig, key: ArmKey) -> str:
+    settings = arm_settings(study, key, study.tasks)
     for place in ("tasks_dirs", "base", "device"):
         settings.pop(place, None)
     for stage in settings.get("stages", ()):
@@ -199,8 +199,8 @@ def _line_id(study: StudyConfig, key: LineKey) -> str:
     return "-".join(parts) + "-" + digest([key.base, settings])[:6]
 
 
-def _label(key: LineKey, keys: list[LineKey]) -> str:
-    """Return the axes that tell a line from the others of its study, in words."""
+def _label(key: ArmKey, keys: list[ArmKey]) -> str:
+    """Return the axes that tell an arm from the others of its study, in words."""
     parts = [key.base] if len({other.base for other in keys}) > 1 else []
     parts.append(key.setting if key.untrained else key.method)
     if len({other.start for other in keys}) > 1 and key.start == "stage-1":
@@ -210,7 +210,7 @@ def _label(key: LineKey, keys: list[LineKey]) -> str:
     return ", ".join(parts)
 
 
-def user_path(study: StudyConfig, key: LineKey, error: ConfigError) -> ConfigError:
+def user_path(study: StudyConfig, key: ArmKey, error: ConfigError) -> ConfigError:
     """Return the complaint about a run's setting, with the path at which the user wrote it in the study file."""
     path = (error.where or "").split(".")
     if path[:2] == ["stages", "0"]:

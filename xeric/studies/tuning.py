@@ -5,7 +5,7 @@ setting's range is cut into as many strata as there are draws, and each stratum 
 the learning rate. The draws depend on seed and space alone: one method under two names gets the same trials.
 
 A method is tuned once a base, under the study's own data settings and from the start that its first line has (the pretrained
-base, unless it is used from stage 1 only); all its lines, of any training size, take what was chosen. No trial touches the
+base, unless it is used from stage 1 only); all its arms, of any training size, take what was chosen. No trial touches the
 test set.
 """
 
@@ -20,9 +20,8 @@ from pydantic import Field
 from xeric.config import Config, build, digest
 from xeric.errors import ConfigError
 from xeric.studies.config import MethodEntry, TuningConfig
-from xeric.studies.results import TuningResult
 
-__all__ = ["SPACES", "Range", "Trial", "choose", "draw_trials", "space_of"]
+__all__ = ["SPACES", "Range", "Trial", "TuningResult", "choose", "draw_trials", "space_of"]
 
 
 class Range(Config):
@@ -80,6 +79,20 @@ class Trial(Config):
     score: float | None = None
     error: str | None = None
     cost: dict[str, float] = Field(default={})
+
+
+class TuningResult(Config):
+    """Trials of one method on dev, in their order; ``best`` is the best score so far after each, None before the first score.
+
+    A trial is a dump of :class:`Trial`: ``settings``, ``status``, ``score``, ``error``, ``cost``.
+    """
+
+    method: str
+    base: str
+    trials: tuple[dict[str, Any], ...]
+    best: tuple[float | None, ...]
+    chosen: dict[str, Any] = {}
+    seconds: float = 0.0
 
 
 def space_of(label: str, entry: MethodEntry, tuning: TuningConfig, default_lr: float) -> Space:

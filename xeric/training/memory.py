@@ -7,6 +7,9 @@ that autograd keeps; from there on it grows by the row.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -81,8 +84,8 @@ def estimate_memory(
         base: with the method attached.
         adaptation: the method's.
         tasks: rows that are trained on.
-        micro_batch_size: instances computed at once.
-        shared: whether the task prefix is computed once a micro-batch.
+        micro_batch_size: rows of the largest micro-batch; 0 where no step is taken.
+        shared: whether the task prefix is computed once per micro-batch.
         recomputing: whether training keeps the inputs of layers alone (gradient checkpointing).
         selecting: whether training keeps the best weights beside the present ones.
         decoding: of :func:`decoding_memory`.
@@ -90,7 +93,7 @@ def estimate_memory(
     held = held_memory(base)
     trained = sum(p.numel() for p in adaptation.trainable().values())
     batches = [_largest_micro_batch(task, micro_batch_size) for task in tasks if task.rows]
-    if not trained or not batches:
+    if not trained or not batches or not micro_batch_size:
         return MemoryEstimate(held, decoding=decoding)
     task, rows = max(batches, key=lambda batch: sum(len(row.ids) for row in batch[1]))
     targets = max(sum(row.target_tokens for row in batch) for _, batch in batches)
@@ -126,10 +129,21 @@ def decoding_memory(base: Base, tasks: Sequence[EncodedTask], batch_size: int, m
 
 
 def held_memory(base: Base) -> int:
-    """Return the bytes held now on the base's device, by the process or (CUDA) by its tensors."""
+    """Return the bytes held now on the base's device, by the process or (CUDA) by its tensors.
+
+    What the process has freed and its allocator still keeps, from an earlier run say, is given back first: it is not held.
+    """
     if base.device.type == "cuda":
         return int(torch.cuda.memory_allocated(base.device))
+    _give_back_freed_memory()
     return int(psutil.Process().memory_info().rss)
+
+
+def _give_back_freed_memory() -> None:
+    """Make glibc's allocator return freed memory to the system (malloc_trim(3)); other systems have no such call."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def available_memory(device: torch.device) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -10,7 +12,7 @@ from xeric.config import Config
 from xeric.data.batching import steps_per_epoch
 from xeric.training.weighting import WeightingOptions
 
-__all__ = ["TrainOptions", "planned_steps"]
+__all__ = ["TrainOptions", "TrainSetup", "planned_steps"]
 
 
 class TrainOptions(Config):
@@ -28,10 +30,10 @@ class TrainOptions(Config):
         clip: largest norm of the gradient; 0 is no clipping.
         select: which weights are kept: those of the ``last`` planned step, or those with the best dev ``loss`` or ``chrf``
             (chrF++ of decoded dev instances, slower). Without a dev set (under 50 examples) the last ones are.
-        dev_every: optimiser steps between evaluations, where dev selects; None is once an epoch.
+        dev_every: optimiser steps between evaluations, where dev selects; None is once per epoch.
         patience: evaluations without improvement before stopping, where dev selects; None takes all planned steps.
         weighting: of the tasks in the joint loss; see :mod:`xeric.training.weighting`.
-        shared_prefix: compute the task prefix once a micro-batch; off is the plain computation, for comparison.
+        shared_prefix: compute the task prefix once per micro-batch; off is the plain computation, for comparison.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them: less memory, more time,
             and the task prefix is computed for every row.
         checkpoint_seconds: least time between checkpoints; it moves no result.
@@ -58,6 +60,23 @@ class TrainOptions(Config):
     def selects(self) -> bool:
         """Whether dev decides which weights are kept."""
         return self.select != "last"
+
+
+@dataclass(frozen=True)
+class TrainSetup:
+    """How one training is to be done, everything that settings leave open filled in.
+
+    Attributes:
+        options: the settings.
+        lr: learning rate at its height.
+        seeds: at least ``order`` (of instances) and ``dropout``.
+        where: dotted path of ``options`` in the run's settings, for messages.
+    """
+
+    options: TrainOptions
+    lr: float
+    seeds: Mapping[str, int]
+    where: str = "train"
 
 
 def planned_steps(options: TrainOptions, instances: int) -> int:

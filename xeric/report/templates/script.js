@@ -1,9 +1,9 @@
 // The browser of test instances. Texts of models reach the page as text nodes only: nothing here parses markup.
 "use strict";
 (() => {
-  const { tasks, lines, instances } = JSON.parse(document.getElementById("instances").textContent);
+  const { tasks, arms, instances } = JSON.parse(document.getElementById("instances").textContent);
   const byId = (id) => document.getElementById(id);
-  const controls = Object.fromEntries(["task", "language", "query", "order", "line", "marks"].map((id) => [id, byId(id)]));
+  const controls = Object.fromEntries(["task", "language", "query", "order", "arm", "marks"].map((id) => [id, byId(id)]));
   const list = byId("list");
   const hidden = new Set();
   const haystacks = new Map();
@@ -34,17 +34,17 @@
     return haystacks.get(instance);
   }
 
-  function outputOf(instance, line) {
-    return instance.outputs.find((output) => output[0] === line);
+  function outputOf(instance, arm) {
+    return instance.outputs.find((output) => output[0] === arm);
   }
 
-  function scoreOf(instance, line) {
-    const output = outputOf(instance, line);
+  function scoreOf(instance, arm) {
+    const output = outputOf(instance, arm);
     return output === undefined ? null : output[2];
   }
 
   function select() {
-    const line = Number(controls.line.value);
+    const arm = Number(controls.arm.value);
     const query = fold(controls.query.value.trim());
     shown = instances.filter((instance) => {
       const task = tasks[instance.task];
@@ -54,8 +54,8 @@
     });
     if (controls.order.value !== "file") {
       const sign = controls.order.value === "worst" ? 1 : -1;
-      // Without an output of this line there is nothing to order by: last either way.
-      const key = (instance) => { const score = scoreOf(instance, line); return score === null ? Infinity : sign * score; };
+      // Without an output of this arm there is nothing to order by: last either way.
+      const key = (instance) => { const score = scoreOf(instance, arm); return score === null ? Infinity : sign * score; };
       const keys = new Map(shown.map((instance) => [instance, key(instance)]));
       shown.sort((a, b) => (keys.get(a) === keys.get(b) ? 0 : keys.get(a) - keys.get(b)));
     }
@@ -65,18 +65,18 @@
     select();
     const count = `${shown.length} of ${instances.length} instances`;
     byId("count").textContent = shown.length ? count : `${count}: nothing matches these filters`;
-    const line = Number(controls.line.value);
-    list.replaceChildren(...shown.map((instance, place) => option(instance, place, line)));
+    const arm = Number(controls.arm.value);
+    list.replaceChildren(...shown.map((instance, place) => option(instance, place, arm)));
     go(0, false);
   }
 
-  function option(instance, place, line) {
+  function option(instance, place, arm) {
     const task = tasks[instance.task];
     const snippet = instance.input.slice(0, 120).replace(/\s+/g, " ");
     return make("li", { id: `option-${place}`, role: "option", "aria-selected": "false" },
       make("span", { class: "snippet", lang: task.inputCode, dir: task.inputDir }, snippet || "(empty input)"),
       make("span", { class: "task" }, nameOf(instance)),
-      score(scoreOf(instance, line)));
+      score(scoreOf(instance, arm)));
   }
 
   function nameOf(instance) {
@@ -131,7 +131,7 @@
       make("div", {}, make("p", { class: "label" }, instance.references.length > 1 ? "references" : "reference"),
         ...instance.references.map((one) => make("div", { class: "reference" }, text(one, task.code, task.dir)))));
     const known = controls.marks.checked ? new Set(instance.references.flatMap((one) => words(one, task.code).map(fold))) : null;
-    lines.forEach((line, number) => { if (!hidden.has(number)) outputs.append(card(instance, task, line, number, known)); });
+    arms.forEach((arm, number) => { if (!hidden.has(number)) outputs.append(card(instance, task, arm, number, known)); });
   }
 
   function text(content, lang, dir, known = null) {
@@ -142,12 +142,12 @@
     return node;
   }
 
-  function card(instance, task, line, number, known) {
+  function card(instance, task, arm, number, known) {
     const output = outputOf(instance, number);
-    const kinds = ["output", line.baseline ? "baseline" : "", number === Number(controls.line.value) ? "chosen" : ""];
-    return make("section", { class: kinds.join(" ").trim(), "aria-label": line.label },
-      make("header", {}, make("h4", {}, line.label), output ? score(output[2]) : null),
-      output ? text(output[1], task.code, task.dir, known) : make("p", { class: "nothing" }, line.why || "no output for this instance"));
+    const kinds = ["output", arm.baseline ? "baseline" : "", number === Number(controls.arm.value) ? "chosen" : ""];
+    return make("section", { class: kinds.join(" ").trim(), "aria-label": arm.label },
+      make("header", {}, make("h4", {}, arm.label), output ? score(output[2]) : null),
+      output ? text(output[1], task.code, task.dir, known) : make("p", { class: "nothing" }, arm.why || "no output for this instance"));
   }
 
   function segments(content, lang) {
@@ -186,8 +186,8 @@
     fill(controls.task, [["", "all tasks"], ...tasks.map((task) => [task.name, task.name])]);
     fill(controls.language, [["", "all languages"], ...[...new Set(tasks.map((task) => task.language))].map((one) => [one, one])]);
     const written = new Set(instances.flatMap((instance) => instance.outputs.map((output) => output[0])));
-    fill(controls.line, lines.map((line, number) => [number, line.label]).filter(([number]) => written.has(number)));
-    lines.forEach((line, number) => {
+    fill(controls.arm, arms.map((arm, number) => [number, arm.label]).filter(([number]) => written.has(number)));
+    arms.forEach((arm, number) => {
       const box = make("input", { type: "checkbox", checked: true });
       box.addEventListener("change", () => {
         if (box.checked) hidden.delete(number);
@@ -195,10 +195,10 @@
         countLines();
         show(shown[current]);
       });
-      byId("lines").append(make("label", {}, box, line.label));
+      byId("arms").append(make("label", {}, box, arm.label));
     });
     countLines();
-    for (const id of ["task", "language", "order", "line"]) controls[id].addEventListener("change", refresh);
+    for (const id of ["task", "language", "order", "arm"]) controls[id].addEventListener("change", refresh);
     controls.query.addEventListener("input", refresh);
     controls.marks.addEventListener("change", () => show(shown[current]));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
@@ -213,7 +213,7 @@
   }
 
   function countLines() {
-    byId("chosen").textContent = hidden.size ? `${lines.length - hidden.size} of ${lines.length}` : `all ${lines.length}`;
+    byId("chosen").textContent = hidden.size ? `${arms.length - hidden.size} of ${arms.length}` : `all ${arms.length}`;
   }
 
   function moveInList(event) {

@@ -1,0 +1,222 @@
+"""Verdicts on arms whose scores are given as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+from tests.analysis.points import run
+from tests.made_study import changed, predictions
+from xeric.analysis.claims import Chain, Judged, beats_all, judge
+from xeric.analysis.comparison import Arms, resample_arms
+from xeric.analysis.results import ClaimResult
+from xeric.errors import ConfigError
+from xeric.metrics import METRICS
+from xeric.metrics.measuring import Measured, measure
+from xeric.studies.config import ArmKey, ClaimConfig
+from xeric.studies.validation import check_study
+
+INSTANCES = 60
+POINTS = ("points",)
+
+
+def runs(mean: float, *, seeds: int = 3, name: str = "", spread: float = 0.3) -> dict[int, Measured]:
+    """Runs of one method on two tasks; what is hard for one method is hard for all."""
+    hard = np.random.default_rng(0).normal(0, 15, size=(2, INSTANCES))
+    own = np.random.default_rng([1, *name.encode()])
+    return {seed: run(*(hard + mean + own.normal(0, spread) + own.normal(0, 2, size=hard.shape))) for seed in range(seeds)}
+
+
+def arms_of(made: Mapping[str, dict[int, Measured]], fixed: tuple[str, ...] = ("copy",)) -> Arms:
+    return resample_arms(made, fixed=[name for name in fixed if name in made], draws=300)
+
+
+def chain(*arms: str, name: str = "claim", kind: str = "better", missing: tuple[str, ...] = (), **fields: object) -> Chain:
+    keys = tuple(ArmKey(base="b", method=arm) for arm in arms)
+    claim = ClaimConfig(sentence="as the paper says", chain=keys, metrics=POINTS, kind=kind, **fields)  # type: ignore[arg-type]
+    return Chain(name, claim, arms, missing)
+
+
+def verdict(arms: Arms | None, *chains: Chain, baselines: tuple[str, ...] = ("copy",), **known: object) -> ClaimResult:
+    labels = {name: name for one in chains for name in one.arms}
+    return judge(arms, chains, Judged(labels, baselines, **known))[0]  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def arms() -> Arms:
+    better = {"best": 40.0, "good": 34.0, "fair": 28.0}
+    made = {name: runs(mean, name=name) for name, mean in better.items()}
+    made["twin"] = made["good"]
+    made["empty"] = {seed: run(*np.zeros((2, INSTANCES))) for seed in range(3)}
+    made["copy"] = runs(10.0, seeds=1, name="copy")
+    return arms_of(made)
+
+
+def test_a_chain_holds_where_every_link_does(arms: Arms) -> None:
+    found = verdict(arms, chain("best", "good", "fair"))
+    assert found.verdict == "holds"
+    assert [(link.better, link.worse) for link in found.links] == [("best", "good"), ("good", "fair")]
+    for link in found.links:
+        assert link.difference.value == pytest.approx(6, abs=1.5)
+        assert link.corrected is not None
+        assert link.corrected.low is not None
+        assert link.difference.low is not None
+        assert 0 < link.corrected.low <= link.difference.low
+        assert (link.instances, link.seeds, link.metric) == (2 * INSTANCES, 3, "points")
+
+
+def test_one_link_the_other_way_contradicts(arms: Arms) -> None:
+    found = verdict(arms, chain("best", "fair", "good"))
+    assert found.verdict == "contradicted"
+    assert "(fair) minus (good)" in found.reason
+
+
+def test_the_same_method_under_two_names_is_undecided(arms: Arms) -> None:
+    found = verdict(arms, chain("good", "twin"))
+    assert found.verdict == "undecided"
+    assert found.links[0].difference.value == 0
+    assert found.links[0].p == found.links[0].p_corrected == 1
+    assert verdict(arms, chain("best", "good", "twin")).verdict == "undecided"
+
+
+def test_the_empty_answer_loses(arms: Arms) -> None:
+    assert verdict(arms, chain("fair", "empty")).verdict == "holds"
+    assert verdict(arms, chain("empty", "fair")).verdict == "contradicted"
+
+
+def test_nothing_to_compare_where_nothing_beats_the_baselines(arms: Arms) -> None:
+    poor = arms_of({"copy": runs(50.0, seeds=1, name="copy"), "best": runs(40.0, name="best"), "fair": runs(28.0, name="fair")})
+    assert verdict(poor, chain("best", "fair")).verdict == "uninformative"
+    assert verdict(poor, chain("best", "fair"), baselines=()).verdict == "holds"
+    # One line above the baseline is enough to have something to compare.
+    assert verdict(arms, chain("empty", "fair")).verdict == "contradicted"
+
+
+def test_every_baseline_must_be_beaten(arms: Arms) -> None:
+    assert beats_all(arms, ["best", "fair", "empty"], ["copy"], POINTS) == {"best": True, "fair": True, "empty": False}
+    assert beats_all(arms, ["good"], ["copy", "best"], POINTS) == {"good": False}
+    assert beats_all(arms, ["good"], ["twin"], POINTS) == {"good": False}
+
+
+def test_close_is_not_worse_by_more_than_the_margin() -> None:
+    made = {"full": runs(40, name="full", spread=0.05), "lora": runs(39.7, name="lora", spread=0.05)}
+    close = arms_of(made)
+    for margin, expected in ((2.0, "holds"), (0.3, "undecided")):
+        found = verdict(close, chain("lora", "full", kind="close", margin=margin), baselines=())
+        assert found.verdict == expected, found.reason
+    far = arms_of({"full": runs(40, name="full"), "lora": runs(30, name="lora")})
+    assert verdict(far, chain("lora", "full", kind="close", margin=2.0), baselines=()).verdict == "contradicted"
+    # Being better is close enough.
+    assert verdict(far, chain("full", "lora", kind="close", margin=2.0), baselines=()).verdict == "holds"
+
+
+def test_claims_of_one_family_are_corrected_together(arms: Arms) -> None:
+    one = chain("good", "fair")
+    others = [chain("best", "good", name=f"other {number}") for number in range(9)]
+    apart = [chain("best", "good", name=f"other {number}", family="other") for number in range(9)]
+    alone, together, separate = (verdict(arms, one, *more).links[0] for more in ([], others, apart))
+    assert alone.p_corrected == alone.p == together.p == separate.p_corrected
+    assert together.p_corrected is not None
+    assert alone.p is not None
+    assert together.p_corrected > alone.p
+
+
+def test_each_metric_is_reported_and_only_their_mean_is_tested() -> None:
+    made = {
+        name: {s: run([mean + s, mean - 1, mean + 3], names=["bleu", "meteor"]) for s in range(3)}
+        for name, mean in (("a", 9), ("b", 3))
+    }
+    keys = (ArmKey(base="b", method="a"), ArmKey(base="b", method="b"))
+    claim = ClaimConfig(sentence="s", chain=keys, metrics=("bleu", "meteor"))
+    found = verdict(resample_arms(made, draws=100), Chain("c", claim, ("a", "b")), baselines=())
+    assert [link.metric for link in found.links] == ["bleu+meteor", "bleu", "meteor"]
+    assert [link.p_corrected is None for link in found.links] == [False, True, True]
+    assert all(link.p is not None and link.difference.low is not None for link in found.links)
+
+
+def test_what_was_not_run_cannot_be_judged(arms: Arms) -> None:
+    found = verdict(arms, chain("best", "gone", missing=("gone has no scores",)), chain("best", "good"))
+    assert (found.verdict, found.reason, found.links) == ("undecided", "gone has no scores", ())
+    assert verdict(None, chain("best", "good")).reason == "no run is done yet"
+
+
+def test_runs_that_diverged_do_not_help_a_claim(arms: Arms) -> None:
+    found = verdict(arms, chain("best", "good"), diverged={"best": [1]})
+    assert found.verdict == "undecided"
+    assert "diverged with seed 1" in found.reason
+    assert verdict(arms, chain("best", "good"), diverged={"good": [1]}).verdict == "holds"
+
+
+def test_the_scope_says_what_was_not_varied() -> None:
+    single = arms_of({"a": runs(40, seeds=1, name="a"), "b": runs(20, seeds=1, name="b")})
+    found = verdict(single, chain("a", "b"), baselines=(), sizes={"a": 5_300_000, "b": 5_310_000}, stage_one=frozenset("a"))
+    assert found.verdict == "holds"
+    assert found.scope.startswith("at 5.3M parameters, on these two tasks, from one stage-1 model, from one run")
+    near = arms_of({"a": runs(32, seeds=1, name="a"), "b": runs(30, seeds=1, name="b")})
+    assert verdict(near, chain("a", "b"), baselines=()).verdict == "undecided"
+
+
+# Why no claim can be made on them: of some neither direction is better, others are measures of whole sets.
+UNCLAIMABLE = {
+    "length_ratio": "neither direction is better",
+    "copy_rate": "neither direction is better",
+    "distinct_1": "no intervals and no tests",
+    "distinct_2": "no intervals and no tests",
+    "self_bleu": "no intervals and no tests",
+}
+
+
+def claim_on(*metrics: str) -> ClaimConfig:
+    chain_ = (ArmKey(base="multi", method="full"), ArmKey(base="multi", method="lora"))
+    return ClaimConfig(sentence="full > LoRA", chain=chain_, metrics=metrics)
+
+
+@pytest.mark.parametrize("metric", METRICS.names())
+def test_a_claim_on_any_metric_is_refused_in_time_or_never_against_a_perfect_system(metric: str) -> None:
+    study = changed(claims={"c": claim_on(metric)})
+    if metric in UNCLAIMABLE:
+        with pytest.raises(ConfigError, match=UNCLAIMABLE[metric]) as caught:
+            check_study(study)
+        assert caught.value.where == "claims.c.metrics"
+        assert "chrf" in str(caught.value.hint)
+        assert metric not in str(caught.value.hint)
+        return
+    check_study(study)
+    rows = predictions(study.tasks, "test", 12, 1.0, "")
+    answers = {
+        "perfect": [row.references[0] for row in rows],
+        "empty": ["" for _ in rows],
+        "strange": ["чужие слова, которых никто не ждал" for _ in rows],
+        "turned": [row.references[0] for row in reversed(rows)],
+    }
+    made = {
+        name: {0: measure([row.model_copy(update={"prediction": text}) for row, text in zip(rows, texts, strict=True)], [metric])}
+        for name, texts in answers.items()
+    }
+    arms = resample_arms(made, fixed=list(made), draws=300)
+    keys = claim_on(metric)
+    verdicts = {}
+    for bad in ("empty", "strange", "turned"):
+        chains = [Chain("c", keys, pair) for pair in (("perfect", bad), (bad, "perfect"))]
+        labels = {name: name for name in made}
+        verdicts[bad] = [judge(arms, [one], Judged(labels))[0] for one in chains]
+        assert verdicts[bad][0].verdict in ("holds", "undecided")
+        assert verdicts[bad][1].verdict in ("contradicted", "undecided")
+    found = verdicts["strange"]
+    assert [one.verdict for one in found] == ["holds", "contradicted"], (
+        "every metric tells a strange script from the right answer"
+    )
+    (link,) = found[0].links
+    assert link.difference.value == pytest.approx(100, abs=1.5)
+    first, second = ("strange", "perfect") if METRICS.get(metric)().better == "lower" else ("perfect", "strange")
+    assert found[0].reason.startswith(f"({first}) minus ({second}) is +")
+
+
+def test_a_mean_of_metrics_with_two_directions_is_refused() -> None:
+    with pytest.raises(ConfigError, match="better high and of metrics that are better low") as caught:
+        check_study(changed(claims={"c": claim_on("chrf", "wrong_script_rate")}))
+    assert caught.value.where == "claims.c.metrics"
+    with pytest.raises(ConfigError, match="names no metric"):
+        check_study(changed(claims={"c": claim_on()}))

@@ -1,0 +1,105 @@
+"""What is recommended, on dev scores that are given as numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.analysis.points import Points, run
+from tests.analysis.test_claims import runs
+from xeric.analysis.outputs import Runs
+from xeric.analysis.recommend import Candidate, recommend
+from xeric.analysis.results import Interval, Recommendation
+from xeric.metrics.measuring import Measured
+
+MADE: Runs = {
+    "best": runs(40.3, name="best", spread=0.05),
+    "cheap": runs(40.1, name="cheap", spread=0.05),
+    "poor": runs(30.0, name="poor", spread=0.05),
+}
+CANDIDATES = {
+    "best": Candidate("the best", 100.0, 5_000_000, Interval(value=1.0)),
+    "cheap": Candidate("the cheap one", 20.0, 1000, Interval(value=2.0)),
+    "poor": Candidate("the poor one", 10.0, 1000, Interval(value=3.0)),
+}
+
+
+def of(candidates: dict[str, Candidate], dev: Runs, margin: float = 1.5) -> Recommendation:
+    found = recommend(candidates, dev, metric="points", margin=margin)
+    assert found is not None
+    return found
+
+
+def test_the_cheapest_within_the_margin_is_taken_and_its_test_score_shown() -> None:
+    found = of(CANDIDATES, MADE)
+    assert (found.arm, found.best, found.test) == ("cheap", "best", Interval(value=2.0))
+    assert set(found.dev) == set(MADE)
+    assert found.dev["best"].value > found.dev["cheap"].value > found.dev["poor"].value
+    assert "not worse than the best" in found.reason
+
+
+def test_what_is_not_shown_to_be_within_the_margin_is_not_taken() -> None:
+    found = of(CANDIDATES, MADE, margin=0.1)
+    assert found.arm == "best"
+    assert "nothing cheaper" in found.reason
+
+
+def test_test_scores_play_no_part() -> None:
+    changed = {name: Candidate(c.label, c.seconds, c.trainable, Interval(value=-c.seconds)) for name, c in CANDIDATES.items()}
+    assert of(changed, MADE).arm == of(CANDIDATES, MADE).arm
+
+
+def test_of_two_as_quick_the_one_with_fewer_parameters_is_cheaper() -> None:
+    alike = {"best": Candidate("a", 20.04, 2000), "cheap": Candidate("b", 20.31, 1000)}
+    assert of(alike, {name: MADE[name] for name in alike}).arm == "cheap"
+    slower = alike | {"cheap": Candidate("b", 30.0, 1000)}
+    assert of(slower, {name: MADE[name] for name in slower}).arm == "best"
+
+
+def test_lines_with_other_dev_instances_are_left_out_and_named() -> None:
+    small = {seed: run([50.0, 60.0], [50.0, 60.0]) for seed in range(3)}
+    candidates = CANDIDATES | {"small": Candidate("n = 50", 1.0, 10)}
+    found = of(candidates, MADE | {"small": small})
+    assert found.arm == "cheap"
+    assert "small" not in found.dev
+    assert "(n = 50)" in found.reason
+
+
+def test_nothing_to_choose_from() -> None:
+    assert recommend(CANDIDATES, {}, metric="points", margin=1.0) is None
+    assert recommend({}, MADE, metric="points", margin=1.0) is None
+
+
+def test_one_run_each_cannot_show_that_a_cheaper_one_is_as_good() -> None:
+    single = {name: {0: by_seed[0]} for name, by_seed in MADE.items()}
+    assert of(CANDIDATES, single).arm == "best"
+    assert of(CANDIDATES, single, margin=5.0).arm == "cheap"
+
+
+def test_what_is_untrained_costs_nothing() -> None:
+    free = {"best": CANDIDATES["best"], "cheap": Candidate("few-shot", 0.0, 0)}
+    dev = {"best": MADE["best"], "cheap": {0: MADE["cheap"][0]}}
+    found = recommend(free, dev, metric="points", margin=1.5, fixed=["cheap"])
+    assert found is not None
+    assert found.arm == "cheap"
+    assert "nothing is trained" in found.reason
+
+
+def test_dev_means_are_those_of_the_runs() -> None:
+    found = of(CANDIDATES, MADE)
+    expected = np.mean([one.scores()["points"] for one in MADE["best"].values()])
+    assert found.dev["best"].value == pytest.approx(expected)
+
+
+def test_on_a_metric_that_is_better_low_the_lowest_is_the_best() -> None:
+    low = {name: {seed: lowered(one) for seed, one in by_seed.items()} for name, by_seed in MADE.items()}
+    found = of(CANDIDATES, low, margin=0.1)
+    assert (found.arm, found.best) == ("poor", "poor")
+
+
+def lowered(one: Measured) -> Measured:
+    points = Points()
+    points.better = "lower"  # type: ignore[misc]
+    return dataclasses.replace(one, metrics={"points": points})

@@ -1,0 +1,268 @@
+"""What a study found: from the records and predictions in its folder to one :class:`StudyResults`. No torch, no model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from xeric.analysis.arm_results import Others, adaptation_result, baseline_result, others_of_baseline, others_of_records
+from xeric.analysis.claims import Chain, Judged, beats_all, judge
+from xeric.analysis.comparison import Arms, resample_arms
+from xeric.analysis.outputs import Outputs, Runs, measure_runs, read_outputs
+from xeric.analysis.provenance import provenance, run_results
+from xeric.analysis.recommend import Candidate, judged, recommend
+from xeric.analysis.results import ArmResult, ClaimResult, Interval, Recommendation, RunResult, StudyResults
+from xeric.analysis.tables import figure_of, lost_runs, table_of
+from xeric.errors import DataError
+from xeric.json_io import read_json
+from xeric.metrics import METRICS, PRIMARY, QUALITY
+from xeric.records import write_json
+from xeric.statistics.decisions import detectable_difference, spread
+from xeric.statistics.estimates import VarianceComponent
+from xeric.studies.baselines import TrivialBaselines, read_baselines
+from xeric.studies.folder import StudyFolder
+from xeric.studies.paraphrases import FOLDER
+from xeric.studies.tuning import TuningResult
+
+__all__ = ["analyse", "current_results", "write_results"]
+
+
+def analyse(root: Path, *, workers: int = 1) -> StudyResults:
+    """Return what a study found so far; its folder is only read.
+
+    Args:
+        root: the study's folder, finished or not.
+        workers: processes that count predictions; see :func:`xeric.analysis.outputs.measure_runs`.
+
+    Raises:
+        UserError: the folder holds no study, a file in it is broken, or runs have other test instances than the rest.
+    """
+    outputs = read_outputs(root)
+    study = outputs.study
+    measured = _wanted(outputs)
+    recorded = {name for _, state in outputs.runs if state.record for name in state.record.scores}
+    extra = sorted(recorded - set(measured))
+    measured_runs = measure_runs(outputs.files("test"), measured, workers=workers)
+    trivial = measure_runs(outputs.baseline_files(), [*measured, *extra], workers=workers)
+    arms = _resampled(outputs, measured_runs, trivial, measured)
+    runs = run_results(outputs)
+    known = read_baselines(outputs.folder)
+    found = _arm_results(outputs, arms, trivial, extra, known)
+    said = arms.notes if arms else {}
+    by_key = {study.canonical(arm.key): arm for arm in found if arm.key is not None}
+    return StudyResults(
+        name=study.name,
+        title=study.title,
+        study=study.model_dump(mode="json"),
+        metrics=tuple(name for name in METRICS.names() if name in recorded or name in measured),
+        primary=PRIMARY,
+        tasks={stratum.task: stratum.language for stratum in arms.strata} if arms else {},
+        arms=tuple(found),
+        baseline_notes=known.notes([arm.id for arm in found if arm.baseline]),
+        runs=tuple(runs),
+        tables=tuple(table_of(name, table, study, by_key, runs, said) for name, table in study.tables.items()),
+        figures=tuple(
+            figure_of(name, figure, study, by_key, runs, outputs.sizes, said) for name, figure in study.figures.items()
+        ),
+        claims=tuple(_claims(outputs, arms, runs, [arm.id for arm in found if arm.gates])),
+        recommendation=_recommendation(outputs, found, workers),
+        tuning=_tuning(outputs),
+        stability={"seeds": _over_seeds(outputs, arms), "definitions": _over_paraphrases(outputs, measured_runs, arms, workers)},
+        detectable=_detectable(arms, list(measured_runs)) if arms else None,
+        provenance=provenance(outputs),
+    )
+
+
+def current_results(root: Path, *, workers: int = 1) -> StudyResults:
+    """Return a study's results as they stand in its folder; where they are missing or out of date they are made and written.
+
+    Raises:
+        UserError: see :func:`analyse`.
+    """
+    path = StudyFolder(root).results_file
+    if path.is_file() and path.stat().st_mtime_ns > _newest_input(root):
+        try:
+            return StudyResults.model_validate_json(path.read_bytes())
+        except ValueError:
+            pass  # of another version: made again below
+    return write_results(root, workers=workers)
+
+
+def write_results(root: Path, *, workers: int = 1) -> StudyResults:
+    """Analyse a study and write its ``results.json``; see :func:`analyse`."""
+    results = analyse(root, workers=workers)
+    write_json(StudyFolder(root).results_file, results)
+    return results
+
+
+_INPUTS = (
+    "study.yaml",
+    "runs.json",
+    "runs/*/*.json*",
+    f"runs/*/{FOLDER}/*.jsonl",
+    "baselines/baselines.json",
+    "baselines/*/*/*.jsonl",
+    "tuning/*/tuning.json",
+)
+
+
+def _newest_input(root: Path) -> int:
+    return max((path.stat().st_mtime_ns for pattern in _INPUTS for path in root.glob(pattern)), default=0)
+
+
+def _wanted(outputs: Outputs) -> list[str]:
+    """Return the metrics that need intervals: what is compared, claimed, shown in tables and drawn."""
+    study = outputs.study
+    names = set(QUALITY)
+    for shown in (study.tables, study.figures, study.claims):
+        names.update(name for one in shown.values() for name in one.metrics)
+    return [name for name in METRICS.names() if name in names and METRICS.get(name)().resampled]
+
+
+def _resampled(outputs: Outputs, runs: Runs, trivial: Runs, metrics: Sequence[str]) -> Arms | None:
+    if not runs:
+        return None
+    baselines = {name: {seed: one.only(metrics) for seed, one in by_seed.items()} for name, by_seed in trivial.items()}
+    # A baseline that is not drawn by seed has one result, and no other.
+    fixed = outputs.fixed | {name for name, by_seed in baselines.items() if len(by_seed) == 1}
+    try:
+        return resample_arms({**runs, **baselines}, fixed=fixed)
+    except DataError as error:
+        raise DataError(f"cannot be compared: {error}", where=str(outputs.folder.root), hint=error.hint) from None
+
+
+def _arm_results(
+    outputs: Outputs, arms: Arms | None, trivial: Runs, extra: Sequence[str], known: TrivialBaselines
+) -> list[ArmResult]:
+    scored = [name for name in outputs.arms if arms and name in arms.arms]
+    gating = [name for name in trivial if known.gating(name)]
+    beaten = beats_all(arms, scored, gating, [PRIMARY]) if arms and gating else {}
+    found = []
+    for name, arm in outputs.arms.items():
+        records = outputs.records(name)
+        others: Others = others_of_records(list(records.values()), extra)
+        found.append(adaptation_result(arm, arms, records, others, beaten.get(name)))
+    found += [
+        baseline_result(name, arms, others_of_baseline(by_seed, extra), gates=known.gating(name))
+        for name, by_seed in trivial.items()
+        if arms
+    ]
+    return found
+
+
+def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gating: Sequence[str]) -> list[ClaimResult]:
+    chains = []
+    for name, claim in outputs.study.claims.items():
+        missing, ids = [], []
+        for key in claim.chain:
+            arm = outputs.find(key)
+            if arm is None:
+                missing.append(f"the study has no arm {key.base}, {key.setting if key.untrained else key.method}")
+            elif arms is None or arm not in arms.arms:
+                why = lost_runs(arm, runs)
+                missing.append(f"{outputs.arms[arm].label} has no scores" + (f" ({why})" if why else ""))
+            ids.append(arm or "")
+        silent = tuple(metric for metric in claim.metrics if arms is not None and not arms.says(metric))
+        if len(silent) == len(claim.metrics):
+            missing.append(f"{' and '.join(silent)} {'say' if len(silent) > 1 else 'says'} nothing on these tasks")
+        chains.append(Chain(name, claim, tuple(ids), tuple(missing), silent))
+    sizes = {
+        name: records[0].base["parameters"]
+        for name in outputs.arms
+        for records in list(outputs.records(name).values())[:1]
+        if "parameters" in records[0].base
+    }
+    known = Judged(
+        labels={name: arm.label for name, arm in outputs.arms.items()},
+        baselines=gating,
+        diverged={name: [run.seed for run in runs if run.arm == name and run.status == "diverged"] for name in outputs.arms},
+        sizes=sizes,
+        stage_one=frozenset(name for name, arm in outputs.arms.items() if arm.key.start == "stage-1"),
+    )
+    return judge(arms, chains, known)
+
+
+def _recommendation(outputs: Outputs, found: Sequence[ArmResult], workers: int) -> Recommendation | None:
+    candidates = {
+        arm.id: Candidate(arm.label, arm.seconds or 0.0, arm.trainable or 0, arm.scores.get(PRIMARY))
+        for arm in found
+        if arm.key is not None and arm.seeds
+    }
+    dev = measure_runs(outputs.files("dev"), [PRIMARY], workers=workers)
+    chosen = recommend(candidates, dev, metric=PRIMARY, margin=outputs.study.margin, fixed=sorted(outputs.fixed))
+    if chosen is None:
+        return None
+    scores = {seed: one.scores()[PRIMARY] for seed, one in dev[chosen.arm].items()}
+    seed = max(scores, key=lambda one: (scores[one], -one))
+    run = next(run.id for run, _ in outputs.of(chosen.arm) if run.seed == seed)
+    place = outputs.folder.run_folder(run)
+    kept = (place / "adapter").is_dir()
+    command = f'xeric generate {place} --input "TEXT"' if kept else f"xeric train --config {place / 'config.yaml'} -o FOLDER"
+    return judged(chosen.model_copy(update={"command": command}), found)
+
+
+def _tuning(outputs: Outputs) -> tuple[TuningResult, ...]:
+    paths = sorted(outputs.folder.tuning_dir.glob("*/tuning.json"))
+    return tuple(_tuning_result(path) for path in paths)
+
+
+def _tuning_result(path: Path) -> TuningResult:
+    try:
+        return TuningResult.model_validate_json(path.read_bytes())
+    except ValueError as error:
+        read_json(path)
+        raise DataError(f"not the result of tuning: {str(error).splitlines()[0]}", where=str(path)) from None
+
+
+_Spreads = dict[str, dict[str, dict[str, float]]]
+"""Standard deviation with its interval, and from how many results, by arm and metric."""
+
+
+def _over_seeds(outputs: Outputs, arms: Arms | None) -> _Spreads:
+    """Return how far each arm's mean over tasks moves from seed to seed."""
+    found: _Spreads = {}
+    for name in outputs.arms:
+        if arms is None or name not in arms.arms or not arms.arms[name].random:
+            continue
+        for metric in arms.metrics:
+            _add_spread(found, name, metric, "seeds", arms.run_means(name, [metric]).tolist())
+    return found
+
+
+def _over_paraphrases(outputs: Outputs, runs: Runs, arms: Arms | None, workers: int) -> _Spreads:
+    """Return how far the mean over tasks of each arm's first run moves with the words of the definitions, its own among them."""
+    first = outputs.study.seeds[0]
+    found: _Spreads = {}
+    if arms is None:
+        return found
+    for name, by_number in measure_runs(outputs.paraphrased_files(), arms.metrics, workers=workers).items():
+        if first not in runs.get(name, {}):
+            continue
+        scores = [one.scores() for one in (runs[name][first], *by_number.values())]
+        for metric in arms.metrics:
+            _add_spread(found, name, metric, "paraphrases", [one[metric] for one in scores])
+    return found
+
+
+def _add_spread(found: _Spreads, arm: str, metric: str, of: str, means: Sequence[float]) -> None:
+    if (known := spread(means)) is not None:
+        sd, low, high = known
+        found.setdefault(arm, {})[metric] = {"sd": sd, "low": low, "high": high, of: float(len(means))}
+
+
+def _detectable(arms: Arms, names: Sequence[str]) -> Interval | None:
+    """Return the smallest difference between two trained arms that the study can detect, from the variances that it shows."""
+    random = [name for name in names if arms.arms[name].random]
+    if len(random) < 2:
+        return None
+    shared = [part for a, b in combinations(random[:30], 2) if (part := arms.difference(a, b, [PRIMARY]).instances)]
+    repeated = [arms.run_means(name, [PRIMARY]) for name in random if len(arms.arms[name].seeds) > 1]
+    if not shared:
+        return None
+    seeds = int(np.median([len(arms.arms[name].seeds) for name in random]))
+    known = {"seed_sd": float(np.sqrt(np.mean([means.var(ddof=1) for means in repeated])))} if repeated else {}
+    typical = VarianceComponent(*(float(np.median([getattr(part, name) for part in shared])) for name in ("variance", "df")))
+    return Interval(value=detectable_difference(seeds=seeds, instances=typical, **known))

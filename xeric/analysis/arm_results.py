@@ -1,0 +1,132 @@
+"""The results of one line: means with intervals over tasks, by language and by task, and what its runs cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xeric.analysis.claims import estimate
+from xeric.analysis.comparison import Arms
+from xeric.analysis.results import ArmResult, Interval
+from xeric.data.baselines import baseline_label
+from xeric.metrics import QUALITY
+from xeric.metrics.measuring import Measured
+from xeric.records import Record, length_share
+from xeric.statistics.arrays import FloatArray
+from xeric.statistics.estimates import Estimate
+from xeric.studies.folder import PlannedArm
+
+__all__ = ["Others", "adaptation_result", "baseline_result", "others_of_baseline", "others_of_records"]
+
+Others = Mapping[str, Mapping[str, float]]
+"""Scores without intervals by task and metric: those of measures that cannot be resampled, or that nothing in the study shows."""
+
+
+def others_of_records(runs: Sequence[Sequence[Record]], metrics: Sequence[str]) -> Others:
+    """Return what the records of an arm's runs say of further metrics, mean over runs; each run is one record or one a task."""
+    if not runs:
+        return {}
+    by_run = [{task: result.scores for record in records for task, result in record.tasks.items()} for records in runs]
+    return {
+        task: {name: float(np.mean([run[task][name].score for run in by_run])) for name in metrics if _in_all(by_run, task, name)}
+        for task in by_run[0]
+    }
+
+
+def _in_all(runs: Sequence[Mapping[str, Mapping[str, object]]], task: str, metric: str) -> bool:
+    return all(metric in run.get(task, {}) for run in runs)
+
+
+def others_of_baseline(by_seed: Mapping[int, Measured], metrics: Sequence[str]) -> Others:
+    """Return further metrics of a trivial baseline, mean over its draws."""
+    by_run = [{task: own.only(metrics).scores() for task, own in one.by_task().items()} for one in by_seed.values()]
+    return {
+        task: {name: float(np.mean([run[task][name] for run in by_run])) for name in metrics if name in by_run[0][task]}
+        for task in by_run[0]
+    }
+
+
+def adaptation_result(
+    arm: PlannedArm, arms: Arms | None, records: Mapping[int, Sequence[Record]], others: Others, beats: bool | None
+) -> ArmResult:
+    """Return the results of an arm that was run; without scores where no run of it is done.
+
+    Args:
+        arm: as planned.
+        arms: all arms, resampled together.
+        records: of its finished runs by seed; one record, or one a task.
+        others: further scores.
+        beats: whether it beats every trivial baseline that gates.
+    """
+    scored = arms if arms is not None and arm.id in arms.arms else None
+    runs = list(records.values())
+    return ArmResult(
+        id=arm.id,
+        label=arm.label,
+        key=arm.key,
+        **(_scores(scored, arm.id, others) if scored else {}),
+        seeds=len(scored.arms[arm.id].seeds) if scored else 0,
+        trainable=max((record.parameters.get("trainable", 0) for run in runs for record in run), default=None),
+        seconds=_mean([sum(_training_seconds(record) for record in run) for run in runs]),
+        memory=_mean([max(float(record.cost.get("peak_memory_bytes", 0)) for record in run) for run in runs]),
+        template=next((record.resolved.get("prompt.template") for run in runs for record in run), None),
+        at_limit=length_share(task for run in runs for record in run for task in record.tasks.values()),
+        beats_baselines=beats,
+    )
+
+
+def baseline_result(name: str, arms: Arms, others: Others, *, gates: bool) -> ArmResult:
+    """Return the results of a trivial baseline; ``gates`` says whether arms are judged against it."""
+    label, seeds = baseline_label(name), len(arms.arms[name].seeds)
+    return ArmResult(id=name, label=label, baseline=name, seeds=seeds, gates=gates, **_scores(arms, name, others))
+
+
+def _scores(arms: Arms, name: str, others: Others) -> dict[str, Any]:
+    languages = list(dict.fromkeys(stratum.language for stratum in arms.strata))
+    tasks = {stratum.task: stratum.language for stratum in arms.strata}
+    chosen = {task: values for task, values in others.items() if task in tasks}
+    found: dict[str, Any] = {
+        "scores": _part(arms, name, arms.weights(), list(chosen.values())),
+        "languages": {
+            one: _part(arms, name, arms.weights(language=one), [chosen[task] for task in chosen if tasks[task] == one])
+            for one in languages
+        },
+        "tasks": {task: _part(arms, name, arms.weights(task=task), [chosen[task]] if task in chosen else []) for task in tasks},
+    }
+    arm = arms.arms[name]
+    if arm.random and len(arm.seeds) > 1:
+        found["spread"] = {metric: float(arms.run_means(name, [metric]).std(ddof=1)) for metric in arms.metrics}
+    return found
+
+
+def _part(arms: Arms, name: str, weights: FloatArray, others: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
+    known: dict[str, Interval] = {
+        metric: _bounded(metric, arms.mean(name, [metric], weights), len(arms.arms[name].seeds))
+        for metric in arms.metrics
+        if arms.says(metric, weights)
+    }
+    for metric in dict.fromkeys(metric for values in others for metric in values):
+        if all(metric in values for values in others):
+            known[metric] = Interval(value=float(np.mean([values[metric] for values in others])))
+    return known
+
+
+def _bounded(metric: str, found: Estimate, runs: int) -> Interval:
+    """Return a mean with its interval cut at the ends of the scale: no score is below 0, no quality above 100."""
+    whole = estimate(found)
+    if whole.low is None or whole.high is None:
+        return whole
+    high = min(whole.high, 100.0) if metric in QUALITY else whole.high
+    return Interval(value=whole.value, low=max(whole.low, 0.0), high=max(high, whole.value))
+
+
+def _training_seconds(record: Record) -> float:
+    """Return the seconds of training and of the evaluations on dev that belong to it."""
+    seconds = record.cost.get("seconds", {})
+    return sum(float(seconds.get(part, 0.0)) for part in ("train", "dev"))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None

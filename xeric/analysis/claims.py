@@ -1,0 +1,219 @@
+"""Claims, put to the test: each link of a chain of arms, corrected for all links of its family.
+
+A link is the difference between two arms on the mean of the claim's metrics, macro mean over tasks and runs, turned so that it
+is positive where the first is better (on a metric that is better low it is the second minus the first). The verdict follows
+from corrected intervals alone: a claim ``holds`` when every link lies above its null value (0, or minus the margin of a claim of
+closeness), is ``contradicted`` when a link lies below it, and is ``undecided`` otherwise. Where no arm of the claim beats the
+trivial baselines on the claim's metrics there is nothing to compare, and it is ``uninformative``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from xeric.analysis.comparison import Arms
+from xeric.analysis.results import ClaimResult, Interval, LinkResult, Verdict
+from xeric.statistics.decisions import ASSUMED_SEED_SD, Decision, decide_together
+from xeric.statistics.estimates import ALPHA, Estimate
+from xeric.studies.config import ClaimConfig
+
+__all__ = ["Chain", "Judged", "beats_all", "estimate", "judge"]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A claim and the arms that it speaks of.
+
+    Attributes:
+        name: of the claim.
+        claim: as in the study file.
+        arms: ids of the chain's arms, best first.
+        missing: why the claim cannot be tested: arms that are not there.
+        silent: the claim's metrics that say nothing on the study's tasks; it is tested on the others.
+    """
+
+    name: str
+    claim: ClaimConfig
+    arms: tuple[str, ...]
+    missing: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics whose mean is tested."""
+        return tuple(name for name in self.claim.metrics if name not in self.silent)
+
+    @property
+    def metric(self) -> str:
+        """Name of what is tested: one metric, or the mean of several."""
+        return "+".join(self.metrics)
+
+    @property
+    def null(self) -> float:
+        """The difference that a link must exceed."""
+        return -self.claim.margin if self.claim.kind == "close" else 0.0
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of the arms beside their scores.
+
+    Attributes:
+        labels: for people, by arm.
+        baselines: ids of the trivial baselines that arms are judged against.
+        diverged: seeds whose run diverged, by arm.
+        sizes: parameters of the base, by arm.
+        stage_one: arms that start from the stage-1 model.
+    """
+
+    labels: Mapping[str, str]
+    baselines: Sequence[str] = ()
+    diverged: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    stage_one: frozenset[str] = frozenset()
+
+
+def judge(arms: Arms | None, chains: Sequence[Chain], known: Judged) -> list[ClaimResult]:
+    """Return the verdict on every claim, in order.
+
+    Args:
+        arms: all arms and baselines, resampled together; None where no run is done.
+        chains: the claims.
+        known: what else a verdict needs.
+    """
+    families: defaultdict[str, list[tuple[Estimate, float]]] = defaultdict(list)
+    for chain in chains:
+        if arms is not None and not chain.missing:
+            for better, worse in pairwise(chain.arms):
+                families[chain.claim.family].append((arms.difference(better, worse, chain.metrics), chain.null))
+    decided = {family: iter(decide_together(links)) for family, links in families.items()}
+    results = []
+    for chain in chains:
+        if arms is None or chain.missing:
+            results.append(_untested(chain))
+        else:
+            decisions = [next(decided[chain.claim.family]) for _ in pairwise(chain.arms)]
+            results.append(_tested(arms, chain, decisions, known))
+    return results
+
+
+def beats_all(arms: Arms, names: Sequence[str], baselines: Sequence[str], metrics: Sequence[str]) -> dict[str, bool]:
+    """Return, for each arm, whether its runs beat every baseline, corrected for all these comparisons together.
+
+    The question is whether these very runs have learned anything, so the runs are given and only the test instances vary.
+    """
+    pairs = [(name, baseline) for name in names for baseline in baselines]
+    differences = [arms.difference(*pair, metrics, given_runs=True) for pair in pairs]
+    beaten = dict.fromkeys(names, True)
+    for (name, _), decision in zip(pairs, decide_together([(one, 0.0) for one in differences]), strict=True):
+        beaten[name] &= decision is not None and decision.p_corrected <= ALPHA and decision.low > 0
+    return beaten
+
+
+def estimate(found: Estimate, interval: tuple[float, float] | None = None) -> Interval:
+    """Return an estimate as it is stored, with its own interval unless another one is given."""
+    low, high = interval or found.interval() or (None, None)
+    return Interval(value=found.value, low=low, high=high)
+
+
+def _untested(chain: Chain) -> ClaimResult:
+    reason = "; ".join(chain.missing) or "no run is done yet"
+    return ClaimResult(
+        name=chain.name, sentence=chain.claim.sentence, verdict="undecided", scope="nothing was compared", reason=reason
+    )
+
+
+def _tested(arms: Arms, chain: Chain, decisions: Sequence[Decision | None], known: Judged) -> ClaimResult:
+    links: list[LinkResult] = []
+    for (better, worse), decision in zip(pairwise(chain.arms), decisions, strict=True):
+        links.append(_link(arms, better, worse, chain.metrics, chain.null, decision))
+        if len(chain.metrics) > 1:
+            links += [_link(arms, better, worse, (metric,), chain.null, None) for metric in chain.metrics]
+    tested = [link for link in links if link.metric == chain.metric]
+    verdict, reason = _verdict(arms, chain, tested, known)
+    return ClaimResult(
+        name=chain.name,
+        sentence=chain.claim.sentence,
+        verdict=verdict,
+        scope=_scope(arms, chain, known),
+        reason=reason,
+        links=tuple(links),
+    )
+
+
+def _link(arms: Arms, better: str, worse: str, metrics: Sequence[str], null: float, decision: Decision | None) -> LinkResult:
+    found = arms.difference(better, worse, metrics)
+    return LinkResult(
+        better=better,
+        worse=worse,
+        metric="+".join(metrics),
+        lower=arms.sign(metrics) < 0,
+        difference=estimate(found),
+        p=found.p(null),
+        p_corrected=decision.p_corrected if decision else None,
+        corrected=estimate(found, (decision.low, decision.high)) if decision else None,
+        instances=arms.instances,
+        # What no seed moves has one run, and lacks none.
+        seeds=min((len(arm.seeds) for arm in (arms.arms[better], arms.arms[worse]) if arm.random), default=1),
+    )
+
+
+def _verdict(arms: Arms, chain: Chain, links: Sequence[LinkResult], known: Judged) -> tuple[Verdict, str]:
+    if known.baselines and not any(beats_all(arms, chain.arms, known.baselines, chain.metrics).values()):
+        return "uninformative", "none of these arms beats every trivial baseline, so there is nothing to compare"
+    bounds = [(link, link.corrected.low, link.corrected.high) for link in links if link.corrected]
+    below = [link for link, _, high in bounds if high is not None and high < chain.null]
+    above = [link for link, low, _ in bounds if low is not None and low > chain.null]
+    if below:
+        return "contradicted", _said(below[0], chain, known)
+    open_links = [link for link in links if link not in above]
+    if open_links:
+        return "undecided", _said(open_links[0], chain, known)
+    lucky = [link.better for link in links if known.diverged.get(link.better)]
+    if lucky:
+        seeds = ", ".join(map(str, known.diverged[lucky[0]]))
+        return "undecided", f"it holds among the runs that went well, but {known.labels[lucky[0]]} diverged with seed {seeds}"
+    return "holds", _said(min(above, key=lambda link: link.difference.value), chain, known, smallest=len(above) > 1)
+
+
+def _said(link: LinkResult, chain: Chain, known: Judged, *, smallest: bool = False) -> str:
+    """Return the link that a verdict rests on, in one sentence."""
+    first, second = (link.worse, link.better) if link.lower else (link.better, link.worse)
+    pair = f"({known.labels[first]}) minus ({known.labels[second]})"
+    shown = link.corrected
+    if shown is None or shown.low is None or shown.high is None:
+        return f"{pair} is {link.difference.value:+.1f}, and one instance a task tells nothing about others"
+    where = f"corrected interval {shown.low:+.1f} to {shown.high:+.1f}"
+    against = f"; the margin is {chain.claim.margin:g}" if chain.claim.kind == "close" else ""
+    subject = f"the smallest link, {pair}," if smallest else pair
+    return f"{subject} is {shown.value:+.1f} points ({where}{against})"
+
+
+_NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+
+
+def _scope(arms: Arms, chain: Chain, known: Judged) -> str:
+    """Return what a verdict speaks of: sizes of the bases, tasks, and what was not varied."""
+    sizes = sorted({_short(known.sizes[name]) for name in chain.arms if name in known.sizes})
+    count = len({stratum.task for stratum in arms.strata})
+    number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
+    parts = [f"at {' and '.join(sizes)} parameters"] if sizes else []
+    parts.append("on this task" if count == 1 else f"on these {number} tasks")
+    parts += [f"without {name}, which says nothing on them" for name in chain.silent]
+    partly = [name for name in chain.metrics if any(name == silent for silent, _ in arms.silent)]
+    parts += [f"{name} on those of them where it says anything" for name in partly]
+    if any(name in known.stage_one for name in chain.arms):
+        parts.append("from one stage-1 model")
+    if any(arms.arms[name].random and len(arms.arms[name].seeds) == 1 for name in chain.arms):
+        parts.append(f"from one run, its spread between seeds taken to be {ASSUMED_SEED_SD:g} point")
+    return ", ".join(parts)
+
+
+def _short(count: int) -> str:
+    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= 0.9995 * size:
+            return f"{count / size:.2g}{unit}" if count < 9.95 * size else f"{count / size:.0f}{unit}"
+    return str(count)

@@ -1,0 +1,258 @@
+"""Arms of a study on the same test instances: their means and differences, with what is needed to judge them.
+
+Every run of every arm is resampled with the same draws of test instances, within each task and language. What moves all runs of
+an arm alike under these draws is the part of the variance that the instances have; what moves one run and not another is part of
+the spread between runs, which the runs themselves show. The tasks are given: nothing here speaks of other tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from xeric.languages import language_or_unknown
+from xeric.metrics.comparing import check_pairs
+from xeric.metrics.measuring import Measured
+from xeric.statistics.arrays import FloatArray
+from xeric.statistics.decisions import ASSUMED_SEED_SD
+from xeric.statistics.estimates import Estimate, VarianceComponent, added, of_instances
+from xeric.statistics.resampling import DEFAULT_SEED, Sample, replicates
+
+__all__ = ["DRAWS", "Arm", "Arms", "Stratum", "resample_arms"]
+
+DRAWS = 1000
+"""Bootstrap draws of test instances."""
+
+
+@dataclass(frozen=True)
+class Stratum:
+    """Instances that are drawn among themselves: one task and language.
+
+    Attributes:
+        task: name of the task.
+        language: English name.
+        share: of the task's instances.
+        instances: how many.
+    """
+
+    task: str
+    language: str
+    share: float
+    instances: int
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """One line's scores.
+
+    Attributes:
+        seeds: of its runs.
+        scores: ``[runs, strata, metrics]`` on the instances as they are.
+        draws: ``[draws, runs, strata, metrics]`` on instances drawn with replacement, the same ones for every run of every arm.
+        random: whether another seed would give other outputs. Not so for what is untrained and decoded without sampling.
+    """
+
+    seeds: tuple[int, ...]
+    scores: FloatArray
+    draws: FloatArray
+    random: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Arms:
+    """Arms that were resampled together.
+
+    Attributes:
+        metrics: names of the scores, in their order.
+        strata: tasks and languages.
+        arms: by id.
+        lower: those of the metrics that are better low.
+        silent: metric and place of a stratum where the score says nothing (:attr:`Statistics.defined`): it counts in no mean.
+        notes: what a reader of the scores must know, by metric and task.
+    """
+
+    metrics: tuple[str, ...]
+    strata: tuple[Stratum, ...]
+    arms: Mapping[str, Arm]
+    lower: frozenset[str] = frozenset()
+    silent: frozenset[tuple[str, int]] = frozenset()
+    notes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    @property
+    def instances(self) -> int:
+        """How many test instances each run was scored on."""
+        return sum(stratum.instances for stratum in self.strata)
+
+    def weights(self, *, task: str | None = None, language: str | None = None) -> FloatArray:
+        """Return what each stratum weighs in a mean: over all tasks, over one, or over those of a language. They sum to 1."""
+        chosen = [task in (None, s.task) and language in (None, s.language) for s in self.strata]
+        weights = np.array([s.share if is_in else 0.0 for s, is_in in zip(self.strata, chosen, strict=True)])
+        return np.asarray(weights / weights.sum())
+
+    def mean(self, arm: str, metrics: Sequence[str], weights: FloatArray | None = None, *, given_runs: bool = False) -> Estimate:
+        """Return an arm's mean over runs, strata and metrics.
+
+        Args:
+            arm: its id.
+            metrics: names; their plain mean is taken.
+            weights: of the strata; None is every task alike.
+            given_runs: speak of these very runs, not of the arm's runs with other seeds.
+        """
+        return self._estimate({arm: 1.0}, metrics, weights, given_runs, assumed=None)
+
+    def difference(
+        self, a: str, b: str, metrics: Sequence[str], weights: FloatArray | None = None, *, given_runs: bool = False
+    ) -> Estimate:
+        """Return by how much one line's mean is better than another's, instances paired; see :meth:`mean`.
+
+        On metrics that are better high that is the first mean minus the second, on those that are better low the second minus the
+        first; a mean over both kinds is neither.
+
+        Runs of two arms are independent even where they share a seed, so their spreads add. An arm that has one run, and could
+        have others, cannot show its spread: :data:`ASSUMED_SEED_SD` is put in its place.
+        """
+        sign = self.sign(metrics)
+        return self._estimate({a: sign, b: -sign}, metrics, weights, given_runs, assumed=ASSUMED_SEED_SD)
+
+    def sign(self, metrics: Sequence[str]) -> float:
+        """Return 1 for metrics that are better high, -1 for metrics that are better low.
+
+        Raises:
+            ValueError: there are metrics of both kinds.
+        """
+        lower = {name in self.lower for name in metrics}
+        if len(lower) > 1:
+            raise ValueError(f"{', '.join(metrics)}: some are better high and some are better low")
+        return -1.0 if lower == {True} else 1.0
+
+    def run_means(self, arm: str, metrics: Sequence[str], weights: FloatArray | None = None) -> FloatArray:
+        """Return the mean over strata and metrics of each run, ``[runs]``."""
+        parts = self._parts(self.arms[arm].scores, metrics, self.weights() if weights is None else weights)
+        return np.asarray(parts.sum(axis=-1))
+
+    def says(self, metric: str, weights: FloatArray | None = None) -> bool:
+        """Whether a metric says anything on the strata that have weight."""
+        return metric in self.metrics and bool(self._weights(metric, self.weights() if weights is None else weights).any())
+
+    def _weights(self, metric: str, weights: FloatArray) -> FloatArray:
+        """Return the weights of the strata that a metric says anything on: each task's within the task, and all together 1."""
+        kept: FloatArray = np.array([0.0 if (metric, place) in self.silent else w for place, w in enumerate(weights)])
+        if not kept.any() or np.array_equal(kept, weights):
+            return kept
+        for task in {stratum.task for stratum in self.strata}:
+            own = np.array([stratum.task == task for stratum in self.strata])
+            if kept[own].any():
+                kept[own] *= weights[own].sum() / kept[own].sum()
+        return np.asarray(kept / kept.sum())
+
+    def _estimate(
+        self,
+        signs: Mapping[str, float],
+        metrics: Sequence[str],
+        weights: FloatArray | None,
+        given_runs: bool,
+        assumed: float | None,
+    ) -> Estimate:
+        weights = self.weights() if weights is None else weights
+        value = sum(sign * self.run_means(name, metrics, weights).mean() for name, sign in signs.items())
+        instances = self._instances(signs, metrics, weights, given_runs)
+        if given_runs:
+            return Estimate(float(value), VarianceComponent(), instances)
+        runs = [self._runs(name, metrics, weights, assumed) for name in signs]
+        return Estimate(float(value), added(runs), instances)
+
+    def _runs(self, name: str, metrics: Sequence[str], weights: FloatArray, assumed: float | None) -> VarianceComponent:
+        """Return the variance, from run to run, of an arm's mean over its runs."""
+        arm = self.arms[name]
+        if not arm.random:
+            return VarianceComponent()
+        if len(arm.seeds) == 1:
+            return VarianceComponent((assumed or 0.0) ** 2)
+        means = self.run_means(name, metrics, weights)
+        return VarianceComponent(float(means.var(ddof=1)) / len(means), len(means) - 1)
+
+    def _instances(
+        self, signs: Mapping[str, float], metrics: Sequence[str], weights: FloatArray, given_runs: bool
+    ) -> VarianceComponent | None:
+        """Return the variance of the mean or difference over test instances, strata added up."""
+        own = [self._weights(name, weights) for name in metrics]
+        used = [s for place, s in enumerate(self.strata) if any(one[place] for one in own)]
+        if {s.task for s in used if s.instances > 1} != {s.task for s in used}:
+            return None
+        total = np.zeros((len(self.arms[next(iter(signs))].draws), len(self.strata)))
+        of_single_runs = np.zeros(len(self.strata))
+        for name, sign in signs.items():
+            arm = self.arms[name]
+            drawn = self._parts(arm.draws, metrics, weights)
+            total += sign * drawn.mean(axis=1)
+            if arm.random and len(arm.seeds) > 1 and not given_runs:
+                of_single_runs += _own_variance(drawn)
+        is_used = [s in used for s in self.strata]
+        return of_instances((total.var(axis=0, ddof=1) - of_single_runs)[is_used], [s.instances for s in used])
+
+    def _parts(self, scores: FloatArray, metrics: Sequence[str], weights: FloatArray) -> FloatArray:
+        """Return what each stratum adds to the mean over metrics and strata, ``[..., strata, metrics]`` -> ``[..., strata]``."""
+        chosen = scores[..., [self.metrics.index(name) for name in metrics]]
+        return np.asarray((chosen * np.stack([self._weights(name, weights) for name in metrics], axis=-1)).mean(axis=-1))
+
+
+def _own_variance(drawn: FloatArray) -> FloatArray:
+    """Return the part of the variance of a mean over runs that is each run's own, ``[draws, runs, strata]`` -> ``[strata]``.
+
+    The mean's variance is (own / runs) + common, and common is what two runs share: the mean covariance of different runs.
+    """
+    runs = drawn.shape[1]
+    of_mean, of_runs = drawn.mean(axis=1).var(axis=0, ddof=1), drawn.var(axis=0, ddof=1).mean(axis=0)
+    common = (runs * of_mean - of_runs) / (runs - 1)
+    return np.asarray(of_mean - common)
+
+
+def resample_arms(
+    arms: Mapping[str, Mapping[int, Measured]], *, fixed: Collection[str] = (), draws: int = DRAWS, seed: int = DEFAULT_SEED
+) -> Arms:
+    """Draw test instances for all runs of all arms at once.
+
+    Args:
+        arms: by id and seed, at least one run each; every run measured with the same metrics on the same instances.
+        fixed: ids of the arms whose outputs do not depend on a seed.
+        draws: of the bootstrap.
+        seed: of the draws.
+
+    Raises:
+        DataError: two runs do not have the same instances, references or metrics.
+        UserError: ``draws`` is below 1 or ``seed`` below 0.
+    """
+    runs = [(name, number, measured) for name, by_seed in arms.items() for number, measured in sorted(by_seed.items())]
+    first = runs[0][2]
+    for _, _, measured in runs[1:]:
+        check_pairs(first, measured)
+    samples = [measured.samples() for _, _, measured in runs]
+    scores, drawn = [], []
+    for same in zip(*samples, strict=True):
+        together = _side_by_side(same)
+        scores.append(together.score(together.rows.sum(axis=0)))
+        drawn.append(replicates([together], resamples=draws, seed=seed))
+    # [strata, runs, metrics] -> [runs, strata, metrics], and the same behind the draws
+    scored, resampled = np.stack(scores, axis=1), np.stack(drawn, axis=2)
+    strata = tuple(Stratum(g.task, language_or_unknown(g.language).name, g.weight, len(g)) for g in first.groups)
+    found: dict[str, Arm] = {}
+    for name, by_seed in arms.items():
+        rows = [row for row, (owner, _, _) in enumerate(runs) if owner == name]
+        found[name] = Arm(tuple(sorted(by_seed)), scored[rows], resampled[:, rows], name not in fixed)
+    lower = frozenset(name for name in first.resampled if first.metrics[name].better == "lower")
+    silent = {(name, place) for name in first.resampled for place, g in enumerate(first.groups) if not g.statistics[name].defined}
+    return Arms(tuple(first.resampled), strata, found, lower, frozenset(silent), first.notes)
+
+
+def _side_by_side(samples: Sequence[Sample]) -> Sample:
+    """Lay the columns of all runs side by side: one draw of rows then serves them all; scores are ``[..., runs, metrics]``."""
+    width = samples[0].rows.shape[1]
+    scores: list[Callable[[FloatArray], FloatArray]] = [sample.score for sample in samples]
+
+    def score(sums: FloatArray) -> FloatArray:
+        parts = [one(sums[..., run * width : (run + 1) * width]) for run, one in enumerate(scores)]
+        return np.stack(parts, axis=-2)
+
+    return Sample(np.hstack([sample.rows for sample in samples]), score, key=samples[0].key)

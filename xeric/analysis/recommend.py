@@ -1,0 +1,142 @@
+"""Which adaptation to take: the cheapest that is shown, on dev, to be not worse than the best by more than a margin.
+
+"Shown" is non-inferiority: the lower end of the one-sided 95% interval of (arm - best) lies above minus the margin. The best on
+dev is picked by its score and so looks better than it is, which works against the others: the choice errs towards the best arm,
+never towards a cheap one. Test scores play no part in the choice and are reported for what was chosen.
+
+A choice is no recommendation where no arm of the study is shown to beat every trivial baseline on test: then nothing is
+recommended, and the best of the baselines is named.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from xeric.analysis.claims import estimate
+from xeric.analysis.comparison import Arms, resample_arms
+from xeric.analysis.outputs import Runs
+from xeric.analysis.results import ArmResult, Interval, Recommendation
+from xeric.metrics.measuring import Measured
+from xeric.statistics.estimates import ALPHA
+
+__all__ = ["Candidate", "judged", "not_worse", "recommend"]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An arm that can be recommended.
+
+    Attributes:
+        label: for people.
+        seconds: of training, mean over runs; 0 where nothing is trained.
+        trainable: parameters.
+        test: its mean on the test set.
+    """
+
+    label: str
+    seconds: float
+    trainable: int
+    test: Interval | None = None
+
+    @property
+    def cost(self) -> tuple[float, int]:
+        """What "cheapest" goes by: seconds to two digits (they are never the same twice), then trainable parameters."""
+        return float(f"{self.seconds:.2g}"), self.trainable
+
+
+def recommend(
+    candidates: Mapping[str, Candidate], dev: Runs, *, metric: str, margin: float, fixed: Sequence[str] = ()
+) -> Recommendation | None:
+    """Return the recommended arm, or None where no candidate has dev predictions.
+
+    Arms can be compared where they have the same dev instances. Dev comes out of the training examples, so arms of another
+    training size have others; those with most dev instances are compared.
+
+    Args:
+        candidates: by id.
+        dev: their dev predictions, counted.
+        metric: name of the metric to choose by.
+        margin: in its points.
+        fixed: arms whose outputs do not depend on a seed.
+    """
+    chosen_from = _comparable({name: dev[name] for name in candidates if name in dev})
+    if not chosen_from:
+        return None
+    arms = resample_arms(chosen_from, fixed=fixed)
+    scores = {name: arms.mean(name, [metric]) for name in chosen_from}
+    sign = arms.sign([metric])
+    best = max(scores, key=lambda name: sign * scores[name].value)
+    good = [best, *(name for name in scores if name != best and not_worse(arms, name, best, metric, margin))]
+    taken = min(good, key=lambda name: (candidates[name].cost, -sign * scores[name].value))
+    left_out = [candidates[name].label for name in candidates if name not in chosen_from]
+    return Recommendation(
+        arm=taken,
+        label=candidates[taken].label,
+        best=best,
+        margin=margin,
+        metric=metric,
+        dev={name: estimate(found) for name, found in scores.items()},
+        test=candidates[taken].test,
+        reason=_reason(candidates, taken, best, len(good), margin, left_out),
+    )
+
+
+def judged(chosen: Recommendation, arms: Sequence[ArmResult]) -> Recommendation:
+    """Return a choice with what the trivial baselines say about it: whether it is recommended, and with what caution.
+
+    Args:
+        chosen: of :func:`recommend`, with its command.
+        arms: of the study, trivial baselines among them, with their scores on test.
+    """
+    useful = {arm.id: arm.label for arm in arms if arm.beats_baselines}
+    bars = [arm for arm in arms if arm.gates and chosen.metric in arm.scores]
+    if not bars or all(arm.beats_baselines is None for arm in arms):
+        return chosen
+    best = max(bars, key=lambda arm: arm.scores[chosen.metric].value)
+    found: dict[str, object] = {"baseline": best.label, "baseline_score": best.scores[chosen.metric]}
+    if not useful:
+        found |= {"recommended": False, "command": ""}
+    elif chosen.arm not in useful:
+        others = " and ".join(f"({label})" for label in useful.values())
+        are = "is" if len(useful) == 1 else "are"
+        found["caution"] = f"on test it is not shown to beat every trivial baseline, and {others} {are}"
+    return chosen.model_copy(update=found)
+
+
+def not_worse(arms: Arms, name: str, best: str, metric: str, margin: float) -> bool:
+    """Say whether an arm is shown to be not worse than another by more than a margin (one-sided, 5%)."""
+    interval = arms.difference(name, best, [metric]).interval(2 * ALPHA)
+    return interval is not None and interval[0] > -margin
+
+
+def _comparable(dev: Runs) -> Runs:
+    """Return the runs on the largest dev set that arms share; the plan's first of two alike."""
+    shared: defaultdict[frozenset[object], Runs] = defaultdict(dict)
+    for name, by_seed in dev.items():
+        for seed, measured in by_seed.items():
+            shared[_identity(measured)].setdefault(name, {})[seed] = measured
+    return max(shared.items(), key=lambda item: len(item[0]))[1] if shared else {}
+
+
+def _identity(measured: Measured) -> frozenset[object]:
+    return frozenset(measured.rows.items())
+
+
+def _reason(candidates: Mapping[str, Candidate], taken: str, best: str, good: int, margin: float, left_out: Sequence[str]) -> str:
+    within = f"{margin:g} point" + ("" if margin == 1 else "s")
+    if taken != best:
+        said = f"the cheapest of {good} that are not worse than the best, {candidates[best].label}, by more than {within}"
+    elif good > 1:
+        said = f"the best on dev, and the cheapest of {good} that are not worse by more than {within}"
+    else:
+        said = f"the best on dev; nothing cheaper is shown to be within {within} of it"
+    cost = candidates[taken]
+    spent = (
+        f"{cost.seconds:.0f} s of training, {cost.trainable:,} trainable parameters" if cost.trainable else "nothing is trained"
+    )
+    others = (
+        f"; not compared, for want of the same dev instances: {' '.join(f'({label})' for label in left_out)}" if left_out else ""
+    )
+    return f"{said} ({spent}; cost is training time, then trainable parameters){others}"

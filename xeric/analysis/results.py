@@ -1,0 +1,244 @@
+"""What a study found, as plain values: what the statistics make of records and what the report shows. No torch.
+
+``results.json`` in a study folder holds one :class:`StudyResults`, computed from records and predictions alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from xeric.config import Config
+from xeric.studies.config import ArmKey
+from xeric.studies.tuning import TuningResult
+
+__all__ = [
+    "ArmResult",
+    "ClaimResult",
+    "FigureResult",
+    "Interval",
+    "LinkResult",
+    "Recommendation",
+    "RunResult",
+    "StudyResults",
+    "TableResult",
+    "TableRow",
+    "Verdict",
+]
+
+Verdict = Literal["holds", "contradicted", "undecided", "uninformative"]
+
+
+class Interval(Config):
+    """A number with its 95% interval; None where none is defined."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class RunResult(Config):
+    """One run of the study.
+
+    Attributes:
+        id: its folder under ``runs/``.
+        arm: id of its arm.
+        seed: of the run.
+        status: ``ok``, ``failed``, ``diverged`` or ``missing``.
+        error: one sentence, where it failed.
+        scores: macro mean over tasks, by metric.
+        tasks: scores by task and metric.
+        cost: as in its record.
+        parameters: ``trainable`` and ``total``.
+        settings: what tuning chose, by dotted path; empty where defaults were used.
+    """
+
+    id: str
+    arm: str
+    seed: int
+    status: Literal["ok", "failed", "diverged", "missing"]
+    error: str | None = None
+    scores: dict[str, float] = {}
+    tasks: dict[str, dict[str, float]] = {}
+    cost: dict[str, Any] = {}
+    parameters: dict[str, int] = {}
+    settings: dict[str, Any] = {}
+
+
+class ArmResult(Config):
+    """One line over tasks and seeds.
+
+    Attributes:
+        id: short and stable.
+        label: for people: what tells it from the other arms.
+        key: its axes; None for a trivial baseline.
+        baseline: name of the trivial baseline (``copy_input`` ...), or None.
+        scores: mean over tasks and seeds, by metric; interval over seeds, tasks' instances.
+        languages: the same by language (English name) and metric.
+        tasks: the same by task and metric.
+        spread: standard deviation of the macro mean over seeds, by metric: "stability".
+        seeds: how many seeds are behind it.
+        trainable: parameters.
+        seconds: of training, mean over seeds.
+        memory: peak bytes, mean over seeds.
+        template: of its prompts: ``plain``, or ``chat``, the base's own.
+        at_limit: share of its test texts, over seeds, that end at the limit of new tokens.
+        beats_baselines: whether it beats every trivial baseline that gates, on the primary metric (corrected).
+        gates: of a trivial baseline, whether arms are judged against it (else it is shown and no more); None for other arms.
+    """
+
+    id: str
+    label: str
+    key: ArmKey | None = None
+    baseline: str | None = None
+    scores: dict[str, Interval] = {}
+    languages: dict[str, dict[str, Interval]] = {}
+    tasks: dict[str, dict[str, Interval]] = {}
+    spread: dict[str, float] = {}
+    seeds: int = 0
+    trainable: int | None = None
+    seconds: float | None = None
+    memory: float | None = None
+    template: str | None = None
+    at_limit: float | None = None
+    beats_baselines: bool | None = None
+    gates: bool | None = None
+
+
+class TableRow(Config):
+    """One row: an arm (``all``), or an arm's part (a language, a task)."""
+
+    arm: str
+    label: str
+    group: str = ""
+    cells: dict[str, Interval] = {}
+    published: dict[str, float] = {}
+
+
+class TableResult(Config):
+    """A table, ready to be printed; ``notes`` stand below it."""
+
+    name: str
+    title: str
+    metrics: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    notes: tuple[str, ...] = ()
+
+
+class FigurePoint(Config):
+    """A bar or a point: ``x`` is a group's name (bars), a training size (curve) or seconds (pareto)."""
+
+    x: str | float
+    y: Interval
+    published: float | None = None
+    label: str = ""
+
+
+class FigureSeries(Config):
+    """Bars of one colour, or one curve."""
+
+    arm: str
+    label: str
+    points: tuple[FigurePoint, ...]
+
+
+class FigureResult(Config):
+    """A figure, ready to be drawn."""
+
+    name: str
+    title: str
+    kind: Literal["bars", "curve", "pareto"]
+    x_label: str
+    y_label: str
+    series: tuple[FigureSeries, ...]
+    notes: tuple[str, ...] = ()
+    better: Literal["higher", "lower"] | None = "higher"
+    """Which direction of ``y`` is better; a Pareto front has none where neither is."""
+
+
+class LinkResult(Config):
+    """One link of a claim's chain: ``better`` minus ``worse``, paired, on one metric or the mean of several.
+
+    Where ``lower`` says that the metric is better low, it is ``worse`` minus ``better``: positive always speaks for the claim.
+    """
+
+    better: str
+    worse: str
+    metric: str
+    lower: bool = False
+    difference: Interval
+    p: float | None = None
+    p_corrected: float | None = None
+    corrected: Interval | None = None
+    instances: int = 0
+    seeds: int = 0
+
+
+class ClaimResult(Config):
+    """A claim and its verdict; ``scope`` says on which bases and tasks, ``reason`` why, each in one sentence."""
+
+    name: str
+    sentence: str
+    verdict: Verdict
+    scope: str
+    reason: str
+    links: tuple[LinkResult, ...] = ()
+
+
+class Recommendation(Config):
+    """The cheapest adaptation that is not worse than the best by more than ``margin``; chosen on dev, reported on test.
+
+    Attributes:
+        arm: id of the choice among the arms.
+        label: its label.
+        recommended: whether it is recommended. Not so where no arm of the study beats every trivial baseline on test: then it
+            is only the choice among arms none of which should be used.
+        best: id of the best arm on dev.
+        margin: in points of the metric.
+        metric: that the choice goes by.
+        dev: scores on dev, by arm.
+        test: score of the choice on test.
+        reason: why it was chosen.
+        caution: where other arms beat every trivial baseline on test and the choice is not shown to: which ones.
+        command: what to do with it; nothing where nothing is recommended.
+        baseline: label of the best trivial baseline on test; nothing where there is none to be judged against.
+        baseline_score: its score there.
+    """
+
+    arm: str
+    label: str
+    recommended: bool = True
+    best: str
+    margin: float
+    metric: str
+    dev: dict[str, Interval] = {}
+    test: Interval | None = None
+    reason: str
+    caution: str = ""
+    command: str = ""
+    baseline: str = ""
+    baseline_score: Interval | None = None
+
+
+class StudyResults(Config):
+    """Everything the report shows, except texts, which it reads from the runs' predictions."""
+
+    name: str
+    title: str
+    study: dict[str, Any]
+    metrics: tuple[str, ...]
+    primary: str
+    tasks: dict[str, str]
+    """Language (English name) by task."""
+    arms: tuple[ArmResult, ...] = ()
+    baseline_notes: tuple[str, ...] = ()
+    """Which trivial baselines arms are judged against, and what these are cut to."""
+    runs: tuple[RunResult, ...] = ()
+    tables: tuple[TableResult, ...] = ()
+    figures: tuple[FigureResult, ...] = ()
+    claims: tuple[ClaimResult, ...] = ()
+    recommendation: Recommendation | None = None
+    tuning: tuple[TuningResult, ...] = ()
+    stability: dict[str, Any] = {}
+    detectable: Interval | None = None
+    """The smallest difference in the primary metric that the study can detect (80% power, 5% level)."""
+    provenance: dict[str, Any] = {}

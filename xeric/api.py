@@ -1,0 +1,197 @@
+"""The Python interface in a handful of functions; ``import xeric`` offers them by name.
+
+task = xeric.load_task("task1355_sent_comp_summarization", tasks_dir="tasks")
+data = xeric.prepare(task, n_train=100)
+base = xeric.load_base("path/to/a/base")
+run = xeric.train(base, data, method="lora")
+print(run.scores["chrf"].score)
+print(xeric.generate(run, ["Some text to summarise."])[0])
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from xeric.analysis.analyse import write_results
+from xeric.analysis.results import StudyResults
+from xeric.bases.base import Base
+from xeric.config import build
+from xeric.data import preparing
+from xeric.data.catalog import Catalog
+from xeric.data.preparing import DataOptions, Prepared
+from xeric.data.prompts import PromptOptions
+from xeric.data.tasks import Task
+from xeric.data.tasks import load_task as load_task_file
+from xeric.errors import XericError
+from xeric.execution import run_study as execution
+from xeric.execution.executor import StudyProgress
+from xeric.execution.run_study import Shard, StudyRun
+from xeric.files import expanded
+from xeric.metrics import score_predictions
+from xeric.metrics.scoring import score_notes
+from xeric.progress import Progress
+from xeric.records import Prediction, Score, read_predictions
+from xeric.run.adapted import open_adapted
+from xeric.run.config import run_config
+from xeric.run.execute import Run, execute
+from xeric.studies.config import StudyConfig
+
+__all__ = ["StudyOutcome", "generate", "load_task", "prepare", "run_study", "score", "train"]
+
+
+def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] = ()) -> Task:
+    """Return a task by its name, or from the path of its file.
+
+    Args:
+        name: a task's name, looked for in ``tasks_dir``, in the folders of ``XERIC_TASKS`` and among the bundled
+            ones; or a path that ends in ``.json``.
+        tasks_dir: one folder or several.
+
+    Raises:
+        UnknownNameError: no such task.
+        DataError: its file cannot be used.
+    """
+    if isinstance(name, Path) or name.lower().endswith(".json"):
+        return load_task_file(expanded(name))
+    folders = [tasks_dir] if isinstance(tasks_dir, (str, Path)) else list(tasks_dir)
+    return Catalog.of([str(folder) for folder in folders]).load(name)
+
+
+def prepare(tasks: Task | Sequence[Task], *, prompt: Mapping[str, Any] | None = None, **data: Any) -> Prepared:
+    """Clean and split tasks and choose their demonstrations.
+
+    Args:
+        tasks: one task or several.
+        prompt: settings under ``prompt`` (``setting``, ``demonstrations`` ...).
+        data: settings under ``data`` (``n_train``, ``split_seed`` ...).
+
+    Raises:
+        UserError: a setting is unknown, or a task has too few instances.
+    """
+    chosen = [tasks] if isinstance(tasks, Task) else list(tasks)
+    return preparing.prepare(chosen, build(DataOptions, data, where="data"), build(PromptOptions, prompt or {}, where="prompt"))
+
+
+def train(
+    base: Base | str,
+    data: Prepared,
+    *,
+    method: str | Mapping[str, Any] = "lora",
+    output: str | Path | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Run:
+    """Adapt a base to prepared tasks, decode their test sets and score them; a finished run is returned as it is.
+
+    Args:
+        base: an open base (left as it was found), or the name of one.
+        data: of :func:`prepare`.
+        method: a method's name, or a mapping with ``name`` and its options.
+        output: the run's folder; None is ``runs/RUN_ID``.
+        progress: is told what happens.
+        settings: the rest of the run's settings: ``seed=1``, ``train={"max_steps": 100}``, ``decode={...}``.
+
+    Raises:
+        UserError: a setting is unknown or does not fit, or the folder holds something else.
+    """
+    opened = base if isinstance(base, Base) else None
+    if opened is not None:
+        settings = {"device": str(opened.device), "precision": opened.precision, **settings}
+    config, remarks = run_config(
+        {
+            "tasks": [task.name for task in data.tasks],
+            "base": opened.name if opened is not None else base,
+            "method": method,
+            "data": data.options.model_dump(mode="json"),
+            "prompt": data.prompt.model_dump(mode="json"),
+            **settings,
+        }
+    )
+    for remark in remarks if progress else ():
+        progress.note(remark)  # type: ignore[union-attr]
+    return execute(config, expanded(output) if output else None, base=opened, data=data, progress=progress)
+
+
+def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
+    """Return the text that a finished run generates for each input.
+
+    The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns. What the user
+    should know (inputs that are cut to fit the base's context, another device than the run's) comes as a Python warning.
+
+    Args:
+        run: a run, or its folder.
+        inputs: texts.
+        task: whose prompt to use, where the run has several tasks.
+
+    Raises:
+        UserError: the folder holds no finished run, or there is no such task.
+    """
+    adapted = open_adapted(run.folder if isinstance(run, Run) else expanded(run))
+    notes = list(adapted.notes)
+    texts = adapted.generate(inputs, task=task, note=notes.append)
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    return texts
+
+
+def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str] | None = None) -> dict[str, Score]:
+    """Return the scores of predictions, macro means over their tasks, by metric.
+
+    Args:
+        predictions: rows, or the path of a ``predictions.jsonl``.
+        metrics: names; None is all of them. One that says nothing on these rows has no score; a Python warning says why.
+
+    Raises:
+        UserError: the file cannot be used, or there is no such metric.
+    """
+    rows = read_predictions(expanded(predictions)) if isinstance(predictions, (str, Path)) else list(predictions)
+    report = score_predictions(rows, metrics)
+    for note in score_notes(report.notes):
+        warnings.warn(note, stacklevel=2)
+    return report.scores
+
+
+class StudyOutcome(NamedTuple):
+    """What became of a study: its runs, and what they show.
+
+    Attributes:
+        run: the plan and the state of every run.
+        results: estimates, verdicts and tables; None while runs are missing, or where all failed.
+    """
+
+    run: StudyRun
+    results: StudyResults | None
+
+
+def run_study(
+    study: StudyConfig | str | Path,
+    output: str | Path,
+    *,
+    overrides: Iterable[str] = (),
+    shard: Shard | None = None,
+    progress: StudyProgress | None = None,
+) -> StudyOutcome:
+    """Carry a study out, or go on with it where it was; once all its runs are there, analyse them and write ``results.json``.
+
+    Args:
+        study: the study, a study file, a bundled study's name, or the folder of a study.
+        output: the study's folder; made where it is missing.
+        overrides: of a study that is given by name or file, such as ``seeds=[0,1]``.
+        shard: number and count: carry out a part of the runs only; the others are for other processes, and are not waited for.
+        progress: is told what happens.
+
+    Raises:
+        UserError: settings, tasks or bases are at fault, or the folder holds another study. Nothing was written then.
+    """
+    run = execution.run_study(study, output, overrides=overrides, shard=shard, progress=progress)
+    if run.with_status("missing"):
+        return StudyOutcome(run, None)
+    try:
+        return StudyOutcome(run, write_results(run.folder.root))
+    except XericError as error:
+        if progress:
+            progress.note(f"there are no results: {error}")
+        return StudyOutcome(run, None)

@@ -1,0 +1,208 @@
+"""How long a study will take and how much memory: each base timed once, everything else derived from operations.
+
+Everything here is an estimate, and on the safe side: early stopping is not foreseen, and trained models often stop writing sooner
+than they may. How far derived times are from measured ones stands in docs/studies.md; the range says as much.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from xeric.data.baselines import baseline_predictions
+from xeric.data.preparing import Prepared
+from xeric.data.texts import PreparedTexts
+from xeric.errors import ConfigError
+from xeric.execution.base_costs import BaseCosts
+from xeric.execution.executor import RunExecutor, StudyProgress
+from xeric.execution.workload import Counts, counts_of
+from xeric.metrics import METRICS, score_predictions
+from xeric.run.config import RunConfig, run_config
+from xeric.run.stages import stage_data
+from xeric.studies.config import ArmKey
+from xeric.studies.folder import PlannedRun
+from xeric.studies.paraphrases import paraphrases_of
+from xeric.studies.plan import Plan, arm_settings, stage_settings
+
+__all__ = ["UNSURE", "ArmCost", "CostEstimate", "estimate"]
+
+UNSURE = 1.5
+"""Factor within which a time is expected to lie of its estimate."""
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """What a run of one line takes.
+
+    Attributes:
+        key: the arm.
+        seconds: of a run: training at full length, decoding of test and dev, scoring.
+        memory: peak bytes of the process.
+        trainable: parameters.
+        runs: how many such runs are still to be done.
+    """
+
+    key: ArmKey
+    seconds: float
+    memory: int
+    trainable: int
+    runs: int
+
+
+@dataclass(frozen=True)
+class CostEstimate:
+    """What the rest of a study takes, by one process.
+
+    Attributes:
+        arms: those with runs still to be done.
+        tuning: seconds of the trials.
+        stages: seconds of the stage-1 models.
+        paraphrases: seconds of decoding under other paraphrases of the definitions.
+    """
+
+    arms: tuple[ArmCost, ...]
+    tuning: float
+    stages: float
+    paraphrases: float
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return sum(arm.seconds * arm.runs for arm in self.arms) + self.tuning + self.stages + self.paraphrases
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The seconds between which it is expected to lie."""
+        return self.seconds / UNSURE, self.seconds * UNSURE
+
+    @property
+    def memory(self) -> int:
+        """Peak bytes of the largest run."""
+        return max((arm.memory for arm in self.arms), default=0)
+
+
+def estimate(
+    plan: Plan,
+    executor: RunExecutor,
+    data: Prepared,
+    todo: Sequence[PlannedRun],
+    trials: Mapping[tuple[str, str], int],
+    progress: StudyProgress,
+    *,
+    paraphrases: float = 0.0,
+) -> CostEstimate:
+    """Return what the runs still to be done take.
+
+    Args:
+        plan: of the study.
+        executor: opens bases and prepares tasks.
+        data: the study's tasks, as its trained arms have them.
+        todo: the runs.
+        trials: runs of tuning still to be done, by labels of base and method.
+        progress: is told what is tried.
+        paraphrases: seconds of decoding finished runs under other paraphrases of the definitions.
+
+    Raises:
+        UserError: a run's settings do not fit its tasks or base.
+    """
+    work = _Estimating(plan, executor, data, todo, progress)
+    for label in dict.fromkeys(run.arm.key.base for run in todo):
+        work.base(label)
+    return CostEstimate(tuple(work.arms), work.tuning(trials), work.stages, paraphrases + work.paraphrases)
+
+
+class _Estimating:
+    """What :func:`estimate` has found so far."""
+
+    def __init__(
+        self, plan: Plan, executor: RunExecutor, data: Prepared, todo: Sequence[PlannedRun], progress: StudyProgress
+    ) -> None:
+        self._study, self._executor, self._data, self._progress = plan.study, executor, data, progress
+        self._runs: dict[str, list[PlannedRun]] = defaultdict(list)
+        for run in todo:
+            self._runs[run.arm.id].append(run)
+        self._arms = [arm for arm in plan.arms if arm.id in self._runs]
+        from_stage = any(arm.key.start == "stage-1" for arm in self._arms)
+        self._stage = self._prepared_stage() if from_stage and not self._study.texts else None
+        self.arms: list[ArmCost] = []
+        self.stages = 0.0
+        self.paraphrases = 0.0
+        self._trial: dict[tuple[str, str], float] = {}
+        self._scoring: float | None = None
+
+    def base(self, label: str) -> None:
+        """Take up one base with all its arms."""
+        arms = [arm for arm in self._arms if arm.key.base == label]
+        configs = [run_config(arm_settings(self._study, arm.key, self._study.tasks))[0] for arm in arms]
+        self._progress.note(f"opening {label}")
+        costs = BaseCosts(self._executor.open_base(configs[0]), label, joint=self._study.joint, progress=self._progress)
+        counts = [self._counts(arm.key, self._study.tasks) for arm in arms]
+        costs.probe([(config, self._data, found) for config, found in zip(configs, counts, strict=True)])
+        for arm, config in zip(arms, configs, strict=True):
+            self._arm(costs, arm.key, config, self._runs[arm.id])
+        staged = [config for arm, config in zip(arms, configs, strict=True) if arm.key.start == "stage-1"]
+        if staged and self._study.texts:
+            texts = stage_data(staged[0].stages[0], staged[0], self._data)
+            assert isinstance(texts, PreparedTexts)
+            self.stages += costs.text_stage_seconds(staged[0], self._data, texts)
+        elif self._stage is not None and staged:
+            config, data = self._stage
+            config = config.model_copy(update={"base": configs[0].base})
+            every = {task.name: counts_of(task, None) for task in data.tasks}
+            self.stages += costs.fitting_seconds(config, data, every)
+
+    def _counts(self, key: ArmKey, tasks: Sequence[str]) -> dict[str, Counts]:
+        return {task.name: counts_of(task, key.n_train) for task in self._data.tasks if task.name in tasks}
+
+    def _arm(self, costs: BaseCosts, key: ArmKey, config: RunConfig, runs: Sequence[PlannedRun]) -> None:
+        seconds = []
+        for run in runs:
+            counts = self._counts(key, run.tasks)
+            dev, test = ({task: getattr(one, part) for task, one in counts.items()} for part in ("dev", "test"))
+            trial = costs.fitting_seconds(config, self._data, counts) + costs.decoding_seconds(config, self._data, dev)
+            decoding = costs.decoding_seconds(config, self._data, test)
+            self.paraphrases += len(paraphrases_of(self._study, run)) * decoding
+            seconds.append(trial + decoding + sum(test.values()) * self._scoring_seconds(config))
+            if not key.untrained:
+                self._trial.setdefault((key.base, key.method), trial)
+        trainable, memory = costs.attached(config, self._data).trainable, costs.memory(config, self._data)
+        self.arms.append(ArmCost(key, statistics.fmean(seconds), memory, trainable, len(runs)))
+
+    def tuning(self, trials: Mapping[tuple[str, str], int]) -> float:
+        """Return the seconds of the trials: as long as training and dev take by its method, else by the mean of all."""
+        if not self._trial:
+            return 0.0
+        mean = statistics.fmean(self._trial.values())
+        return sum(runs * self._trial.get(pair, mean) for pair, runs in trials.items())
+
+    def _prepared_stage(self) -> tuple[RunConfig, Prepared]:
+        """Return the stage as a run of its own, and its tasks.
+
+        Raises:
+            ConfigError: a setting of the stage does not fit its tasks; ``where`` is its path in the study file.
+        """
+        study, label = self._study, self._arms[0].key.base
+        stage = stage_settings(study, label)
+        settings: dict[str, Any] = {key: stage[key] for key in ("method", "data", "prompt", "train") if key in stage}
+        settings |= {key: study.run[key] for key in ("device", "precision") if key in study.run}
+        settings |= {"tasks_dirs": list(study.tasks_dirs), "base": study.base_name(label)}
+        self._progress.note(f"preparing {len(study.sources)} source tasks")
+        try:
+            config, _ = run_config({**settings, "tasks": stage["tasks"]})
+            return config, self._executor.prepared(config)
+        except ConfigError as error:
+            raise ConfigError(error.what, where=f"stage.{error.where}", hint=error.hint) from None
+
+    def _scoring_seconds(self, config: RunConfig) -> float:
+        """Return the seconds that scoring one text takes, from the first sentences of one task's test inputs."""
+        if self._scoring is None:
+            rows = baseline_predictions("first_sentences", replace(self._data, tasks=self._data.tasks[:1]), "test", 0)
+            start = time.perf_counter()
+            if rows:
+                score_predictions(rows, config.metrics or METRICS.names())
+            self._scoring = (time.perf_counter() - start) / max(len(rows), 1)
+        return self._scoring

@@ -1,0 +1,149 @@
+"""What ``xeric study plan`` tells before anything is computed for good: runs, what is done, cost, what can be detected."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from xeric.data.preparing import Prepared
+from xeric.execution.cost_estimate import CostEstimate, estimate
+from xeric.execution.executor import RunExecutor, StudyProgress
+from xeric.execution.run_study import check_settings, open_folder, own_data
+from xeric.execution.trials import Trials, tuned_pairs
+from xeric.statistics.decisions import (
+    ASSUMED_INSTANCE_SD,
+    ASSUMED_SEED_SD,
+    TASK_SEED_SD,
+    assumed_instances,
+    detectable_difference,
+)
+from xeric.studies.config import StudyConfig
+from xeric.studies.folder import PlannedRun, RunState, StudyFolder
+from xeric.studies.paraphrases import not_decoded, paraphrases_of
+from xeric.studies.plan import Plan, plan_study
+
+__all__ = ["Preview", "estimated", "preview"]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A study that may be begun or not.
+
+    Attributes:
+        plan: its arms and runs.
+        folder: where it would lie.
+        states: what each run's folder holds, by run.
+        tasks: instances for training, dev and test, by task.
+        detectable: smallest difference of two arms, in points of the primary metric, that the study would find.
+        tunings: runs of tuning still to be done, by labels of base and method.
+        data: the study's tasks, prepared.
+        executor: what they were prepared with.
+        estimate: what the rest will take; None until :func:`estimated` is asked.
+    """
+
+    plan: Plan
+    folder: StudyFolder
+    states: dict[str, RunState]
+    tasks: dict[str, dict[str, int]]
+    detectable: float
+    tunings: dict[tuple[str, str], int]
+    data: Prepared = field(repr=False)
+    executor: RunExecutor = field(repr=False)
+    estimate: CostEstimate | None = None
+
+    @property
+    def assumes(self) -> str:
+        """What :attr:`detectable` takes for granted, where a finished study goes by what it shows."""
+        of_one = len(self.plan.study.seeds) == 1
+        seeds = f"{ASSUMED_SEED_SD:g} between seeds" if of_one else f"{TASK_SEED_SD:g} between seeds on a task"
+        return f"standard deviations of {ASSUMED_INSTANCE_SD:g} points between test instances and {seeds}"
+
+    @property
+    def trials(self) -> int:
+        """Runs of tuning still to be done."""
+        return sum(self.tunings.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for scripts."""
+        runs = [
+            {"id": run.id, "arm": run.arm.id, "label": run.arm.label, "seed": run.seed, "tasks": list(run.tasks)}
+            | {"key": run.arm.key.model_dump(mode="json"), "status": self.states[run.id].status}
+            for run in self.plan.runs
+        ]
+        found: dict[str, Any] = {"folder": str(self.folder.root), "runs": runs, "tasks": self.tasks, "trials": self.trials}
+        if self.estimate is not None:
+            arms = [
+                {"key": arm.key.model_dump(mode="json"), "seconds": arm.seconds, "memory_bytes": arm.memory}
+                | {"trainable": arm.trainable, "runs": arm.runs}
+                for arm in self.estimate.arms
+            ]
+            parts = {"tuning_seconds": self.estimate.tuning, "stage_seconds": self.estimate.stages}
+            parts["paraphrase_seconds"] = self.estimate.paraphrases
+            whole = {"seconds": self.estimate.seconds, "range_seconds": list(self.estimate.range)}
+            found["estimate"] = {**whole, "memory_bytes": self.estimate.memory, **parts, "arms": arms}
+        return found | {"detectable_difference": self.detectable, "detectable_assumes": self.assumes}
+
+
+def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Preview:
+    """Return what a study would compute; its folder stays as it is, and nothing is tried.
+
+    Args:
+        study: the study.
+        output: its folder; it need not exist.
+        progress: is told what happens.
+
+    Raises:
+        UserError: settings, tasks or bases are at fault, or the folder holds another study.
+    """
+    plan = plan_study(study)
+    check_settings(plan)
+    folder, _ = open_folder(study, output)
+    executor = RunExecutor(folder, progress)
+    progress.note(f"preparing {len(study.tasks)} tasks")
+    data = own_data(plan, executor)
+    states = {run.id: folder.state(run.id) for run in plan.runs}
+    trials = Trials(plan, executor, lambda key, state: None)
+    return Preview(
+        plan=plan,
+        folder=folder,
+        states=states,
+        tasks={task.name: {part: len(getattr(task, part)) for part in ("train", "dev", "test")} for task in data.tasks},
+        detectable=_detectable(study, data),
+        tunings={(key.base, key.method): trials.runs(key) for key in tuned_pairs(plan)} if _todo(plan, states) else {},
+        data=data,
+        executor=executor,
+    )
+
+
+def estimated(found: Preview, *, progress: StudyProgress) -> Preview:
+    """Return a preview with what the rest of the study takes: each base is tried for a moment.
+
+    Raises:
+        UserError: a run's settings do not fit its tasks or base.
+    """
+    plan, todo = found.plan, _todo(found.plan, found.states)
+    grown = sum(_paraphrase_seconds(plan.study, found.folder, run, found.states[run.id]) for run in plan.runs)
+    known = estimate(plan, found.executor, found.data, todo, found.tunings, progress, paraphrases=grown)
+    return replace(found, estimate=known)
+
+
+def _todo(plan: Plan, states: dict[str, RunState]) -> list[PlannedRun]:
+    return [run for run in plan.runs if states[run.id].record is None]
+
+
+def _paraphrase_seconds(study: StudyConfig, folder: StudyFolder, run: PlannedRun, state: RunState) -> float:
+    """Return how long a finished run is still to be decoded under other paraphrases of the definitions."""
+    place = folder.run_folder(run.id)
+    if state.record is None or state.status != "ok" or not (place / "adapter").is_dir():
+        return 0.0
+    return len(not_decoded(place, paraphrases_of(study, run))) * float(state.record.cost.get("seconds", {}).get("test", 0.0))
+
+
+def _detectable(study: StudyConfig, data: Prepared) -> float:
+    seeds = len(study.seeds)
+    # From one run the verdicts cannot see the spread between seeds and assume it, however many tasks a mean is over.
+    seed_sd = ASSUMED_SEED_SD if seeds == 1 else TASK_SEED_SD / math.sqrt(len(data.tasks))
+    instances = assumed_instances([max(len(task.test), 1) for task in data.tasks])
+    return detectable_difference(seeds=seeds, instances=instances, seed_sd=seed_sd)

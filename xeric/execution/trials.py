@@ -1,0 +1,178 @@
+"""Carries tuning out: the trials of every method on every base, as runs that predict dev alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from xeric.errors import ConfigError, DataError, RunError
+from xeric.execution.executor import RunExecutor
+from xeric.methods import METHODS
+from xeric.metrics import PRIMARY, score_predictions
+from xeric.records import PREDICTION_FILES, read_predictions, write_json
+from xeric.run.config import RunConfig, run_config
+from xeric.studies.config import ArmKey, StudyConfig, TuningConfig
+from xeric.studies.folder import RunState, remove_parts
+from xeric.studies.plan import Plan, arm_settings, with_chosen
+from xeric.studies.tuning import Range, Trial, TuningResult, choose, draw_trials, space_of
+
+__all__ = ["Trials", "tuned_pairs"]
+
+
+def tuned_pairs(plan: Plan) -> list[ArmKey]:
+    """Return what has to be tuned, one key a base and method, in the order in which the arms need it."""
+    study, found = plan.study, dict[tuple[str, str], ArmKey]()
+    for arm in plan.arms if study.tuning else ():
+        if not arm.key.untrained:
+            method = tuned_as(study, arm.key)
+            key = ArmKey(base=arm.key.base, method=method, start=arm.key.start)
+            found.setdefault((key.base, key.method), key)
+    return list(found.values())
+
+
+def tuned_as(study: StudyConfig, key: ArmKey) -> str:
+    """Return the label of the method whose trials choose an arm's settings."""
+    return study.own_entry(key.method).like or key.method
+
+
+class Trials:
+    """The trials of a study, each carried out once.
+
+    Args:
+        plan: of the study.
+        executor: carries single runs out.
+        finished: is called when a run of a trial is done, with its method's label and what it left.
+    """
+
+    def __init__(self, plan: Plan, executor: RunExecutor, finished: Callable[[ArmKey, RunState], None]) -> None:
+        self._study, self._executor, self._finished = plan.study, executor, finished
+        self._keys = {(key.base, key.method): key for key in tuned_pairs(plan)}
+        self._results: dict[tuple[str, str], TuningResult | None] = {}
+
+    def chosen(self, key: ArmKey) -> dict[str, Any]:
+        """Return what tuning chose for an arm, by dotted path; empty where nothing is tuned.
+
+        Raises:
+            RunError: no trial of the arm's method has a score.
+        """
+        if self._study.tuning is None or key.untrained:
+            return {}
+        pair = (key.base, tuned_as(self._study, key))
+        if pair not in self._results:
+            self._results[pair] = self._tune(self._keys[pair], self._study.tuning)
+        result = self._results[pair]
+        if result is None:
+            raise RunError(f"no trial of tuning {pair[1]!r} on {pair[0]!r} gave a score", hint="look into its failure.json files")
+        return result.chosen
+
+    def known(self, key: ArmKey) -> dict[str, Any]:
+        """Return what tuning chose for an arm as far as that is written already; nothing is computed."""
+        if self._study.tuning is None or key.untrained:
+            return {}
+        result = self._read(self._keys[key.base, tuned_as(self._study, key)])
+        return result.chosen if result else {}
+
+    def runs(self, key: ArmKey) -> int:
+        """Return how many runs the tuning of a method takes that is not done yet; 0 where it is done."""
+        if self._study.tuning is None or self._read(key) is not None:
+            return 0
+        return self._study.tuning.trials * len(self._groups())
+
+    def _groups(self) -> list[tuple[str, ...]]:
+        study = self._study
+        return [study.tasks] if study.joint else [(task,) for task in study.tasks]
+
+    def _read(self, key: ArmKey) -> TuningResult | None:
+        path = self._executor.folder.tuning(key.base, key.method) / "tuning.json"
+        if not path.is_file():
+            return None
+        try:
+            return TuningResult.model_validate_json(path.read_bytes())
+        except ValidationError:
+            raise DataError("not a tuning's result", where=str(path)) from None
+
+    def _tune(self, key: ArmKey, tuning: TuningConfig) -> TuningResult | None:
+        folder = self._executor.folder.tuning(key.base, key.method)
+        if (written := self._read(key)) is not None:
+            return written
+        drawn = trial_settings(self._study, key, tuning)
+        states = self._run_all(folder, key, tuning, drawn)
+        trials = [_trial(settings, states[number]) for number, settings in enumerate(drawn)]
+        with self._executor.alone(self._executor.folder.lock_name(folder)):
+            # Another process may have come to an end at the same time: what is written first holds for all.
+            if (written := self._read(key)) is None and (written := choose(key.method, key.base, trials)) is not None:
+                remove_parts(folder)
+                write_json(folder / "tuning.json", written)
+        return written
+
+    def _run_all(
+        self, folder: Path, key: ArmKey, tuning: TuningConfig, drawn: list[dict[str, Any]]
+    ) -> dict[int, dict[Path, RunState]]:
+        """Carry out every run of every trial; what another process has is waited for."""
+        study = self._study
+        states: dict[int, dict[Path, RunState]] = {number: {} for number in range(len(drawn))}
+        todo = [(number, tasks) for number in range(len(drawn)) for tasks in self._groups()]
+        while todo:
+            busy = []
+            for number, tasks in todo:
+                place = folder / (f"trial-{number}" + ("" if study.joint else f"-{tasks[0]}"))
+                settings = arm_settings(study, key, tasks) | {"seed": tuning.seed, "predict": ["dev"]}
+                state = self._executor.run(place, with_chosen(settings, drawn[number]), keep_adapter=study.keep == "all")
+                if state is None:
+                    busy.append((number, tasks))
+                else:
+                    states[number][place] = state
+                    self._finished(key, state)
+            if len(busy) == len(todo):
+                self._executor.wait()
+            todo = busy
+        return states
+
+
+def trial_settings(study: StudyConfig, key: ArmKey, tuning: TuningConfig) -> list[dict[str, Any]]:
+    """Return what each trial of a method tries, by dotted path, checked.
+
+    Raises:
+        ConfigError: the space names a setting that the method does not have, or a value it cannot take.
+    """
+    config, _ = run_config(arm_settings(study, key, study.tasks))
+    space = space_of(key.method, study.entry(key.method), tuning, METHODS.get(config.method.name).default_lr)
+    default = {path: _value(config, path, key.method) for path in space}
+    # Every value that could be drawn is looked at, not only those that are.
+    for path, values in space.items():
+        for value in (values.low, values.high) if isinstance(values, Range) else values:
+            try:
+                run_config(with_chosen(arm_settings(study, key, study.tasks), {path: value}))
+            except ConfigError as error:
+                raise ConfigError(error.what, where=f"tuning.space.{key.method}.{error.where}", hint=error.hint) from None
+    return draw_trials(space, default, trials=tuning.trials, seed=tuning.seed)
+
+
+def _value(config: RunConfig, path: str, label: str) -> Any:
+    """Return the value that a setting has without tuning."""
+    if path == "train.lr":
+        return config.learning_rate
+    node: Any = config.model_dump(mode="json")
+    for key in path.split("."):
+        if not isinstance(node, Mapping) or key not in node:
+            raise ConfigError("there is no such setting", where=f"tuning.space.{label}.{path}", hint="write it as train.lr")
+        node = node[key]
+    return node
+
+
+def _trial(settings: dict[str, Any], states: Mapping[Path, RunState]) -> Trial:
+    seconds = sum(float(s) for state in states.values() if state.record for s in state.record.cost.get("seconds", {}).values())
+    failures = [state.failure for state in states.values() if state.failure]
+    diverged = any(state.status == "diverged" for state in states.values())
+    status = "failed" if failures else "diverged" if diverged else "ok"
+    score = _dev_score(list(states)) if status == "ok" else None
+    error = failures[0].error if failures else None
+    return Trial(settings=settings, status=status, score=score, error=error, cost={"seconds": seconds})
+
+
+def _dev_score(places: list[Path]) -> float:
+    rows = [row for place in places for row in read_predictions(place / PREDICTION_FILES["dev"])]
+    return score_predictions(rows, [PRIMARY], resamples=0).scores[PRIMARY].score

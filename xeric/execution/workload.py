@@ -1,0 +1,210 @@
+"""What the runs of an arm have to compute, before any of them is run: rows in tokens, steps, texts.
+
+Tokens are counted on the first instances of each task; the rest are taken to be like them.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import cycle, islice
+from typing import NamedTuple
+
+from xeric.bases.base import Base
+from xeric.data.encoding import EncodedTask
+from xeric.data.preparing import Prepared, PreparedTask
+from xeric.data.prompts import choose_demonstrations
+from xeric.data.splits import MIN_FOR_DEV
+from xeric.decoding import DecodeOptions
+from xeric.execution.operations import Parts, Row, Size, Speed, Work, batch_work, epoch_work, reading_operations
+from xeric.execution.probe import Shape
+from xeric.methods import METHODS
+from xeric.methods.base import method_options
+from xeric.progress import Silent
+from xeric.run.config import RunConfig
+from xeric.run.task_session import TaskSession
+from xeric.training.options import TrainOptions, planned_steps
+
+__all__ = ["Counts", "Decoding", "Training", "counts_of", "decoding_of", "encoded_sample", "training_of"]
+
+_SAMPLE = 64
+"""Instances of a task whose tokens are counted."""
+
+
+class Counts(NamedTuple):
+    """Instances of a task."""
+
+    train: int
+    dev: int
+    test: int
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training of one run.
+
+    Attributes:
+        steps: of the optimiser, as planned: early stopping is not foreseen.
+        step: work of a step, on the average.
+        looks: evaluations on dev.
+        look: work of one of them.
+        shape: its usual micro-batch.
+    """
+
+    steps: int
+    step: Work
+    looks: int
+    look: Work
+    shape: Shape
+
+    def seconds(self, speed: Speed, size: Size, parts: Parts, trainable: int, *, recomputing: bool) -> float:
+        """Return how long the steps take, the optimiser's part included."""
+        step = speed.training(size, self.step, parts, recomputing=recomputing) + speed.parameter * trainable
+        return self.steps * step
+
+    def looking(self, speed: Speed, size: Size, parts: Parts) -> float:
+        """Return how long the evaluations by dev loss take."""
+        return self.looks * speed.evaluating(size, self.look, parts)
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """The decoding of one part of the data.
+
+    Attributes:
+        prompts: work of reading the prompts.
+        batches: how many batches the texts are decoded in.
+        sequences: decoded together in a batch, on the average.
+        new: tokens that a text may have: trained models often stop sooner.
+    """
+
+    prompts: Work
+    batches: int
+    sequences: float
+    new: int
+
+    def seconds(self, speed: Speed, size: Size, parts: Parts) -> float:
+        """Return how long it takes."""
+        reading = speed.reading * reading_operations(size, self.prompts, parts.added)
+        return reading + self.batches * self.new * speed.token(size, parts, self.sequences)
+
+
+def encoded_sample(base: Base, config: RunConfig, data: Prepared) -> dict[str, EncodedTask]:
+    """Return the rows of the first instances of each task, as a run would make them on a base without a method.
+
+    Args:
+        base: the base.
+        config: of the run; its prompts may show other demonstrations than the data were prepared with.
+        data: the run's tasks.
+
+    Raises:
+        ConfigError: a task has fewer demonstrations than the prompt is to show.
+        DataError: a definition leaves no room in the base's context.
+    """
+    options = config.prompt
+
+    def cut(task: PreparedTask) -> PreparedTask:
+        shown, _ = choose_demonstrations(task.task, task.train, options.demonstration_count, options.demonstration_seed)
+        return replace(task, demonstrations=tuple(shown), train=(task.train or task.test)[:_SAMPLE], dev=(), test=())
+
+    session = TaskSession(
+        base,
+        METHODS.get("none").attach(base, method_options("none"), seed=0),
+        replace(data, tasks=tuple(cut(task) for task in data.tasks)),
+        config.train_setup,
+        prompt=options,
+        decoding=config.decode,
+        progress=Silent(),
+    )
+    return {rows.data.name: rows.train for rows in session.rows if rows.train.rows}
+
+
+def counts_of(task: PreparedTask, n_train: int | None) -> Counts:
+    """Return how many instances an arm has that may use ``n_train`` examples; None is as the task was prepared."""
+    own = len(task.train) + len(task.dev)
+    if n_train is None or not own:
+        return Counts(len(task.train), len(task.dev), len(task.test))
+    dev = round(n_train * len(task.dev) / own) if n_train >= MIN_FOR_DEV else 0
+    return Counts(n_train - dev, dev, len(task.test))
+
+
+def training_of(
+    encoded: Mapping[str, EncodedTask], counts: Mapping[str, Counts], options: TrainOptions, *, shared: bool, learned: int = 0
+) -> Training | None:
+    """Return the training of a run; None where there is nothing to train on.
+
+    Args:
+        encoded: first rows of its tasks.
+        counts: instances of its tasks.
+        options: how it trains.
+        shared: whether the prefix is computed once a micro-batch.
+        learned: length of a learned prefix of keys and values.
+    """
+    train = [row for task, one in encoded.items() for row in _many(one, counts[task].train)]
+    dev = [row for task, one in encoded.items() for row in _many(one, counts[task].dev)]
+    steps = planned_steps(options, len(train)) if train else 0
+    if not steps:
+        return None
+    micro = options.micro_batch_size or options.batch_size
+    shared = shared and options.shared_prefix and not options.gradient_checkpointing
+    epoch = epoch_work(train, batch_size=options.batch_size, micro_batch_size=micro, shared=shared, learned=learned)
+    an_epoch = math.ceil(len(train) / options.batch_size)
+    looks, look = 0, Work()
+    if dev and options.selects:
+        looks = math.ceil(steps / (options.dev_every or an_epoch))
+        size = options.batch_size
+        look = epoch_work(dev, batch_size=size, micro_batch_size=size, shared=shared, learned=learned)
+    shape = Shape(
+        prefix=round(statistics.fmean(row.prefix for row in train)),
+        rows=max(round(len(train) / epoch.batches), 1),
+        tokens=round(statistics.fmean(row.tokens for row in train)),
+        targets=max(round(statistics.fmean(row.targets for row in train)), 1),
+    )
+    return Training(steps, epoch * (1 / an_epoch), looks, look, shape)
+
+
+def decoding_of(
+    encoded: Mapping[str, EncodedTask],
+    texts: Mapping[str, int],
+    options: DecodeOptions,
+    *,
+    context: int,
+    shared: bool,
+    learned: int = 0,
+) -> Decoding:
+    """Return the decoding of so many texts of each task; see :func:`training_of`.
+
+    Args:
+        encoded: first rows of the tasks.
+        texts: how many of each task.
+        options: how to decode.
+        context: of the base.
+        shared: whether the prefix is computed once a task.
+        learned: length of a learned prefix.
+    """
+    copies = options.candidates if options.strategy == "mbr" else 1
+    size, beams = max(options.batch_size // copies, 1), options.beams if options.strategy == "beam" else 1
+    prompts, batches, sequences = Work(), 0, 0
+    longest = max((row.targets for one in encoded.values() for row in _rows(one)), default=1)
+    for task, one in encoded.items():
+        rows, count = _rows(one), texts.get(task, 0)
+        if not count:
+            continue
+        prefix = round(statistics.fmean(row.prefix for row in rows))
+        given = round(statistics.fmean(row.tokens - row.targets for row in rows))
+        prompts += batch_work(prefix, [given] * (count * copies), count * copies, shared=shared, learned=learned)
+        batches += math.ceil(count / size)
+        sequences += count * copies * beams
+    new = options.max_new_tokens or min(longest, context // 2)
+    return Decoding(prompts, batches, sequences / max(batches, 1), new)
+
+
+def _rows(encoded: EncodedTask) -> list[Row]:
+    return [Row(encoded.task, len(encoded.prefix_of(row).ids), len(row.ids), row.target_tokens) for row in encoded.rows]
+
+
+def _many(encoded: EncodedTask, count: int) -> list[Row]:
+    """Return so many rows like the first ones."""
+    return list(islice(cycle(_rows(encoded)), count))

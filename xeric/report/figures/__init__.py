@@ -1,0 +1,1 @@
+"""Figures of a study as SVG, drawn by matplotlib."""

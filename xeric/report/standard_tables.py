@@ -1,0 +1,291 @@
+"""The tables that every study has, beside those its file asks for: baselines, parts, stability, tuning, failed runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from xeric.analysis.results import (
+    ArmResult,
+    ClaimResult,
+    FigurePoint,
+    FigureResult,
+    FigureSeries,
+    Interval,
+    LinkResult,
+    StudyResults,
+)
+from xeric.report import quantities, summary
+from xeric.report.tables import Cell, Column, Table
+
+__all__ = [
+    "baseline_table",
+    "claims_table",
+    "cost_figure",
+    "deciding_links",
+    "failure_table",
+    "figure_table",
+    "link_table",
+    "part_table",
+    "spread_table",
+    "trial_table",
+    "tuning_figure",
+    "tuning_table",
+]
+
+
+def _estimates(metrics: Sequence[str]) -> list[Column]:
+    return [Column(metric, quantities.metric_name(metric), "estimate") for metric in metrics]
+
+
+def baseline_table(results: StudyResults) -> Table | None:
+    """Return the trivial baselines' scores, or None where none were scored."""
+    arms = summary.baselines(results)
+    if not arms:
+        return None
+    said = {True: "yes", False: "no, shown only", None: None}
+    rows = [(arm.label, said[arm.gates], *(arm.scores.get(metric) for metric in results.metrics)) for arm in arms]
+    columns = (Column("baseline", "trivial baseline"), Column("gates", "to be beaten"), *_estimates(results.metrics))
+    title = "Trivial baselines on the same test instances"
+    return _without_empty(Table("trivial-baselines", title, columns, tuple(rows), results.baseline_notes))
+
+
+def part_table(results: StudyResults) -> Table | None:
+    """Return the primary metric of every arm by language and by task, or None where there is nothing to break down."""
+    languages = list(dict.fromkeys(results.tasks.values())) if len(set(results.tasks.values())) > 1 else []
+    tasks = list(results.tasks) if len(results.tasks) > 1 else []
+    if not languages and not tasks:
+        return None
+    columns = [Column("arm", "arm")]
+    columns += [Column(f"language_{one}", one, "estimate", "by language") for one in languages]
+    columns += [Column(f"task_{one}", one.replace("_", " "), "estimate", "by task") for one in tasks]
+
+    def row(arm: ArmResult) -> tuple[Cell, ...]:
+        parts = [arm.languages.get(one, {}) for one in languages] + [arm.tasks.get(one, {}) for one in tasks]
+        return (arm.label, *(part.get(results.primary) for part in parts))
+
+    rows = tuple(row(arm) for arm in results.arms if arm.scores)
+    return Table("by-part", f"{quantities.metric_name(results.primary)} by language and task", tuple(columns), rows)
+
+
+def spread_table(results: StudyResults) -> Table | None:
+    """Return how far every arm's mean over tasks moves with the seed, and with the words of the definitions; None where unknown.
+
+    An arm has a row for each of the two that is known.
+    """
+    arms = [arm for arm in summary.adaptations(results) if arm.scores]
+    over = {name: results.stability.get(name, {}) for name in ("seeds", "definitions")}
+    rows: list[tuple[Cell, ...]] = []
+    for arm in arms:
+        if arm.spread:
+            known = {metric: {"sd": sd} | over["seeds"].get(arm.id, {}).get(metric, {}) for metric, sd in arm.spread.items()}
+            rows.append((arm.label, "seeds", arm.seeds, *_spreads(known, results.metrics)))
+        if known := over["definitions"].get(arm.id, {}):
+            paraphrases = int(max(one["paraphrases"] for one in known.values()))
+            rows.append((arm.label, "paraphrases", paraphrases, *_spreads(known, results.metrics)))
+    if not rows:
+        return None
+    columns = [Column("arm", "arm"), Column("over", "over"), Column("number", "how many", "count")]
+    columns += [Column(metric, quantities.metric_name(metric), "spread") for metric in results.metrics]
+    title = "Standard deviation of the mean over tasks"
+    return _without_empty(Table("stability", title, tuple(columns), tuple(rows), _spread_notes(results, arms)))
+
+
+def _spreads(known: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> list[Interval | None]:
+    found = [known.get(metric) for metric in metrics]
+    return [Interval(value=one["sd"], low=one.get("low"), high=one.get("high")) if one else None for one in found]
+
+
+def _spread_notes(results: StudyResults, arms: Sequence[ArmResult]) -> tuple[str, ...]:
+    notes = []
+    if any(arm.spread for arm in arms):
+        notes.append("Over seeds: how far an arm moves when it is trained again with another seed.")
+    if results.study.get("paraphrases"):
+        known = results.stability.get("definitions", {})
+        missing = [arm.label for arm in arms if arm.id not in known]
+        notes.append(
+            "Over paraphrases: how far the run of the first seed moves when the tasks' definitions are worded otherwise and "
+            "nothing is trained again; the paraphrases are the same for all arms, and the task's own counts as one."
+        )
+        notes += [f"Not known over paraphrases: {quantities.listed(missing)}."] if missing else []
+    return tuple(notes)
+
+
+def tuning_table(results: StudyResults) -> Table | None:
+    """Return what tuning chose and what it cost, or None where nothing was tuned."""
+    if not results.tuning:
+        return None
+    columns = (
+        Column("base", "base"),
+        Column("method", "method"),
+        Column("trials", "trials", "count"),
+        Column("best", f"best {quantities.metric_name(results.primary)} on dev", "number"),
+        Column("seconds", "time", "duration"),
+        Column("chosen", "chosen"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for one in results.tuning:
+        chosen = _settings(one.chosen)
+        scores = [score for score in one.best if score is not None]
+        rows.append((one.base, one.method, len(one.trials), scores[-1] if scores else None, one.seconds, chosen))
+    return Table("tuning", "Tuning on development data", columns, tuple(rows))
+
+
+def trial_table(results: StudyResults) -> Table | None:
+    """Return every trial of tuning, or None where there was none."""
+    columns = (
+        Column("base", "base"),
+        Column("method", "method"),
+        Column("trial", "trial", "count"),
+        Column("score", f"{quantities.metric_name(results.primary)} on dev", "number"),
+        Column("status", "status"),
+        Column("settings", "settings"),
+    )
+    rows: list[tuple[Cell, ...]] = [
+        (one.base, one.method, number, trial.get("score"), str(trial.get("status", "")), _settings(trial.get("settings", {})))
+        for one in results.tuning
+        for number, trial in enumerate(one.trials, 1)
+    ]
+    return Table("trials", "Every trial", columns, tuple(rows)) if rows else None
+
+
+def _settings(chosen: Mapping[str, Any]) -> str:
+    return "; ".join(f"{path}={value}" for path, value in quantities.flat(chosen)) or "the defaults"
+
+
+def tuning_figure(results: StudyResults) -> FigureResult | None:
+    """Return the best score so far after each trial, or None where nothing was tuned."""
+    several = len({one.base for one in results.tuning}) > 1
+    series = []
+    for one in results.tuning:
+        points = [
+            FigurePoint(x=float(trial), y=Interval(value=score)) for trial, score in enumerate(one.best, 1) if score is not None
+        ]
+        label = f"{one.method}, {one.base}" if several else one.method
+        series.append(FigureSeries(arm=f"{one.base}-{one.method}", label=label, points=tuple(points)))
+    if not series:
+        return None
+    label = f"{quantities.metric_name(results.primary)} on dev"
+    title = "Best score so far, by number of trials"
+    return FigureResult(name="tuning", title=title, kind="curve", x_label="trials", y_label=label, series=tuple(series))
+
+
+def cost_figure(results: StudyResults) -> FigureResult | None:
+    """Return the primary metric of all arms against training time, or None where fewer than two have both."""
+    series = [
+        FigureSeries(arm=arm.id, label=arm.label, points=(FigurePoint(x=arm.seconds, y=arm.scores[results.primary]),))
+        for arm in summary.adaptations(results)
+        if arm.seconds is not None and results.primary in arm.scores
+    ]
+    if len(series) < 2:
+        return None
+    name = quantities.metric_name(results.primary)
+    title = "Quality against training time, all arms"
+    return FigureResult(name="all-costs", title=title, kind="pareto", x_label="training time", y_label=name, series=tuple(series))
+
+
+def failure_table(results: StudyResults) -> Table | None:
+    """Return the runs that gave no scores and why, or None where every run did."""
+    runs = summary.failures(results)
+    if not runs:
+        return None
+    labels = {arm.id: arm.label for arm in results.arms}
+    said = {"diverged": "the loss was no longer finite", "missing": "not run yet", "failed": "no reason was recorded"}
+    columns = (
+        Column("run", "run"),
+        Column("arm", "arm"),
+        Column("seed", "seed"),
+        Column("status", "status"),
+        Column("error", "why"),
+    )
+    rows = [
+        (run.id, labels.get(run.arm, run.arm), str(run.seed), run.status, run.error or said.get(run.status, "")) for run in runs
+    ]
+    return Table("failed-runs", "Cells without scores", columns, tuple(rows))
+
+
+def deciding_links(claim: ClaimResult) -> tuple[list[LinkResult], list[LinkResult]]:
+    """Return the links that a verdict rests on, those that were corrected, and the rest: the same on single metrics."""
+    deciding = [link for link in claim.links if link.corrected is not None or link.p_corrected is not None]
+    if not deciding:
+        return list(claim.links), []
+    return deciding, [link for link in claim.links if link not in deciding]
+
+
+def link_table(claim: ClaimResult, links: Sequence[LinkResult], results: StudyResults) -> Table | None:
+    """Return links of a claim as a table, or None where there are none."""
+    if not links:
+        return None
+    labels = {arm.id: arm.label for arm in results.arms}
+    columns = (
+        Column("comparison", "comparison"),
+        Column("metric", "metric"),
+        Column("difference", "difference", "difference"),
+        Column("corrected", "corrected interval"),
+        Column("p", "p, corrected" if any(link.p_corrected is not None for link in links) else "p"),
+        Column("instances", "instances", "count"),
+        Column("seeds", "seeds", "count"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for link in links:
+        p = link.p if link.p_corrected is None else link.p_corrected
+        better, worse = (
+            f"({label})" if "," in label else label
+            for label in (labels.get(link.better, link.better), labels.get(link.worse, link.worse))
+        )
+        comparison = f"{worse} \u2212 {better}" if link.lower else f"{better} \u2212 {worse}"
+        corrected = quantities.interval(link.corrected) if link.corrected else ""
+        tested = "" if p is None else quantities.p_value(p)
+        metric = quantities.metric_name(link.metric)
+        rows.append((comparison, metric, link.difference, corrected, tested, link.instances, link.seeds))
+    return _without_empty(Table(f"claim-{claim.name}", claim.sentence, columns, tuple(rows)))
+
+
+def claims_table(results: StudyResults) -> Table | None:
+    """Return every link of every claim with its verdict, or None where the study makes no claims."""
+    labels = {arm.id: arm.label for arm in results.arms}
+    columns = (
+        Column("claim", "claim"),
+        Column("verdict", "verdict"),
+        Column("better", "better"),
+        Column("worse", "worse"),
+        Column("metric", "metric"),
+        Column("difference", "difference", "difference"),
+        Column("corrected", "corrected", "difference"),
+        Column("p", "p", "p"),
+        Column("p_corrected", "p, corrected", "p"),
+        Column("instances", "instances", "count"),
+        Column("seeds", "seeds", "count"),
+    )
+    rows: list[tuple[Cell, ...]] = []
+    for claim in results.claims:
+        if not claim.links:
+            rows.append((claim.name, claim.verdict, *(None for _ in columns[2:])))
+        for link in claim.links:
+            ends = labels.get(link.better, link.better), labels.get(link.worse, link.worse), quantities.metric_name(link.metric)
+            numbers = link.difference, link.corrected, link.p, link.p_corrected, link.instances, link.seeds
+            rows.append((claim.name, claim.verdict, *ends, *numbers))
+    return Table("claims", summary.claims_title(results), columns, tuple(rows)) if rows else None
+
+
+def _without_empty(table: Table) -> Table:
+    """Return a table without the columns that no row fills."""
+    kept = [place for place in range(len(table.columns)) if any(row[place] not in (None, "") for row in table.rows)]
+    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
+
+
+def figure_table(figure: FigureResult) -> Table:
+    """Return a figure's numbers as a table."""
+    published = any(point.published is not None for one in figure.series for point in one.points)
+    y_label = quantities.with_metrics(figure.y_label)
+    columns = [Column("arm", "arm"), Column("x", figure.x_label), Column("y", y_label, "estimate")]
+    columns += [Column("published", "published in the paper", "published")] if published else []
+    write = quantities.duration if figure.kind == "pareto" else quantities.plain
+    rows: list[tuple[Cell, ...]] = []
+    for one in figure.series:
+        for point in one.points:
+            x = quantities.with_metrics(point.x) if isinstance(point.x, str) else write(point.x)
+            rows.append((quantities.with_metrics(one.label), x, point.y, *((point.published,) if published else ())))
+    return Table(figure.name, figure.title, tuple(columns), tuple(rows))

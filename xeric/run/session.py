@@ -1,0 +1,178 @@
+"""Training an attached method on rows, whatever the rows were made of: tasks (:mod:`xeric.run.task_session`) or plain text."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from xeric.bases.base import Base
+from xeric.data.encoding import EncodedTask
+from xeric.data.texts import TEXT, PreparedTexts
+from xeric.errors import ConfigError
+from xeric.methods.base import Adaptation
+from xeric.progress import Progress
+from xeric.records import Split
+from xeric.training.checkpoint import CheckpointFile
+from xeric.training.log import STEPS
+from xeric.training.loss import dev_loss
+from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
+from xeric.training.options import TrainSetup
+from xeric.training.steps import StepPlan
+from xeric.training.trainer import Trainer, TrainResult
+
+__all__ = ["TextSession", "TrainingSession"]
+
+
+class TrainingSession(ABC):
+    """A method attached to a base, the rows it is trained on, and how.
+
+    Args:
+        base: with the method attached.
+        adaptation: the method's parts.
+        setup: how to train.
+        progress: is told what happens.
+    """
+
+    def __init__(self, base: Base, adaptation: Adaptation, setup: TrainSetup, progress: Progress) -> None:
+        self.base, self.adaptation, self.setup, self.progress = base, adaptation, setup, progress
+        self.options = setup.options
+        self.trains = bool(adaptation.trainable())
+
+    @property
+    @abstractmethod
+    def training(self) -> list[EncodedTask]:
+        """Rows that are trained on, one entry per task."""
+
+    @property
+    @abstractmethod
+    def held_out(self) -> list[EncodedTask]:
+        """Rows that the dev loss is computed on, one entry per task."""
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether there is anything to select on."""
+        return any(rows.rows for rows in self.held_out)
+
+    @property
+    @abstractmethod
+    def trained_on(self) -> dict[str, Any]:
+        """What the rows were made of, in numbers: for the record of a stage."""
+
+    def say_cuts(self, parts: Sequence[Split] = ()) -> None:  # noqa: B027 - plain text is parted, not cut: nothing to say
+        """Tell the user, before anything is computed, what truncation takes from the rows."""
+
+    def evaluate(self) -> float:
+        """Return how good the present weights are on the rows held out; higher is better."""
+        rows = [rows for rows in self.held_out if rows.rows]
+        return -dev_loss(self.base, rows, batch_size=self.options.batch_size, shared=self.options.shared_prefix)
+
+    def check_recomputing(self, names: Iterable[str]) -> None:
+        """Check that rows of these names can be trained under gradient checkpointing.
+
+        Raises:
+            ConfigError: a learned prefix of keys and values stands in front of them, which checkpointing drops.
+        """
+        learned = self.base.learned_prefix
+        if learned and any(learned.keys_and_values(name) for name in names):
+            raise ConfigError(
+                "drops a learned prefix of keys and values",
+                where=f"{self.setup.where}.gradient_checkpointing",
+                hint="set it to false, or take a prefix of embeddings (level: input)",
+            )
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Bytes that decoding will add to what is held."""
+        return 0
+
+    def estimate(self) -> MemoryEstimate:
+        """Return the memory that will be taken, after telling the user of it."""
+        options = self.options
+        recomputing = options.gradient_checkpointing
+        estimate = estimate_memory(
+            self.base,
+            self.adaptation,
+            self.training,
+            StepPlan(self.training, options, self.setup.seeds["order"]).rows_together() if self.trains else 0,
+            shared=options.shared_prefix and not recomputing,
+            recomputing=recomputing,
+            selecting=options.selects,
+            decoding=self.decoding_bytes,
+        )
+        needed, free = estimate.total - estimate.held, available_memory(self.base.device)
+        self.progress.note(
+            f"memory: about {_bytes(estimate.total)}, {_bytes(estimate.held)} of it held by now; {_bytes(free)} are free"
+        )
+        if needed > free:
+            lower = f"{self.setup.where}.micro_batch_size" if estimate.training > estimate.decoding else "decode.batch_size"
+            self.progress.note(f"this may not fit into memory: lower {lower}, or take a smaller base")
+        return estimate
+
+    def train(self, folder: Path, checkpoint: CheckpointFile, phase: str = "train") -> TrainResult:
+        """Train; the log goes to ``folder``, and a checkpoint is gone on from."""
+        if not self.trains:
+            return TrainResult()
+        trainer = Trainer(
+            self.base,
+            self.adaptation,
+            self.training,
+            self.setup,
+            evaluate=self.evaluate if self.has_dev else None,
+            checkpoint=checkpoint,
+            log=folder / STEPS,
+            progress=self.progress,
+            phase=phase,
+        )
+        return trainer.run()
+
+
+class TextSession(TrainingSession):
+    """A method attached to a base, and the plain text it is trained on.
+
+    Args:
+        base: with the method attached.
+        adaptation: the method's parts.
+        data: the documents.
+        setup: how to train.
+        progress: is told what happens.
+
+    Raises:
+        ConfigError: a learned prefix of keys and values cannot be trained under gradient checkpointing.
+    """
+
+    def __init__(self, base: Base, adaptation: Adaptation, data: PreparedTexts, setup: TrainSetup, progress: Progress) -> None:
+        super().__init__(base, adaptation, setup, progress)
+        if self.trains and setup.options.gradient_checkpointing:
+            self.check_recomputing([TEXT])
+        self._data = data
+        encoder, window = base.encoder(TEXT), data.options.window
+        if window > encoder.context - 1:
+            progress.note(f"windows of {encoder.context - 1} tokens: the base's context holds no more")
+        self._train, self._dev = (
+            encoder.text_rows(TEXT, [(document.id, document.text) for document in part], window)
+            for part in (data.train, data.dev)
+        )
+
+    @property
+    def training(self) -> list[EncodedTask]:
+        """The windows that are trained on."""
+        return [self._train]
+
+    @property
+    def held_out(self) -> list[EncodedTask]:
+        """The windows that select."""
+        return [self._dev]
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Counts of documents, and of rows and target tokens made of them, under ``texts``."""
+        sides = {"train": self._train.rows, "dev": self._dev.rows}
+        rows = {side: len(rows) for side, rows in sides.items()}
+        tokens = {side: sum(row.target_tokens for row in rows) for side, rows in sides.items()}
+        return {"texts": {**self._data.counts, "rows": rows, "tokens": tokens}}
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -1,0 +1,213 @@
+"""Rows of prepared tasks, training on them, and decoding: what the last stage of a run and the stages before it share."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xeric.bases.base import Base
+from xeric.bases.stopping import ENDINGS
+from xeric.data.encoding import EncodedTask, cut_note
+from xeric.data.preparing import Prepared, PreparedTask
+from xeric.data.prompts import Prompt, PromptOptions, build_prompt
+from xeric.data.tasks import Instance
+from xeric.decoding import DecodeOptions, generate_rows
+from xeric.errors import DataError
+from xeric.methods.base import Adaptation
+from xeric.metrics import PRIMARY, score_predictions
+from xeric.progress import Progress
+from xeric.records import Prediction, Split
+from xeric.run.session import TrainingSession
+from xeric.training.memory import decoding_memory
+from xeric.training.options import TrainSetup
+
+__all__ = ["TaskRows", "TaskSession"]
+
+
+@dataclass(frozen=True)
+class TaskRows:
+    """One task's training rows and what they were made with."""
+
+    data: PreparedTask
+    prompt: Prompt
+    train: EncodedTask
+
+    def instances(self, part: Split) -> Sequence[tuple[str, str, tuple[str, ...]]]:
+        """Return id, input and references of what is decoded."""
+        chosen = self.data.test if part == "test" else self.data.dev
+        return [(i.id, i.input, i.outputs) for i in chosen]
+
+
+class TaskSession(TrainingSession):
+    """A method attached to a base, and the tasks it is trained on and decodes.
+
+    Args:
+        base: with the method attached.
+        adaptation: the method's parts.
+        data: the tasks.
+        setup: how to train; its seeds hold ``reference`` and ``decode``, too.
+        prompt: layout of the rows, its template settled.
+        decoding: how to decode.
+        progress: is told what happens.
+
+    Raises:
+        ConfigError: a learned prefix of keys and values cannot be trained under gradient checkpointing.
+        DataError: a definition leaves no room in the context, or a task has nothing to train on.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        adaptation: Adaptation,
+        data: Prepared,
+        setup: TrainSetup,
+        *,
+        prompt: PromptOptions,
+        decoding: DecodeOptions,
+        progress: Progress,
+    ) -> None:
+        super().__init__(base, adaptation, setup, progress)
+        if self.trains and self.options.gradient_checkpointing:
+            self.check_recomputing(task.name for task in data.tasks)
+            progress.note("gradient checkpointing: the task prefix is computed for every row, not once per micro-batch")
+        self.data = data
+        self.template = "chat" if prompt.template == "chat" else "plain"
+        self.rows = [self._encode(task, prompt) for task in data.tasks]
+        if self.trains:
+            self._check_rows()
+        self.limit = self._new_token_limit(decoding.max_new_tokens)
+        self.decoding = self._settled(decoding)
+        self.cuts: dict[str, dict[str, dict[str, int]]] = {rows.data.name: {"train": rows.train.cuts} for rows in self.rows}
+        self._for_decoding: dict[tuple[str, Split], EncodedTask] = {}
+        self.ended: dict[str, dict[str, dict[str, int]]] = {rows.data.name: {} for rows in self.rows}
+
+    def _encode(self, task: PreparedTask, options: PromptOptions) -> TaskRows:
+        render = self.base.render_chat if self.base.has_chat_template else None
+        indented = self.data.options.cleaning.keep_indentation
+        prompt = build_prompt(task.task, task.demonstrations, options, render_chat=render, keep_indentation=indented)
+        return TaskRows(task, prompt, self._with_targets(task, prompt, task.train))
+
+    def _with_targets(self, task: PreparedTask, prompt: Prompt, instances: Sequence[Instance]) -> EncodedTask:
+        seed = self.setup.seeds["reference"]
+        triples = [(i.id, i.input, task.training_output(i, seed)) for i in instances]
+        return self.base.encoder(task.name).training_rows(prompt, triples)
+
+    def _check_rows(self) -> None:
+        for rows in self.rows:
+            if not rows.train.rows:
+                beside, too_long = len(rows.data.train), rows.train.cuts.get("target_too_long", 0)
+                raise DataError(
+                    f"no training instance of task {rows.data.name!r} is left "
+                    f"({beside} beside dev and demonstrations, {too_long} too long)",
+                    hint="raise --n-train, ask for fewer demonstrations, or take a base with a longer context",
+                )
+
+    def _settled(self, options: DecodeOptions) -> DecodeOptions:
+        """Return the options with what they leave open filled in."""
+        stop = options.stop
+        if stop is None:
+            # What is trained learns to end its texts. All tasks have one layout.
+            stop = () if self.trains else self.rows[0].prompt.stop
+        return options.model_copy(update={"max_new_tokens": self.limit, "stop": stop})
+
+    def _new_token_limit(self, chosen: int | None) -> int:
+        if chosen is not None:
+            return chosen
+        longest = max((row.target_tokens for rows in self.rows for row in rows.train.rows), default=1)
+        return min(longest, self.base.context // 2)
+
+    @property
+    def resolved(self) -> dict[str, Any]:
+        """What stands for settings that may be left open, by dotted path."""
+        stop = list(self.decoding.stop or ())
+        return {"prompt.template": self.template, "decode.max_new_tokens": self.limit, "decode.stop": stop}
+
+    @property
+    def training(self) -> list[EncodedTask]:
+        """Rows that are trained on, one entry per task."""
+        return [rows.train for rows in self.rows]
+
+    @functools.cached_property
+    def held_out(self) -> list[EncodedTask]:
+        """Dev rows with their targets, one entry per task; made only where dev loss selects."""
+        if not self.trains or self.options.select != "loss":
+            return []
+        return [self._with_targets(rows.data, rows.prompt, rows.data.dev) for rows in self.rows]
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether there is anything to select on."""
+        return any(rows.data.dev for rows in self.rows) if self.options.select == "chrf" else super().has_dev
+
+    @property
+    def decoding_bytes(self) -> int:
+        """Bytes that decoding will add to what is held."""
+        return decoding_memory(self.base, [*self.training, *self._for_decoding.values()], self.decoding.sequences, self.limit)
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Counts of each task's instances, under ``tasks``."""
+        return {"tasks": {rows.data.name: rows.data.counts for rows in self.rows}}
+
+    def say_cuts(self, parts: Sequence[Split] = ()) -> None:
+        """Tell the user what truncation takes from the rows that are trained on, and from those that parts are decoded from."""
+        for number, rows in enumerate(self.rows):
+            encoded = [(self._decoding_rows(rows, part), len(rows.instances(part)), f"{part} inputs") for part in parts]
+            if self.held_out:
+                encoded.insert(0, (self.held_out[number], len(rows.data.dev), "dev inputs"))
+            if self.trains:
+                encoded.insert(0, (rows.train, len(rows.data.train), "training inputs"))
+            # Where dev loss selects and dev is decoded, its inputs are the same ones.
+            for note in dict.fromkeys(cut_note(one.cuts, count, what, self.base.context) for one, count, what in encoded):
+                if note:
+                    self.progress.note(f"{rows.data.name}: {note}")
+
+    def _decoding_rows(self, rows: TaskRows, part: Split) -> EncodedTask:
+        """Return the rows that a part of a task is decoded from, made once."""
+        key = rows.data.name, part
+        if key not in self._for_decoding:
+            inputs = [(id_, text) for id_, text, _ in rows.instances(part)]
+            self._for_decoding[key] = self.base.encoder(rows.data.name).decoding_rows(rows.prompt, inputs, self.limit)
+        return self._for_decoding[key]
+
+    def evaluate(self) -> float:
+        """Return how good the present weights are on dev, by loss or by chrF++ of decoded texts; higher is better."""
+        return self._dev_chrf() if self.options.select == "chrf" else super().evaluate()
+
+    def _dev_chrf(self) -> float:
+        return score_predictions(self._decode("dev"), [PRIMARY], resamples=0).scores[PRIMARY].score
+
+    def predict(self, part: Split) -> list[Prediction]:
+        """Decode a part of every task, with progress.
+
+        What truncation cut from its rows is counted in ``cuts``, and how its texts ended in ``ended``.
+        """
+        self.progress.start(f"decode {part}", sum(len(rows.instances(part)) for rows in self.rows))
+        return self._decode(part, self.progress)
+
+    def _decode(self, part: Split, progress: Progress | None = None) -> list[Prediction]:
+        return [prediction for rows in self.rows for prediction in self._decode_task(rows, part, progress)]
+
+    def _decode_task(self, rows: TaskRows, part: Split, progress: Progress | None) -> list[Prediction]:
+        name, language, instances = rows.data.name, rows.data.language, rows.instances(part)
+        if not instances:
+            return []
+        encoded = self._decoding_rows(rows, part)
+        found = generate_rows(
+            self.base,
+            encoded,
+            self.decoding,
+            max_new_tokens=self.limit,
+            seed=self.setup.seeds["decode"],
+            shared=self.options.shared_prefix,
+            progress=progress.advance if progress else None,
+        )
+        if progress:  # not on the way, where a training that was resumed decodes less often
+            self.cuts[name][part] = encoded.cuts
+            self.ended[name][part] = {how: sum(one.ended == how for one in found) for how in ENDINGS}
+        return [
+            Prediction(id=id_, task=name, language=language, input=text, prediction=output.text, references=references)
+            for (id_, text, references), output in zip(instances, found, strict=True)
+        ]

@@ -1,0 +1,1 @@
+"""Resampling, intervals and tests; nothing here knows what a metric or a study is."""

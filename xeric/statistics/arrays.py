@@ -1,0 +1,10 @@
+"""The type of the arrays that statistics are made of and from."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FloatArray"]
+
+FloatArray = NDArray[np.float64]

@@ -1,0 +1,283 @@
+"""The one training loop: AdamW over task-homogeneous micro-batches, with dev selection, checkpoints and exact resumption.
+
+The loop knows nothing about which method it trains: it moves what :meth:`Adaptation.groups` declares, down the objective of
+:mod:`xeric.training.loss`.
+
+Everything random in a step (dropout) is drawn from a generator seeded by seed and step, and the order of instances is
+a function of seed and epoch: a training that goes on from a checkpoint takes the steps that the undisturbed one would
+have taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from xeric.bases.base import Base
+from xeric.data.encoding import EncodedTask
+from xeric.interruption import Interrupted, PutOff
+from xeric.methods.base import Adaptation, ParameterGroup
+from xeric.progress import Progress, Silent
+from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state, under
+from xeric.training.log import TIMES, StepLog, TimeLog
+from xeric.training.loss import step_loss
+from xeric.training.options import TrainOptions, TrainSetup, planned_steps
+from xeric.training.steps import StepPlan
+from xeric.training.weighting import Weighting
+
+__all__ = ["TrainResult", "Trainer"]
+
+Evaluate = Callable[[], float]
+
+# A training of so many seconds is saved at its end, too: what comes after it (decoding) may be interrupted.
+_WORTH_SAVING = 5.0
+
+
+@dataclass
+class TrainResult:
+    """How a training went.
+
+    Attributes:
+        status: ``ok`` or ``diverged``.
+        planned_steps: optimiser steps planned.
+        done_steps: optimiser steps taken (fewer after early stopping or divergence).
+        best_step: the step whose weights were kept, or None where the last ones were.
+        task_weights: lambda of each task after the last step.
+        seconds: in steps, and in dev evaluations, over all processes that took part.
+        tokens: ``target`` tokens that carried loss and ``row`` tokens of instances (prefixes not counted), padding left out.
+    """
+
+    status: Literal["ok", "diverged"] = "ok"
+    planned_steps: int = 0
+    done_steps: int = 0
+    best_step: int | None = None
+    task_weights: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "dev": 0.0})
+    tokens: dict[str, int] = field(default_factory=lambda: {"target": 0, "row": 0})
+
+
+class Trainer:
+    """One training of an adaptation; :meth:`run` carries it out.
+
+    Args:
+        base: the base that the adaptation is attached to.
+        adaptation: what trains.
+        tasks: training rows, one entry per task.
+        setup: how to train.
+        evaluate: returns how good the present weights are on dev, higher is better; None is no selection.
+        checkpoint: where to keep and find the state; None keeps none.
+        log: JSON lines of every step and evaluation; the same bytes whenever the training is the same. When each step was taken
+            stands beside it in ``times.jsonl``.
+        progress: is told of every step under the name ``phase``.
+        phase: see ``progress``.
+    """
+
+    def __init__(
+        self,
+        base: Base,
+        adaptation: Adaptation,
+        tasks: Sequence[EncodedTask],
+        setup: TrainSetup,
+        *,
+        evaluate: Evaluate | None = None,
+        checkpoint: CheckpointFile | None = None,
+        log: Path | None = None,
+        progress: Progress | None = None,
+        phase: str = "train",
+    ) -> None:
+        self.base, self.adaptation, self.setup, self.options = base, adaptation, setup, setup.options
+        self.evaluate = evaluate if self.options.selects else None
+        self.checkpoint, self.log = checkpoint, StepLog(log)
+        self.times = TimeLog(log and log.with_name(TIMES))
+        self.progress, self.phase = progress or Silent(), phase
+        self.steps = StepPlan(tasks, self.options, setup.seeds["order"])
+        self.result = TrainResult(planned_steps=planned_steps(self.options, len(self.steps.rows.items)))
+        self.weighting = Weighting(self.options.weighting, {task.task: len(task.rows) for task in tasks if task.rows})
+        self.trained = adaptation.trainable()
+        self.parameters = {**self.trained, **self.weighting.parameters()}
+        self.optimizer = self._optimizer()
+        self.best: tuple[float, int, dict[str, torch.Tensor]] | None = None
+        self.stale = 0
+        self.evaluated = 0
+        self.saved = (time.monotonic(), (0, 0))
+
+    def _optimizer(self) -> torch.optim.AdamW:
+        groups = [
+            {
+                "params": list(group.parameters.values()),
+                "lr": self.setup.lr * group.lr_scale,
+                "full_lr": self.setup.lr * group.lr_scale,
+                "weight_decay": self.options.weight_decay if group.weight_decay else 0.0,
+                "name": group.name,
+            }
+            for group in [*self.adaptation.groups(), *self._learned_weights()]
+        ]
+        return torch.optim.AdamW(groups, lr=self.setup.lr)
+
+    def _learned_weights(self) -> list[ParameterGroup]:
+        learned = self.weighting.parameters()
+        scale = self.options.weighting.lr_scale
+        return [ParameterGroup("task weights", learned, lr_scale=scale, weight_decay=False)] if learned else []
+
+    def run(self) -> TrainResult:
+        """Train, or go on from the checkpoint; on ``ok`` the adaptation then holds the selected weights."""
+        result = self.result
+        self._resume()
+        self.progress.start(self.phase, result.planned_steps, result.done_steps)
+        devices = [self.base.device] if self.base.device.type == "cuda" else []
+        recomputing = self.base.recomputing() if self.options.gradient_checkpointing else contextlib.nullcontext()
+        # A step is not cut in the middle: an interruption loses no step that is done, nor the one that is being taken.
+        on_interruption = self._announce_saving if self.checkpoint else None
+        with recomputing, torch.random.fork_rng(devices=devices), PutOff(on_interruption) as interruption:
+            while self._go_on(interruption):
+                self.progress.advance(1, self._step(result.done_steps))
+        result.task_weights = self.weighting.weights()
+        if result.status == "ok" and self.best is not None:
+            result.best_step = self.best[1]
+            self.adaptation.load_state(self.best[2])
+        return result
+
+    def _announce_saving(self) -> None:
+        self.progress.note("interrupted: saving after this step; a second time stops at once")
+
+    def _go_on(self, interruption: PutOff) -> bool:
+        """Do what is due between two steps, and say whether there is to be another."""
+        if self._due():
+            with self._saved_if_interrupted(), interruption.allowed():
+                self._evaluate()
+        over = self.result.done_steps >= self.result.planned_steps or self._stopped()
+        every = self.options.checkpoint_seconds
+        if interruption.asked or time.monotonic() - self.saved[0] >= (min(every, _WORTH_SAVING) if over else every):
+            self._save()
+        return not over and not interruption.asked
+
+    @contextlib.contextmanager
+    def _saved_if_interrupted(self) -> Iterator[None]:
+        try:
+            yield
+        except (KeyboardInterrupt, Interrupted):
+            self._save()
+            raise
+
+    def _step(self, step: int) -> float:
+        start = time.perf_counter()
+        result, options = self.result, self.options
+        batches = self.steps.batches(step)
+        factor = _lr_factor(options, step, result.planned_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["full_lr"] * factor
+        torch.manual_seed(_mix(self.setup.seeds["dropout"], step))
+        self.optimizer.zero_grad(set_to_none=True)
+        with self.base.mode(training=True):
+            weights = self.weighting.weights()
+            losses = step_loss(self.base, batches, weights=weights, shared=options.shared_prefix)
+        self.weighting.backward(losses)
+        limit = options.clip or math.inf
+        norm = float(torch.nn.utils.clip_grad_norm_(self.trained.values(), limit, foreach=False))
+        loss = sum(weights[task] * value for task, value in losses.items())
+        result.done_steps = step + 1
+        if math.isfinite(loss) and math.isfinite(norm):
+            self.optimizer.step()
+            self.weighting.clamp()
+            rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
+            shown = {"loss": loss, "tasks": losses, "lambda": {task: weights[task] for task in losses}}
+            self.log.write({"step": step + 1, **shown, "gradient_norm": norm, "lr": rates})
+        else:
+            result.status = "diverged"
+            self.log.write({"step": step + 1, "diverged": "loss" if not math.isfinite(loss) else "gradient"})
+        rows = [row for batch in batches for _, row in batch]
+        result.tokens["target"] += sum(row.target_tokens for row in rows)
+        result.tokens["row"] += sum(len(row.ids) for row in rows)
+        result.seconds["train"] += time.perf_counter() - start
+        self.times.write(step + 1, result.seconds["train"])
+        return loss
+
+    def _due(self) -> bool:
+        every = self.options.dev_every or self.steps.per_epoch
+        done = self.result.done_steps
+        wanted = self.result.status == "ok" and self.evaluate is not None and done > self.evaluated
+        return wanted and (done % every == 0 or done == self.result.planned_steps)
+
+    def _evaluate(self) -> None:
+        assert self.evaluate is not None
+        start = time.perf_counter()
+        value = self.evaluate()
+        better = math.isfinite(value) and (self.best is None or value > self.best[0])
+        if better:
+            self.best = (value, self.result.done_steps, self.adaptation.state())
+            self.stale = 0
+        else:
+            self.stale += 1
+        self.evaluated = self.result.done_steps
+        shown = value if math.isfinite(value) else None
+        self.log.write({"step": self.result.done_steps, "dev": shown, "selected_by": self.options.select, "best": better})
+        self.result.seconds["dev"] += time.perf_counter() - start
+
+    def _stopped(self) -> bool:
+        return self.result.status == "diverged" or self.stale >= (self.options.patience or math.inf)
+
+    def _save(self) -> None:
+        stand = (self.result.done_steps, self.evaluated)
+        if self.checkpoint is None or self.result.status != "ok" or stand == self.saved[1]:
+            return
+        tensors: dict[str, torch.Tensor] = {f"now/{name}": parameter for name, parameter in self.parameters.items()}
+        tensors |= {f"moments/{name}": t for name, t in optimizer_state(self.optimizer, self.parameters).items()}
+        if self.best is not None:
+            tensors |= {f"best/{name}": tensor for name, tensor in self.best[2].items()}
+        meta = {
+            "step": self.result.done_steps,
+            "stale": self.stale,
+            "evaluated": self.evaluated,
+            "best": None if self.best is None else [self.best[0], self.best[1]],
+            "log": self.log.sync(),
+            "seconds": self.result.seconds,
+            "tokens": self.result.tokens,
+        }
+        self.checkpoint.save(tensors, meta)
+        self.saved = (time.monotonic(), stand)
+
+    def _resume(self) -> None:
+        found = self.checkpoint.load() if self.checkpoint else None
+        if found is None:
+            self.log.cut(0)
+            self.times.cut(0)
+            return
+        tensors, meta = found
+        now = under("now/", tensors)
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(now[name])
+        load_optimizer(self.optimizer, self.parameters, under("moments/", tensors))
+        if meta["best"] is not None:
+            value, step = meta["best"]
+            best = {name: tensor.to(self.base.device) for name, tensor in under("best/", tensors).items()}
+            self.best = (value, step, best)
+        self.stale, self.evaluated = meta["stale"], meta.get("evaluated", meta["step"])
+        self.result.done_steps = meta["step"]
+        self.result.seconds, self.result.tokens = meta["seconds"], meta["tokens"]
+        self.log.cut(meta["log"])
+        self.times.cut(meta["step"])
+        self.saved = (time.monotonic(), (self.result.done_steps, self.evaluated))
+
+
+def _lr_factor(options: TrainOptions, step: int, planned: int) -> float:
+    """Return the factor on the learning rate of optimiser step ``step`` (from 0)."""
+    warm = math.ceil(options.warmup * planned)
+    if step < warm:
+        return (step + 1) / warm
+    if options.schedule == "constant":
+        return 1.0
+    done = (step - warm) / max(1, planned - warm)
+    return 1.0 - done if options.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _mix(seed: int, step: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"dropout {seed} {step}".encode()).digest()[:8], "big") >> 1
