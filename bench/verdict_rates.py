@@ -114,11 +114,14 @@ def _effect(shape: str, spread: float, rng: np.random.Generator) -> float:
     return spread * float(rng.exponential() - 1 if shape == "skewed" else rng.normal())
 
 
+def _group(task: str, rows: FloatArray) -> Group:
+    ids = tuple(str(number) for number in range(len(rows)))
+    return Group(task, "en", 1.0, ids, {"points": Statistics(rows, ("value", "rows"), Signature("points", {}))})
+
+
 def _measured(points: FloatArray, lengths: FloatArray) -> Measured:
-    signature = Signature("points", {})
     groups = tuple(
-        Group(f"task {t:02}", "en", 1.0, {"points": Statistics(np.stack([p * n, n], axis=1), ("value", "rows"), signature)})
-        for t, (p, n) in enumerate(zip(points, lengths, strict=True))
+        _group(f"task {t:02}", np.stack([p * n, n], axis=1)) for t, (p, n) in enumerate(zip(points, lengths, strict=True))
     )
     return Measured({"points": _Points()}, groups, {})
 

@@ -42,7 +42,7 @@ __all__ = [
     "write_jsonl",
 ]
 
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 """Raised when the same config, data and base would give other results; part of every ``run_id``."""
 
 RECORD_FILE = "record.json"

@@ -37,8 +37,8 @@ def run(*tasks: ArrayLike, names: Sequence[str] = ("points",), languages: Sequen
         code = languages[number] if languages else "en"
         table = np.stack([values, np.ones_like(values)], axis=1)
         counted = {name: Statistics(table, ("value", "rows"), Signature(name, {})) for name in names}
-        groups.append(Group(f"task {number}", code, 1.0, counted))
-        rows |= {(f"task {number}", str(one)): (code, ("reference",)) for one in range(len(values))}
+        groups.append(Group(f"task {number}", code, 1.0, tuple(str(row) for row in range(len(values))), counted))
+        rows |= {(f"task {number}", str(row)): (code, "references") for row in range(len(values))}
     return Measured({name: Points(name) for name in names}, tuple(groups), rows)
 
 

@@ -44,7 +44,7 @@ def test_scores_of_all_metrics_with_intervals_where_defined() -> None:
             assert score.low is not None
             assert score.high is not None
             assert score.low <= score.score <= score.high
-            assert score.signature.endswith("|macro:2 tasks|ci:95%-percentile|bs:200|seed:12345")
+            assert score.signature.endswith("|macro:2 tasks|ci:95%-t|bs:200|seed:12345")
         else:
             assert (score.low, score.high) == (None, None)
             assert score.signature.endswith("|macro:2 tasks")

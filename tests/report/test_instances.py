@@ -8,13 +8,14 @@ import pytest
 from sacrebleu.metrics.chrf import CHRF
 
 from tests.report.made import HOSTILE_TEXTS, results
+from xeric.metrics import measure
 from xeric.records import Prediction
 from xeric.report.instances import LONGEST, browser, safe_json
 from xeric.report.reading import ArmOutputs
 
 
 def outputs(*rows: Prediction, arm: str = "lora") -> list[ArmOutputs]:
-    return [ArmOutputs(arm, 0, rows)]
+    return [ArmOutputs(arm, 0, rows, measure(rows, ["chrf"]).per_example("chrf") if rows else {})]
 
 
 def row(
@@ -43,7 +44,7 @@ def test_scores_are_sacrebleus_of_each_text_by_its_own_id() -> None:
 def test_lines_without_outputs_say_why_and_baselines_are_marked() -> None:
     given = [
         ArmOutputs("lora", 1, (row(1),)),
-        ArmOutputs("prefix", None, (), "failed"),
+        ArmOutputs("prefix", None, why="failed"),
         ArmOutputs("baseline-copy_input", 0, (row(1, "in"),)),
     ]
     data = browser(results(), given).data

@@ -14,7 +14,7 @@ from tests.report.test_tables import TEXTS, made_table
 from xeric.analysis.results import Interval, StudyResults
 from xeric.report import standard_tables
 from xeric.report.latex import escape_latex, to_latex
-from xeric.report.tables import Column, Table, sheet
+from xeric.report.tables import Column, Table, study_table
 
 NASTY = (
     *TEXTS,
@@ -89,7 +89,7 @@ def all_sheets(made: StudyResults) -> list[Table]:
         standard_tables.tuning_table,
         standard_tables.failure_table,
     )
-    return [*(sheet(table, made) for table in made.tables), *(one for make in further if (one := make(made)))]
+    return [*(study_table(table, made) for table in made.tables), *(one for make in further if (one := make(made)))]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX")

@@ -33,8 +33,8 @@ def test_only_the_papers_own_study_makes_claims_of_the_paper() -> None:
 def test_setup_counts_what_differs() -> None:
     said = summary.setup(results())
     assert said == (
-        "This study compared 5 ways of adapting and 2 untrained settings on 2 bases and 9 tasks in English, Hindi and Spanish, "
-        "with 2 seeds."
+        "This study compared 5 ways of adapting and 2 untrained settings on 2 bases (multilingual: gemma-3-270m, "
+        "english: smollm2-135m) and 9 tasks in English, Hindi and Spanish, with 2 seeds."
     )
 
 

@@ -136,6 +136,8 @@ def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
         ("sources=[one]", "sources", ""),
         ("name=My Study", "name", ""),
         ("bases=[]", "bases", ""),
+        ("bases=[A, B]", "bases", "its roles: tiny"),
+        ("bases.tiny=null", "bases", ""),
         ("run.prompt.demonstrations=0", "run.prompt", ""),
         ("bases=[{path: x}]", "bases", "gemma-3-270m"),
         ("bases.tiny.prompt.template=chatty", "bases.tiny.prompt.template", ""),
@@ -178,7 +180,7 @@ def test_two_labels_of_one_base_are_told_apart_by_how_it_is_asked(where: Where) 
     check_settings(plan_study(small.study(*where, "methods.twin={name: lora, rank: 2}")))
 
 
-def test_other_bases_by_a_list(where: Where, tmp_path: Path) -> None:
+def test_other_bases_take_the_roles_of_the_study(where: Where, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     data = small.plain(
         *where,
@@ -189,17 +191,18 @@ def test_other_bases_by_a_list(where: Where, tmp_path: Path) -> None:
         "claims.c={sentence: s, chain: [{base: big, method: lora}, {base: other, method: lora}]}",
     )
     file.write_text(dump_yaml(data), encoding="utf-8")
-    study, remarks = load_study(file, ["bases=[hub/Qwen-1, path/to/x]"])
-    assert study.bases == {"Qwen-1": "hub/Qwen-1", "x": "path/to/x"}
-    assert study.grids["methods"].bases == ("Qwen-1",)
-    assert [link.base for link in study.claims["c"].chain] == ["Qwen-1", "x"]
-    assert study.figures["f"].published == {"Qwen-1": {"bleu": 2.0}, "x": {"bleu": 1.0}}
-    assert not remarks
-    study, remarks = load_study(file, ["bases=[hub/Qwen-1]"])
-    assert {arm.key.base for arm in plan_study(study).arms} == {"Qwen-1"}
-    assert (set(study.grids), study.tables, study.claims) == ({"methods", "two"}, {}, {})
-    assert study.figures["f"].published == {"Qwen-1": {"bleu": 2.0}}
-    assert len(remarks) == 3
+    for overrides in (["bases=[hub/Qwen-1, path/to/x]"], ["bases.big=hub/Qwen-1", "bases.other=path/to/x"]):
+        study, remarks = load_study(file, overrides)
+        assert {role: study.base_name(role) for role in study.bases} == {"big": "hub/Qwen-1", "other": str(Path("path/to/x"))}
+        assert [link.base for link in study.claims["c"].chain] == ["big", "other"]
+        assert study.figures["f"].published == {"big": {"bleu": 2.0}, "other": {"bleu": 1.0}}
+        assert not remarks
+    for overrides in (["bases=[hub/Qwen-1]"], ["bases.big=hub/Qwen-1", "bases.other=null"]):
+        study, remarks = load_study(file, overrides)
+        assert {arm.key.base for arm in plan_study(study).arms} == {"big"}
+        assert (set(study.grids), study.tables, study.claims) == ({"methods", "two"}, {}, {})
+        assert study.figures["f"].published == {"big": {"bleu": 2.0}}
+        assert len(remarks) == 3
 
 
 def test_how_a_base_is_asked_goes_into_all_runs_on_it(where: Where, tmp_path: Path) -> None:
@@ -241,19 +244,19 @@ def test_how_a_base_is_asked_goes_into_all_runs_on_it(where: Where, tmp_path: Pa
     assert here == study_identity(load_study(file, ["bases.other={name: elsewhere}"])[0], {"same": "contents"})
 
 
-def test_a_list_of_bases_may_say_how_each_is_asked(where: Where, tmp_path: Path) -> None:
+def test_a_base_in_a_role_may_say_how_it_is_asked(where: Where, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(dump_yaml(small.plain(*where, "grids={all: {bases: [tiny], methods: [lora]}}")), encoding="utf-8")
     chat = BaseEntry(name="hub/B", prompt=BasePrompt(template="chat"))
     for overrides in (
-        ["bases=[A, {name: hub/B, prompt: {template: chat}}]"],
-        ["bases=[A, hub/B]", "bases.1.prompt.template=chat"],
+        ["bases=[{name: hub/B, prompt: {template: chat}}]"],
+        ["bases=[hub/B]", "bases.0.prompt.template=chat"],
+        ["bases.tiny=hub/B", "bases.tiny.prompt.template=chat"],
     ):
         study, remarks = load_study(file, overrides)
-        assert (study.bases, remarks) == ({"A": "A", "B": chat}, [])
-        assert study.grids["all"].bases == ("A",)
+        assert (study.bases, remarks) == ({"tiny": chat}, [])
     study, _ = load_study(file, ["bases.tiny.prompt.template=chat", "bases=[A]"])
-    assert study.bases == {"A": "A"}, "how one base was to be asked says nothing of another in its place"
+    assert study.bases == {"tiny": "A"}, "how one base was to be asked says nothing of another in its role"
 
 
 def test_a_folder_belongs_to_one_study_that_may_grow(where: Where, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from xeric.analysis.arm_results import Others, adaptation_result, baseline_result, others_of_baseline, others_of_records
 from xeric.analysis.claims import Chain, Judged, beats_all, judge
 from xeric.analysis.comparison import Arms, resample_arms
-from xeric.analysis.outputs import Outputs, Runs, measure_runs, read_outputs
+from xeric.analysis.outputs import Outputs, Runs, measured_runs, read_outputs
 from xeric.analysis.provenance import provenance, run_results
 from xeric.analysis.recommend import Candidate, judged, recommend
 from xeric.analysis.results import ArmResult, ClaimResult, Interval, Recommendation, RunResult, StudyResults
@@ -30,24 +30,23 @@ from xeric.studies.tuning import TuningResult
 __all__ = ["analyse", "current_results", "write_results"]
 
 
-def analyse(root: Path, *, workers: int = 1) -> StudyResults:
-    """Return what a study found so far; its folder is only read.
+def analyse(root: Path) -> StudyResults:
+    """Return what a study found so far. Nothing in its folder changes, but for statistics that were missing or out of date.
 
     Args:
         root: the study's folder, finished or not.
-        workers: processes that count predictions; see :func:`xeric.analysis.outputs.measure_runs`.
 
     Raises:
         UserError: the folder holds no study, a file in it is broken, or runs have other test instances than the rest.
     """
     outputs = read_outputs(root)
     study = outputs.study
-    measured = _wanted(outputs)
+    metrics = _wanted(outputs)
     recorded = {name for _, state in outputs.runs if state.record for name in state.record.scores}
-    extra = sorted(recorded - set(measured))
-    measured_runs = measure_runs(outputs.files("test"), measured, workers=workers)
-    trivial = measure_runs(outputs.baseline_files(), [*measured, *extra], workers=workers)
-    arms = _resampled(outputs, measured_runs, trivial, measured)
+    extra = sorted(recorded - set(metrics))
+    counted = measured_runs(outputs.files("test"), metrics)
+    trivial = measured_runs(outputs.baseline_files(), [*metrics, *extra])
+    arms = _resampled(outputs, counted, trivial, metrics)
     runs = run_results(outputs)
     known = read_baselines(outputs.folder)
     found = _arm_results(outputs, arms, trivial, extra, known)
@@ -57,7 +56,7 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
         name=study.name,
         title=study.title,
         study=study.model_dump(mode="json"),
-        metrics=tuple(name for name in METRICS.names() if name in recorded or name in measured),
+        metrics=tuple(name for name in METRICS.names() if name in recorded or name in metrics),
         primary=PRIMARY,
         tasks={stratum.task: stratum.language for stratum in arms.strata} if arms else {},
         arms=tuple(found),
@@ -68,15 +67,15 @@ def analyse(root: Path, *, workers: int = 1) -> StudyResults:
             figure_of(name, figure, study, by_key, runs, outputs.sizes, said) for name, figure in study.figures.items()
         ),
         claims=tuple(_claims(outputs, arms, runs, [arm.id for arm in found if arm.gates])),
-        recommendation=_recommendation(outputs, found, workers),
+        recommendation=_recommendation(outputs, found),
         tuning=_tuning(outputs),
-        stability={"seeds": _over_seeds(outputs, arms), "definitions": _over_paraphrases(outputs, measured_runs, arms, workers)},
-        detectable=_detectable(arms, list(measured_runs)) if arms else None,
+        stability={"seeds": _over_seeds(outputs, arms), "definitions": _over_paraphrases(outputs, counted, arms)},
+        detectable=_detectable(arms, list(counted)) if arms else None,
         provenance=provenance(outputs),
     )
 
 
-def current_results(root: Path, *, workers: int = 1) -> StudyResults:
+def current_results(root: Path) -> StudyResults:
     """Return a study's results as they stand in its folder; where they are missing or out of date they are made and written.
 
     Raises:
@@ -88,12 +87,12 @@ def current_results(root: Path, *, workers: int = 1) -> StudyResults:
             return StudyResults.model_validate_json(path.read_bytes())
         except ValueError:
             pass  # of another version: made again below
-    return write_results(root, workers=workers)
+    return write_results(root)
 
 
-def write_results(root: Path, *, workers: int = 1) -> StudyResults:
+def write_results(root: Path) -> StudyResults:
     """Analyse a study and write its ``results.json``; see :func:`analyse`."""
-    results = analyse(root, workers=workers)
+    results = analyse(root)
     write_json(StudyFolder(root).results_file, results)
     return results
 
@@ -185,13 +184,13 @@ def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gati
     return judge(arms, chains, known)
 
 
-def _recommendation(outputs: Outputs, found: Sequence[ArmResult], workers: int) -> Recommendation | None:
+def _recommendation(outputs: Outputs, found: Sequence[ArmResult]) -> Recommendation | None:
     candidates = {
         arm.id: Candidate(arm.label, arm.seconds or 0.0, arm.trainable or 0, arm.scores.get(PRIMARY))
         for arm in found
         if arm.key is not None and arm.seeds
     }
-    dev = measure_runs(outputs.files("dev"), [PRIMARY], workers=workers)
+    dev = measured_runs(outputs.files("dev"), [PRIMARY])
     chosen = recommend(candidates, dev, metric=PRIMARY, margin=outputs.study.margin, fixed=sorted(outputs.fixed))
     if chosen is None:
         return None
@@ -232,13 +231,13 @@ def _over_seeds(outputs: Outputs, arms: Arms | None) -> _Spreads:
     return found
 
 
-def _over_paraphrases(outputs: Outputs, runs: Runs, arms: Arms | None, workers: int) -> _Spreads:
+def _over_paraphrases(outputs: Outputs, runs: Runs, arms: Arms | None) -> _Spreads:
     """Return how far the mean over tasks of each arm's first run moves with the words of the definitions, its own among them."""
     first = outputs.study.seeds[0]
     found: _Spreads = {}
     if arms is None:
         return found
-    for name, by_number in measure_runs(outputs.paraphrased_files(), arms.metrics, workers=workers).items():
+    for name, by_number in measured_runs(outputs.paraphrased_files(), arms.metrics).items():
         if first not in runs.get(name, {}):
             continue
         scores = [one.scores() for one in (runs[name][first], *by_number.values())]

@@ -11,8 +11,8 @@ from xeric.analysis.claims import estimate
 from xeric.analysis.comparison import Arms
 from xeric.analysis.results import ArmResult, Interval
 from xeric.data.baselines import baseline_label
-from xeric.metrics import QUALITY
 from xeric.metrics.measuring import Measured
+from xeric.metrics.scoring import within_scale
 from xeric.records import Record, length_share
 from xeric.statistics.arrays import FloatArray
 from xeric.statistics.estimates import Estimate
@@ -103,9 +103,7 @@ def _scores(arms: Arms, name: str, others: Others) -> dict[str, Any]:
 
 def _part(arms: Arms, name: str, weights: FloatArray, others: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
     known: dict[str, Interval] = {
-        metric: _bounded(metric, arms.mean(name, [metric], weights), len(arms.arms[name].seeds))
-        for metric in arms.metrics
-        if arms.says(metric, weights)
+        metric: _bounded(metric, arms.mean(name, [metric], weights)) for metric in arms.metrics if arms.says(metric, weights)
     }
     for metric in dict.fromkeys(metric for values in others for metric in values):
         if all(metric in values for values in others):
@@ -113,13 +111,13 @@ def _part(arms: Arms, name: str, weights: FloatArray, others: Sequence[Mapping[s
     return known
 
 
-def _bounded(metric: str, found: Estimate, runs: int) -> Interval:
-    """Return a mean with its interval cut at the ends of the scale: no score is below 0, no quality above 100."""
+def _bounded(metric: str, found: Estimate) -> Interval:
+    """Return a mean with its interval cut at the ends of the metric's scale."""
     whole = estimate(found)
     if whole.low is None or whole.high is None:
         return whole
-    high = min(whole.high, 100.0) if metric in QUALITY else whole.high
-    return Interval(value=whole.value, low=max(whole.low, 0.0), high=max(high, whole.value))
+    low, high = within_scale(metric, whole.value, whole.low, whole.high)
+    return Interval(value=whole.value, low=low, high=high)
 
 
 def _training_seconds(record: Record) -> float:

@@ -1,4 +1,4 @@
-"""What the runs of a study left behind, read and counted once: records, and predictions by arm and seed. No torch."""
+"""What the runs of a study left behind, read once: records, and counted predictions by arm and seed. No torch."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xeric.metrics.measuring import Measured, measure
-from xeric.processes import process_pool
-from xeric.records import PREDICTION_FILES, Record, Split, read_predictions
+from xeric.metrics.measuring import Measured
+from xeric.metrics.stored import has_results, measured
+from xeric.records import PREDICTION_FILES, Record, Split
 from xeric.studies.config import ArmKey, StudyConfig
 from xeric.studies.folder import PlannedArm, PlannedRun, RunState, StudyFolder
 from xeric.studies.paraphrases import paraphrases_of, prediction_files
 
-__all__ = ["Outputs", "Runs", "measure_runs", "read_outputs"]
+__all__ = ["Outputs", "Runs", "measured_runs", "read_outputs"]
 
 Runs = dict[str, dict[int, Measured]]
 """Counted predictions by arm and seed."""
-
-_WORTH_PROCESSES = 4 << 20
-"""Bytes of predictions, some five seconds of counting, from which on starting processes takes less time than it saves."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ class Outputs:
         for run, state in self.runs:
             path = self.folder.run_folder(run.id) / PREDICTION_FILES[part]
             # Without any dev instances the file is there, and empty.
-            if state.status == "ok" and path.is_file() and path.stat().st_size:
+            if state.status == "ok" and has_results(path):
                 found[run.arm.id, run.seed].append(path)
         return {owner: paths for owner, paths in found.items() if len(paths) == self._parts}
 
@@ -93,14 +90,15 @@ class Outputs:
             if state.status == "ok":
                 files = prediction_files(self.folder.run_folder(run.id), paraphrases_of(self.study, run))
                 for number, path in enumerate(files, 1):
-                    if path.is_file():
+                    if has_results(path):
                         found[run.arm.id, number].append(path)
         return {owner: paths for owner, paths in found.items() if len(paths) == self._parts}
 
     def baseline_files(self) -> dict[tuple[str, int], list[Path]]:
         """Return the files of the trivial baselines' predictions by name and seed."""
-        paths = sorted(self.folder.baselines_dir.glob(f"*/*/{PREDICTION_FILES['test']}")) if self.study.baselines else []
-        return {(path.parts[-3], int(path.parts[-2])): [path] for path in paths if path.parts[-2].isdecimal()}
+        folders = sorted(self.folder.baselines_dir.glob("*/*")) if self.study.baselines else []
+        files = {folder: folder / PREDICTION_FILES["test"] for folder in folders if folder.name.isdecimal()}
+        return {(folder.parent.name, int(folder.name)): [path] for folder, path in files.items() if has_results(path)}
 
     @property
     def _parts(self) -> int:
@@ -118,31 +116,17 @@ def read_outputs(root: Path) -> Outputs:
     return Outputs(folder, study, tuple((run, folder.state(run.id)) for run in folder.read_runs()))
 
 
-def measure_runs(files: Mapping[tuple[str, int], list[Path]], metrics: Sequence[str], *, workers: int = 1) -> Runs:
-    """Return the counted predictions of many runs; this is what takes the time of an analysis.
+def measured_runs(files: Mapping[tuple[str, int], list[Path]], metrics: Sequence[str]) -> Runs:
+    """Return the counted predictions of many runs, from their statistics.
 
     Args:
         files: predictions by arm and seed; several files of one run are read as one.
         metrics: names.
-        workers: processes. More than one start Python anew, so a script that asks for them keeps its work under
-            ``if __name__ == "__main__"``.
 
     Raises:
         DataError: a file holds no predictions, or they cannot be scored.
     """
-    jobs = [(paths, tuple(metrics)) for paths in files.values()]
-    size = sum(path.stat().st_size for paths in files.values() for path in paths)
-    if workers > 1 and size > _WORTH_PROCESSES:
-        with process_pool(workers) as pool:
-            measured = list(pool.map(_measure, jobs))
-    else:
-        measured = [_measure(job) for job in jobs]
-    found: Runs = defaultdict(dict)
-    for (name, seed), one in zip(files, measured, strict=True):
-        found[name][seed] = one
-    return dict(found)
-
-
-def _measure(job: tuple[Sequence[Path], Sequence[str]]) -> Measured:
-    paths, metrics = job
-    return measure([row for path in paths for row in read_predictions(path)], metrics)
+    runs: Runs = defaultdict(dict)
+    for (name, seed), paths in files.items():
+        runs[name][seed] = Measured.joined([measured(path, metrics) for path in paths])
+    return dict(runs)

@@ -10,6 +10,7 @@ from xeric import __version__
 from xeric.analysis.comparison import DRAWS
 from xeric.analysis.outputs import Outputs
 from xeric.analysis.results import RunResult
+from xeric.metrics.stored import has_results
 from xeric.records import PREDICTION_FILES, Record
 from xeric.statistics.decisions import ASSUMED_SEED_SD
 from xeric.statistics.resampling import DEFAULT_SEED, LEVEL
@@ -30,7 +31,7 @@ def _run(outputs: Outputs, run: PlannedRun, state: RunState) -> RunResult:
         failed = state.failure is not None
         return RunResult(**known, status="failed" if failed else "missing", error=state.failure.error if state.failure else None)
     status, error = record.status, record.error
-    if status == "ok" and not (outputs.folder.run_folder(run.id) / PREDICTION_FILES["test"]).is_file():
+    if status == "ok" and not has_results(outputs.folder.run_folder(run.id) / PREDICTION_FILES["test"]):
         return RunResult(**known, status="missing", error="its predictions are gone")
     if status == "diverged" and error is None:
         error = f"the loss was no longer finite after {record.done_steps} of {record.planned_steps} steps"

@@ -7,12 +7,15 @@ otherwise: these are taken out. Useful after a metric was added or mended, and o
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from xeric.errors import DataError, UserError
-from xeric.metrics import METRICS, score_predictions
-from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, Score, TrivialScores, read_predictions, write_json
+from xeric.metrics import METRICS, Measured, score_measured
+from xeric.metrics.stored import has_results, renewed, stored_metrics
+from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, Score, TrivialScores, write_json
 from xeric.studies.folder import StudyFolder
+from xeric.studies.paraphrases import FOLDER
 
 __all__ = ["rescore"]
 
@@ -39,10 +42,10 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
         place = folder.run_folder(run.id)
         record = folder.state(run.id).record
         if record is not None and record.status == "ok":
-            predictions = read_predictions(place / PREDICTION_FILES["test"])
-            if {row.task for row in predictions} != set(record.tasks):
+            counted = _counted_anew(place / PREDICTION_FILES["test"], names)
+            if set(counted.by_task()) != set(record.tasks):
                 raise DataError("the predictions are of other tasks than the record", where=str(place))
-            report = score_predictions(predictions, names, seed=record.seeds.get("bootstrap", 0))
+            report = score_measured(counted.only(names), seed=record.seeds.get("bootstrap", 0))
             tasks = {
                 name: task.model_copy(update={"scores": {**_others(task.scores, names), **report.tasks[name]}})
                 for name, task in record.tasks.items()
@@ -56,9 +59,19 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
                 write_json(place / RECORD_FILE, renewed)
         if progress:
             progress()
+    others = [folder.baselines_dir.glob("*/*/predictions.jsonl"), folder.root.glob(f"runs/*/{FOLDER}/*.jsonl")]
+    for path in (path for paths in others for path in paths):
+        if has_results(path):
+            _counted_anew(path, names)
     if not changed:
         raise UserError("holds no finished run", where=str(folder.root), hint="see `xeric study status`")
     return changed
+
+
+def _counted_anew(predictions: Path, names: Sequence[str]) -> Measured:
+    """Count predictions by some metrics and by those that their statistics had before."""
+    before = stored_metrics(predictions)
+    return renewed(predictions, [*names, *(name for name in before if name not in names)])
 
 
 _Value = TypeVar("_Value")

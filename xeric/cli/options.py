@@ -22,7 +22,6 @@ __all__ = [
     "print_json",
     "quiet_libraries",
     "speak_utf8",
-    "worker_count",
 ]
 
 
@@ -60,11 +59,6 @@ def speak_utf8() -> None:
                 stream.reconfigure(errors="replace")
             else:
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
-
-
-def worker_count() -> int:
-    """Return how many processes a command may count predictions with: the processors of the machine."""
-    return os.cpu_count() or 1
 
 
 def quiet_libraries() -> None:

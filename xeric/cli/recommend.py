@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from xeric.cli.options import AsJson, path_argument, print_json, worker_count
+from xeric.cli.options import AsJson, path_argument, print_json
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def recommend(
     """Name the cheapest adaptation that is not worse than the best by more than the study's margin, chosen on dev."""
     from xeric.analysis.analyse import current_results
 
-    results = current_results(folder, workers=worker_count())
+    results = current_results(folder)
     chosen = results.recommendation
     if chosen is None:
         raise UserError(

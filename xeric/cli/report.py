@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, path_argument, print_json, worker_count
+from xeric.cli.options import AsJson, path_argument, print_json
 
 if TYPE_CHECKING:
     from xeric.report.writing import Written
@@ -22,7 +22,7 @@ def report(
     """Write a study's report: report.html, report.md, tables and figures; no model is needed."""
     from xeric.report import write_report
 
-    written = write_report(folder, workers=worker_count())
+    written = write_report(folder)
     if as_json:
         print_json({"files": [str(path) for path in written.files], "shown": written.shown, "instances": written.total})
         return

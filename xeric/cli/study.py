@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, path_option, print_json, quiet_libraries, worker_count
+from xeric.cli.options import AsJson, TasksDir, path_option, print_json, quiet_libraries
 from xeric.errors import UserError
 from xeric.files import expanded
 
@@ -23,7 +23,7 @@ study_app = typer.Typer(
 
 Source = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, a bundled study's name, or the folder of a study.")]
 Output = Annotated[Path | None, path_option("--output", "-o", help="Folder of the study; studies/NAME if not given.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="A setting by dotted path: seeds=[0,1], bases=[A,B], tasks=[T].")]
+Set = Annotated[list[str] | None, typer.Option("--set", help="By dotted path: seeds=[0,1], bases.ROLE=BASE, tasks=[T].")]
 
 
 @study_app.command()
@@ -114,10 +114,9 @@ def rescore(
     as_json: AsJson = False,
 ) -> None:
     """Add or renew metrics of every record from its predictions, without a model."""
-    from xeric.analysis.analyse import analyse
+    from xeric.analysis.analyse import write_results
     from xeric.analysis.rescore import rescore as score_again
     from xeric.cli.progress import TerminalProgress
-    from xeric.records import write_json
     from xeric.studies.folder import StudyFolder
 
     folder = _folder_of(study, output)
@@ -125,7 +124,7 @@ def rescore(
     with TerminalProgress() as progress:
         progress.start("score", len(place.read_runs()))
         changed = score_again(place, metric or (), progress=lambda: progress.advance(1))
-    write_json(place.results_file, analyse(folder, workers=worker_count()))
+    write_results(folder)
     if as_json:
         print_json(changed)
     else:

@@ -24,6 +24,8 @@ from xeric.data.preparing import Prepared
 from xeric.errors import StorageError, XericError, memory_error
 from xeric.execution.paraphrase import decode_paraphrased
 from xeric.files import storage_error
+from xeric.metrics import METRICS
+from xeric.metrics.stored import statistics_file
 from xeric.progress import Progress
 from xeric.records import write_json
 from xeric.run.baselines import KnownScores
@@ -213,9 +215,11 @@ class RunExecutor:
             config = build(RunConfig, load_yaml(place / "config.yaml")).model_copy(update={"base": settings["base"]})
             base = self.open_base(config)
             owed = self._owed(place, state, paraphrases)
-            decode_paraphrased(place, base, owed, shared=config.train.shared_prefix, progress=progress)
+            metrics = config.metrics or METRICS.names()
+            decode_paraphrased(place, base, owed, shared=config.train.shared_prefix, metrics=metrics, progress=progress)
             for stale in {*(place / FOLDER).glob("*.jsonl")} - {*prediction_files(place, paraphrases)}:
                 stale.unlink()
+                statistics_file(stale).unlink(missing_ok=True)
         except (_LockLostError, StorageError):
             raise
         except Exception as error:  # noqa: BLE001 - as with runs

@@ -11,6 +11,7 @@ from itertools import groupby
 from pathlib import Path
 
 from xeric.bases.base import Base
+from xeric.metrics.stored import renewed
 from xeric.progress import Progress
 from xeric.records import PREDICTION_FILES, Prediction, read_predictions, write_jsonl
 from xeric.run.adapted import Adapted, adapted_on
@@ -19,7 +20,13 @@ __all__ = ["decode_paraphrased"]
 
 
 def decode_paraphrased(
-    folder: Path, base: Base, missing: Mapping[Path, Mapping[str, str]], *, shared: bool, progress: Progress
+    folder: Path,
+    base: Base,
+    missing: Mapping[Path, Mapping[str, str]],
+    *,
+    shared: bool,
+    metrics: Sequence[str],
+    progress: Progress,
 ) -> None:
     """Decode a run's test set under other paraphrases and write the predictions, each file as soon as it is done.
 
@@ -28,6 +35,7 @@ def decode_paraphrased(
         base: its base, open; it is left as it was found.
         missing: paraphrases by task, by the file that is to be written.
         shared: whether the run decoded with the shared prefix.
+        metrics: that statistics are written for.
         progress: is told what happens.
 
     Raises:
@@ -38,6 +46,7 @@ def decode_paraphrased(
         for path, paraphrases in missing.items():
             progress.start(f"decode paraphrase {path.name.partition('-')[0]}", len(asked))
             write_jsonl(path, _answers(adapted.paraphrased(paraphrases), asked, shared, progress))
+            renewed(path, metrics)
 
 
 def _answers(adapted: Adapted, asked: Sequence[Prediction], shared: bool, progress: Progress) -> list[Prediction]:

@@ -22,7 +22,7 @@ from xeric.execution.eta import EtaEstimator, PendingRun
 from xeric.execution.executor import RunExecutor, StudyProgress
 from xeric.execution.trials import Trials, trial_settings, tuned_pairs
 from xeric.files import expanded, is_of_other_programs, writing
-from xeric.metrics import PRIMARY
+from xeric.metrics import METRICS, PRIMARY
 from xeric.progress import Progress, Silent
 from xeric.records import MANY_AT_LIMIT, Record, length_share
 from xeric.run.config import RunConfig, run_config
@@ -107,7 +107,7 @@ def run_study(
         remove_parts(folder.baselines_dir)
         folder.write_study(study, identity)
         if study.baselines:
-            write_baselines(folder, data, study.seeds)
+            write_baselines(folder, data, study.seeds, list(study.run.get("metrics", ())) or METRICS.names())
         runs.write_list()
     runs.carry_out([run for number, run in enumerate(plan.runs) if shard is None or number % shard[1] == shard[0] - 1])
     if remark := no_longer_paraphrased(study, folder, plan.runs):

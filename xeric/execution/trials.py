@@ -11,8 +11,9 @@ from pydantic import ValidationError
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.execution.executor import RunExecutor
 from xeric.methods import METHODS
-from xeric.metrics import PRIMARY, score_predictions
-from xeric.records import PREDICTION_FILES, read_predictions, write_json
+from xeric.metrics import PRIMARY, Measured
+from xeric.metrics.stored import measured
+from xeric.records import PREDICTION_FILES, write_json
 from xeric.run.config import RunConfig, run_config
 from xeric.studies.config import ArmKey, StudyConfig, TuningConfig
 from xeric.studies.folder import RunState, remove_parts
@@ -174,5 +175,5 @@ def _trial(settings: dict[str, Any], states: Mapping[Path, RunState]) -> Trial:
 
 
 def _dev_score(places: list[Path]) -> float:
-    rows = [row for place in places for row in read_predictions(place / PREDICTION_FILES["dev"])]
-    return score_predictions(rows, [PRIMARY], resamples=0).scores[PRIMARY].score
+    counted = [measured(place / PREDICTION_FILES["dev"], [PRIMARY]) for place in places]
+    return Measured.joined(counted).scores()[PRIMARY]

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from xeric.metrics.comparing import Comparison, ComparisonReport, compare_measured, compare_predictions
     from xeric.metrics.measuring import Measured, measure
     from xeric.metrics.scoring import ScoreReport, score_measured, score_predictions
-    from xeric.statistics.resampling import Sample, bootstrap_interval, correct
 
 __all__ = [
     "METRICS",
@@ -32,14 +31,11 @@ __all__ = [
     "ComparisonReport",
     "Measured",
     "Metric",
-    "Sample",
     "ScoreReport",
     "Signature",
     "Statistics",
-    "bootstrap_interval",
     "compare_measured",
     "compare_predictions",
-    "correct",
     "measure",
     "score_measured",
     "score_predictions",
@@ -75,14 +71,11 @@ _HOMES = {
     "ComparisonReport": "comparing",
     "Measured": "measuring",
     "Metric": "base",
-    "Sample": "resampling",
     "ScoreReport": "scoring",
     "Signature": "base",
     "Statistics": "base",
-    "bootstrap_interval": "resampling",
     "compare_measured": "comparing",
     "compare_predictions": "comparing",
-    "correct": "resampling",
     "measure": "measuring",
     "score_measured": "scoring",
     "score_predictions": "scoring",

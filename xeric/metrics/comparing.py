@@ -13,8 +13,8 @@ from xeric.metrics import QUALITY
 from xeric.metrics.base import Better, Metric
 from xeric.metrics.measuring import Measured, measure
 from xeric.records import Prediction
-from xeric.statistics.estimates import ALPHA, Estimate, VarianceComponent, of_instances
-from xeric.statistics.resampling import DEFAULT_SEED, LEVEL, correct, paired, replicates, resampling
+from xeric.statistics.estimates import ALPHA, Estimate, VarianceComponent
+from xeric.statistics.resampling import DEFAULT_SEED, correct, paired, replicates, resampling
 from xeric.text import NormalForm
 
 __all__ = ["Comparison", "ComparisonReport", "check_pairs", "compare_measured", "compare_predictions"]
@@ -106,7 +106,7 @@ def compare_measured(a: Measured, b: Measured, *, resamples: int = 1000, seed: i
     check_pairs(a, b)
     if resamples < 2:
         raise UserError(f"{resamples} resamples show no spread", hint="give a number such as 1000")
-    choices = {**resampling(resamples, seed), "ci": f"{LEVEL:.0%}-t"}
+    choices = resampling(resamples, seed)
     tested = _tests(a, b, resamples, seed) if a.resampled else {}
     second, signatures = b.scores(), a.signatures()
     compared = {
@@ -141,22 +141,14 @@ def _tests(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, dic
 
 def _estimates(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, Estimate]:
     """Return a - b with the variance that other test instances would give it, by metric."""
-    counts = np.array([len(group) for group in a.groups])
-    tasks = [group.task for group in a.groups]
+    samples = [replace(sample, weight=1.0) for sample in paired(a.samples(), b.samples())]
     # [groups, draws, metrics]
-    drawn = np.stack(
-        [replicates([replace(one, weight=1.0)], resamples=resamples, seed=seed) for one in paired(a.samples(), b.samples())]
-    )
-    found, first, second = {}, a.scores(), b.scores()
-    for place, name in enumerate(a.resampled):
-        weights = np.array(a.weights(name))
-        used, weights = weights > 0, weights / weights.sum()
-        several = {task for task, is_used, count in zip(tasks, used, counts, strict=True) if is_used and count > 1}
-        variances = (drawn[:, :, place].var(axis=1, ddof=1) * weights**2)[used]
-        known = several == {task for task, is_used in zip(tasks, used, strict=True) if is_used}
-        part = of_instances(variances, counts[used]) if known else None
-        found[name] = Estimate(first[name] - second[name], VarianceComponent(), part)
-    return found
+    drawn = np.stack([replicates([sample], resamples=resamples, seed=seed) for sample in samples])
+    first, second = a.scores(), b.scores()
+    return {
+        name: Estimate(first[name] - second[name], VarianceComponent(), component)
+        for name, component in a.instance_components(drawn).items()
+    }
 
 
 def check_pairs(a: Measured, b: Measured) -> None:

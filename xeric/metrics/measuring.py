@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from xeric.config import digest
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.languages import language_or_unknown
 from xeric.metrics import METRICS
 from xeric.metrics.base import Metric, Signature, Statistics
 from xeric.records import Prediction
 from xeric.statistics.arrays import FloatArray
+from xeric.statistics.estimates import VarianceComponent, of_instances
 from xeric.statistics.resampling import Sample
 from xeric.text import NormalForm
 
@@ -33,16 +35,18 @@ class Group:
         task: name of the task.
         language: ISO code.
         weight: share of the task's rows that are here.
+        ids: of its rows.
         statistics: by metric.
     """
 
     task: str
     language: str
     weight: float
+    ids: tuple[str, ...]
     statistics: Mapping[str, Statistics]
 
     def __len__(self) -> int:
-        return len(next(iter(self.statistics.values())).rows)
+        return len(self.ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,12 +56,12 @@ class Measured:
     Attributes:
         metrics: by name.
         groups: by task and language, in this order.
-        rows: what each row must share with another system's: ISO code and references (sorted), by task and id.
+        rows: what each row must share with another system's, by task and id: ISO code, and SHA-256 of the sorted references.
     """
 
     metrics: Mapping[str, Metric]
     groups: tuple[Group, ...]
-    rows: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]]
+    rows: Mapping[tuple[str, str], tuple[str, str]]
 
     @property
     def resampled(self) -> list[str]:
@@ -91,6 +95,48 @@ class Measured:
             )
             for task in tasks
         }
+
+    @staticmethod
+    def joined(parts: Sequence[Measured]) -> Measured:
+        """Return several tasks, each measured by itself with the same metrics, as one.
+
+        Raises:
+            DataError: a task is in two of them.
+        """
+        groups = sorted((group for part in parts for group in part.groups), key=lambda group: (group.task, group.language))
+        rows = {key: row for part in parts for key, row in part.rows.items()}
+        if len(rows) < sum(len(part.rows) for part in parts):
+            raise DataError("two sets of predictions hold the same rows")
+        return replace(parts[0], groups=tuple(groups), rows=rows)
+
+    def per_example(self, name: str) -> dict[tuple[str, str], float]:
+        """Return a metric's score of each row by itself, by task and id."""
+        metric = self.metrics[name]
+        return {
+            (group.task, row_id): float(score)
+            for group in self.groups
+            for row_id, score in zip(group.ids, metric.per_example(group.statistics[name]), strict=True)
+        }
+
+    def instance_components(self, drawn: FloatArray) -> dict[str, VarianceComponent | None]:
+        """Return what other test instances would change in the mean over groups of each :attr:`resampled` metric.
+
+        None where a task has too few rows to tell.
+
+        Args:
+            drawn: scores (or differences of scores) on rows drawn with replacement, ``[groups, draws, metrics]``.
+        """
+        counts = np.array([len(group) for group in self.groups])
+        tasks = [group.task for group in self.groups]
+        components: dict[str, VarianceComponent | None] = {}
+        for column, name in enumerate(self.resampled):
+            weights = np.array(self.weights(name))
+            used, weights = weights > 0, weights / weights.sum()
+            several = {task for task, is_used, count in zip(tasks, used, counts, strict=True) if is_used and count > 1}
+            known = several == {task for task, is_used in zip(tasks, used, strict=True) if is_used}
+            variances = (drawn[:, :, column].var(axis=1, ddof=1) * weights**2)[used]
+            components[name] = of_instances(variances, counts[used]) if known else None
+        return components
 
     def weights(self, name: str) -> list[float]:
         """Return what each group weighs in a metric's mean: nothing where the metric says nothing, and each task the same."""
@@ -175,21 +221,27 @@ def measure(
     chosen = _choose(metrics, normalize)
     if not predictions:
         raise DataError("there are no predictions to score")
-    (task, one), times = Counter((row.task, row.id) for row in predictions).most_common(1)[0]
+    (task, row_id), times = Counter((row.task, row.id) for row in predictions).most_common(1)[0]
     if times > 1:
-        raise DataError(f"the id {one!r} stands twice in task {task!r}")
+        raise DataError(f"the id {row_id!r} stands twice in task {task!r}")
     sizes = Counter(row.task for row in predictions)
     grouped: defaultdict[tuple[str, str], list[Prediction]] = defaultdict(list)
-    known: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {}
+    identities: dict[tuple[str, str], tuple[str, str]] = {}
     for row in sorted(predictions, key=lambda row: row.id):
         code = language_or_unknown(row.language).code
         grouped[row.task, code].append(row)
-        known[row.task, row.id] = code, tuple(sorted(row.references))
+        identities[row.task, row.id] = code, digest(sorted(row.references))
     groups = [
-        Group(task, code, len(rows) / sizes[task], {name: _count(metric, rows, code) for name, metric in chosen.items()})
+        Group(
+            task,
+            code,
+            len(rows) / sizes[task],
+            tuple(row.id for row in rows),
+            {name: _count(metric, rows, code) for name, metric in chosen.items()},
+        )
         for (task, code), rows in sorted(grouped.items())
     ]
-    return Measured(chosen, tuple(groups), known)
+    return Measured(chosen, tuple(groups), identities)
 
 
 def _choose(wanted: Sequence[str | Metric] | None, normalize: NormalForm) -> dict[str, Metric]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from xeric.config import Config
+from xeric.errors import UserError
+from xeric.metrics import QUALITY
 from xeric.metrics.base import Metric
 from xeric.metrics.measuring import Measured, measure
 from xeric.records import Prediction, Score
 from xeric.statistics.arrays import FloatArray
-from xeric.statistics.resampling import DEFAULT_SEED, percentile_interval, replicates, resampling
+from xeric.statistics.estimates import Estimate, VarianceComponent
+from xeric.statistics.resampling import DEFAULT_SEED, replicates, resampling
 from xeric.text import NormalForm
 
-__all__ = ["ScoreReport", "score_measured", "score_notes", "score_predictions"]
+__all__ = ["ScoreReport", "score_measured", "score_notes", "score_predictions", "within_scale"]
 
 
 class ScoreReport(Config):
@@ -42,8 +46,9 @@ def score_predictions(
     """Return the scores of predictions, task by task and over all tasks.
 
     Rows are scored by task and language; a task's score is the mean over its languages, weighted by their rows; the overall score
-    is the plain mean over tasks. Intervals are 95% percentile bootstrap intervals: rows are drawn within each task and language,
-    the tasks are taken as given. There is none where a task has one row, nor for a measure of a whole set
+    is the plain mean over tasks. Intervals are 95%, by the procedure that comparisons and studies use: the standard error is that
+    of a bootstrap, rows drawn within each task and language, times the t quantile of its degrees of freedom; the tasks are taken
+    as given. There is none where a task has one row, nor for a measure of a whole set
     (:attr:`Metric.resampled`). A metric that says nothing on a task has no score there, and the mean is over the other tasks; the
     notes say why. Nothing depends on the order of the predictions.
 
@@ -57,7 +62,7 @@ def score_predictions(
     Raises:
         DataError: there are no predictions, or an id stands twice in a task.
         UnknownNameError: a metric or a language is not known.
-        UserError: ``resamples`` or ``seed`` is negative, no metric is named, or one is named twice.
+        UserError: ``resamples`` or ``seed`` is negative or ``resamples`` is 1, no metric is named, or one is named twice.
     """
     return score_measured(measure(predictions, metrics, normalize=normalize), resamples=resamples, seed=seed)
 
@@ -65,27 +70,56 @@ def score_predictions(
 def score_measured(measured: Measured, *, resamples: int = 1000, seed: int = DEFAULT_SEED) -> ScoreReport:
     """Return the scores of predictions that were measured before; see :func:`score_predictions`."""
     tasks = measured.by_task()
-    drawn: dict[str, dict[str, FloatArray]] = {}
-    for task, own in tasks.items():
-        if resamples and own.varied and own.resampled:
-            values = replicates(own.samples(), resamples=resamples, seed=seed)
-            drawn[task] = {name: values[:, place] for place, name in enumerate(own.resampled)}
-    overall: dict[str, FloatArray] = {}
-    if drawn.keys() == {task for task, own in tasks.items() if own.resampled}:
-        overall = {name: np.mean([by[name] for by in drawn.values() if name in by], axis=0) for name in measured.resampled}
+    intervals: dict[str, Ends] = {}
+    overall: Ends = {}
+    if resamples and measured.resampled:
+        if resamples < 2:
+            raise UserError(f"{resamples} resamples show no spread", hint="give a number such as 1000, or 0 for no intervals")
+        # [groups, draws, metrics]
+        samples = [replace(sample, weight=1.0) for sample in measured.samples()]
+        drawn = np.stack([replicates([sample], resamples=resamples, seed=seed) for sample in samples])
+        overall = _intervals(measured, drawn)
+        names = [group.task for group in measured.groups]
+        for task, own in tasks.items():
+            columns = [measured.resampled.index(name) for name in own.resampled]
+            intervals[task] = _intervals(own, drawn[[name == task for name in names]][:, :, columns])
     choices = resampling(resamples, seed)
     return ScoreReport(
         scores=_scores(measured, overall, choices),
-        tasks={task: _scores(own, drawn.get(task, {}), choices) for task, own in tasks.items()},
+        tasks={task: _scores(own, intervals.get(task, {}), choices) for task, own in tasks.items()},
         notes=measured.notes,
     )
 
 
-def _scores(measured: Measured, drawn: dict[str, FloatArray], choices: dict[str, object]) -> dict[str, Score]:
-    ends: dict[str, tuple[float, float]] = {}
-    for name, values in drawn.items():
-        low, high = percentile_interval(values)
-        ends[name] = float(low), float(high)
+Ends = dict[str, tuple[float, float]]
+"""Lower and upper end of an interval, by metric."""
+
+
+def _intervals(measured: Measured, drawn: FloatArray) -> Ends:
+    """Return the interval of each score, cut at the ends of its scale."""
+    scores = measured.scores()
+    ends: Ends = {}
+    for name, component in measured.instance_components(drawn).items():
+        interval = Estimate(scores[name], VarianceComponent(), component).interval()
+        if interval is not None:
+            ends[name] = within_scale(name, scores[name], *interval)
+    return ends
+
+
+def within_scale(metric: str, value: float, low: float, high: float) -> tuple[float, float]:
+    """Return an interval cut at the ends of a metric's scale: no score is below 0, no quality above 100.
+
+    Args:
+        metric: its name.
+        value: the score, which stays inside.
+        low: lower end.
+        high: upper end.
+    """
+    top = min(high, 100.0) if metric in QUALITY else high
+    return max(low, 0.0), max(top, value)
+
+
+def _scores(measured: Measured, ends: Ends, choices: dict[str, object]) -> dict[str, Score]:
     signatures = measured.signatures()
     return {
         name: Score(

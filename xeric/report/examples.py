@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xeric.analysis.results import ArmResult, StudyResults
-from xeric.metrics.measuring import measure
 from xeric.records import Prediction
 from xeric.report.reading import ArmOutputs
 
 __all__ = ["Example", "examples"]
 
 _UNTRAINED = ("zero-shot", "few-shot")
-_SENTENCE_METRIC = "chrf"
 
 
 @dataclass(frozen=True)
@@ -56,6 +54,7 @@ def examples(results: StudyResults, outputs: Sequence[ArmOutputs]) -> list[Examp
         outputs: texts of its arms, as :func:`xeric.report.reading.read_outputs` gives them.
     """
     texts = {one.arm: {(row.task, row.id): row for row in one.predictions} for one in outputs if one.predictions}
+    scores = {one.arm: one.scores for one in outputs}
     after = _best_trained(results, texts)
     before = _untrained(results, texts, after) if after else None
     if after is None or before is None:
@@ -66,7 +65,7 @@ def examples(results: StudyResults, outputs: Sequence[ArmOutputs]) -> list[Examp
         rows = [row for (name, _), row in texts[after.id].items() if name == task]
         if not rows:
             continue
-        chosen = _median(rows)
+        chosen = _median(rows, scores[after.id])
         earlier = texts[before.id].get((task, chosen.id))
         if earlier is not None:
             found.append(
@@ -100,9 +99,6 @@ def _untrained(results: StudyResults, texts: Mapping[str, object], after: ArmRes
     return None
 
 
-def _median(rows: Sequence[Prediction]) -> Prediction:
-    ordered = sorted(rows, key=lambda row: row.id)
-    (group,) = measure(ordered, [_SENTENCE_METRIC]).groups
-    scores = measure(ordered, [_SENTENCE_METRIC]).metrics[_SENTENCE_METRIC].per_example(group.statistics[_SENTENCE_METRIC])
-    ranked = sorted(zip(scores.tolist(), ordered, strict=True), key=lambda pair: (pair[0], pair[1].id))
-    return ranked[(len(ranked) - 1) // 2][1]
+def _median(rows: Sequence[Prediction], scores: Mapping[tuple[str, str], float]) -> Prediction:
+    ranked = sorted(rows, key=lambda row: (scores[row.task, row.id], row.id))
+    return ranked[(len(ranked) - 1) // 2]

@@ -16,8 +16,7 @@ from typing import Any
 from xeric import text
 from xeric.analysis.results import StudyResults
 from xeric.errors import UnknownNameError
-from xeric.languages import Language, language, language_or_unknown
-from xeric.metrics.measuring import measure
+from xeric.languages import Language, language
 from xeric.records import Prediction
 from xeric.report.reading import ArmOutputs
 
@@ -30,7 +29,6 @@ LONGEST = 6_000
 """Characters of one text; what is beyond is cut, and the text says so."""
 
 _RIGHT_TO_LEFT = {"Arabic", "Hebrew"}
-_SENTENCE_METRIC = "chrf"
 
 
 @dataclass(frozen=True)
@@ -64,11 +62,10 @@ def browser(results: StudyResults, outputs: Sequence[ArmOutputs], *, budget: int
     rows: dict[tuple[str, str], Prediction] = {}
     made: dict[tuple[str, str], list[list[Any]]] = {}
     for place, one in enumerate(outputs):
-        scores = _scores(one.predictions)
         for row in one.predictions:
             key = (row.task, row.id)
             rows.setdefault(key, row)
-            made.setdefault(key, []).append([place, _cut(row.prediction), scores.get(key)])
+            made.setdefault(key, []).append([place, _cut(row.prediction), _rounded(one.scores.get(key))])
     names = [name for name in results.tasks if any(key[0] == name for key in rows)]
     names += sorted({task for task, _ in rows} - set(names))
     tasks = [_task(name, results, [row for key, row in rows.items() if key[0] == name]) for name in names]
@@ -87,25 +84,12 @@ def _instance(row: Prediction, task: int, outputs: list[list[Any]]) -> dict[str,
     }
 
 
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 1)
+
+
 def _cut(one: str) -> str:
     return one if len(one) <= LONGEST else f"{one[:LONGEST]}\u2026 [cut: {len(one) - LONGEST:,} more characters]"
-
-
-def _scores(predictions: Sequence[Prediction]) -> dict[tuple[str, str], float]:
-    """Return chrF++ of each text, by task and id."""
-    if not predictions:
-        return {}
-    measured = measure(predictions, [_SENTENCE_METRIC])
-    metric = measured.metrics[_SENTENCE_METRIC]
-    found: dict[tuple[str, str], float] = {}
-    for group in measured.groups:
-        # A group's rows stand in the order of their ids.
-        code = {
-            row.id for row in predictions if row.task == group.task and language_or_unknown(row.language).code == group.language
-        }
-        values = metric.per_example(group.statistics[_SENTENCE_METRIC])
-        found |= {(group.task, one): round(float(value), 1) for one, value in zip(sorted(code), values, strict=True)}
-    return found
 
 
 def _task(name: str, results: StudyResults, rows: Sequence[Prediction]) -> dict[str, Any]:

@@ -2,48 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from xeric.analysis.analyse import current_results
 from xeric.analysis.results import RunResult, StudyResults
 from xeric.errors import UserError
+from xeric.metrics import PRIMARY, Measured
+from xeric.metrics.stored import measured
 from xeric.records import PREDICTION_FILES, Prediction, read_predictions
 from xeric.studies.folder import StudyFolder
 
 __all__ = ["ArmOutputs", "read_outputs", "read_results"]
 
 
-def read_results(folder: Path, *, workers: int = 1) -> StudyResults:
+def read_results(folder: Path) -> StudyResults:
     """Return a study's results; where they are missing or older than its records they are made and written first.
 
     Args:
         folder: of the study.
-        workers: processes that make them; see :func:`xeric.analysis.outputs.measure_runs`.
 
     Raises:
         UserError: the folder holds no study, or one that cannot be read.
     """
     if not StudyFolder(folder).study_file.is_file():
         raise UserError("holds no study", where=str(folder), hint="run one first: `xeric study run STUDY.yaml -o DIR`")
-    return current_results(folder, workers=workers)
+    return current_results(folder)
 
 
 @dataclass(frozen=True)
 class ArmOutputs:
-    """What one line wrote.
+    """What one arm wrote.
 
     Attributes:
         arm: its id.
         seed: of the run that the texts are from: the first that was finished.
         predictions: over all tasks; empty where no run was finished.
+        scores: of each text by itself, on :data:`xeric.metrics.PRIMARY`, by task and id.
         why: why there are none.
     """
 
     arm: str
     seed: int | None
-    predictions: tuple[Prediction, ...]
+    predictions: tuple[Prediction, ...] = ()
+    scores: Mapping[tuple[str, str], float] = field(default_factory=dict)
     why: str = ""
 
 
@@ -70,18 +73,21 @@ def _arm_outputs(arm: str, study: StudyFolder, runs: list[RunResult]) -> ArmOutp
             files.setdefault(run.seed, []).append(path)
     if not files:
         states = sorted({run.status for run in runs} - {"ok"})
-        return ArmOutputs(arm, None, (), f"no run of this arm was finished ({', '.join(states) or 'no outputs kept'})")
-    # One run a task: the seed that finished most of them, the first of those.
+        return ArmOutputs(arm, None, why=f"no run of this arm was finished ({', '.join(states) or 'no outputs kept'})")
+    # One run per task: the seed that finished most of them, the first of those.
     seed = min(files, key=lambda one: (-len(files[one]), one))
-    return ArmOutputs(arm, seed, _read_all(files[seed]))
+    return _read(arm, seed, files[seed])
 
 
 def _baseline_outputs(arm: str, folder: Path) -> ArmOutputs:
     files = {int(path.parent.name): path for path in folder.glob(f"*/{PREDICTION_FILES['test']}") if path.parent.name.isdecimal()}
     if not files:
-        return ArmOutputs(arm, None, (), "its outputs were not kept")
-    return ArmOutputs(arm, min(files), _read_all([files[min(files)]]))
+        return ArmOutputs(arm, None, why="its outputs were not kept")
+    return _read(arm, min(files), [files[min(files)]])
 
 
-def _read_all(paths: Iterable[Path]) -> tuple[Prediction, ...]:
-    return tuple(row for path in sorted(paths) for row in read_predictions(path))
+def _read(arm: str, seed: int, paths: Iterable[Path]) -> ArmOutputs:
+    paths = sorted(paths)
+    rows = tuple(row for path in paths for row in read_predictions(path))
+    scores = Measured.joined([measured(path, [PRIMARY]) for path in paths]).per_example(PRIMARY)
+    return ArmOutputs(arm, seed, rows, scores)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.resources
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import get_args
 
 from xeric.analysis.results import ArmResult, ClaimResult, Recommendation, RunResult, StudyResults, Verdict
@@ -89,10 +89,22 @@ def setup(results: StudyResults) -> str:
     compared = [_times(len(methods), "way", "ways") + " of adapting"] if methods else []
     compared += [_times(len(settings), "untrained setting")] if settings else []
     text = f"This study compared {quantities.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
+    text += _roles(results, bases)
     # Before the first run is done nobody has looked into the tasks.
     text += f" and {_times(len(results.tasks or results.study.get('tasks', ())), 'task')}"
     text += f" in {quantities.listed(languages)}" if languages else ""
     return f"{text}, with {_times(seeds, 'seed')}." if seeds else f"{text}."
+
+
+def _roles(results: StudyResults, used: Collection[str]) -> str:
+    """Return which base has which role, in brackets; nothing where a role is called as its base is."""
+    names = {}
+    for role, base in results.study.get("bases", {}).items():
+        name = base.get("name", "") if isinstance(base, Mapping) else str(base)
+        # The last two parts tell a folder or a hub id well enough.
+        names[role] = "/".join(PurePath(name).parts[-2:])
+    told = [f"{role}: {name}" for role, name in names.items() if role in used and name != role]
+    return f" ({', '.join(told)})" if told else ""
 
 
 def found(results: StudyResults) -> str:

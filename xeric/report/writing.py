@@ -49,20 +49,19 @@ class Written:
     total: int
 
 
-def write_report(folder: Path, *, workers: int = 1) -> Written:
+def write_report(folder: Path) -> Written:
     """Write ``report.html``, ``report.md``, ``tables/`` and ``figures/`` of a study.
 
     The same results and predictions give the same bytes.
 
     Args:
         folder: of the study; its results are computed first where they are missing or older than its records.
-        workers: processes that compute them; see :func:`xeric.analysis.outputs.measure_runs`.
 
     Raises:
         UserError: the folder holds no study.
         DataError: its results or predictions cannot be read.
     """
-    results = read_results(folder, workers=workers)
+    results = read_results(folder)
     texts = browser(results, read_outputs(folder, results))
     tables = [study_table(table, results) for table in results.tables]
     figures = list(results.figures)

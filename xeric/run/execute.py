@@ -22,7 +22,8 @@ from xeric.data.preparing import Prepared, prepare
 from xeric.errors import ConfigError, StorageError
 from xeric.files import write_atomically
 from xeric.methods.base import Adaptation
-from xeric.metrics import METRICS, score_predictions
+from xeric.metrics import METRICS, PRIMARY, score_measured
+from xeric.metrics.stored import renewed
 from xeric.progress import Progress, Silent
 from xeric.records import (
     PREDICTION_FILES,
@@ -266,11 +267,17 @@ def _decode_and_score(
         with watch.measure("test" if part == "test" else "decode dev"):
             predictions[part] = session.predict(part)
         write_jsonl(folder / PREDICTION_FILES[part], predictions[part])
-    if "test" not in predictions:
-        return {"scores": {}, "tasks": {}}
-    names = config.metrics or METRICS.names()
+    names = config.metrics or tuple(METRICS.names())
     with watch.measure("score"):
-        report = score_predictions(predictions["test"], names, seed=config.seeds.bootstrap)
+        # Dev serves choices alone, and these go by the primary metric.
+        counted = {
+            part: renewed(folder / PREDICTION_FILES[part], names if part == "test" else [PRIMARY])
+            for part, rows in predictions.items()
+            if rows
+        }
+        if "test" not in counted:
+            return {"scores": {}, "tasks": {}}
+        report = score_measured(counted["test"], seed=config.seeds.bootstrap)
     with watch.measure("baselines"):
         seeds = {"seed": config.seed, "bootstrap": config.seeds.bootstrap}
         baselines = score_baselines(session.data, names, **seeds, known=known)

@@ -1,4 +1,4 @@
-"""Resampling, percentile intervals and corrections, from rows of statistics and a formula over their sums.
+"""Resampling and corrections, from rows of statistics and a formula over their sums.
 
 Nothing here knows what a metric is. A :class:`Sample` is a set of rows that are exchanged among themselves (the test rows of one
 task); what is estimated is the weighted mean of the samples' scores. Resampling is *within* each sample: the samples themselves
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,13 +23,10 @@ from xeric.statistics.arrays import FloatArray
 __all__ = [
     "DEFAULT_SEED",
     "LEVEL",
-    "Bounds",
     "Correction",
     "Sample",
-    "bootstrap_interval",
     "correct",
     "paired",
-    "percentile_interval",
     "point",
     "replicates",
     "resampling",
@@ -44,13 +41,6 @@ LEVEL = 0.95
 Correction = Literal["holm", "bonferroni", "fdr_bh"]
 
 _CHUNK = 1 << 22  # numbers in a matrix of resamples at a time: 32 MB
-
-
-class Bounds(NamedTuple):
-    """Both ends of an interval, each of the shape of one score."""
-
-    low: FloatArray
-    high: FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,31 +85,9 @@ def replicates(samples: Sequence[Sample], *, resamples: int = 1000, seed: int = 
     return _mean(samples, [sample.score(_resampled_sums(sample, resamples, seed)) for sample in samples])
 
 
-def percentile_interval(values: FloatArray, level: float = LEVEL) -> Bounds:
-    """Return the middle ``level`` of replicates, ``[resamples, ...]`` -> two of ``[...]``."""
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Bounds(low, high)
-
-
 def resampling(resamples: int, seed: int) -> dict[str, object]:
     """Return the part of a signature that an interval depends on."""
-    return {"ci": f"{LEVEL:.0%}-percentile", "bs": resamples, "seed": seed}
-
-
-def bootstrap_interval(
-    samples: Sequence[Sample], *, resamples: int = 1000, seed: int = DEFAULT_SEED, level: float = LEVEL
-) -> Bounds | None:
-    """Return the percentile bootstrap interval of :func:`point` (Koehn 2004).
-
-    None where no sample has two rows: one row says nothing about the spread of others.
-
-    Raises:
-        UserError: ``resamples`` is below 1 or ``seed`` below 0.
-    """
-    _check(samples, resamples, seed)
-    if all(len(sample.rows) < 2 for sample in samples):
-        return None
-    return percentile_interval(replicates(samples, resamples=resamples, seed=seed), level)
+    return {"ci": f"{LEVEL:.0%}-t", "bs": resamples, "seed": seed}
 
 
 def correct(p_values: Sequence[float], method: Correction = "holm") -> list[float]:

@@ -14,6 +14,7 @@ from xeric.config import Config
 from xeric.data.baselines import SEEDED, baseline_label, baseline_predictions, baselines_of
 from xeric.data.preparing import Prepared
 from xeric.errors import DataError
+from xeric.metrics.stored import has_results, renewed
 from xeric.records import PREDICTION_FILES, write_json, write_jsonl
 from xeric.studies.folder import StudyFolder
 
@@ -80,13 +81,14 @@ def read_baselines(folder: StudyFolder) -> TrivialBaselines:
         raise DataError("not the description of a study's trivial baselines", where=str(path)) from None
 
 
-def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int]) -> None:
-    """Write the predictions of every baseline; what stands there already stays.
+def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int], metrics: Sequence[str]) -> None:
+    """Write the predictions and statistics of every baseline; what stands there already stays.
 
     Args:
         folder: of the study.
         data: the study's tasks, prepared as its runs have them.
         seeds: the study's, for the baselines that are drawn.
+        metrics: that their statistics are written for.
     """
     gates = baselines_of(data)
     for name in gates:
@@ -96,6 +98,8 @@ def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int]) -
                 # Written last: its presence means that both are there.
                 write_jsonl(place / PREDICTION_FILES["dev"], baseline_predictions(name, data, "dev", seed))
                 write_jsonl(place / PREDICTION_FILES["test"], baseline_predictions(name, data, "test", seed))
+                if has_results(place / PREDICTION_FILES["test"]):
+                    renewed(place / PREDICTION_FILES["test"], metrics)
     lengths = {task.name: length for task in data.tasks if (length := task.target_length) is not None}
     known = TrivialBaselines(
         gates=gates,

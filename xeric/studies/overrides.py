@@ -1,23 +1,18 @@
-"""``--set bases=[A, B]``: other bases in the places of a study's own; ``bases.LABEL.prompt.template=chat``: how one is asked.
+"""``--set bases.ROLE=BASE``: another base in a study's role; ``bases.ROLE.prompt.template=chat``: how it is asked.
 
-A study file names its bases by label, and grids, claims and published figures speak of the labels. A list of names takes the
-places of the labels in their order, and the labels become names of the new bases: no table calls a base by another's name.
+A study file names its bases by their roles (``multilingual``, ``monolingual``), and grids, claims and published figures speak of
+roles. Which base had which role is said in the report.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import PurePath
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-import regex
 
 from xeric.config import apply_overrides
 from xeric.errors import ConfigError
 
-__all__ = ["override_bases", "rename_bases"]
-
-_NOT_IN_A_LABEL = regex.compile(r"[^A-Za-z0-9._-]+")
+__all__ = ["fill_roles", "override_bases"]
 
 
 def override_bases(data: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
@@ -50,40 +45,37 @@ def _named(base: Any) -> Any:
     return {"name": base} if isinstance(base, str) else base
 
 
-def rename_bases(original: Mapping[str, Any], data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return a study's plain settings with a list under ``bases`` made a mapping, and remarks on what was left out.
+def fill_roles(original: Mapping[str, Any], data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a study's plain settings with every base under its role, and remarks on what was left out.
+
+    A list under ``bases`` fills the study file's roles in their order. A role that gets no base, by a shorter list or by null, is
+    left out with what speaks of it.
 
     Args:
-        original: the study file as it was, whose labels the grids use.
+        original: the study file as it was, whose roles the grids use.
         data: the same with overrides applied.
 
     Raises:
-        ConfigError: ``bases`` is a list of something else than names or bases in their long form, or an empty one.
+        ConfigError: ``bases`` is a list of something else than names or bases in their long form, an empty one, or longer than
+            the file's roles.
     """
-    given, old = data.get("bases"), original.get("bases")
-    if not isinstance(given, list):
+    given, roles = data.get("bases"), list(_mapping(original.get("bases")))
+    if isinstance(given, list):
+        names = [base.get("name") if isinstance(base, Mapping) else base for base in given]
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ConfigError("expected names of bases", where="bases", hint="write bases=[gemma-3-270m, path/to/another]")
+        if len(given) > len(roles):
+            hint = f"its roles: {', '.join(roles)}; another is added by bases.NAME=BASE and a grid that names it"
+            raise ConfigError(f"{len(given)} bases for a study of {len(roles)}", where="bases", hint=hint)
+        given = dict(zip(roles, given, strict=False))
+    if not isinstance(given, Mapping):
         return data, []
-    named = [one.get("name") if isinstance(one, Mapping) else one for one in given]
-    names = [name for name in named if isinstance(name, str)]
-    if not names or len(names) < len(named):
-        raise ConfigError("expected names of bases", where="bases", hint="write bases=[gemma-3-270m, path/to/another]")
-    labels = _labels(names)
-    renamed = dict(zip(old, labels, strict=False)) if isinstance(old, Mapping) else {}
-    gone = [label for label in (old if isinstance(old, Mapping) else {}) if label not in renamed]
-    data = {**data, "bases": dict(zip(labels, given, strict=True))}
+    data = {**data, "bases": {role: base for role, base in given.items() if base is not None}}
+    gone = [role for role in roles if role not in data["bases"]]
     remarks: list[str] = []
-    _grids(data, renamed, gone, remarks)
-    _shown(data, renamed, gone, remarks)
-    _claims(data, renamed, gone, remarks)
+    if gone:
+        _without(data, gone, remarks)
     return data, remarks
-
-
-def _labels(names: list[str]) -> list[str]:
-    labels: list[str] = []
-    for name in names:
-        label = _NOT_IN_A_LABEL.sub("-", PurePath(name).name).strip("-._") or "base"
-        labels.append(label if label not in labels else f"{label}-{len(labels) + 1}")
-    return labels
 
 
 def _mapping(value: Any) -> dict[str, Any]:
@@ -91,51 +83,43 @@ def _mapping(value: Any) -> dict[str, Any]:
     return dict(value) if isinstance(value, Mapping) else {}
 
 
-def _grids(data: dict[str, Any], renamed: Mapping[str, str], gone: list[str], remarks: list[str]) -> None:
-    grids = _mapping(data.get("grids"))
-    for name, grid in list(grids.items()):
-        asked = grid.get("bases") if isinstance(grid, Mapping) else None
-        if not isinstance(asked, list) or not asked:
-            continue
-        kept = [renamed.get(label, label) for label in asked if label not in gone]
-        if kept:
-            grids[name] = {**grid, "bases": kept}
-        else:
-            del grids[name]
-            remarks.append(f"the grid {name!r} is left out: it is about a base that is not given")
-    data["grids"] = grids
-
-
-def _shown(data: dict[str, Any], renamed: Mapping[str, str], gone: list[str], remarks: list[str]) -> None:
+def _without(data: dict[str, Any], gone: Sequence[str], remarks: list[str]) -> None:
+    """Take out what speaks of roles that have no base."""
+    grids = {name: _grid_without(grid, gone) for name, grid in _mapping(data.get("grids")).items()}
+    remarks += [
+        f"the grid {name!r} is left out: it is about a base that is not given" for name, grid in grids.items() if grid is None
+    ]
+    data["grids"] = {name: grid for name, grid in grids.items() if grid is not None}
     for kind in ("tables", "figures"):
-        shown = _mapping(data.get(kind))
-        for name, one in list(shown.items()):
-            if not isinstance(one, Mapping) or not isinstance(one.get("grids"), list):
-                continue
-            kept = [grid for grid in one["grids"] if grid in data["grids"]]
-            published = {
-                renamed.get(label, label): row for label, row in _mapping(one.get("published")).items() if label not in gone
-            }
-            if kept:
-                shown[name] = {**one, "grids": kept, "published": published}
+        shown = {}
+        for name, entry in _mapping(data.get(kind)).items():
+            named = entry.get("grids") if isinstance(entry, Mapping) else None
+            kept = [grid for grid in named if grid in data["grids"]] if isinstance(named, list) else None
+            if kept or kept is None:
+                shown[name] = entry if kept is None else {**entry, "grids": kept, **_published_without(entry, gone)}
             else:
-                del shown[name]
                 remarks.append(f"{kind[:-1]} {name!r} is left out with its grids")
         data[kind] = shown
-
-
-def _claims(data: dict[str, Any], renamed: Mapping[str, str], gone: list[str], remarks: list[str]) -> None:
     claims = _mapping(data.get("claims"))
-    for name, claim in list(claims.items()):
-        chain = claim.get("chain") if isinstance(claim, Mapping) else None
-        if not isinstance(chain, list) or not all(isinstance(link, Mapping) for link in chain):
-            continue
-        if any(link.get("base") in gone for link in chain):
-            del claims[name]
-            remarks.append(f"the claim {name!r} is left out: it is about a base that is not given")
-        else:
-            claims[name] = {
-                **claim,
-                "chain": [{**link, "base": renamed.get(link.get("base"), link.get("base"))} for link in chain],
-            }
-    data["claims"] = claims
+    about_gone = [name for name, claim in claims.items() if _speaks_of(claim, gone)]
+    remarks += [f"the claim {name!r} is left out: it is about a base that is not given" for name in about_gone]
+    data["claims"] = {name: claim for name, claim in claims.items() if name not in about_gone}
+
+
+def _grid_without(grid: Any, gone: Sequence[str]) -> Any:
+    """Return a grid without some bases; None where none is left."""
+    asked = grid.get("bases") if isinstance(grid, Mapping) else None
+    if not isinstance(asked, list) or not asked:
+        return grid
+    kept = [role for role in asked if role not in gone]
+    return {**grid, "bases": kept} if kept else None
+
+
+def _published_without(entry: Mapping[str, Any], gone: Sequence[str]) -> dict[str, Any]:
+    published = _mapping(entry.get("published"))
+    return {"published": {label: row for label, row in published.items() if label not in gone}} if published else {}
+
+
+def _speaks_of(claim: Any, roles: Sequence[str]) -> bool:
+    chain = claim.get("chain") if isinstance(claim, Mapping) else None
+    return isinstance(chain, list) and any(isinstance(link, Mapping) and link.get("base") in roles for link in chain)

@@ -20,7 +20,7 @@ from xeric.files import expanded
 from xeric.records import RESULT_VERSION
 from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig, merge
 from xeric.studies.folder import PlannedArm, PlannedRun
-from xeric.studies.overrides import override_bases, rename_bases
+from xeric.studies.overrides import fill_roles, override_bases
 from xeric.studies.paraphrases import fit_paraphrases
 from xeric.studies.validation import check_study
 
@@ -68,15 +68,15 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
 
     Args:
         source: the name of a bundled study, a study file, or the folder of a study (``./demo`` if a bundled one has its name).
-        overrides: ``"seeds=[0]"``, ``"run.train.max_steps=50"``. ``bases`` also takes a list of names: they take the places of
-            the study's own bases in their order, and what spoke of bases beyond the list is left out, with a remark; and
-            ``bases.LABEL.prompt.template=chat`` where the file gives a base by its name alone.
+        overrides: ``"seeds=[0]"``, ``"run.train.max_steps=50"``. ``bases.ROLE=BASE`` gives a role another base; a
+            list of names fills the roles in their order; a role without a base (null, or beyond the list) is left out with what
+            speaks of it, with a remark; ``bases.ROLE.prompt.template=chat`` also where the file gives a base by its name alone.
 
     Raises:
         UserError: there is no such study, or a setting is unknown, ill-typed or contradictory.
     """
     data = load_yaml(_find(str(source)))
-    changed, remarks = rename_bases(data, override_bases(data, overrides))
+    changed, remarks = fill_roles(data, override_bases(data, overrides))
     changed, more = fit_paraphrases(data, changed)
     study = build(StudyConfig, changed)
     check_study(study)
