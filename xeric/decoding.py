@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import torch
 from pydantic import Field
 from transformers import (
@@ -34,9 +35,26 @@ from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.metrics import METRICS, PRIMARY
 
-__all__ = ["DecodeOptions", "decode", "generate_rows"]
+__all__ = ["DecodeOptions", "decode", "default_limit", "generate_rows"]
 
 _KIND = {kind: number for number, kind in enumerate(SEGMENT_KINDS)}
+
+
+_REFERENCES_THAT_FIT = 0.95
+"""Share of the training targets that the default limit of new tokens holds."""
+
+
+def default_limit(target_tokens: Sequence[int], context: int) -> int:
+    """Return the limit of new tokens where none is given: what 95% of the training targets need, at most half the context.
+
+    One reference that is far longer than the rest must not set what every text may cost.
+
+    Args:
+        target_tokens: tokens of each training target, its end included; empty where there are none.
+        context: of the base, in tokens.
+    """
+    usual = int(np.quantile(target_tokens, _REFERENCES_THAT_FIT, method="higher")) if len(target_tokens) else 1
+    return min(usual, context // 2)
 
 
 class DecodeOptions(Config):
@@ -46,7 +64,7 @@ class DecodeOptions(Config):
         strategy: ``greedy``, ``beam`` (beam search), ``sample`` (seeded) or ``mbr``: several samples, of which that one is taken
             that is most like the others by chrF++ (minimum Bayes risk; Eikema & Aziz 2020, section 6). It favours what it is
             chosen by: compare methods under one strategy, and look at the other metrics too.
-        max_new_tokens: limit of a generated text; None is the longest target among the training rows.
+        max_new_tokens: limit of a generated text; None is :func:`default_limit` of the training rows.
         stop: texts that end a generated text; it is cut before the first of them. None is, where nothing is trained, what the
             layout writes where a next instance begins (:attr:`xeric.data.prompts.Prompt.stop`), and otherwise none: a trained
             model ends its texts itself. An empty list is none.

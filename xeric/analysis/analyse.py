@@ -167,7 +167,8 @@ def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gati
         silent = tuple(metric for metric in claim.metrics if arms is not None and not arms.says(metric))
         if len(silent) == len(claim.metrics):
             missing.append(f"{' and '.join(silent)} {'say' if len(silent) > 1 else 'says'} nothing on these tasks")
-        chains.append(Chain(name, claim, tuple(ids), tuple(missing), silent))
+        controls = [arm for key in claim.controls if (arm := outputs.find(key)) and arms is not None and arm in arms.arms]
+        chains.append(Chain(name, claim, tuple(ids), tuple(missing), silent, tuple(controls)))
     sizes = {
         name: records[0].base["parameters"]
         for name in outputs.arms

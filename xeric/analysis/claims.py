@@ -33,6 +33,7 @@ class Chain:
         arms: ids of the chain's arms, best first.
         missing: why the claim cannot be tested: arms that are not there.
         silent: the claim's metrics that say nothing on the study's tasks; it is tested on the others.
+        controls: ids of its controls that have scores.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Chain:
     arms: tuple[str, ...]
     missing: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -134,6 +136,7 @@ def _tested(arms: Arms, chain: Chain, decisions: Sequence[Decision | None], know
             links += [_link(arms, better, worse, (metric,), chain.null, None) for metric in chain.metrics]
     tested = [link for link in links if link.metric == chain.metric]
     verdict, reason = _verdict(arms, chain, tested, known)
+    controls = _controls(arms, chain)
     return ClaimResult(
         name=chain.name,
         sentence=chain.claim.sentence,
@@ -141,7 +144,39 @@ def _tested(arms: Arms, chain: Chain, decisions: Sequence[Decision | None], know
         scope=_scope(arms, chain, known),
         reason=reason,
         links=tuple(links),
+        controls=tuple(controls),
+        controls_note=_controls_note(controls, known),
     )
+
+
+def _controls(arms: Arms, chain: Chain) -> list[LinkResult]:
+    """Return by how much the claim's first arm is better than each control, all controls of the claim corrected together."""
+    differences = [(arms.difference(chain.arms[0], control, chain.metrics), 0.0) for control in chain.controls]
+    decisions = decide_together(differences)
+    return [
+        _link(arms, chain.arms[0], control, chain.metrics, 0.0, decision)
+        for control, decision in zip(chain.controls, decisions, strict=True)
+    ]
+
+
+def _controls_note(controls: Sequence[LinkResult], known: Judged) -> str:
+    """Return what the controls mean for a claim about instructions, in one sentence."""
+    if not controls:
+        return ""
+
+    def described(link: LinkResult) -> str:
+        ends = link.corrected
+        interval = f" [{ends.low:+.1f}, {ends.high:+.1f}]" if ends and ends.low is not None and ends.high is not None else ""
+        return f"{known.labels[link.worse]} {link.difference.value:+.1f}{interval}"
+
+    alike = [link for link in controls if not (link.corrected and link.corrected.low is not None and link.corrected.low > 0)]
+    shown = "; ".join(described(link) for link in alike or controls)
+    if alike:
+        return (
+            "what is tested here is tuning, not the instruction: the difference to an arm with a wrong or missing instruction "
+            f"is not shown to be above 0 ({shown})"
+        )
+    return f"the instruction itself matters: every arm with a wrong or missing one is worse ({shown})"
 
 
 def _link(arms: Arms, better: str, worse: str, metrics: Sequence[str], null: float, decision: Decision | None) -> LinkResult:

@@ -174,7 +174,11 @@ class LinkResult(Config):
 
 
 class ClaimResult(Config):
-    """A claim and its verdict; ``scope`` says on which bases and tasks, ``reason`` why, each in one sentence."""
+    """A claim and its verdict; ``scope`` says on which bases and tasks, ``reason`` why, each in one sentence.
+
+    ``controls`` are the first arm of the chain minus each control (an arm with a wrong definition, say), corrected together, and
+    ``controls_note`` says in one sentence what they mean for the claim.
+    """
 
     name: str
     sentence: str
@@ -182,6 +186,8 @@ class ClaimResult(Config):
     scope: str
     reason: str
     links: tuple[LinkResult, ...] = ()
+    controls: tuple[LinkResult, ...] = ()
+    controls_note: str = ""
 
 
 class Recommendation(Config):

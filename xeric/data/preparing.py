@@ -15,6 +15,7 @@ from typing import Any
 
 from xeric.config import digest
 from xeric.data.cleaning import Cleaned, CleaningOptions, clean
+from xeric.data.controls import control_definitions, swapped_outputs
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.prompts import PromptOptions, choose_demonstrations
 from xeric.data.splits import SplitOptions, SplitTask, draw_output, fingerprint, split
@@ -165,6 +166,9 @@ def prepare(
     cleaned = [clean(task, options.cleaning) for task in tasks]
     splits = [split(one, options) for one in cleaned]
     report = _leaks(splits, protect) if options.leak_check else None
+    if isinstance(prompt.definition, str):
+        definitions = control_definitions([one.task for one in cleaned], prompt.definition)
+        cleaned = [replace(one, task=replace(one.task, definition=definitions[one.task.name])) for one in cleaned]
     ready = tuple(
         _prepare_one(one, parts, report, prompt, languages[one.task.name]) for one, parts in zip(cleaned, splits, strict=True)
     )
@@ -197,6 +201,8 @@ def _prepare_one(
             notes.append(f"{len(hidden)} positive examples give away test outputs and are not shown")
         task = replace(task, positive_examples=examples)
     shown, used = choose_demonstrations(task, parts.train, prompt.demonstration_count, prompt.demonstration_seed)
+    if prompt.demonstration_outputs == "swapped":
+        shown = swapped_outputs(shown)
     train = tuple(instance for instance in parts.train if instance.id not in used)
     if used:
         notes.append(f"{len(used)} training instances serve as demonstrations")

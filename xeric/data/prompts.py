@@ -26,6 +26,7 @@ import regex
 from pydantic import Field, model_validator
 
 from xeric.config import Config, Seed
+from xeric.data.controls import DefinitionControl
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
 
@@ -71,16 +72,19 @@ class PromptOptions(Config):
             ``instruction`` (the same rows, trained on): the paper's Figure 2.
         template: ``plain``, ``chat`` (the base's own chat template), or ``auto``: ``chat`` where nothing is trained and the base
             is instruction-tuned (:mod:`xeric.run.template`), else ``plain``.
-        definition: whether the definition is part of the prompt.
+        definition: whether the definition is part of the prompt; or, as a control (:mod:`xeric.data.controls`), ``other``
+            (another task's definition) or ``shuffled`` (its words in another order).
         demonstrations: how many demonstrations; the default is 0 for zero-shot and 2 otherwise.
         demonstration_seed: draws the demonstrations; None takes the task's first ones in their order.
+        demonstration_outputs: ``own``, or as a control ``swapped`` among the demonstrations.
     """
 
     setting: Setting = "instruction"
     template: Template = "auto"
-    definition: bool = True
+    definition: bool | DefinitionControl = True
     demonstrations: int | None = Field(default=None, ge=0, le=64)
     demonstration_seed: Seed | None = None
+    demonstration_outputs: Literal["own", "swapped"] = "own"
 
     @model_validator(mode="after")
     def _demonstrations_tell_the_untrained_settings_apart(self) -> PromptOptions:

@@ -12,6 +12,7 @@ from xeric.config import digest
 from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared
 from xeric.data.texts import TEXT, PreparedTexts
+from xeric.decoding import default_limit
 from xeric.execution.executor import StudyProgress
 from xeric.execution.operations import Parts, Speed, training_operations
 from xeric.execution.probe import parts_of, probe_decoding, probe_training, size_of
@@ -189,8 +190,8 @@ def _memory(
         together: rows of the largest micro-batch.
     """
     recomputing = config.train.gradient_checkpointing
-    longest = max((row.target_tokens for one in encoded for row in one.rows), default=1)
-    limit = config.decode.max_new_tokens or longest
+    targets = [row.target_tokens for rows in encoded for row in rows.rows]
+    limit = config.decode.max_new_tokens or default_limit(targets, base.context)
     return estimate_memory(
         base,
         adaptation,

@@ -151,7 +151,8 @@ def check_settings(plan: Plan) -> None:
 def _rows_mark(config: RunConfig) -> str:
     """Return a mark of everything in a run's settings that decides its rows and what answers them, where nothing is trained."""
     prompt, count = config.prompt, config.prompt.demonstration_count
-    layout = [prompt.template, prompt.definition, count, prompt.demonstration_seed if count else None]
+    layout: list[object] = [prompt.template, prompt.definition, count]
+    layout += [prompt.demonstration_seed, prompt.demonstration_outputs] if count else []
     return digest([layout, config.model_dump(mode="json", include={"base", "stages", "data"})])
 
 

@@ -17,7 +17,7 @@ from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.data.prompts import choose_demonstrations
 from xeric.data.splits import MIN_FOR_DEV
-from xeric.decoding import DecodeOptions
+from xeric.decoding import DecodeOptions, default_limit
 from xeric.execution.operations import Parts, Row, Size, Speed, Work, batch_work, epoch_work, reading_operations
 from xeric.execution.probe import Shape
 from xeric.methods import METHODS
@@ -187,7 +187,7 @@ def decoding_of(
     copies = options.candidates if options.strategy == "mbr" else 1
     size, beams = max(options.batch_size // copies, 1), options.beams if options.strategy == "beam" else 1
     prompts, batches, sequences = Work(), 0, 0
-    longest = max((row.targets for one in encoded.values() for row in _rows(one)), default=1)
+    targets = [row.targets for one in encoded.values() for row in _rows(one)]
     for task, one in encoded.items():
         rows, count = _rows(one), texts.get(task, 0)
         if not count:
@@ -197,7 +197,7 @@ def decoding_of(
         prompts += batch_work(prefix, [given] * (count * copies), count * copies, shared=shared, learned=learned)
         batches += math.ceil(count / size)
         sequences += count * copies * beams
-    new = options.max_new_tokens or min(longest, context // 2)
+    new = options.max_new_tokens or default_limit(targets, context)
     return Decoding(prompts, batches, sequences / max(batches, 1), new)
 
 

@@ -51,6 +51,8 @@ def _claims(results: StudyResults) -> list[str]:
     for claim in results.claims:
         parts.append(f"### {claim.verdict}: \u201c{escape_markdown(claim.sentence)}\u201d")
         parts.append(escape_markdown(f"{quantities.sentence(claim.reason, names)} {quantities.sentence(claim.scope)}"))
+        if claim.controls_note:
+            parts.append(escape_markdown(quantities.sentence(f"controls: {claim.controls_note}")))
         table = standard_tables.link_table(claim, standard_tables.deciding_links(claim)[0], results)
         # The sentence stands above already.
         parts += [to_markdown(table).partition("\n\n")[2].rstrip()] if table else []

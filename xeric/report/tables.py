@@ -37,6 +37,7 @@ Cell = str | float | Interval | None
 
 PUBLISHED = "published in the paper"
 COST = "cost"
+TEXTS = "texts"
 
 _WITH_INTERVAL = ("estimate", "difference", "spread")
 _SHOWN: dict[Kind, Callable[[float | None], str]] = {
@@ -82,9 +83,27 @@ def study_table(table: TableResult, results: StudyResults) -> Table:
     columns += [Column(metric, quantities.metric_name(metric), "estimate") for metric in table.metrics]
     published = [m for m in table.metrics if any(m in row.published for row in table.rows)]
     columns += [Column(f"{m}_published", quantities.metric_name(m), "published", PUBLISHED) for m in published]
-    costs = [] if grouped else _cost_columns([arms[row.arm] for row in table.rows if row.arm in arms])
-    rows = [_row(row, arms.get(row.arm), table.metrics, published, costs, grouped) for row in table.rows]
-    return Table(table.name, table.title, (*columns, *costs), tuple(rows), table.notes)
+    shown_arms = [] if grouped else [arms[row.arm] for row in table.rows if row.arm in arms]
+    texts, costs = _text_columns(shown_arms, table.metrics), _cost_columns(shown_arms)
+    rows = [(*_row(row, table.metrics, published, grouped), *_beside(arms.get(row.arm), texts, costs)) for row in table.rows]
+    return Table(table.name, table.title, (*columns, *texts, *costs), tuple(rows), table.notes)
+
+
+def _text_columns(arms: Sequence[ArmResult], shown: Sequence[str]) -> list[Column]:
+    """Return columns on the length of the texts, which chrF++ and METEOR reward: beside every table that does not show it."""
+    offered = [Column("length_ratio", "length, %", "number", TEXTS)] if "length_ratio" not in shown else []
+    offered.append(Column("at_limit", "cut off, %", "number", TEXTS))
+    return [column for column in offered if any(_of_texts(arm, column.key) is not None for arm in arms)]
+
+
+def _of_texts(arm: ArmResult | None, key: str) -> float | None:
+    """Return the length of an arm's texts in percent of the references', or the share that ends at the limit of new tokens."""
+    if arm is None:
+        return None
+    if key == "at_limit":
+        return None if arm.at_limit is None else 100 * arm.at_limit
+    score = arm.scores.get(key)
+    return None if score is None else score.value
 
 
 def _cost_columns(arms: Sequence[ArmResult]) -> list[Column]:
@@ -96,20 +115,15 @@ def _cost_columns(arms: Sequence[ArmResult]) -> list[Column]:
     return [column for column in offered if any(getattr(arm, column.key) is not None for arm in arms)]
 
 
-def _row(
-    row: TableRow,
-    arm: ArmResult | None,
-    metrics: Sequence[str],
-    published: Sequence[str],
-    costs: Sequence[Column],
-    grouped: bool,
-) -> tuple[Cell, ...]:
+def _row(row: TableRow, metrics: Sequence[str], published: Sequence[str], grouped: bool) -> list[Cell]:
     cells: list[Cell] = [row.group] if grouped else []
     cells.append(row.label)
     cells += [row.cells.get(metric) for metric in metrics]
-    cells += [row.published.get(metric) for metric in published]
-    cells += [getattr(arm, column.key, None) for column in costs]
-    return tuple(cells)
+    return [*cells, *(row.published.get(metric) for metric in published)]
+
+
+def _beside(arm: ArmResult | None, texts: Sequence[Column], costs: Sequence[Column]) -> list[Cell]:
+    return [*(_of_texts(arm, column.key) for column in texts), *(getattr(arm, column.key, None) for column in costs)]
 
 
 def shown(cell: Cell, column: Column) -> str:

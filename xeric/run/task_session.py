@@ -13,7 +13,7 @@ from xeric.data.encoding import EncodedTask, cut_note
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.data.prompts import Prompt, PromptOptions, build_prompt
 from xeric.data.tasks import Instance
-from xeric.decoding import DecodeOptions, generate_rows
+from xeric.decoding import DecodeOptions, default_limit, generate_rows
 from xeric.errors import DataError
 from xeric.methods.base import Adaptation
 from xeric.metrics import PRIMARY, score_predictions
@@ -115,8 +115,7 @@ class TaskSession(TrainingSession):
     def _new_token_limit(self, chosen: int | None) -> int:
         if chosen is not None:
             return chosen
-        longest = max((row.target_tokens for rows in self.rows for row in rows.train.rows), default=1)
-        return min(longest, self.base.context // 2)
+        return default_limit([row.target_tokens for rows in self.rows for row in rows.train.rows], self.base.context)
 
     @property
     def resolved(self) -> dict[str, Any]:

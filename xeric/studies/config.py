@@ -90,11 +90,13 @@ class MethodEntry(Config):
             ``{like: combined, method: {prefix: false}}``: the same settings with one part removed.
         method: the method's name and options; they go before those of ``like``.
         train: settings under ``train`` that belong to the method, such as ``weighting``.
+        prompt: settings under ``prompt`` that make the arm a control: ``{definition: shuffled}`` (:mod:`xeric.data.controls`).
     """
 
     like: str | None = None
     method: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    prompt: dict[str, Any] = {}
 
 
 class Grid(Config):
@@ -156,6 +158,8 @@ class ClaimConfig(Config):
         kind: ``better`` (each link is a difference above 0) or ``close`` (the first is not worse than the next by more than
             ``margin``).
         margin: in points, for ``close``.
+        controls: arms like the first of the chain whose instructions are wrong or missing: where they score as well, the claim is
+            one about tuning and not about instructions, and the report says so.
         family: claims of one family are corrected together.
     """
 
@@ -164,6 +168,7 @@ class ClaimConfig(Config):
     metrics: tuple[str, ...] = ("bleu", "rouge_l", "meteor")
     kind: Literal["better", "close"] = "better"
     margin: float = Field(default=1.0, gt=0, le=100)
+    controls: tuple[ArmKey, ...] = ()
     family: str = "claims"
 
 
@@ -281,7 +286,8 @@ class StudyConfig(Config):
         if own.like is None:
             return own
         other = self.own_entry(own.like)
-        return MethodEntry(like=own.like, method=merge(other.method, own.method), train=merge(other.train, own.train))
+        parts = {name: merge(getattr(other, name), getattr(own, name)) for name in ("method", "train", "prompt")}
+        return MethodEntry(like=own.like, **parts)
 
     def own_entry(self, label: str) -> MethodEntry:
         """Return what stands under a method label itself, ``like`` unresolved.

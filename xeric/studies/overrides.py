@@ -121,5 +121,6 @@ def _published_without(entry: Mapping[str, Any], gone: Sequence[str]) -> dict[st
 
 
 def _speaks_of(claim: Any, roles: Sequence[str]) -> bool:
-    chain = claim.get("chain") if isinstance(claim, Mapping) else None
-    return isinstance(chain, list) and any(isinstance(link, Mapping) and link.get("base") in roles for link in chain)
+    parts = [claim.get(part) for part in ("chain", "controls")] if isinstance(claim, Mapping) else []
+    links = [link for part in parts if isinstance(part, list) for link in part]
+    return any(isinstance(link, Mapping) and link.get("base") in roles for link in links)

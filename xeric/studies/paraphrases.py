@@ -35,12 +35,18 @@ Paraphrases = tuple[dict[str, str], ...]
 
 def paraphrases_of(study: StudyConfig, run: PlannedRun) -> Paraphrases:
     """Return the paraphrases that a run's run is decoded under, its own apart; none for runs of other seeds than the first."""
-    if run.seed != study.seeds[0] or not study.paraphrases:
+    if run.seed != study.seeds[0] or not study.paraphrases or _is_control(study, run):
         return ()
     count = len(study.paraphrases[run.tasks[0]])
     # As definitions are: brought into one form before they become a part of a prompt.
     form = functools.partial(one_form, keep_indentation=_keeps_indentation(study))
     return tuple({task: form(study.paraphrases[task][number]) for task in run.tasks} for number in range(count))
+
+
+def _is_control(study: StudyConfig, run: PlannedRun) -> bool:
+    """Say whether an arm does not show the tasks' own definitions, so that other words for them mean nothing."""
+    key = run.arm.key
+    return key.method in study.methods and study.entry(key.method).prompt.get("definition", True) is not True
 
 
 def _keeps_indentation(study: StudyConfig) -> bool:

@@ -144,7 +144,7 @@ def _seeds(study: StudyConfig, key: ArmKey) -> tuple[int, ...]:
 def arm_settings(study: StudyConfig, key: ArmKey, tasks: tuple[str, ...]) -> dict[str, Any]:
     """Return the settings of an arm's runs on some tasks; seed and what tuning chose are not in."""
     entry = study.entry(key.method) if key.method != UNTRAINED else None
-    prompt = {"setting": key.setting, **study.base_prompt(key.base)}
+    prompt = {"setting": key.setting, **study.base_prompt(key.base), **(entry.prompt if entry else {})}
     changes: dict[str, Any] = {"prompt": prompt, "train": entry.train if entry else {}}
     if key.n_train is not None:
         changes["data"] = {"n_train": key.n_train}

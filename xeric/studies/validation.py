@@ -184,16 +184,18 @@ def _check_paraphrases(study: StudyConfig) -> None:
 def _check_claims(study: StudyConfig) -> None:
     arms = {key for grid in study.grids.values() for key in study.arms_of(grid)}
     for name, claim in study.claims.items():
-        for number, link in enumerate(claim.chain):
-            where = f"claims.{name}.chain.{number}"
+        places = [(f"chain.{number}", link) for number, link in enumerate(claim.chain)]
+        places += [(f"controls.{number}", link) for number, link in enumerate(claim.controls)]
+        for place, link in places:
+            where = f"claims.{name}.{place}"
             _check_names(f"{where}.base", "base", [link.base], study.bases)
             _check_names(f"{where}.method", "method", [link.method], [*study.methods, UNTRAINED])
             if study.canonical(link) not in arms:
                 hint = "add it to a grid; such arms there are: " + "; ".join(_near(study.canonical(link), arms))
                 raise ConfigError("speaks of an arm that no grid computes", where=where, hint=hint)
-        keys = [study.canonical(link) for link in claim.chain]
+        keys = [study.canonical(link) for link in (*claim.chain, *claim.controls)]
         if len(set(keys)) < len(keys):
-            raise ConfigError("names an arm twice", where=f"claims.{name}.chain")
+            raise ConfigError("names an arm twice", where=f"claims.{name}.{'controls' if claim.controls else 'chain'}")
 
 
 def _check_claimed(study: StudyConfig) -> None:
