@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -220,3 +221,21 @@ def test_a_mean_of_metrics_with_two_directions_is_refused() -> None:
     assert caught.value.where == "claims.c.metrics"
     with pytest.raises(ConfigError, match="names no metric"):
         check_study(changed(claims={"c": claim_on()}))
+
+
+def test_controls_say_whether_a_claim_is_about_instructions(arms: Arms) -> None:
+    def judged(*controls: str) -> ClaimResult:
+        made = replace(chain("good", "fair"), controls=controls)
+        labels = {name: name for name in ("good", "fair", *controls)}
+        return judge(arms, [made], Judged(labels, ("copy",)))[0]
+
+    assert judged().controls_note == ""
+    matters = judged("empty", "copy")
+    assert matters.verdict == "holds"
+    assert matters.controls_note.startswith("the instruction itself matters: every arm")
+    assert [(link.better, link.worse) for link in matters.controls] == [("good", "empty"), ("good", "copy")]
+    tuning = judged("empty", "twin")
+    assert tuning.verdict == "holds", "controls explain a verdict, they do not make one"
+    assert tuning.controls_note.startswith("what is tested here is tuning, not the instruction")
+    assert "(twin +0.0 [" in tuning.controls_note
+    assert "empty" not in tuning.controls_note

@@ -14,7 +14,6 @@ from xeric.data.prompts import PromptOptions, build_prompt
 from xeric.data.tasks import Example, Task
 from xeric.errors import ConfigError
 
-
 EXAMPLES = [Example("a dry day", "rain", ""), Example("a wet day", "sun", "")]
 
 

@@ -12,6 +12,7 @@ from tests import small_study as small
 from xeric.config import apply_overrides, build, dump_yaml, load_yaml
 from xeric.errors import UserError
 from xeric.execution.run_study import check_settings, open_folder
+from xeric.execution.trials import tuned_pairs
 from xeric.run.config import run_config
 from xeric.studies.config import ArmKey, BaseEntry, BasePrompt, StudyConfig
 from xeric.studies.folder import StudyFolder
@@ -369,3 +370,23 @@ def test_yaml_of_the_shipped_studies_holds_no_setting_twice() -> None:
     for path in bundled_studies().values():
         data: dict[str, Any] = load_yaml(path)
         assert build(StudyConfig, apply_overrides(data, [])).name == path.stem
+
+
+def test_a_control_is_an_arm_like_its_own_with_another_prompt(where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    overrides = [
+        "methods.shuffled={like: lora, prompt: {definition: shuffled}}",
+        "grids={all: {methods: [lora, shuffled]}, asked: {settings: [zero-shot]}}",
+        "claims.c={sentence: s, chain: [{base: tiny, method: lora}, {base: tiny, method: none, setting: zero-shot}]}",
+        "claims.c.controls=[{base: tiny, method: shuffled}]",
+    ]
+    file.write_text(dump_yaml(small.plain(*where)), encoding="utf-8")
+    study, _ = load_study(file, overrides)
+    plan = plan_study(study)
+    check_settings(plan)
+    own, control = (arm_settings(study, ArmKey(base="tiny", method=name), study.tasks) for name in ("lora", "shuffled"))
+    assert control == own | {"prompt": own["prompt"] | {"definition": "shuffled"}}
+    assert [key.method for key in tuned_pairs(plan)] == ["lora"]
+    with pytest.raises(UserError, match="speaks of an arm that no grid computes") as caught:
+        load_study(file, [*overrides, "grids.all.methods=[lora]"])
+    assert caught.value.where == "claims.c.controls.0"
