@@ -20,9 +20,9 @@ from xeric.bases.finding import find_folder
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
 from xeric.config import build
-from xeric.data.cleaning import one_form
 from xeric.data.encoding import cut_note
 from xeric.data.prompts import Prompt, paraphrased
+from xeric.data.text_form import one_form
 from xeric.decoding import DecodeOptions, decode
 from xeric.encodings import check_text, nfc
 from xeric.errors import DataError, UnknownNameError, UserError
