@@ -20,7 +20,7 @@ from xeric.metrics import score_predictions
 from xeric.records import read_predictions, write_jsonl
 from xeric.report import summary
 from xeric.report.markdown import report_markdown
-from xeric.report.standard_tables import baseline_sheet
+from xeric.report.standard_tables import baseline_table
 from xeric.studies.config import ArmKey, ClaimConfig, Grid, StudyConfig, TableConfig
 
 SMALL: dict[str, object] = {
@@ -106,7 +106,7 @@ def test_tables(results: StudyResults) -> None:
         ("English", "multi-ours"),
         ("English", "mono-ours"),
     ]
-    assert tables["tasks"].rows[0].runs["distinct_2"].low is None
+    assert tables["tasks"].rows[0].cells["distinct_2"].low is None
     assert any("2 trials" in note for note in tables["table-1"].notes)
 
 
@@ -185,7 +185,7 @@ def test_a_study_of_which_nothing_is_done(tmp_path: Path) -> None:
     assert [claim.verdict for claim in results.claims] == ["undecided"]
     assert "no scores (not done: seeds 0, 1, 2)" in results.claims[0].reason
     assert results.recommendation is None
-    assert results.tables[0].rows[0].runs == {}
+    assert results.tables[0].rows[0].cells == {}
 
 
 def test_twins_are_undecided_and_the_empty_answer_loses(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_broken_files_are_users_errors(tmp_path: Path) -> None:
     lost = next(run for run in analyse(root).runs if run.id == "multi-lora-s1")
     assert (lost.status, lost.error) == ("missing", "its predictions are gone")
     (root / "runs" / "multi-lora-s0" / "predictions.jsonl").write_text("[1]\n")
-    with pytest.raises(DataError, match="arm 1"):
+    with pytest.raises(DataError, match="line 1"):
         analyse(root)
 
 
@@ -305,7 +305,7 @@ def test_baselines_that_are_only_shown_stop_nothing(tmp_path: Path) -> None:
         "first_sentences": True,
         "random_training_output": True,
     }
-    sheet = baseline_sheet(results)
+    sheet = baseline_table(results)
     assert sheet is not None
     assert [(row[0], row[1]) for row in sheet.rows][:2] == [("copy input", "no, shown only"), ("cut input", "yes")]
     judged, cut = sheet.notes

@@ -287,12 +287,12 @@ def _runs(seeds: tuple[int, ...]) -> tuple[RunResult, ...]:
 
 
 def _tables(by_id: dict[str, ArmResult]) -> tuple[TableResult, ...]:
-    def row(arm: str, group: str = "", runs: dict[str, Interval] | None = None) -> TableRow:
+    def row(arm: str, group: str = "", cells: dict[str, Interval] | None = None) -> TableRow:
         return TableRow(
             arm=arm,
             label=by_id[arm].label,
             group=group,
-            runs=by_id[arm].scores if runs is None else runs,
+            cells=by_id[arm].scores if cells is None else cells,
             published={} if group else _PUBLISHED.get(arm, {}),
         )
 

@@ -14,7 +14,7 @@ from tests.report.test_tables import TEXTS, made_table
 from xeric.analysis.results import Interval, StudyResults
 from xeric.report import standard_tables
 from xeric.report.latex import escape_latex, to_latex
-from xeric.report.tables import Column, Table, sheet
+from xeric.report.tables import Column, Table, study_table
 
 NASTY = (
     *TEXTS,
@@ -81,7 +81,7 @@ def test_long_texts_and_headings_of_wide_tables_have_several_lines() -> None:
     assert r"\shortstack[r]{a b c d e\\f}" in wide
 
 
-def all_sheets(made: StudyResults) -> list[Table]:
+def all_tables(made: StudyResults) -> list[Table]:
     further = (
         standard_tables.claims_table,
         standard_tables.part_table,
@@ -89,14 +89,14 @@ def all_sheets(made: StudyResults) -> list[Table]:
         standard_tables.tuning_table,
         standard_tables.failure_table,
     )
-    return [*(sheet(table, made) for table in made.tables), *(one for make in further if (one := make(made)))]
+    return [*(study_table(table, made) for table in made.tables), *(one for make in further if (one := make(made)))]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX")
 def test_every_table_compiles_and_none_is_wider_than_the_line(tmp_path: Path) -> None:
     plain = [text for text in NASTY if text.isascii()]
     assert len(plain) > 6
-    tables = [*all_sheets(results()), made_table(*plain), Table("empty", "Empty", (Column("line", "line"),), (), ("a note",))]
+    tables = [*all_tables(results()), made_table(*plain), Table("empty", "Empty", (Column("line", "line"),), (), ("a note",))]
     source = [r"\documentclass{article}", r"\usepackage{array,booktabs,graphicx}", r"\begin{document}"]
     for number, table in enumerate(tables):
         (tmp_path / f"{number}.tex").write_text(to_latex(table), encoding="utf-8")

@@ -12,7 +12,7 @@ from tests.report.made import CLAIMS, LABEL, results
 from xeric.analysis.results import Interval, TableResult, TableRow
 from xeric.report import standard_tables
 from xeric.report.latex import to_latex
-from xeric.report.tables import Column, Table, escape_markdown, sheet, to_csv, to_markdown
+from xeric.report.tables import Column, Table, escape_markdown, study_table, to_csv, to_markdown
 
 TEXTS = (
     LABEL,
@@ -33,7 +33,7 @@ def made_table(*texts: str) -> Table:
 
 
 def markdown_cells(text: str) -> list[list[str]]:
-    """Runs of a Markdown table as an independent parser reads them; anything but plain text in them is an error."""
+    """Cells of a Markdown table as an independent parser reads them; anything but plain text in them is an error."""
     rows: list[list[str]] = []
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
         if token.type == "tr_open":
@@ -70,22 +70,22 @@ def test_csv_texts_are_no_formulas_and_numbers_stay_numbers(text: str) -> None:
 
 def test_csv_reads_back_with_every_digit() -> None:
     made = results()
-    rows = list(csv.DictReader(io.StringIO(to_csv(sheet(made.tables[0], made)))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(study_table(made.tables[0], made)))))
     assert [row["arm"] for row in rows] == [row.label for row in made.tables[0].rows]
-    first = made.tables[0].rows[0].runs["chrf"]
+    first = made.tables[0].rows[0].cells["chrf"]
     assert (float(rows[0]["chrf"]), float(rows[0]["chrf_low"]), float(rows[0]["chrf_high"])) == (
         first.value,
         first.low,
         first.high,
     )
     assert float(rows[0]["bleu_published"]) == 32.8
-    assert float(rows[0]["bleu"]) == made.tables[0].rows[0].runs["bleu"].value
+    assert float(rows[0]["bleu"]) == made.tables[0].rows[0].cells["bleu"].value
     assert (int(rows[0]["trainable"]), float(rows[0]["seconds"])) == (5_120_000, 655.0)
 
 
 def test_published_figures_stand_in_columns_of_their_own() -> None:
     made = results()
-    table = sheet(made.tables[0], made)
+    table = study_table(made.tables[0], made)
     groups = {column.key: column.group for column in table.columns}
     assert groups["bleu"] == ""
     assert groups["bleu_published"] == "published in the paper"
@@ -97,22 +97,22 @@ def test_published_figures_stand_in_columns_of_their_own() -> None:
 
 def test_a_line_that_has_no_scores_keeps_its_row() -> None:
     made = results()
-    table = sheet(made.tables[1], made)
+    table = study_table(made.tables[1], made)
     assert markdown_cells(to_markdown(table))[-1][:2] == ["prefix alone", ""]
 
 
 def test_a_grouped_table_names_the_group_of_every_row() -> None:
     made = results()
-    rows = markdown_cells(to_markdown(sheet(made.tables[2], made)))
+    rows = markdown_cells(to_markdown(study_table(made.tables[2], made)))
     assert [row[0] for row in rows[1:]] == ["English", "English", "Spanish", "Spanish", "Hindi", "Hindi"]
     assert "training" not in rows[0]  # an arm's cost is not the cost of its part
 
 
 def test_an_unknown_line_and_an_empty_table_are_shown() -> None:
-    row = TableRow(arm="gone", label="gone", runs={"chrf": Interval(value=3.0)})
+    row = TableRow(arm="gone", label="gone", cells={"chrf": Interval(value=3.0)})
     made = results()
-    assert "| gone | 3.0 |" in to_markdown(sheet(TableResult(name="t", title="T", metrics=("chrf",), rows=(row,)), made))
-    assert "T" in to_latex(sheet(TableResult(name="t", title="T", metrics=("chrf",), rows=()), made))
+    assert "| gone | 3.0 |" in to_markdown(study_table(TableResult(name="t", title="T", metrics=("chrf",), rows=(row,)), made))
+    assert "T" in to_latex(study_table(TableResult(name="t", title="T", metrics=("chrf",), rows=()), made))
 
 
 def test_deciding_links_are_those_that_were_corrected() -> None:
