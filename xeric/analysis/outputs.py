@@ -9,7 +9,8 @@ from pathlib import Path
 
 from xeric.metrics.measuring import Measured, measure
 from xeric.processes import process_pool
-from xeric.records import PREDICTION_FILES, Record, Split, read_predictions
+from xeric.record_io import read_predictions
+from xeric.records import PREDICTION_FILES, Record, Split
 from xeric.studies.config import ArmKey, StudyConfig
 from xeric.studies.folder import PlannedArm, PlannedRun, RunState, StudyFolder
 from xeric.studies.paraphrases import paraphrases_of, prediction_files

@@ -10,8 +10,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from xeric.errors import DataError, UserError
+from xeric.json_io import write_json
 from xeric.metrics import METRICS, score_predictions
-from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, Score, TrivialScores, read_predictions, write_json
+from xeric.record_io import read_predictions
+from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, Score, TrivialScores
 from xeric.studies.folder import StudyFolder
 
 __all__ = ["rescore"]

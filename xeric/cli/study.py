@@ -117,7 +117,7 @@ def rescore(
     from xeric.analysis.analyse import analyse
     from xeric.analysis.rescore import rescore as score_again
     from xeric.cli.progress import TerminalProgress
-    from xeric.records import write_json
+    from xeric.json_io import write_json
     from xeric.studies.folder import StudyFolder
 
     folder = _folder_of(study, output)

@@ -11,9 +11,9 @@ from typing import get_args
 
 from xeric import formatting
 from xeric.analysis.results import ArmResult, ClaimResult, Recommendation, RunResult, StudyResults, Verdict
-from xeric.config import load_yaml
 from xeric.records import MANY_AT_LIMIT
 from xeric.report import wording
+from xeric.yaml_io import load_yaml
 
 __all__ = [
     "VERDICTS",
