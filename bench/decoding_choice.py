@@ -17,14 +17,17 @@ from itertools import groupby
 from pathlib import Path
 
 import xeric
-from xeric.config import build, load_yaml
+from xeric.config import build
 from xeric.data.baselines import BASELINES, SEEDED, baseline_predictions
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.decoding import DecodeOptions
-from xeric.records import Prediction, read_predictions, write_jsonl
+from xeric.json_io import write_jsonl
+from xeric.record_io import read_predictions
+from xeric.records import Prediction
 from xeric.run.adapted import open_adapted
 from xeric.run.config import RunConfig
 from xeric.run.execute import prepare_run
+from xeric.yaml_io import load_yaml
 
 METRIC = "chrf"
 

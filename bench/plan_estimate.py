@@ -17,7 +17,7 @@ from typing import Any
 from xeric.config import apply_overrides, build
 from xeric.execution.preview import estimated, preview
 from xeric.execution.run_study import run_study
-from xeric.records import read_record
+from xeric.record_io import read_record
 from xeric.studies.config import StudyConfig
 
 

@@ -27,7 +27,8 @@ from xeric.bases.base import Base
 from xeric.config import apply_overrides, digest
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.metrics import compare_predictions, score_predictions
-from xeric.records import Prediction, read_predictions
+from xeric.record_io import read_predictions
+from xeric.records import Prediction
 
 METRICS = ["chrf", "rouge_l", "bleu", "meteor", "length_ratio"]
 RATE, EPOCHS, BATCH, RANK, ALPHA, SEED = 2e-4, 3, 8, 16, 32, 0

@@ -15,7 +15,8 @@ from pathlib import Path
 import xeric
 from xeric.config import apply_overrides, digest
 from xeric.metrics import score_predictions
-from xeric.records import PREDICTION_FILES, read_predictions
+from xeric.record_io import read_predictions
+from xeric.records import PREDICTION_FILES
 
 
 def main() -> None:

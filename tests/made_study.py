@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 from xeric.analysis.results import TuningResult
 from xeric.config import digest
+from xeric.json_io import write_json, write_jsonl
 from xeric.metrics import score_predictions
-from xeric.records import Prediction, Record, TaskResult, write_json, write_jsonl
+from xeric.records import Prediction, Record, TaskResult
 from xeric.studies.baselines import TrivialBaselines
 from xeric.studies.config import ArmKey, ClaimConfig, FigureConfig, Grid, StudyConfig, TableConfig, TuningConfig
 from xeric.studies.folder import Failure, PlannedArm, PlannedRun, StudyFolder

@@ -122,3 +122,43 @@ def test_a_tilde_is_the_home_folder_and_a_full_path_holds_everywhere(tmp_path: P
     assert expanded("a/~") == Path("a/~")
     assert expanded("~nobody-of-that-name/a") == Path("~nobody-of-that-name/a")
     assert full_path("~/a") == full_path("a") == full_path("./b/../a") == str(tmp_path / "a")
+
+
+def test_a_file_and_its_folder_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "f.txt"
+    write_atomically(path, "नदी\n")
+    write_atomically(path, b"old\r\n\xff")
+    assert path.read_bytes() == b"old\r\n\xff"
+    assert [p.name for p in path.parent.iterdir()] == ["f.txt"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OSError(28, "No space left on device"), StorageError), (KeyboardInterrupt(), KeyboardInterrupt)]
+)
+def test_a_failed_write_leaves_the_old_file_and_no_litter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException, raised: type[BaseException]
+) -> None:
+    path = tmp_path / "record.json"
+    path.write_text("old", encoding="utf-8")
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os if step == "fsync" else Path, step, fail)
+    with pytest.raises(raised):
+        write_atomically(path, "new")
+    monkeypatch.undo()
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["record.json"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_files_have_the_mode_that_the_user_asked_for(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomically(tmp_path / "f", "x")
+        assert os.umask(mask) == mask, "the process's umask was changed"
+    finally:
+        os.umask(before)
+    assert (tmp_path / "f").stat().st_mode & 0o777 == 0o666 & ~mask

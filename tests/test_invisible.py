@@ -9,7 +9,7 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xeric.data.cleaning import one_form
+from xeric.data.text_form import one_form
 from xeric.invisible import TABLE, without_invisible
 from xeric.metrics import QUALITY, score_predictions
 from xeric.records import Prediction

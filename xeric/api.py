@@ -33,7 +33,8 @@ from xeric.files import expanded
 from xeric.metrics import score_predictions
 from xeric.metrics.scoring import score_notes
 from xeric.progress import Progress
-from xeric.records import Prediction, Score, read_predictions
+from xeric.record_io import read_predictions
+from xeric.records import Prediction, Score
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute

@@ -1,20 +1,24 @@
-"""JSON as users write it: numbers keep their digits, a key that stands twice is an error, rows come from lines or from a list.
+"""JSON, read as users write it and written whole.
 
-This module knows JSON and nothing of what the values mean. In rows and task files a number is the text that was written
+Numbers keep their digits, a key that stands twice is an error, rows come from lines or from a list. This module knows JSON and
+nothing of what the values mean. In rows and task files a number is the text that was written
 (:class:`Number`), because ``1.10`` is no longer ``1.10`` once it has been a float. Keys are in one Unicode form.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from xeric.encodings import nfc, read_text
 from xeric.errors import DataError
+from xeric.files import write_atomically
 
-__all__ = ["Number", "iter_jsonl", "iter_rows", "parse_json", "read_json"]
+__all__ = ["Number", "iter_jsonl", "iter_rows", "parse_json", "read_json", "write_json", "write_jsonl"]
 
 _BLANKS = " \t\r\n"
 
@@ -184,3 +188,19 @@ def _is_whole_value(text: str, start: int) -> bool:
     except (ValueError, RecursionError):
         return False
     return "\n" in text[start:end]
+
+
+def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
+    """Write a model or plain values as indented JSON, atomically.
+
+    Raises:
+        ValueError: a float is not finite; such a number has no place in a file that others read.
+    """
+    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+    write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: Path, rows: Iterable[BaseModel | Mapping[str, Any]]) -> None:
+    """Write rows as JSON lines, atomically."""
+    plain = (row.model_dump(mode="json") if isinstance(row, BaseModel) else row for row in rows)
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in plain))

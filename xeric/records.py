@@ -1,4 +1,4 @@
-"""What a run leaves behind: the record's schema, predictions, atomic files, provenance.
+"""What a run leaves behind: the schema of its record and predictions, and the versions that made them.
 
 A run folder holds ``config.yaml``, ``predictions.jsonl``, ``adapter/``, ``log.jsonl``, ``times.jsonl`` and, written last,
 ``record.json``: its presence means that the run is done. Everything in it repeats byte for byte when the run is repeated, except
@@ -7,21 +7,14 @@ what stands in the record under ``cost``, and ``times.jsonl``.
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Iterable, Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from xeric.config import Config
-from xeric.encodings import check_text, nfc
-from xeric.errors import DataError
-from xeric.files import reading, write_atomically
-from xeric.json_io import Number, iter_jsonl
-from xeric.refusals import expectation
 
 __all__ = [
     "MANY_AT_LIMIT",
@@ -35,11 +28,7 @@ __all__ = [
     "TaskResult",
     "TrivialScores",
     "length_share",
-    "read_predictions",
-    "read_record",
     "versions",
-    "write_json",
-    "write_jsonl",
 ]
 
 RESULT_VERSION = 4
@@ -162,116 +151,12 @@ def length_share(tasks: Iterable[TaskResult]) -> float | None:
     return sum(ended["length"] for ended in counted) / total if total else None
 
 
-def write_json(path: Path, value: BaseModel | Mapping[str, Any]) -> None:
-    """Write a model or plain values as indented JSON, atomically.
-
-    Raises:
-        ValueError: a float is not finite; such a number has no place in a file that others read.
-    """
-    plain = value.model_dump(mode="json") if isinstance(value, BaseModel) else value
-    write_atomically(path, json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_jsonl(path: Path, rows: Iterable[BaseModel | Mapping[str, Any]]) -> None:
-    """Write rows as JSON lines, atomically."""
-    plain = (row.model_dump(mode="json") if isinstance(row, BaseModel) else row for row in rows)
-    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in plain))
-
-
-def read_predictions(path: Path, *, language: str | None = None, encoding: str | None = None) -> list[Prediction]:
-    """Return the rows of a predictions file.
-
-    Only ``prediction`` and ``references`` (a list, or one text; also under ``reference``) are required, so that files of other
-    programs can be scored: ``id`` falls back to the line number, ``task`` to ``"task"``. A number is taken as the text that was
-    written. Ids and names of tasks are brought into one Unicode form.
-
-    Args:
-        path: a file of JSON lines, or of one list of objects.
-        language: takes the place of every row's own language.
-        encoding: of the file, as Python names it; None for the encodings of Unicode.
-
-    Raises:
-        DataError: the file has no rows, a row lacks a field or has one of the wrong type, or an id stands twice in a task.
-    """
-    rows: list[Prediction] = []
-    seen: set[tuple[str, str]] = set()
-    for number, raw in iter_jsonl(path, encoding):
-        place = f"{path}, line {number}"
-        given = {key: value for key, value in raw.items() if value is not None}
-        references = given.get("references", given.get("reference"))
-        _check_texts(raw, place)
-        fields = {
-            "id": _name(given.get("id", str(number))),
-            "task": _name(given.get("task", "task")),
-            "language": language or given.get("language"),
-            "input": given.get("input", ""),
-            "prediction": given.get("prediction"),
-            "references": [references] if isinstance(references, str) else references,
-        }
-        if isinstance(fields["language"], Number):
-            raise DataError("field 'language': expected a name or code, not a number", where=place)
-        if not fields["language"]:
-            raise DataError("the row names no language", where=place, hint="add a field 'language' or give --language")
-        try:
-            row = Prediction.model_validate_json(json.dumps(fields))
-        except ValidationError as error:
-            raise DataError(_first_fault(error), where=place) from None
-        if (row.task, row.id) in seen:
-            raise DataError(f"the id {row.id!r} stands twice in task {row.task!r}", where=place)
-        seen.add((row.task, row.id))
-        rows.append(row)
-    if not rows:
-        raise DataError("holds no predictions", where=str(path))
-    return rows
-
-
-def _name(value: Any) -> Any:
-    return nfc(value) if isinstance(value, str) else value
-
-
-def _check_texts(value: Any, place: str) -> None:
-    """Refuse half a surrogate pair anywhere in a row."""
-    if isinstance(value, str):
-        check_text(value, place, nul=False)
-    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _check_texts(inner, place)
-
-
-def _first_fault(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
-    if first["type"] == "json_invalid":
-        return "not valid JSON: " + first["msg"].removeprefix("Invalid JSON: ")
-    field = ".".join(str(part) for part in first["loc"])
-    if first["input"] is None or first["type"] == "missing":
-        return f"the field {field!r} is missing"
-    expected = expectation(first, mapping="an object")
-    message = first["msg"] if expected is None else f"expected {expected}"
-    return f"field {field!r}: {message[:1].lower()}{message[1:]}"
-
-
-def read_record(folder: Path) -> Record | None:
-    """Return the record of a run folder, or None where the run is not done.
-
-    Raises:
-        DataError: there is a record but it is not one of ours.
-    """
-    path = folder / RECORD_FILE
-    with reading(path):
-        if not path.is_file():
-            return None
-        content = path.read_bytes()
-    try:
-        return Record.model_validate_json(content)
-    except ValidationError as error:
-        raise DataError(f"not a run record: {_first_fault(error)}", where=str(path)) from None
-
-
 def versions() -> dict[str, str]:
     """Return the versions of Python, Xeric and the packages whose code can move a result."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in ("xeric", *_PACKAGES):
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed

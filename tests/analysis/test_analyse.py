@@ -14,8 +14,9 @@ from xeric.analysis.analyse import analyse, current_results
 from xeric.analysis.results import StudyResults
 from xeric.cli import run as command
 from xeric.errors import DataError, UserError
+from xeric.json_io import write_jsonl
 from xeric.metrics import score_predictions
-from xeric.records import read_predictions, write_jsonl
+from xeric.record_io import read_predictions
 from xeric.report import summary
 from xeric.report.markdown import report_markdown
 from xeric.report.standard_tables import baseline_table

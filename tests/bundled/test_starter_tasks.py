@@ -15,7 +15,8 @@ import pytest
 
 from xeric.data.checking import check_task
 from xeric.data.cleaning import clean
-from xeric.data.leaks import fold, near_pairs, shingles
+from xeric.data.duplicates import near_pairs
+from xeric.data.shingles import fold, shingles
 from xeric.data.tasks import Task, load_task
 from xeric.errors import DataError
 from xeric.text import script_shares, words

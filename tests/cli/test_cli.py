@@ -314,7 +314,7 @@ def test_an_unexpected_error_is_a_sentence_too(xeric: Xeric, monkeypatch: pytest
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of paper")
 
-    monkeypatch.setattr("xeric.records.read_predictions", broken)
+    monkeypatch.setattr("xeric.record_io.read_predictions", broken)
     code, _, complaint = xeric("score", "x.jsonl")
     assert code == 1
     assert "out of paper" in complaint

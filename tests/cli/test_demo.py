@@ -9,7 +9,7 @@ import pytest
 
 from tests import tiny
 from xeric.cli import run
-from xeric.records import read_record
+from xeric.record_io import read_record
 
 # As the command, but for bases, tasks and steps enough for a test.
 SMALL = [

@@ -11,10 +11,11 @@ import pytest
 from tests import small_study as small
 from tests import tiny
 from tests.cli.conftest import Xeric
-from xeric.config import build, dump_yaml, load_yaml
+from xeric.config import build
 from xeric.data.catalog import Catalog
 from xeric.studies.config import StudyConfig
 from xeric.studies.plan import load_study
+from xeric.yaml_io import dump_yaml, load_yaml
 
 SETTINGS = [
     *("prompt.demonstrations=0", "train.max_steps=1", "decode.max_new_tokens=2", "data.max_test=2", "data.n_train=10"),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from xeric.cli.progress import PlainLines, TerminalProgress, duration
+from xeric.cli.progress import PlainLines, TerminalProgress
 from xeric.cli.study_progress import TerminalStudyProgress
 
 
@@ -44,11 +44,6 @@ def test_runs_of_a_study_are_told_of_by_time_alone() -> None:
     assert len(_told(1.0, 100, tenths=False)) == 3
 
 
-@pytest.mark.parametrize(("seconds", "said"), [(45.4, "45 s"), (720, "12 min"), (11_100, "3 h 5 min")])
-def test_durations_are_words(seconds: float, said: str) -> None:
-    assert duration(seconds) == said
-
-
 @pytest.mark.parametrize("kind", [TerminalProgress, TerminalStudyProgress])
 def test_names_are_shown_as_they_are(kind: type[TerminalProgress], capfd: pytest.CaptureFixture[str]) -> None:
     with kind() as progress:
@@ -57,4 +52,4 @@ def test_names_are_shown_as_they_are(kind: type[TerminalProgress], capfd: pytest
         progress.advance(1, 1.0)
     said = capfd.readouterr().err
     assert "mail [v2] [/old] :smile:" in said
-    assert kind is TerminalStudyProgress or re.search(r"train \[bold\]: 1 of 1, loss 1\.000, in 0 s", said)
+    assert kind is TerminalStudyProgress or re.search(r"train \[bold\]: 1 of 1, loss 1\.000, in (< 0\.1|[0-9.]+) s", said)

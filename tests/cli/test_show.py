@@ -85,7 +85,7 @@ def test_a_runs_scores_stand_beside_the_trivial_baselines(
         ["cut input", "14.0", "3.0"],
         ["first sentences", "15.9", "2.0"],
     ]
-    assert rows[:2] == [["metric", "score", "95% interval"], ["chrf", "14.7", "13.7 to 15.7"]]
+    assert rows[:2] == [["metric", "score", "95% interval"], ["chrf", "14.7", "[13.7, 15.7]"]]
     assert "chrf 14.7 is below the 15.9 of the best trivial baseline, first sentences, which needs no model\n" in said
     beside = rows[-3:]
     rows, said = shown(record(own, "a", "b", **trivial), capsys, monkeypatch)

@@ -13,9 +13,9 @@ import pytest
 from tests import small_study as small
 from tests import tiny
 from xeric.cli import run
-from xeric.config import dump_yaml
 from xeric.errors import UserError
 from xeric.execution import preview
+from xeric.yaml_io import dump_yaml
 
 Xeric = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]

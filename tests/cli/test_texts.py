@@ -11,7 +11,7 @@ import pytest
 
 from tests import tiny
 from tests.cli.conftest import Xeric
-from xeric.config import load_yaml
+from xeric.yaml_io import load_yaml
 
 
 @pytest.fixture(scope="module")

@@ -4,68 +4,16 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tests.data.samples import sentence, unlike, varied
-from xeric.data.leaks import LeakIndex, LeakReport, find_leaks, fold, jaccard, near_pairs, same_texts, shingles
+from tests.data.samples import sentence, unlike
+from xeric.data.leaks import LeakIndex, LeakReport, find_leaks
+from xeric.data.shingles import fold
 from xeric.data.tasks import Example, Instance
-from xeric.text import normalize, words
 
 
 def found(report: LeakReport) -> set[tuple[str, str | None]]:
     return {(leak.test_id, leak.training_id) for leak in report.leaks}
-
-
-@given(st.text(st.characters(max_codepoint=0x250), max_size=40))
-def test_fold_is_words_without_case(text: str) -> None:
-    assert fold(text) == words(normalize(normalize(text).casefold()))
-    assert fold(text) == fold(normalize(text.upper().lower())) or not text.isascii()
-
-
-@settings(max_examples=80)
-@given(st.lists(st.sampled_from("abcdé"), max_size=14), st.lists(st.sampled_from("abcdé"), max_size=14), st.integers(1, 5))
-def test_similarity_is_that_of_the_window_sets(left: list[str], right: list[str], n: int) -> None:
-    def windows(tokens: list[str]) -> set[tuple[str, ...]]:
-        size = min(n, len(tokens)) or 1
-        return {tuple(tokens[k : k + size]) for k in range(len(tokens) - size + 1)}
-
-    a, b = windows(left), windows(right)
-    expected = len(a & b) / len(a | b) if a | b else 0.0
-    assert jaccard(shingles(" ".join(left), "word", n), shingles(" ".join(right), "word", n)) == pytest.approx(expected)
-
-
-def test_windows_of_characters_cross_words() -> None:
-    assert len(shingles("Ab, cd!", "char", 3)) == 3  # "ab ", "b c", " cd" and nothing of the punctuation
-    assert jaccard(shingles("abc", "char", 5), shingles("ABC.", "char", 5)) == 1.0
-    assert shingles("", "char", 5).size == shingles("?!", "word", 2).size == 0
-
-
-def test_near_pairs_are_all_found_and_none_is_invented() -> None:
-    rng = random.Random(0)
-    texts: list[str] = []
-    for first in unlike(60, words=40):
-        texts.append(first.input)
-        for changes in (1, 2, 3, 4):
-            changed = first
-            for _ in range(changes):
-                changed = varied(rng, changed, "x")
-            texts.append(changed.input)
-    sets = [shingles(text, "word", 2) for text in [*texts, "", " "]]
-    exact = {(i, j) for j in range(len(sets)) for i in range(j) if jaccard(sets[i], sets[j]) >= 0.7}
-    pairs = list(near_pairs(sets, 0.7))
-    assert {(i, j) for i, j, _ in pairs} == exact
-    assert len(exact) > 200
-    assert all(similarity == jaccard(sets[i], sets[j]) for i, j, similarity in pairs)
-    assert list(near_pairs([], 0.7)) == list(near_pairs([np.empty(0, dtype=np.uint64)] * 3, 0.7)) == []
-
-
-def test_same_texts_are_long_and_not_formulas() -> None:
-    long = "This answer is certainly long enough to tell."
-    assert list(same_texts([["Yes."], [long, long.upper()], ["yes"], ["No", long]])) == [(1, 3)]
-    assert list(same_texts([[long]] * 6)) == []
 
 
 def test_a_planted_output_is_found_in_every_part_of_training() -> None:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tests.data.samples import sentence, task, unlike, varied
 from xeric.config import build
 from xeric.data.cleaning import CleaningOptions, clean
-from xeric.data.leaks import jaccard, shingles
-from xeric.data.splits import SplitOptions, SplitTask, draw_output, find_alike, fingerprint, split
+from xeric.data.shingles import jaccard, shingles
+from xeric.data.splits import SplitOptions, SplitTask, draw_output, fingerprint, split
 from xeric.data.tasks import Example, Instance
 from xeric.errors import ConfigError, DataError
 
@@ -233,10 +233,6 @@ def test_the_fingerprint_is_of_what_was_used() -> None:
     ]
     assert len({mark, *changed}) == 6
     assert len(mark) == 64
-
-
-def test_find_alike_of_nothing() -> None:
-    assert find_alike([]).instances == ()
 
 
 PROGRAM = """

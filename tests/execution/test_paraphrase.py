@@ -23,7 +23,9 @@ from xeric.execution.cost_estimate import CostEstimate
 from xeric.execution.executor import RunExecutor
 from xeric.execution.preview import estimated, preview
 from xeric.execution.run_study import StudyRun, identify, run_study
-from xeric.records import Prediction, read_predictions, write_jsonl
+from xeric.json_io import write_jsonl
+from xeric.record_io import read_predictions
+from xeric.records import Prediction
 from xeric.run.adapted import Adapted, adapted_on, open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import prepare_run

@@ -18,15 +18,18 @@ from tests import small_study as small
 from tests import tiny
 from xeric.analysis.analyse import analyse
 from xeric.analysis.rescore import rescore
-from xeric.config import build, dump_yaml
+from xeric.config import build
 from xeric.execution import executor
 from xeric.execution.run_study import run_study
-from xeric.records import Record, read_record, write_json
+from xeric.json_io import write_json
+from xeric.record_io import read_record
+from xeric.records import Record
 from xeric.run.execute import Run, execute
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import plan_study
 from xeric.studies.status import study_status
+from xeric.yaml_io import dump_yaml
 
 ROOT = Path(__file__).parents[2]
 # What a user's command does, and which runs it began, one an arm.

@@ -13,7 +13,7 @@ from tests.execution.test_run_study import Told
 from xeric.errors import ConfigError
 from xeric.execution.preview import estimated, preview
 from xeric.execution.run_study import check_settings, open_folder, run_study
-from xeric.records import read_record
+from xeric.record_io import read_record
 from xeric.studies.config import StudyConfig
 from xeric.studies.plan import plan_study
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.metrics.test_scoring import make
 from xeric.errors import DataError
+from xeric.json_io import write_jsonl
 from xeric.metrics import METRICS, Measured, measure, score_measured, stored
 from xeric.metrics.stored import measured, renewed, statistics_file, stored_metrics
-from xeric.records import write_jsonl
 
 ROWS = make("a", 12) + make("b", 9, "hi", references=3)
 

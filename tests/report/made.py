@@ -26,7 +26,8 @@ from xeric.analysis.results import (
     TableRow,
     TuningResult,
 )
-from xeric.records import Prediction, write_json, write_jsonl
+from xeric.json_io import write_json, write_jsonl
+from xeric.records import Prediction
 from xeric.studies.config import ArmKey
 
 BUNDLED = Path(__file__).parents[2] / "xeric" / "bundled" / "tasks"

@@ -81,7 +81,7 @@ def test_long_texts_and_headings_of_wide_tables_have_several_lines() -> None:
     assert r"\shortstack[r]{a b c d e\\f}" in wide
 
 
-def all_sheets(made: StudyResults) -> list[Table]:
+def all_tables(made: StudyResults) -> list[Table]:
     further = (
         standard_tables.claims_table,
         standard_tables.part_table,
@@ -96,7 +96,7 @@ def all_sheets(made: StudyResults) -> list[Table]:
 def test_every_table_compiles_and_none_is_wider_than_the_line(tmp_path: Path) -> None:
     plain = [text for text in NASTY if text.isascii()]
     assert len(plain) > 6
-    tables = [*all_sheets(results()), made_table(*plain), Table("empty", "Empty", (Column("line", "line"),), (), ("a note",))]
+    tables = [*all_tables(results()), made_table(*plain), Table("empty", "Empty", (Column("line", "line"),), (), ("a note",))]
     source = [r"\documentclass{article}", r"\usepackage{array,booktabs,graphicx}", r"\begin{document}"]
     for number, table in enumerate(tables):
         (tmp_path / f"{number}.tex").write_text(to_latex(table), encoding="utf-8")

@@ -13,7 +13,7 @@ import pytest
 
 from tests.report.made import HOSTILE, HOSTILE_TEXTS, LABEL, make_study, settle
 from xeric.analysis.results import StudyResults
-from xeric.records import write_json
+from xeric.json_io import write_json
 from xeric.report import Written, write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -92,5 +92,5 @@ def test_what_could_not_be_seen_and_what_failed_is_said() -> None:
 def test_tuning_says_when_nothing_was_tuned() -> None:
     assert "documented defaults" in summary.tuning_note(changed(tuning=()))
     assert summary.tuning_note(results()) == (
-        "Every method had 4 trials on development data, never on test data; together they took 16 min 32 s."
+        "Every method had 4 trials on development data, never on test data; together they took 17 min."
     )

@@ -33,7 +33,7 @@ def made_table(*texts: str) -> Table:
 
 
 def markdown_cells(text: str) -> list[list[str]]:
-    """Runs of a Markdown table as an independent parser reads them; anything but plain text in them is an error."""
+    """Cells of a Markdown table as an independent parser reads them; anything but plain text in them is an error."""
     rows: list[list[str]] = []
     for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text):
         if token.type == "tr_open":

@@ -17,7 +17,8 @@ from tests.report.made import HOSTILE, make_study, results, settle
 from xeric.analysis.results import StudyResults
 from xeric.cli.main import run
 from xeric.errors import UserError
-from xeric.records import read_predictions, write_json, write_jsonl
+from xeric.json_io import write_json, write_jsonl
+from xeric.record_io import read_predictions
 from xeric.report import Written, write_report
 from xeric.report.reading import read_outputs, read_results
 

@@ -18,7 +18,8 @@ from tests import tiny
 from xeric.data.baselines import baseline_predictions
 from xeric.errors import DataError, UserError
 from xeric.metrics import METRICS, score_predictions
-from xeric.records import TrivialScores, read_predictions, read_record
+from xeric.record_io import read_predictions, read_record
+from xeric.records import TrivialScores
 from xeric.run import baselines, task_session
 from xeric.run import execute as run_execute
 from xeric.run.adapted import open_adapted

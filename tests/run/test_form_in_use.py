@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from xeric.data.cleaning import one_form
 from xeric.data.tasks import load_task
+from xeric.data.text_form import one_form
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute

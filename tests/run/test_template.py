@@ -10,7 +10,8 @@ import pytest
 
 from tests import tiny
 from xeric.progress import Silent
-from xeric.records import Record, read_predictions
+from xeric.record_io import read_predictions
+from xeric.records import Record
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import execute

@@ -8,7 +8,7 @@ import pytest
 
 from tests import small_study as small
 from xeric.data.baselines import BASELINES, baseline_predictions
-from xeric.records import read_predictions
+from xeric.record_io import read_predictions
 from xeric.run.config import run_config
 from xeric.run.execute import prepare_run
 from xeric.studies.baselines import read_baselines

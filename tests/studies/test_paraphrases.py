@@ -13,14 +13,15 @@ from scipy.stats import chi2
 from tests import made_study as made
 from tests import small_study as small
 from xeric.analysis.analyse import analyse, current_results
-from xeric.config import dump_yaml
 from xeric.errors import ConfigError
+from xeric.json_io import write_jsonl
 from xeric.metrics import score_predictions
-from xeric.records import read_predictions, write_jsonl
+from xeric.record_io import read_predictions
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import StudyFolder
 from xeric.studies.paraphrases import paraphrases_of, prediction_files
 from xeric.studies.plan import load_study, plan_study
+from xeric.yaml_io import dump_yaml
 
 OTHER = {"one": ["Say it again.", "Shuffle."], "two": ["What comes next?", "Go on."]}
 

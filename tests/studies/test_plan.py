@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import small_study as small
-from xeric.config import apply_overrides, build, dump_yaml, load_yaml
+from xeric.config import apply_overrides, build
 from xeric.errors import UserError
 from xeric.execution.run_study import check_settings, open_folder
 from xeric.execution.trials import tuned_pairs
@@ -17,6 +17,7 @@ from xeric.run.config import run_config
 from xeric.studies.config import ArmKey, BaseEntry, BasePrompt, StudyConfig
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import arm_settings, bundled_studies, load_study, plan_study, study_identity
+from xeric.yaml_io import dump_yaml, load_yaml
 
 Where = tuple[Path, Path]
 

@@ -9,16 +9,16 @@ import pytest
 
 from tests import small_study as small
 from xeric.analysis.results import TuningResult
-from xeric.config import load_yaml
 from xeric.errors import UserError
 from xeric.execution.run_study import run_study
 from xeric.execution.trials import trial_settings, tuned_pairs
 from xeric.methods import METHODS
 from xeric.metrics import score_predictions
-from xeric.records import read_predictions
+from xeric.record_io import read_predictions
 from xeric.studies.config import ArmKey, MethodEntry, TuningConfig
 from xeric.studies.plan import arm_settings, plan_study, with_chosen
 from xeric.studies.tuning import SPACES, Range, Trial, choose, draw_trials, space_of
+from xeric.yaml_io import load_yaml
 
 TUNING = TuningConfig(trials=5)
 

@@ -17,9 +17,8 @@ from xeric.analysis.recommend import Candidate, judged, recommend
 from xeric.analysis.results import ArmResult, ClaimResult, Interval, Recommendation, RunResult, StudyResults
 from xeric.analysis.tables import figure_of, lost_runs, table_of
 from xeric.errors import DataError
-from xeric.json_io import read_json
+from xeric.json_io import read_json, write_json
 from xeric.metrics import METRICS, PRIMARY, QUALITY
-from xeric.records import write_json
 from xeric.statistics.decisions import detectable_difference, spread
 from xeric.statistics.estimates import VarianceComponent
 from xeric.studies.baselines import TrivialBaselines, read_baselines

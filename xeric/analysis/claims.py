@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from xeric import formatting
 from xeric.analysis.comparison import Arms
 from xeric.analysis.results import ClaimResult, Interval, LinkResult, Verdict
 from xeric.statistics.decisions import ASSUMED_SEED_SD, Decision, decide_together
@@ -232,7 +233,7 @@ _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight"
 
 def _scope(arms: Arms, chain: Chain, known: Judged) -> str:
     """Return what a verdict speaks of: sizes of the bases, tasks, and what was not varied."""
-    sizes = sorted({_short(known.sizes[name]) for name in chain.arms if name in known.sizes})
+    sizes = sorted({formatting.count(known.sizes[name], 2) for name in chain.arms if name in known.sizes})
     count = len({stratum.task for stratum in arms.strata})
     number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
     parts = [f"at {' and '.join(sizes)} parameters"] if sizes else []
@@ -245,10 +246,3 @@ def _scope(arms: Arms, chain: Chain, known: Judged) -> str:
     if any(arms.arms[name].random and len(arms.arms[name].seeds) == 1 for name in chain.arms):
         parts.append(f"from one run, its spread between seeds taken to be {ASSUMED_SEED_SD:g} point")
     return ", ".join(parts)
-
-
-def _short(count: int) -> str:
-    for unit, size in (("B", 1e9), ("M", 1e6), ("k", 1e3)):
-        if count >= 0.9995 * size:
-            return f"{count / size:.2g}{unit}" if count < 9.95 * size else f"{count / size:.0f}{unit}"
-    return str(count)

@@ -18,6 +18,7 @@ from xeric.analysis.claims import estimate
 from xeric.analysis.comparison import Arms, resample_arms
 from xeric.analysis.outputs import Runs
 from xeric.analysis.results import ArmResult, Interval, Recommendation
+from xeric.formatting import duration
 from xeric.metrics.measuring import Measured
 from xeric.statistics.estimates import ALPHA
 
@@ -133,9 +134,8 @@ def _reason(candidates: Mapping[str, Candidate], taken: str, best: str, good: in
     else:
         said = f"the best on dev; nothing cheaper is shown to be within {within} of it"
     cost = candidates[taken]
-    spent = (
-        f"{cost.seconds:.0f} s of training, {cost.trainable:,} trainable parameters" if cost.trainable else "nothing is trained"
-    )
+    trained = f"{duration(cost.seconds)} of training, {cost.trainable:,} trainable parameters"
+    spent = trained if cost.trainable else "nothing is trained"
     others = (
         f"; not compared, for want of the same dev instances: {' '.join(f'({label})' for label in left_out)}" if left_out else ""
     )

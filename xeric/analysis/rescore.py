@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from xeric.errors import DataError, UserError
+from xeric.json_io import write_json
 from xeric.metrics import METRICS, Measured, score_measured
 from xeric.metrics.stored import has_results, renewed, stored_metrics
-from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, Score, TrivialScores, write_json
+from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, Score, TrivialScores
 from xeric.studies.folder import StudyFolder
 from xeric.studies.paraphrases import FOLDER
 

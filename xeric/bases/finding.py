@@ -9,10 +9,10 @@ from pathlib import Path
 from xeric.bases.named import NAMED_BASES
 from xeric.bases.names import full_name
 from xeric.bases.store import converted_folder, named_folder
-from xeric.config import parse_yaml
 from xeric.errors import DataError, UserError, XericError, suggest
 from xeric.files import reading
 from xeric.progress import Progress, Silent
+from xeric.yaml_io import parse_yaml
 
 __all__ = ["find_folder"]
 

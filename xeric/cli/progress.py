@@ -20,7 +20,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["PlainLines", "TerminalBars", "TerminalProgress", "duration"]
+from xeric.formatting import duration
+
+__all__ = ["PlainLines", "TerminalBars", "TerminalProgress"]
 
 _LINE_SECONDS = 30.0
 _LINE_SHARES = 10
@@ -35,14 +37,6 @@ class _Rate(TextColumn):
     def render(self, task: object) -> Text:
         speed = getattr(task, "finished_speed", None) or getattr(task, "speed", None)
         return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
-
-
-def duration(seconds: float) -> str:
-    """Return a time span in words: ``45 s``, ``12 min``, ``3 h 5 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class PlainLines:

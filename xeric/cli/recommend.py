@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from xeric.cli.options import AsJson, path_argument, print_json
 from xeric.errors import UserError
+from xeric.formatting import duration, estimate
 
 if TYPE_CHECKING:
     from xeric.analysis.results import Interval, Recommendation, StudyResults
@@ -62,13 +63,11 @@ def _show(results: StudyResults, chosen: Recommendation) -> None:
             )
             if holds
         ]
-        seconds = f"{arm.seconds or 0:.0f} s"
+        seconds = duration(arm.seconds or 0)
         table.add_row(arm.label, _text(chosen.dev[name]), seconds, f"{arm.trainable or 0:,}", ", ".join(marks))
     out.print(table)
     out.print(f"next: {chosen.command or 'take a larger base or more examples'}", soft_wrap=True)
 
 
-def _text(found: Interval) -> str:
-    if found.low is None or found.high is None:
-        return f"{found.value:.1f}"
-    return f"{found.value:.1f} ({found.low:.1f} to {found.high:.1f})"
+def _text(score: Interval) -> str:
+    return estimate(score.value, score.low, score.high)

@@ -42,8 +42,9 @@ def train(
     as_json: AsJson = False,
 ) -> int:
     """Adapt a base to tasks, decode their test sets and score them."""
-    from xeric.config import apply_overrides, load_yaml
+    from xeric.config import apply_overrides
     from xeric.data.prompts import UNTRAINED_SETTINGS
+    from xeric.yaml_io import load_yaml
 
     settings = load_yaml(config) if config else {}
     arguments = tasks or []
@@ -211,7 +212,7 @@ def score(
     from xeric.cli.show import show_scores
     from xeric.languages import language as known_language
     from xeric.metrics import METRICS, compare_predictions, score_predictions
-    from xeric.records import read_predictions
+    from xeric.record_io import read_predictions
 
     if language is not None:
         known_language(language)  # a typing error must not cost stemmer and scripts in silence

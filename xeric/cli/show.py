@@ -10,6 +10,7 @@ from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
 from rich.table import Table
 
+from xeric.formatting import duration, estimate, interval, p_value, signed
 from xeric.records import MANY_AT_LIMIT, Record, Score, length_share
 
 if TYPE_CHECKING:
@@ -23,10 +24,6 @@ __all__ = ["console", "show_checks", "show_run", "show_scores", "show_table", "s
 def console() -> Console:
     """Return the console for standard output: texts are shown as they are, whatever brackets and colons stand in them."""
     return Console(highlight=False, markup=False, emoji=False)
-
-
-def _interval(low: float | None, high: float | None) -> str:
-    return "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
 
 
 def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
@@ -69,7 +66,7 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         f"steps {record.done_steps} of {record.planned_steps}"
         + (f", weights of step {record.best_step}" if record.best_step is not None else "")
         + f"; trained {record.parameters['trainable']:,} of {record.parameters['total']:,} parameters; "
-        + ", ".join(f"{part} {value:.1f} s" for part, value in seconds.items()),
+        + ", ".join(f"{part} {duration(value)}" for part, value in seconds.items()),
         soft_wrap=True,
     )
     out.print(f"run folder: {folder}", soft_wrap=True)
@@ -89,7 +86,7 @@ def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], li
     """Return the columns and rows of a run's scores: a row a metric for one task, a row a task for several."""
     if len(record.tasks) == 1:
         columns: list[tuple[str, JustifyMethod]] = [("metric", "left"), ("score", "right"), ("95% interval", "left")]
-        return columns, [[metric, f"{s.score:.1f}", _interval(s.low, s.high)] for metric, s in record.scores.items()]
+        return columns, [[metric, f"{s.score:.1f}", interval(s.low, s.high)] for metric, s in record.scores.items()]
     rows = {"mean over tasks": record.scores} | {name: found.scores for name, found in record.tasks.items()}
     columns = [("task", "left"), *((metric, "right") for metric in record.scores)]
     return columns, [
@@ -128,8 +125,7 @@ def _below_the_baselines(record: Record) -> str:
 
 
 def _with_interval(score: Score) -> str:
-    interval = _interval(score.low, score.high)
-    return f"{score.score:.1f} ({interval})" if interval else f"{score.score:.1f}"
+    return estimate(score.score, score.low, score.high)
 
 
 def _data_line(data: Mapping[str, Any]) -> str:
@@ -174,10 +170,10 @@ def show_scores(result: Mapping[str, Mapping[str, Any]], *, signatures: bool = F
         ]
     rows = []
     for metric, row in result.items():
-        cells = [metric, "none" if row["score"] is None else f"{row['score']:.2f}", _interval(row["low"], row["high"])]
+        cells = [metric, "none" if row["score"] is None else f"{row['score']:.2f}", interval(row["low"], row["high"])]
         if other := row.get("against"):
-            cells += [f"{other['b']:.2f}", f"{other['difference']:+.2f}", _interval(other["low"], other["high"])]
-            cells += ["" if other[p] is None else f"{other[p]:.4f}" for p in ("p", "p_corrected")]
+            cells += [f"{other['b']:.2f}", signed(other["difference"], 2), interval(other["low"], other["high"])]
+            cells += ["" if other[p] is None else p_value(other[p]) for p in ("p", "p_corrected")]
             cells.append(other["better"] or "neither")
         rows.append(cells)
     out = console()

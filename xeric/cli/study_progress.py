@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn
 
-from xeric.cli.progress import TerminalBars, duration
+from xeric.cli.progress import TerminalBars
+from xeric.formatting import duration
 
 __all__ = ["TerminalStudyProgress"]
 

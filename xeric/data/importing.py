@@ -24,8 +24,8 @@ from xeric.data.values import is_missing, kind
 from xeric.encodings import check_text, existing, nfc
 from xeric.errors import DataError, UnknownNameError
 from xeric.files import shown_path
+from xeric.json_io import write_json
 from xeric.languages import language
-from xeric.records import write_json
 
 __all__ = ["ImportOptions", "import_task", "task_to_json", "write_task"]
 

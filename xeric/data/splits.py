@@ -2,8 +2,7 @@
 
 Sides are drawn by hashes of seed and content, so the order of a file moves nothing and one instance more moves little:
 
-1. *Clusters* of what is alike (input and output together), of one input, one long output, or one group (customer, thread) stay on
-   one side.
+1. *Clusters* of what is alike or of one group (customer, thread), see :mod:`xeric.data.duplicates`, stay on one side.
 2. *Test* is ``test_fraction`` of the cleaned instances, fixed by ``split_seed`` alone, whatever is trained on. Clusters come in a
    drawn order; those over a tenth of the test set wait until the others are placed, so that no single family makes up the score.
    Clusters like a demonstration are never tested: demonstrations are text that is trained on.
@@ -14,22 +13,18 @@ Sides are drawn by hashes of seed and content, so the order of a file moves noth
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-import regex
 from pydantic import Field
-from rapidfuzz.distance import Levenshtein
 
 from xeric.config import Config, Seed, digest
-from xeric.data.leaks import TELLING, Unit, fold, jaccard, near_pairs, same_texts, shingles
+from xeric.data.cleaning import Cleaned
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError, DataError
 
-__all__ = ["MIN_FOR_DEV", "Alike", "SplitOptions", "SplitTask", "draw_output", "find_alike", "fingerprint", "split"]
+__all__ = ["MAX_TRAIN", "MIN_FOR_DEV", "SplitOptions", "SplitTask", "draw_output", "fingerprint", "split"]
 
 MAX_TRAIN = 499
 """Training instances of a low-resource task, at most."""
@@ -37,11 +32,6 @@ MAX_TRAIN = 499
 MIN_INSTANCES = 10
 """Cleaned instances without which there is nothing to split."""
 
-MERGED = "same_input"
-"""Reason of an instance that is not kept because its outputs are references of another of the same input."""
-
-# A number with the sign or operator before it: what changes an answer though hardly a word is changed.
-_NUMBER = regex.compile(r"[-+*/=<>^]?\s?\p{N}+")
 MIN_FOR_DEV = 50
 """Instances spent on training below which there is no dev set."""
 
@@ -64,41 +54,6 @@ class SplitOptions(Config):
     n_train: int | None = Field(default=None, ge=0, le=MAX_TRAIN)
     dev_fraction: float = Field(default=0.1, ge=0, le=0.5)
     max_test: int | None = Field(default=None, ge=1, le=1_000_000)
-
-
-@dataclass(frozen=True)
-class Alike:
-    """What :func:`find_alike` found.
-
-    Attributes:
-        instances: those kept, merged where asked, in an order that depends on content alone.
-        labels: for each of them, the number of its cluster.
-        pinned: the clusters that a demonstration belongs to.
-        repeats: reason and detail by id, for those not kept; :data:`MERGED` where their outputs are.
-        notes: sentences for the user.
-    """
-
-    instances: tuple[Instance, ...]
-    labels: tuple[int, ...]
-    pinned: frozenset[int]
-    repeats: dict[str, tuple[str, str]]
-    notes: tuple[str, ...]
-
-
-class Clustered(Protocol):
-    """What a split needs to know of a cleaned task; see :class:`xeric.data.cleaning.Cleaned`."""
-
-    @property
-    def task(self) -> Task:
-        """The task with the instances kept."""
-
-    @property
-    def clusters(self) -> tuple[int, ...]:
-        """For each instance, the number of its cluster."""
-
-    @property
-    def pinned(self) -> frozenset[int]:
-        """The clusters that belong to the training side."""
 
 
 @dataclass(frozen=True)
@@ -157,64 +112,7 @@ class SplitTask:
         return _sized(replace(self, pool=pool, options=options, removed=self.removed | gone))
 
 
-def find_alike(
-    instances: Sequence[Instance],
-    shown: Sequence[Example] = (),
-    *,
-    exact: bool = True,
-    merge: bool = True,
-    near: float | None = 0.9,
-    similarity: float = 0.7,
-    max_share: float = 0.5,
-    common_share: float = 0.1,
-) -> Alike:
-    """Drop repeated instances, merge those of one input, and number the clusters of what is alike.
-
-    Texts are compared by pairs of words or, where the median text has under 20 words, by 5 characters: one changed word of a
-    short text would leave too few pairs of words.
-
-    Args:
-        instances: of one task, in one form.
-        shown: its demonstrations: an instance that repeats one is dropped, a cluster like one is pinned.
-        exact: drop the same input and outputs.
-        merge: make instances of one input one, with all their outputs.
-        near: similarity, of windows and of word sequences, from which an instance repeats another; None drops none.
-        similarity: Jaccard similarity of windows from which two instances share a cluster.
-        max_share: a cluster that chains more than this share of the instances is linked anew at higher similarities.
-        common_share: an input that more than this share of the instances have (at least 6) is the task's own: no link.
-    """
-    counts = Counter(_plain(i.input) for i in instances)
-    common = {text for text, count in counts.items() if not text or count > max(5, common_share * len(instances))}
-    nodes, groups, repeats = _merge(instances, shown, common, exact, merge)
-    texts = [f"{e.input}\n{e.output}" for e in shown] + ["\n".join([i.input, *i.outputs]) for i in nodes]
-    lengths = sorted(len(fold(text)) for text in texts)
-    windows: tuple[Unit, int] = ("word", 2) if lengths and lengths[len(lengths) // 2] >= 20 else ("char", 5)
-    every: list[Example | Instance] = [*shown, *nodes]
-    outputs = [[e.output] for e in shown] + [list(i.outputs) for i in nodes]
-    # One long output counts as likeness that gives way only when a cluster is taken apart.
-    likeness = [(i, j, 0.94) for i, j in same_texts(outputs)]
-    pairs = sorted([*near_pairs([shingles(text, *windows) for text in texts], similarity), *likeness])
-    links = list(_links(every, [set() for _ in shown] + [groups[i.id] for i in nodes], common))
-    labels, taken_apart = _components(len(texts), links, pairs, similarity, max_share)
-    gone: set[int] = set()
-    for i, j, _ in pairs if near is not None else ():
-        one, other = every[i], every[j]
-        if isinstance(other, Instance) and i not in gone and j not in gone and _repeats(one, other, near or 1.0, windows):
-            gone.add(j)
-            reason, like = ("demonstration", "a demonstration") if isinstance(one, Example) else ("near_duplicate", one.id)
-            repeats[other.id] = (reason, f"nearly the same as {like}")
-    kept = [k for k in range(len(shown), len(texts)) if k not in gone]
-    note = f"{taken_apart} instances hang together at similarity {similarity:g}; they were taken apart at a higher one"
-    return Alike(
-        tuple(nodes[k - len(shown)] for k in kept),
-        tuple(labels[k] for k in kept),
-        frozenset(labels[: len(shown)]),
-        repeats,
-        (note,) if taken_apart else (),
-    )
-
-
-def split(cleaned: Clustered, options: SplitOptions | None = None) -> SplitTask:
+def split(cleaned: Cleaned, options: SplitOptions | None = None) -> SplitTask:
     """Split a cleaned task into test, training and dev instances; see the module's text for the protocol.
 
     Raises:
@@ -296,98 +194,17 @@ def _fill(families: Sequence[list[Instance]], target: int) -> list[Instance]:
     return taken
 
 
-def _sized(split_: SplitTask) -> SplitTask:
-    options, pool = split_.options, split_.pool
+def _sized(split_task: SplitTask) -> SplitTask:
+    options, pool = split_task.options, split_task.pool
     n = min(MAX_TRAIN, len(pool)) if options.n_train is None else options.n_train
     if n > len(pool):
-        what = f"asks for {n} training instances; {len(pool)} of task {split_.task.name!r} are left beside the test set"
+        what = f"asks for {n} training instances; {len(pool)} of task {split_task.task.name!r} are left beside the test set"
         raise ConfigError(what, where="data.n_train", hint=f"ask for {len(pool)} or fewer")
     chosen = pool[:n]
     dev: set[str] = set()
     if n >= MIN_FOR_DEV and options.dev_fraction:
         target = min(_MAX_DEV, max(_MIN_DEV, round(options.dev_fraction * n)))
-        picked = _fill(_families(chosen, split_.clusters, f"{options.split_seed}:dev"), target)
+        picked = _fill(_families(chosen, split_task.clusters, f"{options.split_seed}:dev"), target)
         dev = {i.id for i in picked} if len(picked) < n else set()
     train = tuple(i for i in chosen if i.id not in dev)
-    return replace(split_, train=train, dev=tuple(i for i in chosen if i.id in dev))
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold()
-
-
-def _merge(
-    instances: Sequence[Instance], shown: Sequence[Example], common: set[str], exact: bool, merge: bool
-) -> tuple[list[Instance], dict[str, set[str]], dict[str, tuple[str, str]]]:
-    """Return the instances left, the groups that each stands for, and the others with reason and detail."""
-    demonstrated = {(_plain(e.input), _plain(e.output)) for e in shown}
-    nodes: dict[str, Instance] = {}
-    groups: dict[str, set[str]] = {}
-    repeats: dict[str, tuple[str, str]] = {}
-    same: dict[tuple[str, frozenset[str]], str] = {}
-    asked: dict[str, str] = {}
-    for instance in sorted(instances, key=lambda i: (i.key, i.id)):
-        question, answers = _plain(instance.input), frozenset(map(_plain, instance.outputs))
-        id_ = instance.id
-        if exact and any((question, answer) in demonstrated for answer in answers):
-            repeats[id_] = ("demonstration", "the same as a demonstration")
-            continue
-        if exact and (question, answers) in same:
-            id_ = same[question, answers]
-            repeats[instance.id] = ("exact_duplicate", f"the same as {id_}")
-        elif merge and question not in common and question in asked:
-            id_ = asked[question]
-            nodes[id_] = replace(nodes[id_], outputs=tuple(dict.fromkeys([*nodes[id_].outputs, *instance.outputs])))
-            repeats[instance.id] = (MERGED, f"its outputs are references of {id_}")
-        else:
-            nodes[id_] = instance
-        same.setdefault((question, answers), id_)
-        asked.setdefault(question, id_)
-        groups.setdefault(id_, set()).update(() if instance.group is None else [instance.group])
-    return list(nodes.values()), groups, repeats
-
-
-def _links(nodes: Sequence[Example | Instance], groups: Sequence[set[str]], common: set[str]) -> Iterator[tuple[int, int]]:
-    first: dict[tuple[str, str], int] = {}
-    for position, (node, names) in enumerate(zip(nodes, groups, strict=True)):
-        question = _plain(node.input)
-        marks = [("group", name) for name in sorted(names)] + ([("input", question)] if question not in common else [])
-        yield from ((first.setdefault(mark, position), position) for mark in marks)
-
-
-def _components(
-    count: int, links: Sequence[tuple[int, int]], pairs: Sequence[tuple[int, int, float]], similarity: float, max_share: float
-) -> tuple[list[int], int]:
-    """Number the connected components; return also how many members the largest had that was taken apart."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    level = np.full(count, similarity)
-    taken_apart = 0
-    while count:
-        edges = np.array([*links, *((i, j) for i, j, s in pairs if s >= max(level[i], level[j]))], dtype=np.int64).reshape(-1, 2)
-        graph = coo_array((np.ones(len(edges)), (edges[:, 0], edges[:, 1])), shape=(count, count))
-        labels = connected_components(graph, directed=False)[1]
-        giant = np.bincount(labels)[labels] > max(max_share * count, 1)
-        if not (giant & (level < 0.95)).any():
-            return labels.tolist(), taken_apart
-        taken_apart = max(taken_apart, int(giant.sum()))
-        level[giant] = np.minimum(level[giant] + 0.05, 0.95)
-    return [], 0
-
-
-def _repeats(one: Example | Instance, other: Instance, near: float, windows: tuple[Unit, int]) -> bool:
-    """Say whether input and outputs are nearly the same, numbers entirely; the input's words too where the output is short."""
-    output = one.output if isinstance(one, Example) else "\n".join(one.outputs)
-    short = len(" ".join(fold(output))) < TELLING
-    for left, right, strict in ((output, "\n".join(other.outputs), False), (one.input, other.input, short)):
-        if sorted(_NUMBER.findall(left)) != sorted(_NUMBER.findall(right)):
-            return False
-        if fold(left) == fold(right):
-            continue
-        # Windows count every changed word n times; the sequence sees sentences moved around.
-        if strict or jaccard(shingles(left, *windows), shingles(right, *windows)) < near:
-            return False
-        if Levenshtein.normalized_similarity(fold(left), fold(right)) < near:
-            return False
-    return True
+    return replace(split_task, train=train, dev=tuple(i for i in chosen if i.id in dev))

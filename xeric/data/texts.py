@@ -7,7 +7,7 @@ the domain of the task. This module makes documents; :meth:`xeric.data.encoding.
    folder stands for all ``*.txt`` files in it and below it, in the order of their paths; files and folders whose names begin with
    a dot are passed over. A document with bytes that are no text, in a file that is text otherwise, is left out and counted.
 2. *Documents* are parted by blank lines, after each file was brought into the form that tasks are brought into
-   (:func:`xeric.data.cleaning.one_form`). A document that stands there twice is used once.
+   (:func:`xeric.data.text_form.one_form`). A document that stands there twice is used once.
 3. *Leaks*: a document that shares with a test output what :mod:`xeric.data.leaks` takes as telling is not used, neither for
    training nor for dev.
 4. *Draw*: whole documents up to ``max_characters``, then whole documents for dev. Both are drawn by seed and content: names and
@@ -25,9 +25,9 @@ from typing import Any
 from pydantic import Field
 
 from xeric.config import Config, Seed, digest
-from xeric.data.cleaning import one_form
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.tasks import Instance
+from xeric.data.text_form import one_form
 from xeric.encodings import REPLACEMENT, Text, decode, decode_as, existing, not_unicode, read_bytes
 from xeric.errors import DataError, UnknownNameError
 from xeric.languages import language

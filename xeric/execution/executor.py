@@ -19,15 +19,15 @@ import regex
 
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.config import build, digest, load_yaml
+from xeric.config import build, digest
 from xeric.data.preparing import Prepared
 from xeric.errors import StorageError, XericError, memory_error
 from xeric.execution.paraphrase import decode_paraphrased
 from xeric.files import storage_error
+from xeric.json_io import write_json
 from xeric.metrics import METRICS
 from xeric.metrics.stored import statistics_file
 from xeric.progress import Progress
-from xeric.records import write_json
 from xeric.run.baselines import KnownScores
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
@@ -35,6 +35,7 @@ from xeric.run.locks import Lock, acquire, held
 from xeric.run.stages import StageData
 from xeric.studies.folder import Failure, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Paraphrases, not_decoded, prediction_files
+from xeric.yaml_io import load_yaml
 
 __all__ = ["RunExecutor", "StudyProgress"]
 

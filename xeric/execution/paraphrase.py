@@ -11,9 +11,11 @@ from itertools import groupby
 from pathlib import Path
 
 from xeric.bases.base import Base
+from xeric.json_io import write_jsonl
 from xeric.metrics.stored import renewed
 from xeric.progress import Progress
-from xeric.records import PREDICTION_FILES, Prediction, read_predictions, write_jsonl
+from xeric.record_io import read_predictions
+from xeric.records import PREDICTION_FILES, Prediction
 from xeric.run.adapted import Adapted, adapted_on
 
 __all__ = ["decode_paraphrased"]

@@ -10,10 +10,11 @@ from pydantic import ValidationError
 
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.execution.executor import RunExecutor
+from xeric.json_io import write_json
 from xeric.methods import METHODS
 from xeric.metrics import PRIMARY, Measured
 from xeric.metrics.stored import measured
-from xeric.records import PREDICTION_FILES, write_json
+from xeric.records import PREDICTION_FILES
 from xeric.run.config import RunConfig, run_config
 from xeric.studies.config import ArmKey, StudyConfig, TuningConfig
 from xeric.studies.folder import RunState, remove_parts

@@ -10,8 +10,8 @@ from torch import nn
 from xeric.bases.base import Base
 from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.errors import DataError
+from xeric.json_io import write_json
 from xeric.methods.base import Adaptation, MethodOptions
-from xeric.records import write_json
 
 __all__ = ["ModuleAdaptation"]
 

@@ -16,8 +16,8 @@ from xeric.bases.base import Base, keep_contiguous
 from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.bases.tying import say_whether_tied, untie
 from xeric.errors import DataError, RunError
+from xeric.json_io import write_json
 from xeric.methods.base import Adaptation, ParameterGroup
-from xeric.records import write_json
 
 __all__ = ["PeftAdaptation", "linear_layers"]
 

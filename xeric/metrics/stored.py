@@ -24,7 +24,7 @@ from xeric.files import reading, write_atomically
 from xeric.metrics import METRICS
 from xeric.metrics.base import Signature, Statistics
 from xeric.metrics.measuring import Group, Measured, measure
-from xeric.records import read_predictions
+from xeric.record_io import read_predictions
 
 __all__ = ["has_results", "measured", "renewed", "statistics_file", "stored_metrics", "write_statistics"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from xeric.analysis.results import FigureResult, StudyResults
-from xeric.report import quantities, standard_tables, summary
+from xeric.report import standard_tables, summary, wording
 from xeric.report.tables import Table, escape_markdown, markdown_rows, to_markdown
 
 __all__ = ["report_markdown"]
@@ -34,7 +34,7 @@ def report_markdown(results: StudyResults, tables: Sequence[Table], figures: Seq
     parts += _section("Stability", [standard_tables.spread_table(results)])
     parts += _section("Failed runs", [standard_tables.failure_table(results)])
     if results.provenance:
-        parts += ["## Provenance", markdown_rows(["what", "value"], quantities.flat(results.provenance)).rstrip()]
+        parts += ["## Provenance", markdown_rows(["what", "value"], wording.flat(results.provenance)).rstrip()]
     return "\n\n".join(parts) + "\n"
 
 
@@ -50,9 +50,9 @@ def _claims(results: StudyResults) -> list[str]:
     parts = [f"## {summary.claims_title(results)}"]
     for claim in results.claims:
         parts.append(f"### {claim.verdict}: \u201c{escape_markdown(claim.sentence)}\u201d")
-        parts.append(escape_markdown(f"{quantities.sentence(claim.reason, names)} {quantities.sentence(claim.scope)}"))
+        parts.append(escape_markdown(f"{wording.sentence(claim.reason, names)} {wording.sentence(claim.scope)}"))
         if claim.controls_note:
-            parts.append(escape_markdown(quantities.sentence(f"controls: {claim.controls_note}")))
+            parts.append(escape_markdown(wording.sentence(f"controls: {claim.controls_note}")))
         table = standard_tables.link_table(claim, standard_tables.deciding_links(claim)[0], results)
         # The sentence stands above already.
         parts += [to_markdown(table).partition("\n\n")[2].rstrip()] if table else []
@@ -64,16 +64,16 @@ def _recommendation(results: StudyResults) -> list[str]:
     if found is None:
         return []
     labels = {arm.id: arm.label for arm in results.arms}
-    headline = escape_markdown(quantities.sentence(summary.recommendation(found), labels.values()))
-    reason = escape_markdown(quantities.sentence(summary.choice(found), labels.values()))
+    headline = escape_markdown(wording.sentence(summary.recommendation(found), labels.values()))
+    reason = escape_markdown(wording.sentence(summary.choice(found), labels.values()))
     parts = ["## Recommendation", f"**{headline}** {reason}"]
     if found.caution:
         parts.append(f"**But** {escape_markdown(found.caution)}.")
     if found.test is not None:
-        parts.append(f"On test: {quantities.metric_name(found.metric)} {escape_markdown(quantities.estimate(found.test))}.")
+        parts.append(f"On test: {wording.metric_name(found.metric)} {escape_markdown(wording.estimate(found.test))}.")
     if found.dev:
-        rows = [(labels.get(arm, arm), quantities.estimate(score)) for arm, score in found.dev.items()]
-        parts.append(markdown_rows(["arm", f"{quantities.metric_name(found.metric)} on dev"], rows, [False, True]).rstrip())
+        rows = [(labels.get(arm, arm), wording.estimate(score)) for arm, score in found.dev.items()]
+        parts.append(markdown_rows(["arm", f"{wording.metric_name(found.metric)} on dev"], rows, [False, True]).rstrip())
     if found.command:
         parts.append("\n".join(f"    {arm}" for arm in found.command.splitlines()))
     return parts

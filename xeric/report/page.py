@@ -18,8 +18,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from xeric import formatting
 from xeric.analysis.results import ClaimResult, FigureResult, Interval, LinkResult, StudyResults
-from xeric.report import quantities, standard_tables, summary, tables
+from xeric.report import standard_tables, summary, tables, wording
 from xeric.report.figures.drawing import NARROW, draw, inline
 from xeric.report.instances import Browser, safe_json
 from xeric.report.tables import Table
@@ -82,7 +83,7 @@ def render_page(
         "trials": standard_tables.trial_table(results),
         "spread": standard_tables.spread_table(results),
         "failures": standard_tables.failure_table(results),
-        "provenance": quantities.flat(results.provenance),
+        "provenance": wording.flat(results.provenance),
         "browser": browser,
         "instances": Markup(safe_json(browser.data)),
         "style": Markup(_read("style.css") + _read("browser.css")),
@@ -105,10 +106,10 @@ def _environment(results: StudyResults) -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "estimate": quantities.estimate,
+        "estimate": wording.estimate,
         "ends": tables.ends,
-        "sentence": functools.partial(quantities.sentence, names=[arm.label for arm in results.arms]),
-        "metric": quantities.metric_name,
+        "sentence": functools.partial(wording.sentence, names=[arm.label for arm in results.arms]),
+        "metric": wording.metric_name,
         "point": tables.point,
         "shown": tables.shown,
     }
@@ -129,7 +130,7 @@ def _claim(claim: ClaimResult, results: StudyResults) -> _Claim:
     """Return a claim with its links drawn on one scale, 0 in the middle."""
     deciding, others = standard_tables.deciding_links(claim)
     reach = max((abs(end) for link in deciding for end in _ends(link)), default=1.0) or 1.0
-    ends = quantities.signed(-reach), quantities.signed(reach)
+    ends = formatting.signed(-reach), formatting.signed(reach)
     tested = standard_tables.link_table(claim, deciding, results), standard_tables.link_table(claim, others, results)
     return _Claim(claim, *tested, tuple(_bar(link, reach) for link in deciding), *ends)
 
@@ -158,7 +159,7 @@ def _recommended(results: StudyResults) -> Table | None:
     if found is None or not found.dev:
         return None
     labels = {arm.id: arm.label for arm in results.arms}
-    name = quantities.metric_name(found.metric)
+    name = wording.metric_name(found.metric)
     columns = (tables.Column("arm", "arm"), tables.Column("dev", f"{name} on dev", "estimate"))
     rows: list[tuple[Any, ...]] = [(labels.get(arm, arm), score) for arm, score in found.dev.items()]
     return Table("recommendation", f"Chosen on development data, by {name}", columns, tuple(rows))

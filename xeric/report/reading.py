@@ -11,7 +11,8 @@ from xeric.analysis.results import RunResult, StudyResults
 from xeric.errors import UserError
 from xeric.metrics import PRIMARY, Measured
 from xeric.metrics.stored import measured
-from xeric.records import PREDICTION_FILES, Prediction, read_predictions
+from xeric.record_io import read_predictions
+from xeric.records import PREDICTION_FILES, Prediction
 from xeric.studies.folder import StudyFolder
 
 __all__ = ["ArmOutputs", "read_outputs", "read_results"]

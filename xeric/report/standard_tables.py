@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from xeric import formatting
 from xeric.analysis.results import (
     ArmResult,
     ClaimResult,
@@ -16,7 +17,7 @@ from xeric.analysis.results import (
     LinkResult,
     StudyResults,
 )
-from xeric.report import quantities, summary
+from xeric.report import summary, wording
 from xeric.report.tables import Cell, Column, Table
 
 __all__ = [
@@ -36,7 +37,7 @@ __all__ = [
 
 
 def _estimates(metrics: Sequence[str]) -> list[Column]:
-    return [Column(metric, quantities.metric_name(metric), "estimate") for metric in metrics]
+    return [Column(metric, wording.metric_name(metric), "estimate") for metric in metrics]
 
 
 def baseline_table(results: StudyResults) -> Table | None:
@@ -66,7 +67,7 @@ def part_table(results: StudyResults) -> Table | None:
         return (arm.label, *(part.get(results.primary) for part in parts))
 
     rows = tuple(row(arm) for arm in results.arms if arm.scores)
-    return Table("by-part", f"{quantities.metric_name(results.primary)} by language and task", tuple(columns), rows)
+    return Table("by-part", f"{wording.metric_name(results.primary)} by language and task", tuple(columns), rows)
 
 
 def spread_table(results: StudyResults) -> Table | None:
@@ -87,7 +88,7 @@ def spread_table(results: StudyResults) -> Table | None:
     if not rows:
         return None
     columns = [Column("arm", "arm"), Column("over", "over"), Column("number", "how many", "count")]
-    columns += [Column(metric, quantities.metric_name(metric), "spread") for metric in results.metrics]
+    columns += [Column(metric, wording.metric_name(metric), "spread") for metric in results.metrics]
     title = "Standard deviation of the mean over tasks"
     return _without_empty(Table("stability", title, tuple(columns), tuple(rows), _spread_notes(results, arms)))
 
@@ -108,7 +109,7 @@ def _spread_notes(results: StudyResults, arms: Sequence[ArmResult]) -> tuple[str
             "Over paraphrases: how far the run of the first seed moves when the tasks' definitions are worded otherwise and "
             "nothing is trained again; the paraphrases are the same for all arms, and the task's own counts as one."
         )
-        notes += [f"Not known over paraphrases: {quantities.listed(missing)}."] if missing else []
+        notes += [f"Not known over paraphrases: {wording.listed(missing)}."] if missing else []
     return tuple(notes)
 
 
@@ -120,7 +121,7 @@ def tuning_table(results: StudyResults) -> Table | None:
         Column("base", "base"),
         Column("method", "method"),
         Column("trials", "trials", "count"),
-        Column("best", f"best {quantities.metric_name(results.primary)} on dev", "number"),
+        Column("best", f"best {wording.metric_name(results.primary)} on dev", "number"),
         Column("seconds", "time", "duration"),
         Column("chosen", "chosen"),
     )
@@ -138,7 +139,7 @@ def trial_table(results: StudyResults) -> Table | None:
         Column("base", "base"),
         Column("method", "method"),
         Column("trial", "trial", "count"),
-        Column("score", f"{quantities.metric_name(results.primary)} on dev", "number"),
+        Column("score", f"{wording.metric_name(results.primary)} on dev", "number"),
         Column("status", "status"),
         Column("settings", "settings"),
     )
@@ -151,7 +152,7 @@ def trial_table(results: StudyResults) -> Table | None:
 
 
 def _settings(chosen: Mapping[str, Any]) -> str:
-    return "; ".join(f"{path}={value}" for path, value in quantities.flat(chosen)) or "the defaults"
+    return "; ".join(f"{path}={value}" for path, value in wording.flat(chosen)) or "the defaults"
 
 
 def tuning_figure(results: StudyResults) -> FigureResult | None:
@@ -166,7 +167,7 @@ def tuning_figure(results: StudyResults) -> FigureResult | None:
         series.append(FigureSeries(arm=f"{one.base}-{one.method}", label=label, points=tuple(points)))
     if not series:
         return None
-    label = f"{quantities.metric_name(results.primary)} on dev"
+    label = f"{wording.metric_name(results.primary)} on dev"
     title = "Best score so far, by number of trials"
     return FigureResult(name="tuning", title=title, kind="curve", x_label="trials", y_label=label, series=tuple(series))
 
@@ -180,7 +181,7 @@ def cost_figure(results: StudyResults) -> FigureResult | None:
     ]
     if len(series) < 2:
         return None
-    name = quantities.metric_name(results.primary)
+    name = wording.metric_name(results.primary)
     title = "Quality against training time, all arms"
     return FigureResult(name="all-costs", title=title, kind="pareto", x_label="training time", y_label=name, series=tuple(series))
 
@@ -235,9 +236,9 @@ def link_table(claim: ClaimResult, links: Sequence[LinkResult], results: StudyRe
             for label in (labels.get(link.better, link.better), labels.get(link.worse, link.worse))
         )
         comparison = f"{worse} \u2212 {better}" if link.lower else f"{better} \u2212 {worse}"
-        corrected = quantities.interval(link.corrected) if link.corrected else ""
-        tested = "" if p is None else quantities.p_value(p)
-        metric = quantities.metric_name(link.metric)
+        corrected = wording.interval(link.corrected) if link.corrected else ""
+        tested = "" if p is None else formatting.p_value(p)
+        metric = wording.metric_name(link.metric)
         rows.append((comparison, metric, link.difference, corrected, tested, link.instances, link.seeds))
     return _without_empty(Table(f"claim-{claim.name}", claim.sentence, columns, tuple(rows)))
 
@@ -263,7 +264,7 @@ def claims_table(results: StudyResults) -> Table | None:
         if not claim.links:
             rows.append((claim.name, claim.verdict, *(None for _ in columns[2:])))
         for link in claim.links:
-            ends = labels.get(link.better, link.better), labels.get(link.worse, link.worse), quantities.metric_name(link.metric)
+            ends = labels.get(link.better, link.better), labels.get(link.worse, link.worse), wording.metric_name(link.metric)
             numbers = link.difference, link.corrected, link.p, link.p_corrected, link.instances, link.seeds
             rows.append((claim.name, claim.verdict, *ends, *numbers))
     return Table("claims", summary.claims_title(results), columns, tuple(rows)) if rows else None
@@ -279,13 +280,13 @@ def _without_empty(table: Table) -> Table:
 def figure_table(figure: FigureResult) -> Table:
     """Return a figure's numbers as a table."""
     published = any(point.published is not None for one in figure.series for point in one.points)
-    y_label = quantities.with_metrics(figure.y_label)
+    y_label = wording.with_metrics(figure.y_label)
     columns = [Column("arm", "arm"), Column("x", figure.x_label), Column("y", y_label, "estimate")]
     columns += [Column("published", "published in the paper", "published")] if published else []
-    write = quantities.duration if figure.kind == "pareto" else quantities.plain
+    write = formatting.duration if figure.kind == "pareto" else wording.plain
     rows: list[tuple[Cell, ...]] = []
     for one in figure.series:
         for point in one.points:
-            x = quantities.with_metrics(point.x) if isinstance(point.x, str) else write(point.x)
-            rows.append((quantities.with_metrics(one.label), x, point.y, *((point.published,) if published else ())))
+            x = wording.with_metrics(point.x) if isinstance(point.x, str) else write(point.x)
+            rows.append((wording.with_metrics(one.label), x, point.y, *((point.published,) if published else ())))
     return Table(figure.name, figure.title, tuple(columns), tuple(rows))

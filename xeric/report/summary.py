@@ -9,10 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import get_args
 
+from xeric import formatting
 from xeric.analysis.results import ArmResult, ClaimResult, Recommendation, RunResult, StudyResults, Verdict
-from xeric.config import load_yaml
 from xeric.records import MANY_AT_LIMIT
-from xeric.report import quantities
+from xeric.report import wording
+from xeric.yaml_io import load_yaml
 
 __all__ = [
     "VERDICTS",
@@ -73,7 +74,7 @@ def subtitle(results: StudyResults) -> str:
     parts = (
         _times(len(adaptations(results)), "arm"),
         _times(len(results.tasks or results.study.get("tasks", ())), "task"),
-        quantities.listed(languages),
+        wording.listed(languages),
         _times(seeds, "seed") if seeds else "",
     )
     return " \u00b7 ".join(part for part in parts if part)
@@ -88,11 +89,11 @@ def setup(results: StudyResults) -> str:
     seeds = len({run.seed for run in results.runs})
     compared = [_times(len(methods), "way", "ways") + " of adapting"] if methods else []
     compared += [_times(len(settings), "untrained setting")] if settings else []
-    text = f"This study compared {quantities.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
+    text = f"This study compared {wording.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
     text += _roles(results, bases)
     # Before the first run is done nobody has looked into the tasks.
     text += f" and {_times(len(results.tasks or results.study.get('tasks', ())), 'task')}"
-    text += f" in {quantities.listed(languages)}" if languages else ""
+    text += f" in {wording.listed(languages)}" if languages else ""
     return f"{text}, with {_times(seeds, 'seed')}." if seeds else f"{text}."
 
 
@@ -111,13 +112,13 @@ def found(results: StudyResults) -> str:
     """Return the main finding: the best arm, the best baseline, the verdicts, what could be seen at all."""
     sentences = [_best(results), _verdicts(results.claims)]
     if results.detectable is not None:
-        name = quantities.metric_name(results.primary)
-        smallest = quantities.number(results.detectable.value)
+        name = wording.metric_name(results.primary)
+        smallest = formatting.number(results.detectable.value)
         sees = f"sees differences of {smallest} {name} points or more (80% power, 5% level)"
         sentences.append(f"A study of this size, with the spread that it showed, {sees}.")
     if results.recommendation is not None:
         labels = [arm.label for arm in results.arms]
-        sentences.append(quantities.sentence(recommendation(results.recommendation), labels))
+        sentences.append(wording.sentence(recommendation(results.recommendation), labels))
     sentences.append(_unfinished(results))
     lost = failures(results)
     if lost:
@@ -131,7 +132,7 @@ def recommendation(found: Recommendation) -> str:
         return f"recommended: {found.label}"
     bar = found.baseline
     if found.baseline_score is not None:
-        bar += f", reaches {quantities.metric_name(found.metric)} {quantities.estimate(found.baseline_score)} and"
+        bar += f", reaches {wording.metric_name(found.metric)} {wording.estimate(found.baseline_score)} and"
     return f"nothing is recommended: no arm is shown to beat every trivial baseline on test. The best, {bar} needs no model"
 
 
@@ -141,17 +142,17 @@ def choice(found: Recommendation) -> str:
 
 
 def _best(results: StudyResults) -> str:
-    metric, name = results.primary, quantities.metric_name(results.primary)
+    metric, name = results.primary, wording.metric_name(results.primary)
     scored = [arm for arm in adaptations(results) if metric in arm.scores]
     if not scored:
         return "No arm has been scored yet."
     top = max(scored, key=lambda arm: arm.scores[metric].value)
-    text = f"The highest mean {name} over tasks is {quantities.estimate(top.scores[metric])} ({top.label})"
+    text = f"The highest mean {name} over tasks is {wording.estimate(top.scores[metric])} ({top.label})"
     trivial = [arm for arm in baselines(results) if metric in arm.scores and arm.gates is not False]
     if not trivial:
         return text + "."
     bar = max(trivial, key=lambda arm: arm.scores[metric].value)
-    text += f"; the best trivial baseline, {bar.label}, reaches {quantities.estimate(bar.scores[metric])}"
+    text += f"; the best trivial baseline, {bar.label}, reaches {wording.estimate(bar.scores[metric])}"
     judged = [arm for arm in scored if arm.beats_baselines is not None]
     better = sum(bool(arm.beats_baselines) for arm in judged)
     if not judged:
@@ -164,7 +165,7 @@ def _unfinished(results: StudyResults) -> str:
     found = [arm for arm in adaptations(results) if arm.at_limit is not None and arm.at_limit > MANY_AT_LIMIT]
     if not found:
         return ""
-    named = f": {quantities.listed([f'{arm.label} ({arm.at_limit:.0%})' for arm in found])}" if len(found) <= _NAMED else ""
+    named = f": {wording.listed([f'{arm.label} ({arm.at_limit:.0%})' for arm in found])}" if len(found) <= _NAMED else ""
     return f"In {_times(len(found), 'arm')} more than a tenth of the texts end at the limit of new tokens, unfinished{named}."
 
 
@@ -173,7 +174,7 @@ def _verdicts(claims: Sequence[ClaimResult]) -> str:
         return ""
     counted = Counter(claim.verdict for claim in claims)
     parts = [f"{counted[verdict]} {_SAID[verdict][counted[verdict] > 1]}" for verdict in get_args(Verdict) if counted[verdict]]
-    return f"Of the {_times(len(claims), 'claim')} tested, {quantities.listed(parts)}."
+    return f"Of the {_times(len(claims), 'claim')} tested, {wording.listed(parts)}."
 
 
 _SAID: dict[Verdict, tuple[str, str]] = {
@@ -189,7 +190,7 @@ def tuning_note(results: StudyResults) -> str:
     if not results.tuning:
         return "Nothing was tuned: documented defaults, apart from the training settings that the study file gives."
     trials = sorted({len(one.trials) for one in results.tuning})
-    spent = quantities.duration(sum(one.seconds for one in results.tuning))
+    spent = formatting.duration(sum(one.seconds for one in results.tuning))
     number = _times(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"
     return f"Every method had {number} on development data, never on test data; together they took {spent}."
 

@@ -15,8 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from xeric import formatting
 from xeric.analysis.results import ArmResult, Interval, StudyResults, TableResult, TableRow
-from xeric.report import quantities
+from xeric.report import wording
 
 __all__ = [
     "Cell",
@@ -41,10 +42,10 @@ TEXTS = "texts"
 
 _WITH_INTERVAL = ("estimate", "difference", "spread")
 _SHOWN: dict[Kind, Callable[[float | None], str]] = {
-    "count": quantities.count,
-    "duration": quantities.duration,
-    "memory": quantities.memory,
-    "p": lambda value: "" if value is None else quantities.p_value(value),
+    "count": formatting.count,
+    "duration": formatting.duration,
+    "memory": formatting.memory,
+    "p": lambda value: "" if value is None else formatting.p_value(value),
 }
 
 
@@ -80,9 +81,9 @@ def study_table(table: TableResult, results: StudyResults) -> Table:
     grouped = any(row.group for row in table.rows)
     columns = [Column("group", "part")] if grouped else []
     columns.append(Column("arm", "arm"))
-    columns += [Column(metric, quantities.metric_name(metric), "estimate") for metric in table.metrics]
+    columns += [Column(metric, wording.metric_name(metric), "estimate") for metric in table.metrics]
     published = [m for m in table.metrics if any(m in row.published for row in table.rows)]
-    columns += [Column(f"{m}_published", quantities.metric_name(m), "published", PUBLISHED) for m in published]
+    columns += [Column(f"{m}_published", wording.metric_name(m), "published", PUBLISHED) for m in published]
     shown_arms = [] if grouped else [arms[row.arm] for row in table.rows if row.arm in arms]
     texts, costs = _text_columns(shown_arms, table.metrics), _cost_columns(shown_arms)
     rows = [(*_row(row, table.metrics, published, grouped), *_beside(arms.get(row.arm), texts, costs)) for row in table.rows]
@@ -134,17 +135,17 @@ def shown(cell: Cell, column: Column) -> str:
         return f"{point(cell, column)} {ends(cell, column)}".rstrip()
     if isinstance(cell, str):
         return cell
-    return _SHOWN.get(column.kind, quantities.number)(cell)
+    return _SHOWN.get(column.kind, formatting.number)(cell)
 
 
 def point(cell: Interval, column: Column) -> str:
     """Return an estimate without its interval; a difference has its sign."""
-    return quantities.signed(cell.value) if column.kind == "difference" else quantities.number(cell.value, _digits(column))
+    return formatting.signed(cell.value) if column.kind == "difference" else formatting.number(cell.value, _digits(column))
 
 
 def ends(cell: Interval, column: Column) -> str:
     """Return an estimate's interval, or nothing."""
-    return quantities.interval(cell, _digits(column))
+    return wording.interval(cell, _digits(column))
 
 
 def _digits(column: Column) -> int:

@@ -20,17 +20,17 @@ from xeric.bases.finding import find_folder
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
 from xeric.config import build
-from xeric.data.cleaning import one_form
 from xeric.data.encoding import cut_note
 from xeric.data.prompts import Prompt, paraphrased
+from xeric.data.text_form import one_form
 from xeric.decoding import DecodeOptions, decode
 from xeric.encodings import check_text, nfc
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.files import expanded, writing
-from xeric.json_io import read_json
+from xeric.json_io import read_json, write_json
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions, method_options
-from xeric.records import read_record, write_json
+from xeric.record_io import read_record
 from xeric.run.stages import MergedStage, restored
 from xeric.training.log import LOG_FILES
 

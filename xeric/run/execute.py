@@ -16,27 +16,16 @@ from typing import Any
 
 from xeric.bases.base import Base
 from xeric.bases.loading import base_identity, load_base
-from xeric.config import dump_yaml
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
 from xeric.errors import ConfigError, StorageError
 from xeric.files import write_atomically
+from xeric.json_io import write_json, write_jsonl
 from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, PRIMARY, score_measured
 from xeric.metrics.stored import renewed
 from xeric.progress import Progress, Silent
-from xeric.records import (
-    PREDICTION_FILES,
-    RECORD_FILE,
-    Prediction,
-    Record,
-    Score,
-    Split,
-    TaskResult,
-    versions,
-    write_json,
-    write_jsonl,
-)
+from xeric.records import PREDICTION_FILES, RECORD_FILE, Prediction, Record, Score, Split, TaskResult, versions
 from xeric.run.adapted import save_adapted
 from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.config import RunConfig, run_id
@@ -46,6 +35,7 @@ from xeric.run.stages import MergedStage, PlannedStage, StageData, attach_after,
 from xeric.run.task_session import TaskSession
 from xeric.run.template import settled_prompt
 from xeric.training.checkpoint import CheckpointFile
+from xeric.yaml_io import dump_yaml
 
 __all__ = ["Run", "execute", "prepare_run"]
 

@@ -10,7 +10,8 @@ from xeric.encodings import read_text
 from xeric.errors import RunError, UserError
 from xeric.files import is_of_other_programs, writing
 from xeric.progress import Progress
-from xeric.records import PREDICTION_FILES, Record, read_record
+from xeric.record_io import read_record
+from xeric.records import PREDICTION_FILES, Record
 from xeric.run.locks import Lock, held
 from xeric.training.log import LOG_FILES
 

@@ -11,6 +11,7 @@ from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.errors import ConfigError
+from xeric.formatting import memory
 from xeric.methods.base import Adaptation
 from xeric.progress import Progress
 from xeric.records import Split
@@ -103,7 +104,7 @@ class TrainingSession(ABC):
         )
         needed, free = estimate.total - estimate.held, available_memory(self.base.device)
         self.progress.note(
-            f"memory: about {_bytes(estimate.total)}, {_bytes(estimate.held)} of it held by now; {_bytes(free)} are free"
+            f"memory: about {memory(estimate.total)}, {memory(estimate.held)} of it held by now; {memory(free)} are free"
         )
         if needed > free:
             lower = f"{self.setup.where}.micro_batch_size" if estimate.training > estimate.decoding else "decode.batch_size"
@@ -172,7 +173,3 @@ class TextSession(TrainingSession):
         rows = {side: len(rows) for side, rows in sides.items()}
         tokens = {side: sum(row.target_tokens for row in rows) for side, rows in sides.items()}
         return {"texts": {**self._data.counts, "rows": rows, "tokens": tokens}}
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -33,11 +33,11 @@ from xeric.data.preparing import Prepared, prepare
 from xeric.data.texts import PreparedTexts, prepare_texts
 from xeric.errors import RunError
 from xeric.files import writing
-from xeric.json_io import read_json
+from xeric.json_io import read_json, write_json
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.progress import Progress
-from xeric.records import RESULT_VERSION, write_json
+from xeric.records import RESULT_VERSION
 from xeric.run.config import RunConfig, Stage
 from xeric.run.cost import Stopwatch
 from xeric.run.locks import held

@@ -14,8 +14,9 @@ from xeric.config import Config
 from xeric.data.baselines import SEEDED, baseline_label, baseline_predictions, baselines_of
 from xeric.data.preparing import Prepared
 from xeric.errors import DataError
+from xeric.json_io import write_json, write_jsonl
 from xeric.metrics.stored import has_results, renewed
-from xeric.records import PREDICTION_FILES, write_json, write_jsonl
+from xeric.records import PREDICTION_FILES
 from xeric.studies.folder import StudyFolder
 
 __all__ = ["TrivialBaselines", "read_baselines", "write_baselines"]

@@ -23,13 +23,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from xeric.config import Config, build, dump_yaml, load_yaml
+from xeric.config import Config, build
 from xeric.encodings import read_text
 from xeric.errors import DataError, UserError
 from xeric.files import reading, write_atomically
 from xeric.json_io import read_json
-from xeric.records import Record, read_record
+from xeric.record_io import read_record
+from xeric.records import Record
 from xeric.studies.config import ArmKey, StudyConfig
+from xeric.yaml_io import dump_yaml, load_yaml
 
 __all__ = ["Failure", "PlannedArm", "PlannedRun", "RunState", "StudyFolder", "read_state", "remove_parts"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from xeric.config import digest
-from xeric.data.cleaning import one_form
+from xeric.data.text_form import one_form
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import PlannedRun, StudyFolder
 

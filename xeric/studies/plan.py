@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xeric.config import build, digest, load_yaml
+from xeric.config import build, digest
 from xeric.errors import ConfigError, UnknownNameError
 from xeric.files import expanded
 from xeric.records import RESULT_VERSION
@@ -23,6 +23,7 @@ from xeric.studies.folder import PlannedArm, PlannedRun
 from xeric.studies.overrides import fill_roles, override_bases
 from xeric.studies.paraphrases import fit_paraphrases
 from xeric.studies.validation import check_study
+from xeric.yaml_io import load_yaml
 
 __all__ = [
     "Plan",

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from xeric import formatting
 from xeric.analysis.results import FigurePoint, FigureResult, FigureSeries
-from xeric.report import quantities
+from xeric.report import wording
 from xeric.report.figures.layout import INK, MUTED, PALETTE, PAPER, new_canvas, panel_at, shortened, wrapped
 
 __all__ = ["draw_bars"]
@@ -23,8 +24,7 @@ def draw_bars(figure: FigureResult, series: Sequence[FigureSeries], width: float
     groups = list(dict.fromkeys(str(point.x) for one in series for point in one.points))
     wide = width > 5
     names = [
-        wrapped(quantities.with_metrics(one.label), 26) if wide else shortened(quantities.with_metrics(one.label), 42)
-        for one in series
+        wrapped(wording.with_metrics(one.label), 26) if wide else shortened(wording.with_metrics(one.label), 42) for one in series
     ]
     left = _LETTER * max(len(arm) for name in names for arm in name.split("\n")) + 0.12 if wide else 0.04
     across = min(len(groups), 3 if len(groups) != 4 else 2) if wide else 1
@@ -46,7 +46,7 @@ def draw_bars(figure: FigureResult, series: Sequence[FigureSeries], width: float
         if not wide:
             for place, name in enumerate(names):
                 panel.text(0, place - 0.24, name, transform=panel.get_yaxis_transform(), va="center", fontsize=8, color=INK)
-    canvas.text(left / width, 0.06 / canvas.get_figheight(), quantities.with_metrics(figure.y_label), color=MUTED)
+    canvas.text(left / width, 0.06 / canvas.get_figheight(), wording.with_metrics(figure.y_label), color=MUTED)
     if any(point.published is not None for point in points.values()):
         _published_legend(canvas)
     return canvas
@@ -62,7 +62,7 @@ def _bar_panel(
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    panel.set_title(quantities.with_metrics(group), loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
+    panel.set_title(wording.with_metrics(group), loc="left", fontsize=9, fontweight="bold", color=INK, pad=5)
     panel.set_xlim(*limits)
     panel.set_ylim(len(points) - 0.5, -0.5)
     panel.xaxis.set_major_locator(MaxNLocator(4))
@@ -84,7 +84,7 @@ def _bar_panel(
             panel.plot([point.published], [place], zorder=5, clip_on=False, **_PUBLISHED_STYLE)
         # In a column of their own, values never lie under an interval or a mark.
         beside = {"transform": panel.get_yaxis_transform(), "va": "center", "ha": "right", "fontsize": 8, "color": INK}
-        panel.text(edge, place, quantities.number(point.y.value), **beside)
+        panel.text(edge, place, formatting.number(point.y.value), **beside)
 
 
 _PUBLISHED_STYLE: dict[str, Any] = {

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from xeric import formatting
 from xeric.analysis.results import FigureResult, FigureSeries
-from xeric.report import quantities
+from xeric.report import wording
 from xeric.report.figures.layout import INK, MUTED, PALETTE, new_canvas, panel_at, shortened, wrapped
 
 __all__ = ["draw_plane", "frontier"]
@@ -31,13 +32,13 @@ def draw_plane(figure: FigureResult, series: Sequence[FigureSeries], width: floa
         _frontier(panel, series, figure.better)
     panel.set_xlabel(figure.x_label)
     # Above the axis it needs no turning of the head, and no room beside numbers of any length.
-    panel.text(0, 1.03, quantities.with_metrics(figure.y_label), transform=panel.transAxes, va="bottom", ha="left", color=MUTED)
+    panel.text(0, 1.03, wording.with_metrics(figure.y_label), transform=panel.transAxes, va="bottom", ha="left", color=MUTED)
     if wide:
         _names_at_side(panel, figure.kind, series)
     else:
         handles, _ = panel.get_legend_handles_labels()
         below = {"loc": "lower left", "bbox_to_anchor": (0, 0), "fontsize": 8, "labelspacing": 0.55, "borderpad": 0.1}
-        canvas.legend(handles, [shortened(quantities.with_metrics(one.label), 36) for one in series], **below)
+        canvas.legend(handles, [shortened(wording.with_metrics(one.label), 36) for one in series], **below)
     return canvas
 
 
@@ -66,7 +67,7 @@ def _scale(panel: Any, kind: str, places: Sequence[float]) -> None:
     else:
         panel.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     panel.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
-    write = quantities.duration if kind == "pareto" else quantities.count
+    write = formatting.duration if kind == "pareto" else formatting.count
     panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: write(x)))
 
 
@@ -129,7 +130,7 @@ def _frontier(panel: Any, series: Sequence[FigureSeries], better: str | None) ->
 def _names_at_side(panel: Any, kind: str, series: Sequence[FigureSeries]) -> None:
     """Write each arm's name right of the panel, near the height of its last point, moved apart where they would touch."""
     low, high = panel.get_ylim()
-    names = [wrapped(quantities.with_metrics(one.label), 31) for one in series]
+    names = [wrapped(wording.with_metrics(one.label), 31) for one in series]
     ends = [(one.points[-1].y.value - low) / ((high - low) or 1.0) for one in series]
     heights = _spread(ends, [0.062 * (1 + 0.9 * name.count("\n")) for name in names])
     for number, (name, end, height) in enumerate(zip(names, ends, heights, strict=True)):
