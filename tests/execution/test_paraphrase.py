@@ -54,7 +54,7 @@ def definitions(tasks: Path) -> dict[str, str]:
 
 def files(done: StudyRun) -> dict[str, list[Path]]:
     """Every file of predictions under other paraphrases, by run."""
-    found = {run.id: sorted((done.folder.run_folder(run.id) / "paraphrases").glob("*")) for run in done.plan.runs}
+    found = {run.id: sorted((done.folder.run_folder(run.id) / "paraphrases").glob("*.jsonl")) for run in done.plan.runs}
     return {run: paths for run, paths in found.items() if paths}
 
 
@@ -299,5 +299,5 @@ def test_the_plan_counts_the_extra_decoding(done: StudyRun, tasks: Path, base: P
     root = shutil.copytree(done.folder.root, tmp_path / "out")
     assert taken(root, worded(OTHER)).seconds == 0
     (run, *_) = first_cells(done)
-    next(iter((root / "runs" / run.id / "paraphrases").iterdir())).unlink()
+    next((root / "runs" / run.id / "paraphrases").glob("*.jsonl")).unlink()
     assert taken(root, worded(OTHER)).seconds == done.states[run.id].record.cost["seconds"]["test"]  # type: ignore[union-attr]

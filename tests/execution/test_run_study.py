@@ -222,11 +222,11 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tasks: Path, base: Path
     assert again.begun == [failed], "tried once more, and nothing else"
 
 
-def broken(run: str, error: Exception) -> Callable[..., Run]:
+def broken(name: str, error: Exception) -> Callable[..., Run]:
     """The execution of runs with one that breaks."""
 
     def run(config: Any, folder: Path, **more: Any) -> Run:
-        if folder.name.startswith(run):
+        if folder.name.startswith(name):
             raise error
         return execute(config, folder, **more)
 
@@ -244,7 +244,7 @@ def test_what_broke_by_chance_ends_as_if_nothing_had_happened(
     (failed,) = done.with_status("failed")
     failure = done.states[failed].failure
     assert failure is not None
-    assert failure.error.startswith("unexpected RuntimeError: CUDA out of memory. Tried to allocate 2 GiB (test_execute.py:")
+    assert failure.error.startswith("unexpected RuntimeError: CUDA out of memory. Tried to allocate 2 GiB (test_run_study.py:")
     assert "micro_batch_size" in (failure.hint or "")
     assert run_study(study, tmp_path / "b").with_status("failed") == []
     assert small.contents(tmp_path / "a") == small.contents(tmp_path / "b")

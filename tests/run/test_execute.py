@@ -70,7 +70,14 @@ def contents(folder: Path) -> dict[str, Any]:
 def test_a_run_leaves_what_the_contract_names(settings: dict[str, Any], tmp_path: Path) -> None:
     run = go(settings, tmp_path / "run")
     logs = {"log.jsonl", "times.jsonl"}
-    assert {p.name for p in run.folder.iterdir()} == {"config.yaml", "record.json", "predictions.jsonl", "adapter", *logs}
+    assert {p.name for p in run.folder.iterdir()} == {
+        "config.yaml",
+        "record.json",
+        "predictions.jsonl",
+        "predictions.statistics.npz",
+        "adapter",
+        *logs,
+    }
     raw = json.loads((run.folder / "record.json").read_text())
     assert raw["status"] == "ok"
     assert (raw["planned_steps"], raw["done_steps"]) == (6, 6)
@@ -298,7 +305,7 @@ def test_an_adaptation_saved_before_there_were_stop_texts_generates_as_it_did(se
     assert open_adapted(run.folder).generate([row.input for row in rows]) == [row.prediction for row in rows]
 
 
-@pytest.mark.parametrize("what", ["generate_rows", "score_predictions"])
+@pytest.mark.parametrize("what", ["generate_rows", "score_measured"])
 def test_what_was_trained_is_saved_before_it_is_decoded_and_scored(
     what: str, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

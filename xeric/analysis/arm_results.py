@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from xeric.analysis.claims import estimate
+from xeric.analysis.claims import bounded
 from xeric.analysis.comparison import Arms
 from xeric.analysis.results import ArmResult, Interval
 from xeric.data.baselines import baseline_label
 from xeric.metrics.measuring import Measured
-from xeric.metrics.scoring import within_scale
 from xeric.records import Record, length_share
 from xeric.statistics.arrays import FloatArray
-from xeric.statistics.estimates import Estimate
 from xeric.studies.folder import PlannedArm
 
 __all__ = ["Others", "adaptation_result", "baseline_result", "others_of_baseline", "others_of_records"]
@@ -103,21 +101,12 @@ def _scores(arms: Arms, name: str, others: Others) -> dict[str, Any]:
 
 def _part(arms: Arms, name: str, weights: FloatArray, others: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
     known: dict[str, Interval] = {
-        metric: _bounded(metric, arms.mean(name, [metric], weights)) for metric in arms.metrics if arms.says(metric, weights)
+        metric: bounded(metric, arms.mean(name, [metric], weights)) for metric in arms.metrics if arms.says(metric, weights)
     }
     for metric in dict.fromkeys(metric for values in others for metric in values):
         if all(metric in values for values in others):
             known[metric] = Interval(value=float(np.mean([values[metric] for values in others])))
     return known
-
-
-def _bounded(metric: str, found: Estimate) -> Interval:
-    """Return a mean with its interval cut at the ends of the metric's scale."""
-    whole = estimate(found)
-    if whole.low is None or whole.high is None:
-        return whole
-    low, high = within_scale(metric, whole.value, whole.low, whole.high)
-    return Interval(value=whole.value, low=low, high=high)
 
 
 def _training_seconds(record: Record) -> float:

@@ -17,11 +17,12 @@ from itertools import pairwise
 from xeric import formatting
 from xeric.analysis.comparison import Arms
 from xeric.analysis.results import ClaimResult, Interval, LinkResult, Verdict
+from xeric.metrics.scoring import within_scale
 from xeric.statistics.decisions import ASSUMED_SEED_SD, Decision, decide_together
 from xeric.statistics.estimates import ALPHA, Estimate
 from xeric.studies.config import ClaimConfig
 
-__all__ = ["Chain", "Judged", "beats_all", "estimate", "judge"]
+__all__ = ["Chain", "Judged", "beats_all", "bounded", "estimate", "judge"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,15 @@ def estimate(found: Estimate, interval: tuple[float, float] | None = None) -> In
     """Return an estimate as it is stored, with its own interval unless another one is given."""
     low, high = interval or found.interval() or (None, None)
     return Interval(value=found.value, low=low, high=high)
+
+
+def bounded(metric: str, found: Estimate) -> Interval:
+    """Return a mean as it is stored, its interval cut at the ends of the metric's scale."""
+    whole = estimate(found)
+    if whole.low is None or whole.high is None:
+        return whole
+    low, high = within_scale(metric, whole.value, whole.low, whole.high)
+    return Interval(value=whole.value, low=low, high=high)
 
 
 def _untested(chain: Chain) -> ClaimResult:

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from xeric.analysis.claims import estimate
+from xeric.analysis.claims import bounded
 from xeric.analysis.comparison import Arms, resample_arms
 from xeric.analysis.outputs import Runs
 from xeric.analysis.results import ArmResult, Interval, Recommendation
@@ -78,7 +78,7 @@ def recommend(
         best=best,
         margin=margin,
         metric=metric,
-        dev={name: estimate(found) for name, found in scores.items()},
+        dev={name: bounded(metric, found) for name, found in scores.items()},
         test=candidates[taken].test,
         reason=_reason(candidates, taken, best, len(good), margin, left_out),
     )

@@ -1,4 +1,4 @@
-"""``xeric study``: plan a study, carry it out, look how far it is, score it again."""
+"""``xeric study``: plan a study, carry it out, look how far it is, score it again, publish it."""
 
 from __future__ import annotations
 
@@ -129,6 +129,20 @@ def rescore(
         print_json(changed)
     else:
         typer.echo(f"{len(changed)} records scored again, {sum(changed.values())} of them changed")
+
+
+@study_app.command()
+def publish(
+    study: Source,
+    to: Annotated[Path, path_option("--to", help="Folder to write to; what stands there is brought up to date.")],
+    output: Output = None,
+) -> None:
+    """Copy a study without its texts and weights: records and statistics, from which its report can be made anywhere."""
+    from xeric.studies.folder import StudyFolder
+    from xeric.studies.publishing import publish as copy_without_texts
+
+    written = copy_without_texts(StudyFolder(_folder_of(study, output)), to)
+    typer.echo(f"{len(written)} files in {to}; `xeric report {to}` makes the tables from them")
 
 
 def _load(

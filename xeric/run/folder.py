@@ -9,6 +9,7 @@ from pathlib import Path
 from xeric.encodings import read_text
 from xeric.errors import RunError, UserError
 from xeric.files import is_of_other_programs, writing
+from xeric.metrics.stored import statistics_file
 from xeric.progress import Progress
 from xeric.record_io import read_record
 from xeric.records import PREDICTION_FILES, Record
@@ -21,7 +22,8 @@ CONFIG_FILE = "config.yaml"
 ADAPTER = "adapter"
 CHECKPOINT = "checkpoint"
 _LOCKS = "locks"
-_OURS = {CONFIG_FILE, *LOG_FILES, *PREDICTION_FILES.values(), ADAPTER, CHECKPOINT, _LOCKS}
+_WRITTEN = {name for file in PREDICTION_FILES.values() for name in (file, statistics_file(Path(file)).name)}
+_OURS = {CONFIG_FILE, *LOG_FILES, *_WRITTEN, ADAPTER, CHECKPOINT, _LOCKS}
 _ELSEWHERE = "name another folder with -o"
 
 

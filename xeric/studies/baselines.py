@@ -95,7 +95,7 @@ def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int], m
     for name in gates:
         for seed in seeds if name in SEEDED else (0,):
             place = folder.baseline(name, seed)
-            if not (place / PREDICTION_FILES["test"]).is_file():
+            if not has_results(place / PREDICTION_FILES["test"]):
                 # Written last: its presence means that both are there.
                 write_jsonl(place / PREDICTION_FILES["dev"], baseline_predictions(name, data, "dev", seed))
                 write_jsonl(place / PREDICTION_FILES["test"], baseline_predictions(name, data, "test", seed))

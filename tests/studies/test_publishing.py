@@ -1,0 +1,71 @@
+"""A published study holds no text, and everything that its tables and verdicts are made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests import small_study as small
+from tests.made_study import changed, write_study
+from xeric.analysis.analyse import analyse
+from xeric.api import run_study
+from xeric.cli import run as command
+from xeric.errors import UserError
+from xeric.record_io import read_predictions
+from xeric.report import write_report
+from xeric.studies.config import Grid
+from xeric.studies.folder import StudyFolder
+from xeric.studies.publishing import publish
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    study = changed(
+        grids={"one": Grid(bases=("multi",), methods=("lora", "full"))}, tables={}, figures={}, claims={}, seeds=(0, 1)
+    )
+    return write_study(tmp_path_factory.mktemp("made") / "study", study, instances=6)
+
+
+def test_the_same_results_without_any_text(made: Path, tmp_path: Path) -> None:
+    publish(StudyFolder(made), tmp_path / "out")
+    whole, published = analyse(made), analyse(tmp_path / "out")
+    for name in ("arms", "tables", "figures", "claims", "tuning", "stability", "detectable"):
+        assert getattr(published, name) == getattr(whole, name)
+    assert [run.scores for run in published.runs] == [run.scores for run in whole.runs]
+    assert published.recommendation is not None
+    assert published.recommendation.dev == (whole.recommendation and whole.recommendation.dev)
+    everything = b"".join(path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
+    rows = [row for path in made.glob("runs/*/predictions.jsonl") for row in read_predictions(path)]
+    assert rows
+    for row in rows:
+        assert row.input.encode() not in everything
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.suffix == ".jsonl" or path.name == "adapter"]
+    written = write_report(tmp_path / "out")
+    assert written.total == 0
+    assert b"its outputs were not kept" in written.files[0].read_bytes() or written.shown == 0
+
+
+def test_a_study_goes_on_from_what_was_published(undisturbed: Path, tasks: Path, base: Path, tmp_path: Path) -> None:
+    publish(StudyFolder(undisturbed), tmp_path / "out")
+    assert str(tasks) not in (tmp_path / "out" / "study.yaml").read_text()
+    study = small.study(tasks, base)
+    records = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("record.json")}
+    done, results = run_study(study, tmp_path / "out")
+    assert done.with_status("ok") == [run.id for run in done.plan.runs]
+    assert records == {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("record.json")}
+    assert results is not None
+    assert [arm.scores for arm in results.arms] == [arm.scores for arm in analyse(undisturbed).arms]
+
+
+def test_what_cannot_be_published_is_said(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match="holds no study"):
+        publish(StudyFolder(tmp_path), tmp_path / "out")
+    with pytest.raises(UserError, match="own folder"):
+        publish(StudyFolder(made), made)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "study.yaml").write_text("# study fedcba9876543210\n")
+    with pytest.raises(UserError, match="holds another study"):
+        publish(StudyFolder(made), tmp_path / "other")
+    assert command(["study", "publish", str(made), "--to", str(tmp_path / "out")]) == 0
+    assert "files in" in capsys.readouterr().out
