@@ -1,8 +1,8 @@
 """What mkdocs calls while it builds the site: pages of commands and settings are made of the code, so they are never out of date.
 
 Named under ``hooks`` in ``mkdocs.yml``. A page's line ``<!-- commands -->`` is replaced by every command of ``xeric`` with its
-arguments and options; a line ``<!-- settings train xeric.training.options:TrainOptions -->`` by the settings of a model, by dotted
-path, each with its default and what the model's docstring says of it. Roles of cross-references (``:class:``) are left out.
+arguments and options; a line ``<!-- settings train xeric.training.options:TrainOptions -->`` by the settings of a model, by
+dotted path, each with its default and what the model's docstring says of it. Roles (``:class:``) are left out.
 """
 
 from __future__ import annotations
