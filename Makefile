@@ -14,7 +14,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock clean
+.PHONY: help demo test check docs format lock clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,12 +25,16 @@ demo: $(READY) ## run the small study on bundled tasks and write its report
 test: $(READY) ## run all tests; ARGS="-k name" picks some
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
-check: $(READY) ## format, lint, types, import direction, file rules
+check: $(READY) docs ## format, lint, types, import direction, file rules, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_files.py
+
+# mkdocs-material prints a note about a successor of mkdocs at every build; NO_MKDOCS_2_WARNING leaves it out.
+docs: $(READY) ## build the documentation site into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 format: $(READY) ## format the code and mend what the linter can mend
 	$(BIN)/ruff check --fix .
@@ -38,14 +42,14 @@ format: $(READY) ## format the code and mend what the linter can mend
 
 lock: ## renew requirements.lock from the ranges in pyproject.toml
 	$(PYTHON) -m venv --clear .venv-lock
-	.venv-lock/bin/python -m pip install '.[dev]'
+	.venv-lock/bin/python -m pip install '.[dev,docs]'
 	{ grep '^#' requirements.lock; .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude xeric \
 		| sed 's/+.*//' | grep -vE '^(cuda|nvidia|triton)'; } > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 	rm -rf .venv-lock
 
 clean: ## remove caches and what `make demo` left; .venv and your runs stay
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist demo-report
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist site demo-report
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

@@ -1,4 +1,4 @@
-"""How often a difference is called: a small seeded run of bench/verdict_rates.py; the full table is in docs/studies.md."""
+"""How often a difference is called: a seeded run of bench/verdict_rates.py in small; full table: docs/concepts/statistics.md."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from xeric.execution.preview import preview
 from xeric.statistics.decisions import detectable_difference
 from xeric.statistics.estimates import VarianceComponent
 
-# Instances differ by 12 points, runs by 1.5 points on a task: what plans assume, docs/studies.md.
+# Instances differ by 12 points, runs by 1.5 points on a task: what plans assume, docs/concepts/statistics.md.
 POWER = scipy.stats.norm.ppf(0.975) + scipy.stats.norm.ppf(0.8)
 
 

@@ -69,7 +69,7 @@ def provenance(outputs: Outputs) -> dict[str, Any]:
         "result_versions": _all(record.result_version for record in records),
         "repeats": _all(record.deterministic for record in records),
         "statistics": {
-            "intervals": f"{LEVEL:.0%}, runs by t, instances by bootstrap; docs/studies.md",
+            "intervals": f"{LEVEL:.0%}, runs by t, instances by bootstrap; docs/concepts/statistics.md",
             "draws": DRAWS,
             "seed": DEFAULT_SEED,
             "correction": "holm",

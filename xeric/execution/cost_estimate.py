@@ -1,7 +1,7 @@
 """How long a study will take and how much memory: each base timed once, everything else derived from operations.
 
 Everything here is an estimate, and on the safe side: early stopping is not foreseen, and trained models often stop writing sooner
-than they may. How far derived times are from measured ones stands in docs/studies.md; the range says as much.
+than they may. bench/plan_estimate.py measures how far derived times are from those of the runs (docs/concepts/estimates.md).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ as many again for the gradients of those parameters that train (Kaplan et al. 20
 stand attention, 4 operations for each pair of positions and each unit of its width, and the output layer, which only positions
 that predict something pass through: with a vocabulary of 262,144 it is larger than a small model's body.
 
-A base is timed once; what another method takes on it follows from its operations. Ratios measured against this model stand in
-docs/studies.md.
+A base is timed once; what another method takes on it follows from its operations. bench/plan_estimate.py
+measures ratios against this model (docs/concepts/estimates.md).
 """
 
 from __future__ import annotations

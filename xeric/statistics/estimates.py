@@ -8,7 +8,7 @@ from two or three runs. So each part gets the t quantile of its own degrees of f
 
 Such an interval covers at least 1 - alpha whatever the two variances are (Banerjee 1961, "On confidence interval for two-means
 problem based on separate estimates of variances and tabulated values of t-table", Sankhya A 23). The percentile bootstrap over
-three runs does not, nor does one t quantile of Satterthwaite's for the sum: docs/studies.md shows how often they err.
+three runs does not, nor does one t quantile of Satterthwaite's for the sum: docs/concepts/statistics.md shows how often they err.
 
 The test is the interval turned round: p is the alpha whose interval just reaches the null value, so the two never contradict each
 other. Nothing here knows what a metric or a study is.

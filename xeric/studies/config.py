@@ -154,7 +154,7 @@ class ClaimConfig(Config):
     Attributes:
         sentence: the claim in the paper's words.
         chain: arms, best first; at least two. Keys not given take the defaults of :class:`ArmKey`.
-        metrics: on whose mean it is tested (docs/studies.md).
+        metrics: on whose mean it is tested (docs/concepts/statistics.md, "Claims").
         kind: ``better`` (each link is a difference above 0) or ``close`` (the first is not worse than the next by more than
             ``margin``).
         margin: in points, for ``close``.
@@ -221,7 +221,7 @@ class StudyConfig(Config):
         baselines: trivial baselines scored on the same test instances.
         margin: of ``recommend``, in points of the primary metric.
         paraphrases: other paraphrases of the definitions, by task: the same number of every task. Each arm's first run is decoded
-            under them too, to see how far its scores move (docs/studies.md, "Stability").
+            under them too, to see how far its scores move (docs/concepts/statistics.md, "Spread").
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
