@@ -22,6 +22,7 @@ from xeric.config import build
 from xeric.execution import executor
 from xeric.execution.run_study import run_study
 from xeric.json_io import write_json
+from xeric.progress import Silent
 from xeric.record_io import read_record
 from xeric.records import Record
 from xeric.run.execute import Run, execute
@@ -37,20 +38,17 @@ RUN = """
 import sys
 from pathlib import Path
 from xeric.execution.run_study import run_study
+from xeric.progress import Silent
 
-class Told:
-    def note(self, text): ...
-    def start(self, phase, total, done=0): ...
-    def advance(self, units, loss=None): ...
+class Told(Silent):
     def begin(self, what): print(what, flush=True)
-    def overall(self, done, total, seconds_left): ...
 
 done = run_study(sys.argv[1], sys.argv[2], progress=Told(), poll=0.1)
 sys.exit(1 if done.with_status("failed", "missing") else 0)
 """
 
 
-class Told:
+class Told(Silent):
     """Progress that remembers."""
 
     def __init__(self) -> None:
@@ -60,10 +58,6 @@ class Told:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-    def start(self, phase: str, total: int, done: int = 0) -> None: ...
-
-    def advance(self, units: int, loss: float | None = None) -> None: ...
 
     def begin(self, what: str) -> None:
         self.begun.append(what)
@@ -225,12 +219,12 @@ def test_a_failing_cell_is_recorded_and_the_others_go_on(tasks: Path, base: Path
 def broken(run: str, error: Exception) -> Callable[..., Run]:
     """The execution of runs with one that breaks."""
 
-    def run(config: Any, folder: Path, **more: Any) -> Run:
+    def run_unless_broken(config: Any, folder: Path, **more: Any) -> Run:
         if folder.name.startswith(run):
             raise error
         return execute(config, folder, **more)
 
-    return run
+    return run_unless_broken
 
 
 def test_what_broke_by_chance_ends_as_if_nothing_had_happened(
@@ -244,7 +238,7 @@ def test_what_broke_by_chance_ends_as_if_nothing_had_happened(
     (failed,) = done.with_status("failed")
     failure = done.states[failed].failure
     assert failure is not None
-    assert failure.error.startswith("unexpected RuntimeError: CUDA out of memory. Tried to allocate 2 GiB (test_execute.py:")
+    assert failure.error.startswith("unexpected RuntimeError: CUDA out of memory. Tried to allocate 2 GiB (test_run_study.py:")
     assert "micro_batch_size" in (failure.hint or "")
     assert run_study(study, tmp_path / "b").with_status("failed") == []
     assert small.contents(tmp_path / "a") == small.contents(tmp_path / "b")
