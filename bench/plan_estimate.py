@@ -17,18 +17,14 @@ from typing import Any
 from xeric.config import apply_overrides, build
 from xeric.execution.preview import estimated, preview
 from xeric.execution.run_study import run_study
+from xeric.progress import Silent
 from xeric.record_io import read_record
 from xeric.studies.config import StudyConfig
 
 
-class Progress:
+class PrintedNotes(Silent):
     def note(self, text: str) -> None:
         print(text, flush=True)
-
-    def start(self, phase: str, total: int, done: int = 0) -> None: ...
-    def advance(self, units: int, loss: float | None = None) -> None: ...
-    def begin(self, what: str) -> None: ...
-    def overall(self, done: int, total: int, seconds_left: float | None) -> None: ...
 
 
 def study_of(options: argparse.Namespace) -> StudyConfig:
@@ -67,7 +63,7 @@ def main() -> None:
 
     # Everything that is timed here asks this clock.
     time.perf_counter = time.process_time
-    study, progress = study_of(options), Progress()
+    study, progress = study_of(options), PrintedNotes()
     start = time.process_time()
     found = estimated(preview(study, options.output, progress=progress), progress=progress)
     print(f"planned in {time.process_time() - start:.0f} s")

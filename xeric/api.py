@@ -27,12 +27,11 @@ from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
 from xeric.errors import XericError
 from xeric.execution import run_study as execution
-from xeric.execution.executor import StudyProgress
 from xeric.execution.run_study import Shard, StudyRun
 from xeric.files import expanded
 from xeric.metrics import score_predictions
 from xeric.metrics.scoring import score_notes
-from xeric.progress import Progress
+from xeric.progress import Progress, StudyProgress
 from xeric.record_io import read_predictions
 from xeric.records import Prediction, Score
 from xeric.run.adapted import open_adapted

@@ -78,8 +78,8 @@ class Text:
         if not self.odd:
             return ""
         shown = ", ".join(map(str, self.odd[:5])) + (f" and {len(self.odd) - 5} more" if len(self.odd) > 5 else "")
-        verb, place = ("holds", "line") if len(self.odd) == 1 else ("hold", "lines")
-        what = f"{len(self.odd)} of its {self.lines} lines {verb} bytes that are not ({place} {shown})"
+        verb, noun = ("holds", "line") if len(self.odd) == 1 else ("hold", "lines")
+        what = f"{len(self.odd)} of its {self.lines} lines {verb} bytes that are not ({noun} {shown})"
         return f"{name} is {self.encoding.upper()}, but {what}; they were read as {REPLACEMENT!r}"
 
 
@@ -89,7 +89,7 @@ def nfc(name: str) -> str:
 
 
 def existing(path: Path | str) -> Path:
-    """Return the path, a leading ``~`` put out, or the one there is whose names differ from it in their Unicode form alone."""
+    """Return the path with ``~`` expanded; where nothing is there, the path whose names differ in their Unicode form alone."""
     path = expanded(path)
     try:
         if path.exists() or str(path).isascii():
@@ -122,16 +122,16 @@ def read_text(path: Path | str, encoding: str | None = None) -> str:
         DataError: the file cannot be read, or is not such text; ``where`` names the line.
     """
     content = read_bytes(path)
-    found = decode_as(content, encoding) if encoding else decode(content)
-    if encoding and found and found.odd:
-        raise DataError(f"not {encoding} text", where=f"{path}, line {found.odd[0]}", hint="give the encoding it is in")
-    if found is None or found.odd:
+    decoded = decode_as(content, encoding) if encoding else decode(content)
+    if encoding and decoded and decoded.odd:
+        raise DataError(f"not {encoding} text", where=f"{path}, line {decoded.odd[0]}", hint="give the encoding it is in")
+    if decoded is None or decoded.odd:
         raise not_unicode(path, content)
-    return found.text.replace("\r\n", "\n").replace("\r", "\n")
+    return decoded.text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def not_unicode(path: Path | str, content: bytes, hint: str = "save the file as UTF-8") -> DataError:
-    """Return the complaint about the first byte of a file that is not UTF-8."""
+    """Return the error about the first byte of a file that is not UTF-8."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -205,9 +205,9 @@ def _without_mark(content: bytes) -> Text | None:
 def _utf8(content: bytes) -> Text | None:
     """Read UTF-8, also where it is cut or a few lines of it are not; None where more speaks against it than for it."""
     text = content.decode("utf-8", "surrogateescape")
-    found = decode_as(content, "utf-8")
-    if not found.odd or _is_cut(content, text) or _mostly_utf8(_BREAK.split(text), len(_ESCAPED.findall(text))):
-        return found
+    decoded = decode_as(content, "utf-8")
+    if not decoded.odd or _is_cut(content, text) or _mostly_utf8(_BREAK.split(text), len(_ESCAPED.findall(text))):
+        return decoded
     return None
 
 

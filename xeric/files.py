@@ -1,4 +1,4 @@
-"""Files: whole or not there, with the mode that the user's umask gives, and errors that name the path.
+"""Files are written whole or not at all, with the mode that the user's umask gives, and errors name the path.
 
 Everything that Xeric writes goes through :func:`replacing`, by itself or by :func:`write_atomically`; what is given as a path
 goes through :func:`expanded`.
@@ -78,7 +78,7 @@ def shown_path(path: str | Path) -> str:
 
 
 def is_of_other_programs(name: str) -> bool:
-    """Say whether a file of this name is of no concern: file managers and the like put it into any folder."""
+    """Return whether a file of this name is of no concern: file managers and the like put it into any folder."""
     return _OTHERS.fullmatch(name) is not None
 
 
@@ -95,8 +95,8 @@ def storage_error(error: BaseException, path: Path | str | None = None, *, doing
     if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
         number, reason = error.errno, error.strerror
         path = error.filename if path is None else path
-    elif found := _OS_ERROR.search(str(error)):
-        number, reason = int(found["number"]), os.strerror(int(found["number"]))
+    elif rust_error := _OS_ERROR.search(str(error)):
+        number, reason = int(rust_error["number"]), os.strerror(int(rust_error["number"]))
     else:
         return None
     if number is None or reason is None:

@@ -34,15 +34,15 @@ class _RepeatedKeyError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = {nfc(key): value for key, value in pairs}
-    if len(found) < len(pairs):
+    members = {nfc(key): value for key, value in pairs}
+    if len(members) < len(pairs):
         keys = [nfc(key) for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        identity = found.get("id") if twice != "id" else None
+        identity = members.get("id") if twice != "id" else None
         raise _RepeatedKeyError(
             f"the key {twice!r} stands twice in one object" + (f" (id {identity!r})" if isinstance(identity, str) else "")
         )
-    return found
+    return members
 
 
 _AS_VALUES = json.JSONDecoder(object_pairs_hook=_object)
@@ -102,7 +102,7 @@ def iter_jsonl(path: Path, encoding: str | None = None) -> Iterator[tuple[int, d
 def iter_rows(text: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Yield line number (from 1) and object of each row of a JSON text; numbers are as they were written.
 
-    Rows are an object a line, the objects of one list, or objects with nothing but blanks between them.
+    Rows are one object per line, the objects of one list, or objects with nothing but blanks between them.
 
     Raises:
         DataError: the text holds something else; ``where`` names the line.
@@ -116,7 +116,7 @@ def iter_rows(text: str, where: str) -> Iterator[tuple[int, dict[str, Any]]]:
         rows = _lines(text, where)
     for line, row in rows:
         if not isinstance(row, dict):
-            raise DataError("expected one JSON object a line, or a list of objects", where=f"{where}, line {line}")
+            raise DataError("expected one JSON object per line, or a list of objects", where=f"{where}, line {line}")
         yield line, row
 
 
@@ -150,8 +150,8 @@ def _values(text: str, where: str, position: int, comma: str) -> Iterator[tuple[
         try:
             value, position = _AS_WRITTEN.raw_decode(text, position)
         except (ValueError, RecursionError) as error:
-            place = error.lineno if isinstance(error, json.JSONDecodeError) else line
-            raise DataError(_fault(error), where=f"{where}, line {place}") from None
+            fault_line = error.lineno if isinstance(error, json.JSONDecodeError) else line
+            raise DataError(_fault(error), where=f"{where}, line {fault_line}") from None
         yield line, value
         first = False
     if text[position + 1 :].strip(_BLANKS):
@@ -169,7 +169,7 @@ def _line(text: str, start: int) -> str:
 
 
 def _is_line_of_its_own(text: str, start: int) -> bool:
-    """Say whether a line is a finished list, and others follow: JSON lines that hold lists, which are no rows."""
+    """Return whether a line is a finished list, and others follow: JSON lines that hold lists, which are no rows."""
     line = _line(text, start)
     return bool(text[start + len(line) :].strip(_BLANKS)) and _is_whole(line)
 

@@ -225,14 +225,14 @@ def language(name: str) -> Language:
     Raises:
         UnknownNameError: no such language; the hint names the nearest of the table.
     """
-    found = _TABLE.get(name.strip().lower()) or _read(name.strip())
-    if found is None:
+    match = _TABLE.get(name.strip().lower()) or _read(name.strip())
+    if match is None:
         raise UnknownNameError("language", name, {entry.name for entry in _TABLE.values()})
-    return found
+    return match
 
 
 def language_or_unknown(name: str) -> Language:
-    """Return the language of a name or code; one that nobody knows goes by the name it has, without scripts or stemmer."""
+    """Return the language of a name or code; an unknown one keeps its name and has no scripts and no stemmer."""
     try:
         return language(name)
     except UnknownNameError:
@@ -248,8 +248,8 @@ def known_languages() -> list[Language]:
 def _read(name: str) -> Language | None:
     """Return a language whose name or code is not in the table."""
     # "Mon" is a language; "mon" is the code of Mongolian.
-    ways = (_by_name, _by_code) if name.istitle() else (_by_code, _by_name)
-    return next((found for way in ways if (found := way(name)) is not None), None)
+    readers = (_by_name, _by_code) if name.istitle() else (_by_code, _by_name)
+    return next((match for reader in readers if (match := reader(name)) is not None), None)
 
 
 def _by_code(code: str) -> Language | None:
@@ -273,11 +273,11 @@ def _by_name(name: str) -> Language | None:
     except LookupError:
         pass
     try:
-        found = langcodes.find(name)
+        tag = langcodes.find(name)
     except LookupError:
         return None
     # The name of a language in some third language may be a typing error in English.
-    return _of_tag(found) if name.casefold() == found.autonym().casefold() else None
+    return _of_tag(tag) if name.casefold() == tag.autonym().casefold() else None
 
 
 def _of_tag(tag: Any) -> Language:

@@ -1,10 +1,10 @@
-"""How long work tells of its progress: one protocol for everything that takes minutes, and one implementation that is silent."""
+"""How work tells of its progress: a protocol for runs, one for studies on top of it, and one implementation that is silent."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Progress", "Silent"]
+__all__ = ["Progress", "Silent", "StudyProgress"]
 
 
 class Progress(Protocol):
@@ -20,8 +20,18 @@ class Progress(Protocol):
         """Units of the present phase are done."""
 
 
+class StudyProgress(Progress, Protocol):
+    """Is told how a study proceeds, and how each of its runs does."""
+
+    def begin(self, what: str) -> None:
+        """A run begins: the next phases belong to it."""
+
+    def overall(self, done: int, total: int, seconds_left: float | None) -> None:
+        """So many runs of all are done; the rest will take about so long, where that can be said yet."""
+
+
 class Silent:
-    """Tells nobody."""
+    """Tells nobody of a run or a study."""
 
     def note(self, text: str) -> None:
         """Say nothing."""
@@ -30,4 +40,10 @@ class Silent:
         """Say nothing."""
 
     def advance(self, units: int, loss: float | None = None) -> None:
+        """Say nothing."""
+
+    def begin(self, what: str) -> None:
+        """Say nothing."""
+
+    def overall(self, done: int, total: int, seconds_left: float | None) -> None:
         """Say nothing."""

@@ -54,15 +54,15 @@ def read_predictions(path: Path, *, language: str | None = None, encoding: str |
     seen: set[tuple[str, str]] = set()
     for number, raw in iter_jsonl(path, encoding):
         where = f"{path}, line {number}"
-        given = {key: value for key, value in raw.items() if value is not None}
-        references = given.get("references", given.get("reference"))
+        present = {key: value for key, value in raw.items() if value is not None}
+        references = present.get("references", present.get("reference"))
         _check_texts(raw, where)
         fields = {
-            "id": _name(given.get("id", str(number))),
-            "task": _name(given.get("task", "task")),
-            "language": language or given.get("language"),
-            "input": given.get("input", ""),
-            "prediction": given.get("prediction"),
+            "id": _name(present.get("id", str(number))),
+            "task": _name(present.get("task", "task")),
+            "language": language or present.get("language"),
+            "input": present.get("input", ""),
+            "prediction": present.get("prediction"),
             "references": [references] if isinstance(references, str) else references,
         }
         if isinstance(fields["language"], Number):

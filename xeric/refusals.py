@@ -1,4 +1,4 @@
-"""What a settings model refuses, in plain words: the dotted path as the user wrote it, the range of a number, near names."""
+"""Errors of settings models in plain words: the dotted path as the user wrote it, the range of a number, near names."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ _MAPPINGS = {"dict_type", "model_type", "model_attributes_type"}
 _OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
-def _count(number: int, one: str, more: str) -> str:
-    return f"{number} {one if number == 1 else more}"
+def _count(number: int, singular: str, plural: str) -> str:
+    return f"{number} {singular if number == 1 else plural}"
 
 
 def expectation(raw: Any, *, mapping: str = "a group of settings") -> str | None:
@@ -68,15 +68,15 @@ class _Fault:
         self.branches: list[str] = []
         self.branch_at: int | None = None
         node = data
-        for place, part in enumerate(self.location):
+        for position, part in enumerate(self.location):
             # What is no key of the user's is the branch of a union ("int", "literal['auto']", a model's name).
-            held = part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node))
-            if held or (self.type == "missing" and place == len(self.location) - 1):
-                node = node[part] if held else None
+            is_in_data = part in node if isinstance(node, dict) else isinstance(node, list) and part in range(len(node))
+            if is_in_data or (self.type == "missing" and position == len(self.location) - 1):
+                node = node[part] if is_in_data else None
                 self.path.append(str(part))
             else:
                 self.branches.append(str(part))
-                self.branch_at = place if self.branch_at is None else self.branch_at
+                self.branch_at = position if self.branch_at is None else self.branch_at
 
 
 def config_error(model: type[BaseModel], error: pydantic.ValidationError, data: Any, where: str) -> ConfigError:
@@ -92,9 +92,9 @@ def config_error(model: type[BaseModel], error: pydantic.ValidationError, data: 
     first = faults[0]
     path = ".".join(([where] if where else []) + first.path) or None
     if first.type == "extra_forbidden":
-        known = _keys(model, first.path[:-1], first.branches)
-        near = difflib.get_close_matches(first.path[-1], known, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(sorted(known)) if known else None
+        settings = _keys(model, first.path[:-1], first.branches)
+        near = difflib.get_close_matches(first.path[-1], settings, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(sorted(settings)) if settings else None
         return ConfigError("unknown setting", where=path, hint=hint)
     if first.type == "missing":
         return ConfigError("this setting is required", where=path)
@@ -103,9 +103,9 @@ def config_error(model: type[BaseModel], error: pydantic.ValidationError, data: 
     if first.expected is None:
         return ConfigError(first.message[:1].lower() + first.message[1:], where=path)
     expected = [_range(model, fault) or fault.expected for fault in faults if fault.expected is not None]
-    found = repr(first.input)
-    wanted = " or ".join(dict.fromkeys(expected))
-    return ConfigError(f"expected {wanted}, found {found if len(found) <= 80 else found[:77] + '...'}", where=path)
+    value = repr(first.input)
+    allowed = " or ".join(dict.fromkeys(expected))
+    return ConfigError(f"expected {allowed}, found {value if len(value) <= 80 else value[:77] + '...'}", where=path)
 
 
 def _range(model: type[BaseModel], fault: _Fault) -> str | None:
@@ -121,19 +121,19 @@ def _range(model: type[BaseModel], fault: _Fault) -> str | None:
     if "ge" in shown and "le" in shown:
         return f"{kind} from {shown['ge']} to {shown['le']}"
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    said = [f"{words[name]} {shown[name]}" for name in words if name in shown]
-    return f"{kind} {' and '.join(said)}" if said else f"{kind} {fault.expected}"
+    bounds = [f"{words[name]} {shown[name]}" for name in words if name in shown]
+    return f"{kind} {' and '.join(bounds)}" if bounds else f"{kind} {fault.expected}"
 
 
 def _fields(model: type[BaseModel], path: list[str], branches: list[str]) -> list[FieldInfo]:
     """Return the fields at a path, or those that hold what is there in a list or mapping: several where a union has several."""
     kinds: list[Any] = [model]
-    found: list[FieldInfo] = []
+    at_path: list[FieldInfo] = []
     for part in path:
         if fields := [kind.model_fields[part] for kind in _chosen(kinds, branches) if part in kind.model_fields]:
-            found = fields
+            at_path = fields
         kinds = [alternative for kind in kinds for inner in _inside(kind, part) for alternative in _alternatives(inner)]
-    return found
+    return at_path
 
 
 def _allows_fractions(annotation: Any) -> bool:
@@ -143,7 +143,7 @@ def _allows_fractions(annotation: Any) -> bool:
 def _annotated(annotation: Any) -> list[Any]:
     """Return everything that stands in ``Annotated`` somewhere in a type."""
     own = list(annotation.__metadata__) if get_origin(annotation) is Annotated else []
-    own = [limit for found in own for limit in (found.metadata if isinstance(found, FieldInfo) else [found])]
+    own = [limit for entry in own for limit in (entry.metadata if isinstance(entry, FieldInfo) else [entry])]
     return own + [limit for inner in get_args(annotation) for limit in _annotated(inner)]
 
 
@@ -161,9 +161,9 @@ def _most_telling(faults: list[_Fault]) -> list[_Fault]:
     for fault in faults:
         if fault.branch_at == start.branch_at and fault.location[: start.branch_at] == stem:
             branches.setdefault(fault.location[start.branch_at], []).append(fault)
-    meant = min(branches.values(), key=lambda found: (-max(len(fault.path) for fault in found), len(found)))
+    meant = min(branches.values(), key=lambda of_branch: (-max(len(fault.path) for fault in of_branch), len(of_branch)))
     first = min(meant, key=lambda fault: fault.type == "missing")
-    others = [fault for found in branches.values() for fault in found if fault.path == first.path and fault is not first]
+    others = [fault for of_branch in branches.values() for fault in of_branch if fault.path == first.path and fault is not first]
     return [first, *others]
 
 

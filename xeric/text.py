@@ -85,8 +85,8 @@ def normalize(text: str, form: NormalForm = "nfc") -> str:
 
 def graphemes(text: str) -> list[str]:
     """Return the extended grapheme clusters of ``text``, white space included."""
-    found: list[str] = regex.findall(r"\X", text)
-    return found
+    clusters: list[str] = regex.findall(r"\X", text)
+    return clusters
 
 
 def words(text: str) -> list[str]:
@@ -98,13 +98,13 @@ def words(text: str) -> list[str]:
     runs: list[str] = _WORD.findall(text)
     if not _UNSPACED_CHAR.search(text):  # one look at the text costs a fraction of one at each word
         return runs
-    found: list[str] = []
+    tokens: list[str] = []
     for run in runs:
         if _UNSPACED_CHAR.search(run):
-            found.extend(_PIECE.findall(run))
+            tokens.extend(_PIECE.findall(run))
         else:
-            found.append(run)
-    return found
+            tokens.append(run)
+    return tokens
 
 
 def script_shares(text: str) -> dict[str, float]:
@@ -130,9 +130,9 @@ def stemmer(algorithm: str) -> Callable[[str], str]:
         UnknownNameError: snowballstemmer has no such algorithm.
     """
     # snowballstemmer.stemmer() hands over to PyStemmer where that is installed: another release of the algorithms, unseen.
-    known = [name.removesuffix("_stemmer") for name in _modules("snowballstemmer") if name.endswith("_stemmer")]
-    if algorithm not in known:
-        raise UnknownNameError("stemmer", algorithm, known)
+    algorithms = [name.removesuffix("_stemmer") for name in _modules("snowballstemmer") if name.endswith("_stemmer")]
+    if algorithm not in algorithms:
+        raise UnknownNameError("stemmer", algorithm, algorithms)
     module = importlib.import_module(f"snowballstemmer.{algorithm}_stemmer")
     made = getattr(module, algorithm.title().replace("_", "") + "Stemmer")()
     return functools.lru_cache(maxsize=100_000)(made.stemWord)

@@ -146,7 +146,7 @@ def test_the_line_of_a_bad_row_is_named(tmp_path: Path) -> None:
 
 BAD_LINES = {
     "no JSON": ('{"question": ', "not valid JSON"),
-    "a list": ("[1]", "expected one JSON object a line"),
+    "a list": ("[1]", "expected one JSON object per line"),
     "nested": ("[" * 100_000, "not valid JSON"),
     "an object": ('{"question": {"a": 1}, "answer": "b"}', "expected text, found an object"),
     "true": ('{"question": "a", "answer": true}', "expected text, found true or false"),

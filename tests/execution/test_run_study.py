@@ -22,6 +22,7 @@ from xeric.config import build
 from xeric.execution import executor
 from xeric.execution.run_study import run_study
 from xeric.json_io import write_json
+from xeric.progress import Silent
 from xeric.record_io import read_record
 from xeric.records import Record
 from xeric.run.execute import Run, execute
@@ -37,20 +38,17 @@ RUN = """
 import sys
 from pathlib import Path
 from xeric.execution.run_study import run_study
+from xeric.progress import Silent
 
-class Told:
-    def note(self, text): ...
-    def start(self, phase, total, done=0): ...
-    def advance(self, units, loss=None): ...
+class Told(Silent):
     def begin(self, what): print(what, flush=True)
-    def overall(self, done, total, seconds_left): ...
 
 done = run_study(sys.argv[1], sys.argv[2], progress=Told(), poll=0.1)
 sys.exit(1 if done.with_status("failed", "missing") else 0)
 """
 
 
-class Told:
+class Told(Silent):
     """Progress that remembers."""
 
     def __init__(self) -> None:
@@ -60,10 +58,6 @@ class Told:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-    def start(self, phase: str, total: int, done: int = 0) -> None: ...
-
-    def advance(self, units: int, loss: float | None = None) -> None: ...
 
     def begin(self, what: str) -> None:
         self.begun.append(what)

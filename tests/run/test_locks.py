@@ -83,6 +83,18 @@ def test_silence_of_another_machine_is_told_by_the_clock_of_the_files(tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_process_that_wakes_up_knows_at_once_that_its_lock_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sleeper = acquire(tmp_path, "x", beat=3600.0)
+    assert sleeper is not None
+    (tmp_path / "x.2").write_text("{}")  # the next generation, as another process makes it
+    assert not sleeper.lost, "looking anew at every step would cost too much on a shared file system"
+    woken = locks.time.time() + 7200.0
+    monkeypatch.setattr(locks.time, "time", lambda: woken)
+    assert sleeper.lost
+    sleeper.release()
+    assert (tmp_path / "x.2").exists()
+
+
 def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "locks"
     held = acquire(folder, "held")

@@ -11,7 +11,7 @@ __all__ = ["TerminalStudyProgress"]
 
 
 class TerminalStudyProgress(TerminalBars):
-    """See :class:`xeric.execution.executor.StudyProgress`."""
+    """Shows the present run of a study and the study as a whole; see :class:`xeric.progress.StudyProgress`."""
 
     def __init__(self) -> None:
         super().__init__(

@@ -100,8 +100,8 @@ def _sentence_ends(text: str) -> Iterator[int]:
     start = 0
     for line in text.split("\n"):
         last = 0
-        for found in _END.finditer(line):
-            last = found.end()
+        for match in _END.finditer(line):
+            last = match.end()
             yield start + last
         if line[last:].strip():
             yield start + len(line.rstrip())
@@ -129,7 +129,7 @@ def _copy_demonstration(task: PreparedTask, instance: Instance, seed: int) -> st
 
 def _random_training_output(task: PreparedTask, instance: Instance, seed: int) -> str:
     # What was spent on training, dev included; an instance of dev does not answer itself.
-    pool = [one for one in (*task.train, *task.dev) if one.id != instance.id]
+    pool = [other for other in (*task.train, *task.dev) if other.id != instance.id]
     # Seeded for each instance, so that another instance's draw does not move this one.
     source = random.Random(digest([seed, task.name, instance.id]))
     return task.training_output(source.choice(pool), seed) if pool else ""
@@ -159,15 +159,15 @@ def baselines_of(data: Prepared) -> dict[str, bool]:
     """
     lengths = [task.target_length for task in data.tasks]
     all_as_input = all(length is not None and length.as_input for length in lengths)
-    found = {"copy_input": all_as_input}
+    judged = {"copy_input": all_as_input}
     if any(lengths) and not all_as_input:
-        found["cut_input"] = True
-    found["first_sentences"] = True
+        judged["cut_input"] = True
+    judged["first_sentences"] = True
     if any(task.demonstrations for task in data.tasks):
-        found["copy_demonstration"] = True
+        judged["copy_demonstration"] = True
     if any(lengths):
-        found["random_training_output"] = True
-    return found
+        judged["random_training_output"] = True
+    return judged
 
 
 def baseline_predictions(name: str, data: Prepared, part: Literal["test", "dev"], seed: int) -> list[Prediction]:

@@ -2,7 +2,7 @@
 
 A *step* holds ``batch_size`` instances, of several tasks where there are several; a *micro-batch* holds instances
 that share one task prefix, so that the prefix is computed once for all of them. Every instance is served exactly once
-an epoch, the last, smaller step included. The order is a pure function of seed and epoch, so a killed training finds
+per epoch, the last, smaller step included. The order is a pure function of seed and epoch, so a killed training finds
 its place again by its step number alone. This module knows nothing about tokens: an instance is an index with a group
 and a length.
 """
@@ -87,5 +87,5 @@ def micro_batches(
 
 
 def step_at(steps_per_epoch: int, step: int) -> tuple[int, int]:
-    """Return epoch and place in the epoch of optimiser step ``step`` (from 0)."""
+    """Return epoch and position in the epoch of optimiser step ``step`` (from 0)."""
     return divmod(step, steps_per_epoch)

@@ -90,11 +90,11 @@ class Catalog:
         for folder in self.folders:
             try:
                 files_here = existing(folder).iterdir()
-                found = sorted(p for p in files_here if p.suffix.lower() == ".json" and not p.name.startswith("."))
+                task_files = sorted(p for p in files_here if p.suffix.lower() == ".json" and not p.name.startswith("."))
             except (OSError, ValueError) as error:
                 reason = (error.strerror if isinstance(error, OSError) else None) or "no such folder"
                 raise DataError(f"this folder of tasks cannot be read: {reason}", where=ascii(str(folder))[1:-1]) from None
-            for path in found:
+            for path in task_files:
                 files.setdefault(nfc(path.stem), path)
         return files
 

@@ -64,7 +64,7 @@ def check_task(path: Path, cleaning: CleaningOptions | None = None) -> TaskCheck
     except UserError as error:
         return TaskCheck(name, ok=False, error=str(error))
     cleaned = clean(task, cleaning)
-    found: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "instances": len(task.instances),
         "kept": len(cleaned.instances),
         "drops": cleaned.drops,
@@ -74,7 +74,7 @@ def check_task(path: Path, cleaning: CleaningOptions | None = None) -> TaskCheck
         "notes": cleaned.notes,
     }
     if cleaned.instances:
-        found["mean_words"] = {
+        fields["mean_words"] = {
             "input": round(fmean(len(words(i.input)) for i in cleaned.instances), 1),
             "output": round(fmean(len(words(i.outputs[0])) for i in cleaned.instances), 1),
         }
@@ -82,5 +82,5 @@ def check_task(path: Path, cleaning: CleaningOptions | None = None) -> TaskCheck
         parts = split(cleaned, SplitOptions())
         _ = task.language
     except UserError as error:
-        return TaskCheck(name, ok=False, error=str(error), **found)
-    return TaskCheck(name, ok=True, test=len(parts.test), max_train=parts.n_train, **found)
+        return TaskCheck(name, ok=False, error=str(error), **fields)
+    return TaskCheck(name, ok=True, test=len(parts.test), max_train=parts.n_train, **fields)

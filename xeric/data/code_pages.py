@@ -94,34 +94,34 @@ def read_user_text(path: Path, languages: Sequence[str], encoding: str | None, s
         DataError: the file cannot be read, or is not text in the encoding given or in any.
     """
     content = read_bytes(path)
-    found: Text | None
+    decoded: Text | None
     if encoding:
-        found = decode_as(content, encoding)
-        if not found.is_mostly_sound:
+        decoded = decode_as(content, encoding)
+        if not decoded.is_mostly_sound:
             hint = "leave the encoding out to have it detected"
-            raise DataError(f"is not {encoding} text", where=f"{path}, line {found.odd[0]}", hint=hint)
+            raise DataError(f"is not {encoding} text", where=f"{path}, line {decoded.odd[0]}", hint=hint)
     else:
         unicode = _iso_2022(content) or decode(content)
-        found = unicode or guess(content, languages)
-        if found is None:
+        decoded = unicode or guess(content, languages)
+        if decoded is None:
             raise not_unicode(path, content, "give its encoding, or save it as UTF-8")
         if unicode is None:
-            words = ", ".join(telling_words(found.text))
-            shown = f", with words such as {words}" if words else ""
-            say(f"{path.name} is not UTF-8 and was read as {found.encoding}{shown}; if that looks wrong, give --encoding")
-    if found.odd:
-        say(found.note(path.name))
-    return found.text
+            words = ", ".join(telling_words(decoded.text))
+            examples = f", with words such as {words}" if words else ""
+            say(f"{path.name} is not UTF-8 and was read as {decoded.encoding}{examples}; if that looks wrong, give --encoding")
+    if decoded.odd:
+        say(decoded.note(path.name))
+    return decoded.text
 
 
 def guess(content: bytes, languages: Sequence[str]) -> Text | None:
     """Return text that is in no encoding of Unicode as the languages' usual code pages have it, or None where nothing fits."""
-    known = [one for one in map(_known, languages) if one]
-    candidates = list(dict.fromkeys(page for one in known for page in _pages(one)))
+    written = [entry for entry in map(_with_spelling, languages) if entry]
+    candidates = list(dict.fromkeys(page for entry in written for page in _pages(entry)))
     readings = [decode_as(content, page) for page in candidates]
     # A page further down the list has to be better, not only as good; much better where there are few characters to go by.
     doubt = 0.002 + 0.1 / max(1, sum(byte > 127 for byte in content))
-    costs = [_cost(reading.text, known) + doubt * place for place, reading in enumerate(readings)]
+    costs = [_cost(reading.text, written) + doubt * rank for rank, reading in enumerate(readings)]
     if costs and min(costs) <= 0.5:
         return readings[costs.index(min(costs))]
     return _foreign(content)
@@ -129,36 +129,36 @@ def guess(content: bytes, languages: Sequence[str]) -> Text | None:
 
 def telling_words(text: str) -> list[str]:
     """Return up to three words by which a reader sees whether an encoding was guessed right: words with letters beyond ASCII."""
-    found: list[str] = []
+    beyond_ascii: list[str] = []
     spare: list[str] = []
     seen: set[str] = set()
     for match in _WORD.finditer(text):
         word = match.group()[:24]
         letters = set(word) - seen
-        if word.isascii() or word in found or word in spare:
+        if word.isascii() or word in beyond_ascii or word in spare:
             continue
-        (spare if all(letter.isascii() for letter in letters) else found).append(word)
+        (spare if all(letter.isascii() for letter in letters) else beyond_ascii).append(word)
         seen |= letters
-        if len(found) == 3:
+        if len(beyond_ascii) == 3:
             break
-    return [*found, *spare][:3]
+    return [*beyond_ascii, *spare][:3]
 
 
-def _known(name: str) -> Language | None:
+def _with_spelling(name: str) -> Language | None:
     """Return the language of a name if anything is known of how it is written: of a Latin one, its letters or its pages."""
     try:
-        one = language(name)
+        entry = language(name)
     except UnknownNameError:
         return None
-    return one if one.code in _ALPHABETS or one.code in _PAGES or not one.latin else None
+    return entry if entry.code in _ALPHABETS or entry.code in _PAGES or not entry.latin else None
 
 
-def _pages(one: Language) -> tuple[str, ...]:
-    return _PAGES.get(one.code) or tuple(page for script in one.scripts for page in _PAGES_OF_SCRIPT.get(script, ()))
+def _pages(entry: Language) -> tuple[str, ...]:
+    return _PAGES.get(entry.code) or tuple(page for script in entry.scripts for page in _PAGES_OF_SCRIPT.get(script, ()))
 
 
 def _iso_2022(content: bytes) -> Text | None:
-    """Read ISO-2022-JP and -KR, which are ASCII to look at and name themselves by an escape."""
+    """Read ISO-2022-JP and -KR, whose bytes are all ASCII and which an escape sequence announces."""
     for escape, encoding in ((b"\x1b$B", "iso2022_jp_ext"), (b"\x1b$@", "iso2022_jp_ext"), (b"\x1b$)C", "iso2022_kr")):
         if escape in content and content.isascii():
             return decode_as(content, encoding)
@@ -180,21 +180,22 @@ def _foreign(content: bytes) -> Text | None:
 def _orthography(languages: tuple[Language, ...]) -> tuple[frozenset[str], regex.Pattern[str] | None, bool]:
     """Return the letters beyond ASCII, the scripts whose letters all count, and whether names may have any letter of Latin-1."""
     letters, scripts = set[str](), set[str]()
-    for one in languages:
-        alphabet = _ALPHABETS.get(one.code)
+    for entry in languages:
+        alphabet = _ALPHABETS.get(entry.code)
         if alphabet is not None:
             letters.update(alphabet, alphabet.upper())
-        elif one.latin:
-            for page in _pages(one)[:1]:
+        elif entry.latin:
+            for page in _pages(entry)[:1]:
                 letters.update(c for c in bytes(range(128, 256)).decode(page, "ignore") if c.isalpha())
         else:
-            scripts.update(one.scripts)
-        if one.code == "vi":
+            scripts.update(entry.scripts)
+        if entry.code == "vi":
             letters.update(_vietnamese())
-        if one.code == "tr":
+        if entry.code == "tr":
             letters.add("İ")
-    wanted = "".join(rf"\p{{Script={script}}}" for script in sorted(scripts))
-    return frozenset(letters), regex.compile(f"[{wanted}]") if wanted else None, any("Latin" in one.scripts for one in languages)
+    classes = "".join(rf"\p{{Script={script}}}" for script in sorted(scripts))
+    of_scripts = regex.compile(f"[{classes}]") if classes else None
+    return frozenset(letters), of_scripts, any("Latin" in entry.scripts for entry in languages)
 
 
 def _vietnamese() -> Iterator[str]:

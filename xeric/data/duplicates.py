@@ -57,7 +57,7 @@ class Deduplicated:
 
 def deduplicate(
     instances: Sequence[Instance],
-    shown: Sequence[Example] = (),
+    demonstrations: Sequence[Example] = (),
     *,
     exact: bool = True,
     merge: bool = True,
@@ -73,7 +73,7 @@ def deduplicate(
 
     Args:
         instances: of one task, in one form.
-        shown: its demonstrations: an instance that repeats one is dropped, a cluster like one is pinned.
+        demonstrations: of the task; an instance that repeats one is dropped, a cluster like one is pinned.
         exact: drop the same input and outputs.
         merge: make instances of one input one, with all their outputs.
         near: similarity, of windows and of word sequences, from which an instance repeats another; None drops none.
@@ -83,25 +83,25 @@ def deduplicate(
     """
     counts = Counter(plain(i.input) for i in instances)
     common = {text for text, count in counts.items() if not text or count > max(5, common_share * len(instances))}
-    nodes, groups, repeats = _merge(instances, shown, common, exact, merge)
-    texts = [f"{e.input}\n{e.output}" for e in shown] + ["\n".join([i.input, *i.outputs]) for i in nodes]
+    nodes, groups, repeats = _merge(instances, demonstrations, common, exact, merge)
+    texts = [f"{e.input}\n{e.output}" for e in demonstrations] + ["\n".join([i.input, *i.outputs]) for i in nodes]
     lengths = sorted(len(fold(text)) for text in texts)
     windows: tuple[Unit, int] = ("word", 2) if lengths and lengths[len(lengths) // 2] >= 20 else ("char", 5)
-    every: list[Example | Instance] = [*shown, *nodes]
-    outputs = [[e.output] for e in shown] + [list(i.outputs) for i in nodes]
-    # One long output counts as likeness that gives way only when a cluster is taken apart.
-    likeness = [(i, j, 0.94) for i, j in same_texts(outputs)]
-    pairs = sorted([*near_pairs([shingles(text, *windows) for text in texts], similarity), *likeness])
-    links = list(_links(every, [set() for _ in shown] + [groups[i.id] for i in nodes], common))
+    every: list[Example | Instance] = [*demonstrations, *nodes]
+    outputs = [[e.output] for e in demonstrations] + [list(i.outputs) for i in nodes]
+    # A long output in common links two instances; taking a cluster apart drops that link last.
+    same_outputs = [(i, j, 0.94) for i, j in same_texts(outputs)]
+    pairs = sorted([*near_pairs([shingles(text, *windows) for text in texts], similarity), *same_outputs])
+    links = list(_links(every, [set() for _ in demonstrations] + [groups[i.id] for i in nodes], common))
     labels, taken_apart = _components(len(texts), links, pairs, similarity, max_share)
     if near is not None:
         repeats.update(_near_repeats(every, pairs, near, windows))
-    kept = [k for k, instance in enumerate(nodes, len(shown)) if instance.id not in repeats]
+    kept = [k for k, instance in enumerate(nodes, len(demonstrations)) if instance.id not in repeats]
     note = f"{taken_apart} instances hang together at similarity {similarity:g}; they were taken apart at a higher one"
     return Deduplicated(
-        tuple(nodes[k - len(shown)] for k in kept),
+        tuple(nodes[k - len(demonstrations)] for k in kept),
         tuple(labels[k] for k in kept),
-        frozenset(labels[: len(shown)]),
+        frozenset(labels[: len(demonstrations)]),
         repeats,
         (note,) if taken_apart else (),
     )
@@ -139,10 +139,10 @@ def near_pairs(sets: Sequence[Hashes], threshold: float) -> Iterator[tuple[int, 
 
 
 def same_texts(texts: Sequence[Iterable[str]]) -> Iterator[tuple[int, int]]:
-    """Yield (i, j) where the texts at i and at j have a long one in common, unless so many have it that it is a formula."""
+    """Yield (i, j) where the texts at i and at j have a long one in common, unless it is so frequent that it is boilerplate."""
     holders: dict[str, list[int]] = {}
-    for position, several in enumerate(texts):
-        for text in {" ".join(fold(text)) for text in several}:
+    for position, instance_texts in enumerate(texts):
+        for text in {" ".join(fold(text)) for text in instance_texts}:
             if len(text) >= MIN_DISTINCTIVE:
                 holders.setdefault(text, []).append(position)
     for same in holders.values():
@@ -156,15 +156,15 @@ def plain(text: str) -> str:
 
 
 def _merge(
-    instances: Sequence[Instance], shown: Sequence[Example], common: set[str], exact: bool, merge: bool
+    instances: Sequence[Instance], demonstrations: Sequence[Example], common: set[str], exact: bool, merge: bool
 ) -> tuple[list[Instance], dict[str, set[str]], dict[str, tuple[str, str]]]:
     """Return the instances left, the groups that each stands for, and the others with reason and detail."""
-    demonstrated = {(plain(e.input), plain(e.output)) for e in shown}
+    demonstrated = {(plain(e.input), plain(e.output)) for e in demonstrations}
     nodes: dict[str, Instance] = {}
     groups: dict[str, set[str]] = {}
     repeats: dict[str, tuple[str, str]] = {}
     same: dict[tuple[str, frozenset[str]], str] = {}
-    asked: dict[str, str] = {}
+    by_question: dict[str, str] = {}
     for instance in sorted(instances, key=lambda i: (i.key, i.id)):
         question, answers = plain(instance.input), frozenset(map(plain, instance.outputs))
         id_ = instance.id
@@ -174,14 +174,14 @@ def _merge(
         if exact and (question, answers) in same:
             id_ = same[question, answers]
             repeats[instance.id] = ("exact_duplicate", f"the same as {id_}")
-        elif merge and question not in common and question in asked:
-            id_ = asked[question]
+        elif merge and question not in common and question in by_question:
+            id_ = by_question[question]
             nodes[id_] = replace(nodes[id_], outputs=tuple(dict.fromkeys([*nodes[id_].outputs, *instance.outputs])))
             repeats[instance.id] = (MERGED, f"its outputs are references of {id_}")
         else:
             nodes[id_] = instance
         same.setdefault((question, answers), id_)
-        asked.setdefault(question, id_)
+        by_question.setdefault(question, id_)
         groups.setdefault(id_, set()).update(() if instance.group is None else [instance.group])
     return list(nodes.values()), groups, repeats
 

@@ -1,4 +1,4 @@
-"""Segments become token rows: one prefix row a task, one instance row an instance, and the truncation policy.
+"""Segments become token rows: one prefix row per task, one instance row per instance, and the truncation policy.
 
 A row's tokens are ``[BOS] prefix | input target [EOS]``. Prefix and instance are tokenised apart, in training and in
 decoding alike, so that the prefix is the same tokens for all instances of a task. For a prefix of 5 tokens, BOS
@@ -239,12 +239,12 @@ def cut_note(cuts: Mapping[str, int], count: int, what: str, context: int) -> st
         what: these are (``training inputs``).
         context: of the base, in tokens.
     """
-    said = {
+    sentences = {
         "input": "{} are cut in the middle",
         "demonstrations": "{} lose demonstrations",
         "target_too_long": "{} are left out, as their targets alone do not fit",
     }
-    parts = [sentence.format(f"{cuts[key]} of {count} {what}") for key, sentence in said.items() if cuts.get(key)]
+    parts = [sentence.format(f"{cuts[key]} of {count} {what}") for key, sentence in sentences.items() if cuts.get(key)]
     return f"{', '.join(parts)}: the base has a context of {context:,} tokens" if parts else ""
 
 

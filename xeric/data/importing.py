@@ -103,8 +103,8 @@ def import_task(source: Path | str, options: ImportOptions, *, note: Note | None
     table = _read(source, options, [outputs, inputs], say)
     for column in options.columns:
         if column not in table.columns:
-            known = ", ".join(map(repr, table.columns)) or "none"
-            raise DataError(f"there is no column {column!r}", where=str(source), hint=f"the columns are {known}")
+            columns = ", ".join(map(repr, table.columns)) or "none"
+            raise DataError(f"there is no column {column!r}", where=str(source), hint=f"the columns are {columns}")
     instances = list(_instances(table, options))
     if not instances:
         raise DataError("holds no rows with an input or an output", where=str(source))
@@ -128,17 +128,17 @@ def import_task(source: Path | str, options: ImportOptions, *, note: Note | None
 def _instances(table: Table, options: ImportOptions) -> Iterator[dict[str, Any]]:
     columns = (nfc(options.input_column), nfc(options.output_column))
     group, identity = (nfc(column) if column else None for column in (options.group_column, options.id_column))
-    for position, (place, row) in enumerate(table.rows, 1):
+    for position, (where, row) in enumerate(table.rows, 1):
         value = row.get(columns[1])
-        text = _cell(row.get(columns[0]), f"{place}, column {columns[0]!r}")
-        outputs = [_cell(item, f"{place}, column {columns[1]!r}") for item in (value if isinstance(value, list) else [value])]
+        text = _cell(row.get(columns[0]), f"{where}, column {columns[0]!r}")
+        outputs = [_cell(item, f"{where}, column {columns[1]!r}") for item in (value if isinstance(value, list) else [value])]
         if not text.strip() and not any(output.strip() for output in outputs):
             continue
         instance: dict[str, Any] = {"id": f"{nfc(options.name)}-{position}", "input": text, "output": outputs or [""]}
-        if identity and (given := _cell(row.get(identity), f"{place}, column {identity!r}")):
-            instance["id"] = given
-        if group and (named := _cell(row.get(group), f"{place}, column {group!r}")):
-            instance["group"] = named
+        if identity and (own_id := _cell(row.get(identity), f"{where}, column {identity!r}")):
+            instance["id"] = own_id
+        if group and (group_name := _cell(row.get(group), f"{where}, column {group!r}")):
+            instance["group"] = group_name
         yield instance
 
 
@@ -208,11 +208,11 @@ def _read(source: Path | str, options: ImportOptions, languages: list[str], say:
     raise DataError(what, where=shown_path(source), hint=hint)
 
 
-def _cell(value: Any, place: str) -> str:
+def _cell(value: Any, where: str) -> str:
     if is_missing(value):
         return ""
     if isinstance(value, str):
-        return check_text(value, place)
+        return check_text(value, where)
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return repr(value)
-    raise DataError(f"expected text, found {kind(value)}", where=place)
+    raise DataError(f"expected text, found {kind(value)}", where=where)

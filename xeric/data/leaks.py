@@ -7,9 +7,9 @@ apart.
   input or its output. Outputs under 13 words, and scripts without spaces, go by sequences of 40 characters of the folded text.
   Shorter outputs ("Paris", "yes") are in every text and prove nothing alone: there the test *input* must be in the training input
   too, half of its windows or all of its words, and the output be the same; or the training text, input and output together, holds
-  half of the test input and, oftener than the test input itself, the output: a mail to be completed gives away the subject line
-  that another task asks for. One word counts there only as a line or field of its own, or in plain text. A shared input alone is
-  no leak: many questions are asked of one passage, and the answer stays unknown.
+  half of the test input and, more often than the test input itself, the output: a mail to be completed gives away the subject
+  line that another task asks for. One word counts there only as a line or field of its own, or in plain text. A shared input
+  alone is no leak: many questions are asked of one passage, and the answer stays unknown.
 * **Boilerplate** (footers, formulas of politeness, templates) is no leak. Windows of more than 1% of a task's test
   outputs (at least 5) are set aside, and windows of more than 10 training texts unless half of the test output is in that one
   text. Definitions are not compared: they are meant to be shared.
@@ -178,8 +178,8 @@ def find_leaks(
         test: test instances by task.
         training: training instances by task, of source and target tasks alike; one without outputs is plain text.
         demonstrations: positive examples by task, as far as prompts show them.
-        n_words: length of a telling sequence of words.
-        n_chars: length of a telling sequence of characters, for short outputs and scripts without spaces.
+        n_words: length of a shared sequence of words that counts.
+        n_chars: length of a shared sequence of characters that counts, for short outputs and scripts without spaces.
     """
     outputs = [
         (task, instance, output) for task, instances in test.items() for instance in instances for output in instance.outputs

@@ -99,8 +99,8 @@ class PreparedTask:
         inputs = [max(len(words(i.input)), 1) for i in (*self.train, *self.dev)]
         if not lengths:
             return None
-        mean = statistics.fmean(length for several in lengths for length in several)
-        ratios = [statistics.fmean(several) / given for several, given in zip(lengths, inputs, strict=True)]
+        mean = statistics.fmean(length for references in lengths for length in references)
+        ratios = [statistics.fmean(references) / input_length for references, input_length in zip(lengths, inputs, strict=True)]
         return TargetLength(max(round(mean), 1), statistics.median(ratios))
 
     def training_output(self, instance: Instance, seed: int) -> str:
@@ -163,14 +163,17 @@ def prepare(
     if both := sorted(set(names) & set(protect or {})):
         raise ConfigError(f"names {both[0]!r}, which is scored", where="stages", hint="train a stage on other tasks")
     languages = {task.name: task.language for task in tasks}
-    cleaned = [clean(task, options.cleaning) for task in tasks]
-    splits = [split(one, options) for one in cleaned]
+    cleaned_tasks = [clean(task, options.cleaning) for task in tasks]
+    splits = [split(cleaned, options) for cleaned in cleaned_tasks]
     report = _leaks(splits, protect) if options.leak_check else None
     if isinstance(prompt.definition, str):
-        definitions = control_definitions([one.task for one in cleaned], prompt.definition)
-        cleaned = [replace(one, task=replace(one.task, definition=definitions[one.task.name])) for one in cleaned]
+        definitions = control_definitions([cleaned.task for cleaned in cleaned_tasks], prompt.definition)
+        cleaned_tasks = [
+            replace(cleaned, task=replace(cleaned.task, definition=definitions[cleaned.task.name])) for cleaned in cleaned_tasks
+        ]
     ready = tuple(
-        _prepare_one(one, parts, report, prompt, languages[one.task.name]) for one, parts in zip(cleaned, splits, strict=True)
+        _prepare_task(cleaned, parts, report, prompt, languages[cleaned.task.name])
+        for cleaned, parts in zip(cleaned_tasks, splits, strict=True)
     )
     leaks = report.summary() if report else {"checked": False}
     return Prepared(ready, leaks, digest([task.fingerprint for task in ready]), options, prompt)
@@ -178,13 +181,13 @@ def prepare(
 
 def _leaks(splits: Sequence[SplitTask], protect: Mapping[str, Sequence[Instance]] | None) -> LeakReport:
     return find_leaks(
-        {one.task.name: one.test for one in splits} if protect is None else protect,
-        {one.task.name: one.pool for one in splits},
-        {one.task.name: one.task.positive_examples for one in splits},
+        {parts.task.name: parts.test for parts in splits} if protect is None else protect,
+        {parts.task.name: parts.pool for parts in splits},
+        {parts.task.name: parts.task.positive_examples for parts in splits},
     )
 
 
-def _prepare_one(
+def _prepare_task(
     cleaned: Cleaned, parts: SplitTask, report: LeakReport | None, prompt: PromptOptions, language: str
 ) -> PreparedTask:
     task, notes = cleaned.task, list(cleaned.notes)
@@ -216,5 +219,5 @@ def _prepare_one(
         "train": len(train),
         "demonstrations": len(shown),
     }
-    mark = fingerprint(task, shown, train, parts.dev, parts.test)
-    return PreparedTask(task, language, train, parts.dev, parts.test, tuple(shown), counts, tuple(notes), mark)
+    used_texts = fingerprint(task, shown, train, parts.dev, parts.test)
+    return PreparedTask(task, language, train, parts.dev, parts.test, tuple(shown), counts, tuple(notes), used_texts)

@@ -1,10 +1,10 @@
 r"""Prompt layouts: a task and an instance become segments of text.
 
 A row is the paper's ``[CLS] I_j [SEP] D_j [SEP] | x_i [SEP] y_i [EOS]``. Everything left of the bar is the same for
-all instances of a task and is called the *task prefix*; the shared-prefix engine computes it once a micro-batch. This
+all instances of a task and is called the *task prefix*; the shared-prefix engine computes it once per micro-batch. This
 module knows nothing about tokens; :mod:`xeric.data.encoding` makes them.
 
-The plain layout of one row, one line a segment (``{}`` marks what is filled in)::
+The plain layout of one row, one line per segment (``{}`` marks what is filled in)::
 
     instruction     {definition}\n\n
     demonstration   Input: {x}\nOutput: {y}\n\n            (k times)
@@ -247,14 +247,14 @@ def _chat_prompt(name: str, definition: str, pairs: list[tuple[str, str]], rende
         raise _unusable_template("ends a turn in more than one way")
     lead, closing = _around_answer(render)
     # White space goes with the answer's first word; anything else (an empty thinking block) is the template's to write.
-    said = not lead.strip()
+    only_blanks = not lead.strip()
     return Prompt(
         name,
         prefixes=tuple(tuple(row[:-2]) for row in rows),
         before_input=Segment("input", ""),
-        after_input=after if said else replace(after, text=after.text + lead),
+        after_input=after if only_blanks else replace(after, text=after.text + lead),
         before_text="",
-        before_target=lead if said else "",
+        before_target=lead if only_blanks else "",
         closing=closing,
         begin=False,
         # What comes behind the end of a turn (a line break, an end-of-text token after the last one) says nothing more.

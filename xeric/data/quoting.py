@@ -71,11 +71,11 @@ class _Lines:
 
     @classmethod
     def of(cls, plain: Sequence[Row], is_header: Callable[[Sequence[str]], bool]) -> _Lines:
-        header = next((place for place, row in enumerate(plain[:10]) if is_header(row.cells)), 0)
+        header = next((position for position, row in enumerate(plain[:10]) if is_header(row.cells)), 0)
         return cls(plain, len(_trimmed(plain[header].cells)), header)
 
     def are_rows(self, *, strictly: bool) -> bool:
-        """Say whether all lines have the header's cells; where not ``strictly``, a tenth of them may end early."""
+        """Return whether all lines have the header's cells; where not ``strictly``, a tenth of them may end early."""
         rows = self.rows[self.header :]
         fitting = sum(self.fits(row.cells) for row in rows)
         if strictly:
@@ -153,7 +153,7 @@ def _weigh(rows: Sequence[Row], lines: _Lines, *, needed_only: bool) -> str:
 
 
 def _could_be_rows(row: Row, fitting: Mapping[int, bool]) -> bool:
-    """Say whether the lines of a row look like rows of their own: the first, the last and most between, empty ones aside."""
+    """Return whether the lines of a row look like rows of their own: the first, the last and most between, empty ones aside."""
     lines = [fitting[n] for n in range(row.line, row.line + row.lines) if n in fitting]
     return len(lines) > 1 and lines[0] and lines[-1] and sum(lines) * 2 >= len(lines)
 
@@ -166,17 +166,17 @@ def _trimmed(cells: Sequence[str]) -> Sequence[str]:
 
 
 def _is_convention(rows: Sequence[Row]) -> bool:
-    """Say whether the marks are there for a reason: every cell that has them needs them, or whole columns have them."""
+    """Return whether the marks are there for a reason: every cell that has them needs them, or whole columns have them."""
     marked = [row for row in rows if row.quoted]
-    if any('"' in cell for row in rows for place, cell in enumerate(row.cells) if place not in row.quoted):
+    if any('"' in cell for row in rows for column, cell in enumerate(row.cells) if column not in row.quoted):
         return False  # who encloses cells encloses these
     if all(row.needed for row in marked):
         return True
     header, *others = rows
     return all(
-        place in header.quoted and all(place in row.quoted or not row.cells[place : place + 1] for row in others)
+        column in header.quoted and all(column in row.quoted or not row.cells[column : column + 1] for row in others)
         for row in marked
-        for place in row.quoted
+        for column in row.quoted
     )
 
 
@@ -197,23 +197,23 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
     end = regex.compile(rf"{mark}|\r\n?|\n|\Z")
     position, line = 0, 1
     while position < len(text):
-        start, cells, places, needed, last = line, list[str](), set[int](), False, False
+        start, cells, enclosed_cells, needed, last = line, list[str](), set[int](), False, False
         while not last:
-            if found := quoted.match(text, position):
-                value = found.group(1)
+            if match := quoted.match(text, position):
+                value = match.group(1)
                 line += len(_BREAK.findall(value))
                 needed = needed or any(sign in value for sign in (delimiter, '"', ",", "\n", "\r"))
-                places.add(len(cells))
+                enclosed_cells.add(len(cells))
                 cells.append(value.replace('""', '"'))
             else:
-                found = bare.match(text, position)
-                if found.group().lstrip(" ").startswith('"'):
-                    closed = '"' in found.group().lstrip(" ")[1:]
+                match = bare.match(text, position)
+                if match.group().lstrip(" ").startswith('"'):
+                    closed = '"' in match.group().lstrip(" ")[1:]
                     what = "text follows a closing quotation mark" if closed else "a quotation mark never closes"
                     raise _Fault(start, f"is not a table: {what}")
-                cells.append(found.group())
-            separator = end.match(text, found.end())
+                cells.append(match.group())
+            separator = end.match(text, match.end())
             position, last = separator.end(), separator.group() != delimiter
         line += 1
-        if cells != [""] or places:
-            yield Row(start, cells, frozenset(places), needed, line - start)
+        if cells != [""] or enclosed_cells:
+            yield Row(start, cells, frozenset(enclosed_cells), needed, line - start)

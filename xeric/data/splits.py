@@ -1,4 +1,4 @@
-"""What stays together, and which side it goes to: test, training and dev instances of a cleaned task.
+"""The split of a cleaned task into test, training and dev instances: instances that are alike stay on one side.
 
 Sides are drawn by hashes of seed and content, so the order of a file moves nothing and one instance more moves little:
 
@@ -105,11 +105,11 @@ class SplitTask:
 
     def without(self, ids: Collection[str]) -> SplitTask:
         """Return the split with instances taken out of the pool (leaks); others of the pool move up, as far as there are any."""
-        gone = frozenset(i.id for i in self.pool if i.id in ids)
-        pool = tuple(i for i in self.pool if i.id not in gone)
+        taken_out = frozenset(i.id for i in self.pool if i.id in ids)
+        pool = tuple(i for i in self.pool if i.id not in taken_out)
         wanted = self.options.n_train
         options = self.options.model_copy(update={"n_train": None if wanted is None else min(wanted, len(pool))})
-        return _sized(replace(self, pool=pool, options=options, removed=self.removed | gone))
+        return _sized(replace(self, pool=pool, options=options, removed=self.removed | taken_out))
 
 
 def split(cleaned: Cleaned, options: SplitOptions | None = None) -> SplitTask:
@@ -128,18 +128,18 @@ def split(cleaned: Cleaned, options: SplitOptions | None = None) -> SplitTask:
     clusters = dict(zip((i.id for i in instances), cleaned.clusters, strict=True))
     testable = [i for i in instances if clusters[i.id] not in cleaned.pinned]
     families = _families(testable, clusters, f"{options.split_seed}:test")
-    held = _fill(families, max(1, round(options.test_fraction * len(instances))))
-    if not held and families:
-        held = min(families, key=len).copy()
-    if not held or len(held) == len(instances):
+    held_out = _fill(families, max(1, round(options.test_fraction * len(instances))))
+    if not held_out and families:
+        held_out = min(families, key=len).copy()
+    if not held_out or len(held_out) == len(instances):
         what = f"all {len(instances)} instances are alike, of one group or like a demonstration: none can be held out"
         raise DataError(what, where=where, hint="add other instances, or check the groups")
-    held.sort(key=lambda i: _draw(f"{options.split_seed}:test", i))
-    outside = {i.id for i in held}
+    held_out.sort(key=lambda i: _draw(f"{options.split_seed}:test", i))
+    outside = {i.id for i in held_out}
     pool = sorted((i for i in instances if i.id not in outside), key=lambda i: _draw(f"{options.split_seed}:pool", i))
-    test = tuple(held if options.max_test is None else held[: options.max_test])
-    ratio = len(held) / len(instances)
-    return _sized(SplitTask(cleaned.task, options, test, (), (), tuple(pool), tuple(held), clusters, ratio))
+    test = tuple(held_out if options.max_test is None else held_out[: options.max_test])
+    ratio = len(held_out) / len(instances)
+    return _sized(SplitTask(cleaned.task, options, test, (), (), tuple(pool), tuple(held_out), clusters, ratio))
 
 
 def draw_output(instance: Instance, seed: int, epoch: int = 0) -> str:

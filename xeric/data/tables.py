@@ -30,7 +30,7 @@ _MARK = regex.compile(r"(?:\A|(?<=[\r\n]))\ufeff+")
 
 @dataclass(frozen=True)
 class Table:
-    """Rows with the place of each, for messages.
+    """Rows, each with the file and line that messages name.
 
     Attributes:
         columns: their names, in Unicode NFC.
@@ -41,16 +41,16 @@ class Table:
     rows: list[tuple[str, Mapping[str, Any]]]
 
 
-def the_delimiter(given: str) -> str:
+def the_delimiter(delimiter: str) -> str:
     r"""Return the character that a user means by "tab", "\\t" or the character itself.
 
     Raises:
         UserError: it is more than one character, or a line end or quotation mark.
     """
-    mark = _BY_NAME.get(given.lower(), given)
-    if len(mark) != 1 or mark in '"\r\n':
-        raise UserError(f"{given!r} is not a delimiter", hint="give one character, or the word tab")
-    return mark
+    character = _BY_NAME.get(delimiter.lower(), delimiter)
+    if len(character) != 1 or character in '"\r\n':
+        raise UserError(f"{delimiter!r} is not a delimiter", hint="give one character, or the word tab")
+    return character
 
 
 def delimited_table(
@@ -70,9 +70,9 @@ def delimited_table(
         DataError: the text is no table; ``where`` names the line.
     """
     text = _MARK.sub("", text.rstrip("\x1a"))
-    if found := _SEP.match(text):
-        delimiter = delimiter or the_delimiter(found.group(1))
-        text = text[found.end() :]  # its line end stays, and so do the numbers of the lines
+    if declared := _SEP.match(text):
+        delimiter = delimiter or the_delimiter(declared.group(1))
+        text = text[declared.end() :]  # its line end stays, and so do the numbers of the lines
     if delimiter is None:
         delimiter = _sniff(text, needed, path)
         if delimiter != ("\t" if path.suffix.lower() == ".tsv" else ","):
@@ -107,36 +107,36 @@ def _apart(text: str, needed: Sequence[str], delimiter: str) -> str:
     if "\ufeff" not in text:
         return text
     parts = text.split("\ufeff")
-    for place, part in enumerate(parts[1:], 1):
+    for position, part in enumerate(parts[1:], 1):
         line = regex.split(r"[\r\n]", part, maxsplit=1)[0]
-        parts[place] = ("\n" if _is_header(enclosed(line, delimiter) or [], needed) else "\ufeff") + part
+        parts[position] = ("\n" if _is_header(enclosed(line, delimiter) or [], needed) else "\ufeff") + part
     return "".join(parts)
 
 
 def _with_header(rows: Sequence[Row], path: Path, needed: Sequence[str], say: Callable[[str], None]) -> Table:
-    filled = [place for place, row in enumerate(rows) if any(cell.strip() for cell in row.cells)]
+    filled = [position for position, row in enumerate(rows) if any(cell.strip() for cell in row.cells)]
     if not filled:
         raise DataError("holds no rows", where=str(path))
-    header = next((place for place in filled[:_HEAD] if _is_header(rows[place].cells, needed)), filled[0])
+    header = next((position for position in filled[:_HEAD] if _is_header(rows[position].cells, needed)), filled[0])
     if header != filled[0]:
         say(f"the header of {path.name} stands in line {rows[header].line}; what stands above it was left out")
     columns = _columns(rows[header].cells)
     if twice := next((column for column in needed if columns.count(column) > 1), None):
         raise DataError(f"there are two columns {twice!r}", where=str(path), hint="rename one of them")
-    found: list[tuple[str, Mapping[str, Any]]] = []
+    table_rows: list[tuple[str, Mapping[str, Any]]] = []
     again: list[int] = []
     order = columns
     for row in rows[header + 1 :]:
-        cells, place = _fitting(row, len(columns), path), f"{path}, line {row.line}"
+        cells = _fitting(row, len(columns), path)
         if sorted(_columns(cells)) == sorted(columns) and any(columns):
             again.append(row.line)
             order = _columns(cells)
         else:
-            found.append((place, dict(zip(order, cells, strict=False))))
+            table_rows.append((f"{path}, line {row.line}", dict(zip(order, cells, strict=False))))
     if again:
         lines = ("line " if len(again) == 1 else "lines ") + ", ".join(map(str, again))
         say(f"the header of {path.name} stands again in {lines} and was left out there")
-    return Table(tuple(columns), found)
+    return Table(tuple(columns), table_rows)
 
 
 def _fitting(row: Row, width: int, path: Path) -> list[str]:
@@ -147,7 +147,7 @@ def _fitting(row: Row, width: int, path: Path) -> list[str]:
 
 
 def json_table(text: str, path: Path, say: Callable[[str], None]) -> Table:
-    """Return the table in JSON: an object a line, a list of objects, or an object with one such list or whole columns.
+    """Return the table in JSON: one object per line, a list of objects, or an object with one such list or whole columns.
 
     Raises:
         DataError: the text is no such table; ``where`` names the line.
@@ -160,13 +160,17 @@ def json_table(text: str, path: Path, say: Callable[[str], None]) -> Table:
     return Table(tuple(dict.fromkeys(column for _, row in rows for column in row)), rows)
 
 
+def _is_list_of_objects(content: Any) -> bool:
+    return isinstance(content, list) and bool(content) and all(isinstance(item, dict) for item in content)
+
+
 def _inner(value: Mapping[str, Any], path: Path, say: Callable[[str], None]) -> list[tuple[str, Mapping[str, Any]]]:
     if "Definition" in value and "Instances" in value:
         hint = f"use it by its name, with --tasks-dir {path.parent}"
         raise DataError("is a task file, which needs no import", where=str(path), hint=hint)
     if columns := _by_columns(value):
         return [(f"{path}, row {number}", row) for number, row in enumerate(columns)]
-    lists = [key for key, held in value.items() if isinstance(held, list) and held and all(isinstance(one, dict) for one in held)]
+    lists = [key for key, content in value.items() if _is_list_of_objects(content)]
     if len(lists) != 1:
         return []
     key = lists[0]

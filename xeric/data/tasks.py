@@ -130,20 +130,20 @@ def load_task(path: Path | str, *, group_key: str = "group") -> Task:
     """
     path = existing(path)
     content = read_bytes(path)
-    found = decode(content)
-    if found is None:
+    decoded = decode(content)
+    if decoded is None:
         raise not_unicode(path, content)
-    task = parse_task(parse_json(found.text, str(path), as_written=True), name=path.stem, path=path, group_key=group_key)
-    return replace(task, notes=(found.note(path.name), *task.notes)) if _only_instances_are_odd(task, found) else task
+    task = parse_task(parse_json(decoded.text, str(path), as_written=True), name=path.stem, path=path, group_key=group_key)
+    return replace(task, notes=(decoded.note(path.name), *task.notes)) if _only_instances_are_odd(task, decoded) else task
 
 
-def _only_instances_are_odd(task: Task, found: Text) -> bool:
-    """Say whether bytes of the file are no text; they must not stand in what every prompt shows."""
+def _only_instances_are_odd(task: Task, decoded: Text) -> bool:
+    """Return whether bytes of the file are no text; they must not stand in what every prompt shows."""
     shown = [task.definition, *(text for e in task.positive_examples for text in (e.input, e.output))]
-    if found.odd and any(REPLACEMENT in text for text in shown):
-        where = f"{task.path}, line {found.odd[0]}"
+    if decoded.odd and any(REPLACEMENT in text for text in shown):
+        where = f"{task.path}, line {decoded.odd[0]}"
         raise DataError("the definition or a demonstration is not UTF-8 text", where=where, hint="save the file as UTF-8")
-    return bool(found.odd)
+    return bool(decoded.odd)
 
 
 def parse_task(data: Any, *, name: str, path: Path | None = None, group_key: str = "group") -> Task:
@@ -158,35 +158,35 @@ def parse_task(data: Any, *, name: str, path: Path | None = None, group_key: str
     Raises:
         DataError: ``data`` is not a task; ``where`` names file, key and instance.
     """
-    place, name = shown_path(path or name), nfc(name)
+    where, name = shown_path(path or name), nfc(name)
     if _NOT_TEXT.search(name):
-        raise DataError("the file's name is not text", where=place, hint="rename the file")
+        raise DataError("the file's name is not text", where=where, hint="rename the file")
     if not isinstance(data, dict):
-        raise DataError(f"expected a JSON object that describes a task, found {values.kind(data)}", where=place)
+        raise DataError(f"expected a JSON object that describes a task, found {values.kind(data)}", where=where)
     definitions = tuple(
-        text for text in values.texts(data.get("Definition"), f"{place}, Definition", "the instruction as text") if text.strip()
+        text for text in values.texts(data.get("Definition"), f"{where}, Definition", "the instruction as text") if text.strip()
     )
     if not definitions:
         raise DataError(
-            "there is no definition", where=f"{place}, Definition", hint='add "Definition": ["what to do, in a sentence"]'
+            "there is no definition", where=f"{where}, Definition", hint='add "Definition": ["what to do, in a sentence"]'
         )
     notes: list[str] = []
     return Task(
         name=name,
         definition=definitions[0],
-        instances=_instances(data.get("Instances"), name, place, nfc(group_key), notes),
-        positive_examples=_examples(data.get("Positive Examples"), f"{place}, Positive Examples", notes),
-        negative_examples=_examples(data.get("Negative Examples"), f"{place}, Negative Examples", notes),
-        input_languages=values.names(data.get("Input_language"), f"{place}, Input_language"),
-        output_languages=values.names(data.get("Output_language"), f"{place}, Output_language"),
-        instruction_languages=values.names(data.get("Instruction_language"), f"{place}, Instruction_language"),
-        categories=values.labels(data.get("Categories"), f"{place}, Categories"),
-        domains=values.labels(data.get("Domains"), f"{place}, Domains"),
-        reasoning=values.labels(data.get("Reasoning"), f"{place}, Reasoning"),
-        sources=values.labels(data.get("Source"), f"{place}, Source"),
-        urls=values.labels(data.get("URL"), f"{place}, URL"),
-        licenses=values.labels(data.get("Instance License"), f"{place}, Instance License"),
-        contributors=values.labels(data.get("Contributors"), f"{place}, Contributors"),
+        instances=_instances(data.get("Instances"), name, where, nfc(group_key), notes),
+        positive_examples=_examples(data.get("Positive Examples"), f"{where}, Positive Examples", notes),
+        negative_examples=_examples(data.get("Negative Examples"), f"{where}, Negative Examples", notes),
+        input_languages=values.names(data.get("Input_language"), f"{where}, Input_language"),
+        output_languages=values.names(data.get("Output_language"), f"{where}, Output_language"),
+        instruction_languages=values.names(data.get("Instruction_language"), f"{where}, Instruction_language"),
+        categories=values.labels(data.get("Categories"), f"{where}, Categories"),
+        domains=values.labels(data.get("Domains"), f"{where}, Domains"),
+        reasoning=values.labels(data.get("Reasoning"), f"{where}, Reasoning"),
+        sources=values.labels(data.get("Source"), f"{where}, Source"),
+        urls=values.labels(data.get("URL"), f"{where}, URL"),
+        licenses=values.labels(data.get("Instance License"), f"{where}, Instance License"),
+        contributors=values.labels(data.get("Contributors"), f"{where}, Contributors"),
         alternative_definitions=definitions[1:],
         path=path,
         notes=tuple(notes),
@@ -209,26 +209,26 @@ def check_task_name(name: str) -> str:
     return nfc(name)
 
 
-def _instances(value: Any, name: str, place: str, group_key: str, notes: list[str]) -> tuple[Instance, ...]:
+def _instances(value: Any, name: str, where: str, group_key: str, notes: list[str]) -> tuple[Instance, ...]:
     if not isinstance(value, list):
-        raise DataError(f"expected a list of instances, found {values.kind(value)}", where=f"{place}, Instances")
+        raise DataError(f"expected a list of instances, found {values.kind(value)}", where=f"{where}, Instances")
     if not value:
-        raise DataError("the task has no instances", where=f"{place}, Instances")
+        raise DataError("the task has no instances", where=f"{where}, Instances")
     instances: list[Instance] = []
     for position, raw in enumerate(value):
-        here = f"{place}, Instances[{position}]"
+        here = f"{where}, Instances[{position}]"
         if not isinstance(raw, dict):
             raise DataError(f"expected an object with input and output, found {values.kind(raw)}", where=here)
         identity = f"{name}-{position}" if raw.get("id") is None else values.text(raw["id"], f"{here}, id")
         here = f"{here} (id {identity!r})"
         outputs = values.texts(raw.get("output"), f"{here}, output") or ("",)
         group = None if raw.get(group_key) is None else values.text(raw[group_key], f"{here}, {group_key}")
-        asked = "" if values.is_missing(raw.get("input")) else values.text(raw["input"], f"{here}, input")
-        instances.append(Instance(identity, asked, outputs, group))
+        question = "" if values.is_missing(raw.get("input")) else values.text(raw["input"], f"{here}, input")
+        instances.append(Instance(identity, question, outputs, group))
     for key in ("input", "output"):
         if not any(key in raw for raw in value):
             hint = f"an instance has the keys {', '.join(map(repr, value[0])) or 'none'}"
-            raise DataError(f"no instance has the key {key!r}", where=f"{place}, Instances", hint=hint)
+            raise DataError(f"no instance has the key {key!r}", where=f"{where}, Instances", hint=hint)
     return tuple(_told_apart(instances, notes))
 
 
@@ -257,20 +257,20 @@ def _told_apart(instances: list[Instance], notes: list[str]) -> Iterator[Instanc
         notes.append(f"{many} ({shown}{' ...' if len(renamed) > 3 else ''}); a number was put behind")
 
 
-def _examples(value: Any, place: str, notes: list[str]) -> tuple[Example, ...]:
+def _examples(value: Any, where: str, notes: list[str]) -> tuple[Example, ...]:
     if value is None:
         return ()
     if not isinstance(value, list):
-        raise DataError(f"expected a list of examples, found {values.kind(value)}", where=place)
+        raise DataError(f"expected a list of examples, found {values.kind(value)}", where=where)
     examples: list[Example] = []
     for position, raw in enumerate(value):
-        here = f"{place}[{position}]"
+        here = f"{where}[{position}]"
         if not isinstance(raw, dict):
             raise DataError(f"expected an object with input and output, found {values.kind(raw)}", where=here)
         outputs = [text for text in values.texts(raw.get("output"), f"{here}, output") if text.strip()]
         if not outputs or values.is_missing(raw.get("input")):
             notes.append(
-                f"{here.removeprefix(place.rsplit(', ', 1)[0] + ', ')} has no {'input' if outputs else 'output'} and is left out"
+                f"{here.removeprefix(where.rsplit(', ', 1)[0] + ', ')} has no {'input' if outputs else 'output'} and is left out"
             )
             continue
         explanation = "" if values.is_missing(raw.get("explanation")) else values.text(raw["explanation"], f"{here}, explanation")

@@ -3,7 +3,7 @@
 Adaptive pretraining (Gururangan et al. 2020, arXiv 2004.10964) goes on with the base's own objective on text in the language or
 the domain of the task. This module makes documents; :meth:`xeric.data.encoding.Encoder.text_rows` makes rows of them.
 
-1. *Files*: text in an encoding of Unicode, or in the ``encoding`` given; no other is guessed here, as nobody would see it. A
+1. *Files*: text in an encoding of Unicode, or in the ``encoding`` given; no other is guessed: a wrong guess would be unnoticed. A
    folder stands for all ``*.txt`` files in it and below it, in the order of their paths; files and folders whose names begin with
    a dot are passed over. A document with bytes that are no text, in a file that is text otherwise, is left out and counted.
 2. *Documents* are parted by blank lines, after each file was brought into the form that tasks are brought into
@@ -133,8 +133,8 @@ def prepare_texts(
     """
     options = options or TextOptions()
     files = _files(paths)
-    found = list(_documents(files, options))
-    read = [document for document in found if not document.is_odd]
+    documents = list(_documents(files, options))
+    read = [document for document in documents if not document.is_odd]
     unique = list({document.text: document for document in reversed(read)}.values())
     report = find_leaks(protect or {}, {TEXT: [Instance(d.id, d.text, ()) for d in unique]}) if options.leak_check else None
     leaking = report.instances(TEXT) if report else frozenset()
@@ -145,10 +145,10 @@ def prepare_texts(
     dev = _held_out(used, options)
     selecting = set(dev)
     train = tuple(d for d in used if d not in selecting)
-    drops = {"broken_encoding": len(found) - len(read), "exact_duplicate": len(read) - len(unique)}
+    drops = {"broken_encoding": len(documents) - len(read), "exact_duplicate": len(read) - len(unique)}
     counts = {
         "files": len(files),
-        "documents": len(found),
+        "documents": len(documents),
         "drops": {reason: count for reason, count in drops.items() if count},
         "leaks_removed": len(leaking),
         "not_drawn": len(clean) - len(used),
@@ -172,19 +172,19 @@ def texts_digest(paths: Sequence[Path | str], options: TextOptions) -> str:
 
 
 def _files(paths: Sequence[Path | str]) -> list[Path]:
-    found: list[Path] = []
+    files: list[Path] = []
     for path in map(existing, paths):
         if path.is_dir():
             texts = (p for p in path.rglob("*") if p.suffix.lower() == ".txt")
             below = [p for p in texts if not any(part.startswith(".") for part in p.relative_to(path).parts)]
             if not below:
                 raise DataError("holds no *.txt file", where=str(path), hint="name a text file, or a folder of *.txt files")
-            found += sorted(p for p in below if p.is_file())
+            files += sorted(p for p in below if p.is_file())
         elif path.exists():
-            found.append(path)
+            files.append(path)
         else:
             raise DataError("no such file or folder", where=str(path), hint="name a text file, or a folder of *.txt files")
-    return list({file.resolve(): file for file in found}.values())
+    return list({file.resolve(): file for file in files}.values())
 
 
 def _documents(files: Iterable[Path], options: TextOptions) -> Iterator[Document]:
@@ -198,13 +198,13 @@ def _documents(files: Iterable[Path], options: TextOptions) -> Iterator[Document
 
 def _text(file: Path, encoding: str | None) -> Text:
     content = read_bytes(file)
-    found = decode_as(content, encoding) if encoding else decode(content)
-    if found is None:
+    decoded = decode_as(content, encoding) if encoding else decode(content)
+    if decoded is None:
         hint = "give its encoding, as in stages.0.corpus.encoding=cp1252, or save it as UTF-8"
         raise not_unicode(file, content, hint)
-    if encoding and not found.is_mostly_sound:
-        raise DataError(f"is not {encoding} text", where=f"{file}, line {found.odd[0]}", hint="set another corpus.encoding")
-    return found
+    if encoding and not decoded.is_mostly_sound:
+        raise DataError(f"is not {encoding} text", where=f"{file}, line {decoded.odd[0]}", hint="set another corpus.encoding")
+    return decoded
 
 
 def _draw(seed: int, what: str, document: Document) -> str:
@@ -224,13 +224,13 @@ def _held_out(documents: Sequence[Document], options: TextOptions) -> tuple[Docu
     """Return documents drawn for dev until they make up the share asked for; at most twice as much, and never the longest one."""
     target = int(options.dev_fraction * sum(len(d.text) for d in documents))
     longest = max(documents, key=lambda d: (len(d.text), d.key))
-    held: list[Document] = []
+    drawn: list[Document] = []
     size = 0
     for document in sorted(documents, key=lambda d: _draw(options.split_seed, "dev", d)):
         if size < target and size + len(document.text) <= 2 * target and document != longest:
-            held.append(document)
+            drawn.append(document)
             size += len(document.text)
-    return tuple(held)
+    return tuple(drawn)
 
 
 def _nothing_left(files: Sequence[Path], read: Sequence[Document], leaking: frozenset[str]) -> DataError:
@@ -274,10 +274,10 @@ def _scripts(languages: Iterable[str]) -> tuple[list[str], set[str]]:
     names, scripts = list(dict.fromkeys(languages)), set[str]()
     for name in names:
         try:
-            known = language(name).scripts
+            own_scripts = language(name).scripts
         except UnknownNameError:
-            known = ()
-        if not known:
+            own_scripts = ()
+        if not own_scripts:
             return [], set()
-        scripts.update(known)
+        scripts.update(own_scripts)
     return names, scripts

@@ -13,12 +13,12 @@ from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.decoding import default_limit
-from xeric.execution.executor import StudyProgress
 from xeric.execution.operations import Parts, Speed, training_operations
 from xeric.execution.probe import parts_of, probe_decoding, probe_training, size_of
 from xeric.execution.workload import Counts, Decoding, Training, counts_of, decoding_of, encoded_sample, training_of
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
+from xeric.progress import StudyProgress
 from xeric.run.config import RunConfig
 from xeric.training.memory import MemoryEstimate, decoding_memory, estimate_memory
 

@@ -18,9 +18,10 @@ from xeric.data.preparing import Prepared
 from xeric.data.texts import PreparedTexts
 from xeric.errors import ConfigError
 from xeric.execution.base_costs import BaseCosts
-from xeric.execution.executor import RunExecutor, StudyProgress
+from xeric.execution.executor import RunExecutor
 from xeric.execution.workload import Counts, counts_of
 from xeric.metrics import METRICS, score_predictions
+from xeric.progress import StudyProgress
 from xeric.run.config import RunConfig, run_config
 from xeric.run.stages import stage_data
 from xeric.studies.config import ArmKey

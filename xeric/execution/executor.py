@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import regex
 
@@ -27,7 +27,7 @@ from xeric.files import storage_error
 from xeric.json_io import write_json
 from xeric.metrics import METRICS
 from xeric.metrics.stored import statistics_file
-from xeric.progress import Progress
+from xeric.progress import StudyProgress
 from xeric.run.baselines import KnownScores
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
@@ -37,20 +37,9 @@ from xeric.studies.folder import Failure, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Paraphrases, not_decoded, prediction_files
 from xeric.yaml_io import load_yaml
 
-__all__ = ["RunExecutor", "StudyProgress"]
-
+__all__ = ["RunExecutor"]
 
 _NUMBER = regex.compile(r"\p{N}+(?:[.,]\p{N}+)*")
-
-
-class StudyProgress(Progress, Protocol):
-    """Is told how a study proceeds; it is the progress of every run of it, too."""
-
-    def begin(self, what: str) -> None:
-        """A run begins."""
-
-    def overall(self, done: int, total: int, seconds_left: float | None) -> None:
-        """So many runs of all are done; the rest will take about so long, where that can be said yet."""
 
 
 class _LockLostError(Exception):
@@ -58,16 +47,16 @@ class _LockLostError(Exception):
 
 
 class _RunProgress:
-    """Hands a run's progress on, each remark once a study; stops a run whose lock is lost."""
+    """Hands a run's progress on, each remark once per study; stops a run whose lock is lost."""
 
-    def __init__(self, progress: StudyProgress, said: set[str], lock: Lock) -> None:
-        self._progress, self._said, self._lock = progress, said, lock
+    def __init__(self, progress: StudyProgress, noted: set[str], lock: Lock) -> None:
+        self._progress, self._noted, self._lock = progress, noted, lock
 
     def note(self, text: str) -> None:
         # The same remark with other numbers (so much memory is free now) is the same remark.
-        sense = _NUMBER.sub("#", text)
-        if sense not in self._said:
-            self._said.add(sense)
+        without_numbers = _NUMBER.sub("#", text)
+        if without_numbers not in self._noted:
+            self._noted.add(without_numbers)
             self._progress.note(text)
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
@@ -92,7 +81,7 @@ class RunExecutor:
         self.folder = folder
         self._poll = poll
         self._progress = progress
-        self._said: set[str] = set()
+        self._noted: set[str] = set()
         self._base: tuple[str, Base] | None = None
         self._prepared: dict[str, Prepared] = {}
         self._stage_data: dict[str, StageData] = {}
@@ -135,7 +124,7 @@ class RunExecutor:
         lock = acquire(self.folder.locks_dir, self.folder.lock_name(place))
         if lock is None:
             return None if done is not None and self._owed(place, done, paraphrases) else done
-        progress = _RunProgress(self._progress, self._said, lock)
+        progress = _RunProgress(self._progress, self._noted, lock)
         try:
             # It may have been done between the look and the lock.
             if self.state(place) is None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from xeric.data.preparing import Prepared
 from xeric.execution.cost_estimate import CostEstimate, estimate
-from xeric.execution.executor import RunExecutor, StudyProgress
+from xeric.execution.executor import RunExecutor
 from xeric.execution.run_study import check_settings, open_folder, own_data
 from xeric.execution.trials import Trials, tuned_pairs
+from xeric.progress import StudyProgress
 from xeric.statistics.decisions import (
     ASSUMED_INSTANCE_SD,
     ASSUMED_SEED_SD,

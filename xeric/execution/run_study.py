@@ -19,11 +19,11 @@ from xeric.data.preparing import Prepared
 from xeric.data.texts import TextOptions, texts_digest
 from xeric.errors import ConfigError, DataError, RunError, UserError
 from xeric.execution.eta import EtaEstimator, PendingRun
-from xeric.execution.executor import RunExecutor, StudyProgress
+from xeric.execution.executor import RunExecutor
 from xeric.execution.trials import Trials, trial_settings, tuned_pairs
 from xeric.files import expanded, is_of_other_programs, writing
 from xeric.metrics import METRICS, PRIMARY
-from xeric.progress import Progress, Silent
+from xeric.progress import Progress, Silent, StudyProgress
 from xeric.records import MANY_AT_LIMIT, Record, length_share
 from xeric.run.config import RunConfig, run_config
 from xeric.run.locks import sweep
@@ -37,11 +37,6 @@ __all__ = ["Shard", "StudyRun", "check_settings", "identify", "open_folder", "ow
 
 Shard = tuple[int, int]
 """Number (from 1 on) and count: of every ``count`` runs a process takes one."""
-
-
-class _Silent(Silent):
-    def begin(self, what: str) -> None: ...
-    def overall(self, done: int, total: int, seconds_left: float | None) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -85,7 +80,7 @@ def run_study(
     Raises:
         UserError: settings, tasks or bases are at fault, or the folder holds another study. Nothing was written then.
     """
-    progress = progress or _Silent()
+    progress = progress or Silent()
     if not isinstance(study, StudyConfig):
         study, remarks = load_study(study, overrides)
         for remark in remarks:

@@ -64,7 +64,7 @@ class Signature:
         for signature in signatures:
             for key, value in signature.choices.items():
                 values.setdefault(key, set()).update(value.split("+"))
-        return Signature(signatures[0].name, {key: "+".join(sorted(found)) for key, found in values.items()})
+        return Signature(signatures[0].name, {key: "+".join(sorted(chosen)) for key, chosen in values.items()})
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,16 +136,16 @@ class Metric(ABC):
             predictions: one text for each row; an empty one counts as a prediction.
             references: the references of each row, at least one; rows may have different numbers of them.
             inputs: what the system was given in each row.
-            language: name or code of the language that all rows should be in; one that nobody knows has no scripts, no stemmer.
+            language: name or code of the language that all rows should be in; an unknown one has no scripts and no stemmer.
 
         Raises:
             DataError: there are no rows, the lists differ in length, or a row has no reference.
         """
         _check(predictions, references, inputs)
         batch = Batch(
-            [self._normal(one) for one in predictions],
-            [[self._normal(one) for one in several] for several in references],
-            [self._normal(one) for one in inputs],
+            [self._normal(prediction) for prediction in predictions],
+            [[self._normal(reference) for reference in row] for row in references],
+            [self._normal(source) for source in inputs],
             language_or_unknown(language),
         )
         rows = np.array([list(row) for row in self._count(batch)], dtype=np.float64)
@@ -184,8 +184,8 @@ class Metric(ABC):
         """Return the versions of the code that counts."""
         return {"xeric": version("xeric")}
 
-    def _normal(self, one: str) -> str:
-        return one if self.normalize == "none" else text.normalize(without_invisible(one, boundaries=False))
+    def _normal(self, raw: str) -> str:
+        return raw if self.normalize == "none" else text.normalize(without_invisible(raw, boundaries=False))
 
     def _form(self) -> dict[str, str]:
         """Return the part of the signature that says what was done to the texts before they were counted."""
@@ -225,9 +225,9 @@ def version(package: str) -> str:
     return __version__ if package == "xeric" else metadata.version(package)
 
 
-def word_tokens(one: str) -> list[str]:
+def word_tokens(normal_text: str) -> list[str]:
     """Return the lower-cased words of a text that is already in normal form; see :func:`xeric.text.words`."""
-    return text.words(one.lower())
+    return text.words(normal_text.lower())
 
 
 def word_ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:

@@ -115,8 +115,8 @@ class Bleu(Metric):
 
     def _count(self, batch: Batch) -> list[list[int]]:
         scorer = bleu_scorer(self._tokenizer(batch.language))
-        predictions = [one_line(one) for one in batch.predictions]
-        references = [[one_line(one) for one in several] for several in batch.references]
+        predictions = [one_line(prediction) for prediction in batch.predictions]
+        references = [[one_line(reference) for reference in row] for row in batch.references]
         counted: list[list[int]] = scorer._extract_corpus_statistics(predictions, _streams(references))
         return [[*row, int(long)] for row, long in zip(counted, self._long(batch), strict=True)]
 
@@ -125,11 +125,11 @@ class Bleu(Metric):
         scorer = bleu_scorer(self._tokenizer(batch.language))
         longest = len(_ORDERS)
 
-        def long(one: str) -> bool:
+        def long(reference: str) -> bool:
             # No tokenizer makes fewer tokens than there are words.
-            return len(one.split()) >= longest or len(scorer._preprocess_segment(one_line(one)).split()) >= longest
+            return len(reference.split()) >= longest or len(scorer._preprocess_segment(one_line(reference)).split()) >= longest
 
-        return [any(map(long, several)) for several in batch.references]
+        return [any(map(long, row)) for row in batch.references]
 
     def _choices(self, batch: Batch) -> dict[str, str]:
         tokenizer = self._tokenizer(batch.language)

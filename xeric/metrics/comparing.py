@@ -128,15 +128,15 @@ def _tests(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, dic
     estimates = _estimates(a, b, resamples, seed)
     # With the sign of every row's difference a matter of chance, no result of n rows is rarer than this.
     least = 2.0 ** (1 - len(a.rows))
-    p_values = {name: max(p, least) for name, one in estimates.items() if (p := one.p()) is not None}
+    p_values = {name: max(p, least) for name, estimate in estimates.items() if (p := estimate.p()) is not None}
     corrected = dict(zip(p_values, correct(list(p_values.values())), strict=True))
-    found: dict[str, dict[str, float | None]] = {}
-    for name, one in estimates.items():
-        low, high = one.interval() or (None, None)
+    tests: dict[str, dict[str, float | None]] = {}
+    for name, estimate in estimates.items():
+        low, high = estimate.interval() or (None, None)
         if least > ALPHA:
             low, high = None, None
-        found[name] = {"low": low, "high": high, "p": p_values.get(name), "p_corrected": corrected.get(name)}
-    return found
+        tests[name] = {"low": low, "high": high, "p": p_values.get(name), "p_corrected": corrected.get(name)}
+    return tests
 
 
 def _estimates(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, Estimate]:
@@ -157,15 +157,15 @@ def check_pairs(a: Measured, b: Measured) -> None:
     Raises:
         DataError: they were not; the message names the first row, or the metric, that differs.
     """
-    for task, one in sorted(a.rows.keys() ^ b.rows.keys()):
-        side = "second" if (task, one) in a.rows else "first"
-        raise DataError(f"the {side} set has no prediction for the id {one!r} of task {task!r}", hint="compare the same rows")
-    for (task, one), (language, references) in sorted(a.rows.items()):
-        other_language, other_references = b.rows[task, one]
+    for task, id_ in sorted(a.rows.keys() ^ b.rows.keys()):
+        side = "second" if (task, id_) in a.rows else "first"
+        raise DataError(f"the {side} set has no prediction for the id {id_!r} of task {task!r}", hint="compare the same rows")
+    for (task, id_), (language, references) in sorted(a.rows.items()):
+        other_language, other_references = b.rows[task, id_]
         if language != other_language:
-            raise DataError(f"the language of the id {one!r} of task {task!r} differs: {language!r} and {other_language!r}")
+            raise DataError(f"the language of the id {id_!r} of task {task!r} differs: {language!r} and {other_language!r}")
         if references != other_references:
-            raise DataError(f"the references of the id {one!r} of task {task!r} differ", hint="compare on the same test set")
+            raise DataError(f"the references of the id {id_!r} of task {task!r} differ", hint="compare on the same test set")
     ours, theirs = a.signatures(), b.signatures()
     if ours != theirs:
         name = min(name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name))

@@ -91,7 +91,7 @@ class SelfBleu(MeanMetric):
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float]]:
         scorer = bleu_scorer(bleu_tokenizer(batch.language))
-        lines = [scorer._preprocess_segment(one_line(one)) for one in batch.predictions]
+        lines = [scorer._preprocess_segment(one_line(prediction)) for prediction in batch.predictions]
         others = _Others(lines, _picked(batch, self.others))
         for row, line in enumerate(lines):
             statistics = np.array(others.statistics(row, line), dtype=np.float64)
@@ -157,8 +157,8 @@ def _picked(batch: Batch, most: int) -> list[int]:
     if len(rows) <= most:
         return list(rows)
 
-    def place(row: int) -> tuple[bytes, str]:
-        asked = "\0".join([batch.inputs[row], *batch.references[row]])
-        return hashlib.sha256(asked.encode("utf-8", "surrogatepass")).digest(), batch.predictions[row]
+    def draw(row: int) -> tuple[bytes, str]:
+        content = "\0".join([batch.inputs[row], *batch.references[row]])
+        return hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest(), batch.predictions[row]
 
-    return sorted(rows, key=place)[:most]
+    return sorted(rows, key=draw)[:most]

@@ -1,8 +1,8 @@
 """METEOR (Banerjee & Lavie 2005, with the parameters of Lavie & Agarwal 2007) by nltk, on Xeric's words and stems.
 
 nltk's function has traps that this module keeps away from: its stemmer is English whatever the language; it asks for WordNet data
-as soon as one word is left over; its two arguments exchanged give another score without a word. METEOR 1.5 (Java) has other
-parameters, paraphrase tables and another search for the alignment; its scores are no match for these.
+as soon as one word is left over; its two arguments exchanged give another score, silently. METEOR 1.5 (Java) has other
+parameters, paraphrase tables and another search for the alignment; its scores cannot be compared with these.
 """
 
 from __future__ import annotations

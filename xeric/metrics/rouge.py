@@ -58,9 +58,9 @@ def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> i
     from rapidfuzz.distance import LCSseq
 
     # rapidfuzz takes words with the same hash for the same word; numbers are their own hashes.
-    known: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     return LCSseq.similarity(
-        [known.setdefault(word, len(known)) for word in first], [known.setdefault(word, len(known)) for word in second]
+        [numbers.setdefault(word, len(numbers)) for word in first], [numbers.setdefault(word, len(numbers)) for word in second]
     )
 
 

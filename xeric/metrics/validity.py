@@ -64,12 +64,12 @@ class CopyRate(MeanMetric):
         self.n = n
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float]]:
-        for prediction, given in zip(batch.predictions, batch.inputs, strict=True):
+        for prediction, source in zip(batch.predictions, batch.inputs, strict=True):
             words = word_tokens(prediction)
             n = min(self.n, len(words))
             ngrams = word_ngrams(words, n) if words else []
-            there = set(word_ngrams(word_tokens(given), n)) if words else set()
-            yield sum(ngram in there for ngram in ngrams) / max(len(ngrams), 1), 1.0
+            source_ngrams = set(word_ngrams(word_tokens(source), n)) if words else set()
+            yield sum(ngram in source_ngrams for ngram in ngrams) / max(len(ngrams), 1), 1.0
 
     def _choices(self, batch: Batch) -> dict[str, str]:
         return {"n": str(self.n), "tok": word_tokenizer(self.normalize)}
@@ -78,7 +78,7 @@ class CopyRate(MeanMetric):
 class WrongScriptRate(MeanMetric):
     """Share of predictions of whose letters more than half are in scripts that the language does not use; 0-100, lower is better.
 
-    A prediction without letters is in no script, so in no wrong one. A wrong language in the right script goes unseen.
+    A prediction without letters is in no script, so in no wrong one. A wrong language in the right script is not detected.
 
     Args:
         normalize: Unicode normal form.
@@ -98,8 +98,8 @@ class WrongScriptRate(MeanMetric):
             yield float(foreign > 0.5), 1.0
 
     def _says(self, batch: Batch) -> tuple[bool, str]:
-        known = bool(batch.language.scripts)
-        return known, "" if known else f"no script is known for {batch.language.name}"
+        has_scripts = bool(batch.language.scripts)
+        return has_scripts, "" if has_scripts else f"no script is known for {batch.language.name}"
 
     def _choices(self, batch: Batch) -> dict[str, str]:
         return {"scripts": "+".join(sorted(batch.language.scripts)), "over": "50%"}

@@ -50,12 +50,18 @@ class Lock:
         self._beat = beat
         self._released = threading.Event()
         self._lost = False
+        self._checked = time.time()
         self._thread = threading.Thread(target=self._touch, name=f"lock {path.name}", daemon=True)
         self._thread.start()
 
     @property
     def lost(self) -> bool:
-        """Whether another process took the lock over, because this one was asleep for minutes."""
+        """Whether another process took the lock over, because this one was asleep for minutes.
+
+        A process that wakes up asks here before its heartbeat thread has run, so after a pause the file is looked at anew.
+        """
+        if not self._lost and abs(time.time() - self._checked) > self._beat:
+            self._check()
         return self._lost
 
     def release(self) -> None:
@@ -75,10 +81,11 @@ class Lock:
                 os.utime(self._path)
 
     def _check(self) -> bool:
-        """Say whether the lock is still held; once lost it stays lost."""
+        """Return whether the lock is still held; once lost it stays lost."""
         with contextlib.suppress(OSError):  # a shared file system that fails for a moment says nothing
-            there = self._generations()
-            self._lost = self._lost or there[-1:] != [self._path] or self._path.read_text(encoding="utf-8") != self._content
+            generations = self._generations()
+            self._lost = self._lost or generations[-1:] != [self._path] or self._path.read_text(encoding="utf-8") != self._content
+        self._checked = time.time()
         return not self._lost
 
     def _generations(self) -> list[Path]:
@@ -99,10 +106,10 @@ def acquire(folder: Path, name: str, *, beat: float = BEAT_SECONDS, stale: float
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        there = _generations(folder, name)
-        if there and not _is_stale(there[-1], stale):
+        generations = _generations(folder, name)
+        if generations and not _is_stale(generations[-1], stale):
             return None
-        path = folder / f"{name}.{_generation(there[-1]) + 1 if there else 1}"
+        path = folder / f"{name}.{_generation(generations[-1]) + 1 if generations else 1}"
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         except FileExistsError:
@@ -143,8 +150,8 @@ def held(folder: Path, name: str, *, poll: float = 1.0, waiting: Callable[[], No
 
 def is_held(folder: Path, name: str, *, stale: float = STALE_SECONDS) -> bool:
     """Return whether a process that is alive holds the lock of a name."""
-    there = _generations(folder, name)
-    return bool(there) and not _is_stale(there[-1], stale)
+    generations = _generations(folder, name)
+    return bool(generations) and not _is_stale(generations[-1], stale)
 
 
 def sweep(folder: Path) -> None:
@@ -164,10 +171,10 @@ def sweep(folder: Path) -> None:
 def _generations(folder: Path, name: str) -> list[Path]:
     """Return the files of a lock, oldest first."""
     try:
-        there = list(folder.iterdir())
+        files = list(folder.iterdir())
     except FileNotFoundError:
         return []
-    return sorted((path for path in there if path.stem == name and path.suffix[1:].isdecimal()), key=_generation)
+    return sorted((path for path in files if path.stem == name and path.suffix[1:].isdecimal()), key=_generation)
 
 
 def _generation(path: Path) -> int:
@@ -191,7 +198,7 @@ def _machine() -> str:
 
 
 def _is_stale(path: Path, seconds: float) -> bool:
-    """Say whether a lock's holder is gone; a lock that vanishes meanwhile is not stale, it was given back."""
+    """Return whether a lock's holder is gone; a lock that vanishes meanwhile is not stale, it was given back."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         if holder["machine"] == _machine():

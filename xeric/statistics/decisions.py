@@ -77,20 +77,20 @@ def decide_together(estimates: Sequence[tuple[Estimate, float]]) -> list[Decisio
         In the same order; None for an estimate without an interval, which is not counted as tested.
     """
     p_values = [estimate.p(null) for estimate, null in estimates]
-    given = [p for p in p_values if p is not None]
-    corrected = correct(given)
+    tested_p_values = [p for p in p_values if p is not None]
+    corrected = correct(tested_p_values)
     called = sum(p <= ALPHA for p in corrected)
-    rank = {index: min(place, called) for place, index in enumerate(np.argsort(given, kind="stable").tolist())}
-    found: list[Decision | None] = []
+    rank = {index: min(position, called) for position, index in enumerate(np.argsort(tested_p_values, kind="stable").tolist())}
+    decisions: list[Decision | None] = []
     tested = 0
     for (estimate, _), p in zip(estimates, p_values, strict=True):
-        interval = estimate.interval(ALPHA / (len(given) - rank[tested])) if p is not None else None
+        interval = estimate.interval(ALPHA / (len(tested_p_values) - rank[tested])) if p is not None else None
         if p is None or interval is None:
-            found.append(None)
+            decisions.append(None)
             continue
-        found.append(Decision(p, corrected[tested], *interval))
+        decisions.append(Decision(p, corrected[tested], *interval))
         tested += 1
-    return found
+    return decisions
 
 
 # --- spread and power -----------------------------------------------------------------------------------------------------------
@@ -140,15 +140,15 @@ def detectable_difference(
     arm, df, fixed = seed_sd**2 / seeds, seeds - 1, instances.variance
     # The width of the interval is itself a matter of chance: average over studies that might come out.
     rng = np.random.default_rng(0)
-    shown: FloatArray = np.full(_IMAGINED_STUDIES, fixed)
+    instance_variances: FloatArray = np.full(_IMAGINED_STUDIES, fixed)
     if math.isfinite(instances.df):
-        shown = fixed * rng.chisquare(instances.df, size=_IMAGINED_STUDIES) / instances.df
+        instance_variances = fixed * rng.chisquare(instances.df, size=_IMAGINED_STUDIES) / instances.df
     if df and arm:
         drawn = arm * rng.chisquare(df, size=(2, _IMAGINED_STUDIES)) / df
         welch = drawn.sum(axis=0) ** 2 / np.maximum((drawn**2 / df).sum(axis=0), 1e-300)
-        half = half_width(alpha, drawn.sum(axis=0), welch, shown, instances.df)
+        half = half_width(alpha, drawn.sum(axis=0), welch, instance_variances, instances.df)
     else:
-        half = half_width(alpha, [2 * arm], math.inf, shown, instances.df)
+        half = half_width(alpha, [2 * arm], math.inf, instance_variances, instances.df)
     deviation = math.sqrt(2 * arm + fixed)
     if not deviation:
         return 0.0

@@ -49,7 +49,7 @@ class Estimate:
     Attributes:
         value: the estimate.
         runs: what other runs would change.
-        instances: what other test instances would change; None where the instances tell nothing about others (one a task).
+        instances: what other test instances would change; None where the instances tell nothing about others (one per task).
     """
 
     value: float
