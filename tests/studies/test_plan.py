@@ -338,7 +338,7 @@ def test_a_bundled_name_is_that_study_whatever_lies_here(tmp_path: Path, monkeyp
     for table in ("table1", "table1-stage1"):
         shown = study.tables[table]
         (grid,) = shown.grids
-        assert [key.method for key in study.arms_of(study.grids[grid])] == list(PUBLISHED)
+        assert set(PUBLISHED) <= {key.method for key in study.arms_of(study.grids[grid])}
         assert {label: tuple(row.values()) for label, row in shown.published.items()} == PUBLISHED
     starts = [study.grids[study.tables[table].grids[0]].starts for table in ("table1", "table1-stage1")]
     assert starts == [("base",), ("stage-1",)]

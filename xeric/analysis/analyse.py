@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from xeric.analysis.arm_results import Others, adaptation_result, baseline_result, others_of_baseline, others_of_records
+from xeric.analysis.break_even import with_break_evens
 from xeric.analysis.claims import Chain, Judged, beats_all, judge
 from xeric.analysis.comparison import Arms, resample_arms
 from xeric.analysis.outputs import Outputs, Runs, measured_runs, read_outputs
@@ -63,7 +64,8 @@ def analyse(root: Path) -> StudyResults:
         runs=tuple(runs),
         tables=tuple(table_of(name, table, study, by_key, runs, said) for name, table in study.tables.items()),
         figures=tuple(
-            figure_of(name, figure, study, by_key, runs, outputs.sizes, said) for name, figure in study.figures.items()
+            with_break_evens(figure_of(name, figure, study, by_key, runs, outputs.sizes, said), arms, found, outputs.sizes)
+            for name, figure in study.figures.items()
         ),
         claims=tuple(_claims(outputs, arms, runs, [arm.id for arm in found if arm.gates])),
         recommendation=_recommendation(outputs, found),

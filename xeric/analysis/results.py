@@ -13,6 +13,7 @@ from xeric.studies.tuning import TuningResult
 
 __all__ = [
     "ArmResult",
+    "BreakEven",
     "ClaimResult",
     "FigureResult",
     "Interval",
@@ -141,6 +142,28 @@ class FigureSeries(Config):
     points: tuple[FigurePoint, ...]
 
 
+class BreakEven(Config):
+    """From how many training examples on a method beats the best untrained arm of its base (:mod:`xeric.analysis.break_even`).
+
+    Attributes:
+        arms: the method's arms, by size.
+        sizes: their training examples.
+        prompting: the untrained arm that it is compared with.
+        metric: that they are compared on.
+        value: examples; 0 where training is better at the smallest size already, None where it is not better at the largest.
+        low: lower end of the 95% interval; 0 is at or below the smallest size.
+        high: upper end; None is beyond the largest size.
+    """
+
+    arms: tuple[str, ...]
+    sizes: tuple[int, ...]
+    prompting: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+
+
 class FigureResult(Config):
     """A figure, ready to be drawn."""
 
@@ -151,6 +174,8 @@ class FigureResult(Config):
     y_label: str
     series: tuple[FigureSeries, ...]
     notes: tuple[str, ...] = ()
+    break_evens: tuple[BreakEven, ...] = ()
+    """Of a curve over training sizes: where each of its methods comes to beat prompting."""
     better: Literal["higher", "lower"] | None = "higher"
     """Which direction of ``y`` is better; a Pareto front has none where neither is."""
 

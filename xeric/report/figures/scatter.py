@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xeric import formatting
-from xeric.analysis.results import FigureResult, FigureSeries
+from xeric.analysis.results import BreakEven, FigureResult, FigureSeries
 from xeric.report import wording
 from xeric.report.figures.layout import INK, MUTED, PALETTE, new_canvas, panel_at, shortened, wrapped
 
@@ -28,6 +28,8 @@ def draw_plane(figure: FigureResult, series: Sequence[FigureSeries], width: floa
     _scale(panel, figure.kind, places)
     for number, one in enumerate(series):
         _one_line(panel, figure.kind, number, one)
+    for even in figure.break_evens:
+        _break_even(panel, even, [one.arm for one in series])
     if figure.kind == "pareto":
         _frontier(panel, series, figure.better)
     panel.set_xlabel(figure.x_label)
@@ -106,6 +108,16 @@ def _one_line(panel: Any, kind: str, number: int, one: FigureSeries) -> None:
     for point in points:
         if point.y.low is not None and point.y.high is not None:
             panel.plot([point.x, point.x], [point.y.low, point.y.high], color=style["color"], linewidth=1.2, zorder=2)
+
+
+def _break_even(panel: Any, even: BreakEven, series: Sequence[str]) -> None:
+    """Mark where a method comes to beat prompting: a line in its curve's colour, and its interval as a band along the axis."""
+    if even.arms[0] not in series or even.value is None:
+        return
+    color, (left, right) = _style(series.index(even.arms[0]))["color"], panel.get_xlim()
+    panel.axvline(max(even.value, left), color=color, linewidth=1.0, linestyle=_DASHES[2], zorder=1)
+    ends = max(even.low or 0.0, left), right if even.high is None else even.high
+    panel.plot(ends, [0.012, 0.012], transform=panel.get_xaxis_transform(), color=color, linewidth=3.0, alpha=0.6, zorder=1)
 
 
 def frontier(points: Sequence[tuple[float, float]], better: str | None) -> list[tuple[float, float]]:
