@@ -12,7 +12,7 @@ from sacrebleu.metrics import CHRF
 from tests import rows, tiny
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
-from xeric.decoding import DecodeOptions, decode
+from xeric.decoding import DecodeOptions, decode, default_limit
 from xeric.invisible import without_invisible
 
 
@@ -173,3 +173,10 @@ def test_minimum_risk_takes_the_sample_most_like_the_others(open_base: Callable[
         better += text != own[0]
     assert better, "the first is not always the best"
     assert decode(base, task, options, max_new_tokens=8, seed=3) == found
+
+
+def test_the_default_limit_fits_95_of_100_targets_and_half_the_context() -> None:
+    assert default_limit([10] * 99 + [500], 8192) == 10
+    assert default_limit([10] * 90 + [30] * 10, 8192) == 30
+    assert default_limit([300] * 10, 512) == 256
+    assert default_limit([], 512) == 1
