@@ -27,8 +27,6 @@ def test_a_step_that_mixes_tasks_computes_fewer_rows_at_once_than_it_has(open_ba
     base = open_base("llama")
     names = ("one", "two", "three", "four")
     tasks = [rows.training_rows(base, rows.task(name, seed=number)) for number, name in enumerate(names)]
-        rows.training_rows(base, rows.task(name, seed=number)) for number, name in enumerate(("one", "two", "three", "four"))
-    ]
     options = TrainOptions(batch_size=4, max_steps=6)
     plan = StepPlan(tasks, options, 0)
     together = max(len(batch) for step in range(6) for batch in plan.batches(step))
