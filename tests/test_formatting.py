@@ -70,5 +70,5 @@ def test_p_value_is_never_0() -> None:
 
 
 @pytest.mark.parametrize(("size", "text"), [(None, ""), (0, "0 MiB"), (300 * 2**20, "300 MiB"), (3 * 2**29, "1.5 GiB")])
-def test_memory(size: float | None, text: str) -> None:
-    assert formatting.memory(size) == text
+def test_data_size(size: float | None, text: str) -> None:
+    assert formatting.data_size(size) == text

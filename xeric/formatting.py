@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "duration", "estimate", "interval", "memory", "number", "p_value", "signed"]
+__all__ = ["count", "data_size", "duration", "estimate", "interval", "number", "p_value", "signed"]
 
 _MINUS = "\u2212"
 
@@ -60,7 +60,7 @@ def duration(seconds: float | None) -> str:
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min".removesuffix(" 0 min")
 
 
-def memory(size: float | None) -> str:
+def data_size(size: float | None) -> str:
     """Return bytes in MiB or GiB; nothing for None."""
     if size is None:
         return ""

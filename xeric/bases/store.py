@@ -29,6 +29,7 @@ from xeric.bases.home import home
 from xeric.bases.named import HubFile, NamedBase, PackageFiles
 from xeric.errors import DataError, StorageError, UserError, XericError
 from xeric.files import give_usual_modes, reading, storage_error
+from xeric.formatting import data_size
 from xeric.progress import Progress
 
 __all__ = ["converted_folder", "kept", "named_folder", "source_of"]
@@ -67,7 +68,7 @@ def named_folder(named: NamedBase, progress: Progress) -> Path:
         if found := _found(folder, named.sha256):
             return found
         progress.note(
-            f"{named.name} ({named.title}) is not here yet: fetching {named.size / 1e6:.0f} MB, then converting it, once. "
+            f"{named.name} ({named.title}) is not here yet: fetching {data_size(named.size)}, then converting it, once. "
             f"Licence: {named.license}, {named.license_url}"
         )
         with _working_folder(f"{named.name}.fetched") as work:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from xeric.cli.options import AsJson, print_json, quiet_libraries
+from xeric.formatting import data_size
 
 __all__ = ["bases_app"]
 
@@ -73,6 +74,6 @@ def show(name: Name, as_json: AsJson = False) -> None:
     bits = ", ".join(f"{language} {value:.3f}" for language, value in named.bits_per_character.items())
     typer.echo(f"{named.title}: {named.summary}")
     typer.echo(f"licence: {named.license}, {named.license_url}")
-    typer.echo(f"file: GGUF, {named.quantization}, {named.size / 1e6:.0f} MB, SHA-256 {named.sha256}")
+    typer.echo(f"file: GGUF, {named.quantization}, {data_size(named.size)}, SHA-256 {named.sha256}")
     typer.echo(f"bits per character of the fixed passages: {bits}")
     typer.echo(f"not here yet: `xeric bases fetch {name}`")

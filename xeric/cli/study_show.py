@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from xeric.cli.show import console
-from xeric.formatting import duration, memory
+from xeric.formatting import data_size, duration
 from xeric.metrics import PRIMARY, QUALITY
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def show_estimate(found: Preview) -> None:
     for heading in ("runs", "a run", "trainable", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
     for arm in found.estimate.arms:
-        row = str(arm.runs), duration(arm.seconds), f"{arm.trainable:,}", memory(arm.memory)
+        row = str(arm.runs), duration(arm.seconds), f"{arm.trainable:,}", data_size(arm.memory)
         table.add_row(labels[arm.key], *row)
     if found.estimate.arms:
         out.print(table)
@@ -66,7 +66,7 @@ def _cost(estimate: CostEstimate) -> str:
     low, high = (duration(end) for end in estimate.range)
     return (
         f"all of it: about {duration(estimate.seconds)}{inside}, most likely between {low} and {high}, and up to "
-        f"{memory(estimate.memory)} of memory; derived from a short try of each base, early stopping not foreseen"
+        f"{data_size(estimate.memory)} of memory; derived from a short try of each base, early stopping not foreseen"
     )
 
 

@@ -44,7 +44,7 @@ _WITH_INTERVAL = ("estimate", "difference", "spread")
 _SHOWN: dict[Kind, Callable[[float | None], str]] = {
     "count": formatting.count,
     "duration": formatting.duration,
-    "memory": formatting.memory,
+    "memory": formatting.data_size,
     "p": lambda value: "" if value is None else formatting.p_value(value),
 }
 

@@ -11,7 +11,7 @@ from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.errors import ConfigError
-from xeric.formatting import memory
+from xeric.formatting import data_size
 from xeric.methods.base import Adaptation
 from xeric.progress import Progress
 from xeric.records import Split
@@ -104,7 +104,7 @@ class TrainingSession(ABC):
         )
         needed, free = estimate.total - estimate.held, available_memory(self.base.device)
         self.progress.note(
-            f"memory: about {memory(estimate.total)}, {memory(estimate.held)} of it held by now; {memory(free)} are free"
+            f"memory: about {data_size(estimate.total)}, {data_size(estimate.held)} of it held by now; {data_size(free)} are free"
         )
         if needed > free:
             lower = f"{self.setup.where}.micro_batch_size" if estimate.training > estimate.decoding else "decode.batch_size"
