@@ -19,6 +19,7 @@ __all__ = [
     "UserError",
     "XericError",
     "memory_error",
+    "missing_package_error",
     "suggest",
 ]
 
@@ -97,6 +98,20 @@ def memory_error(error: BaseException) -> RunError | None:
         return None
     return RunError(
         "there is not enough memory", hint="lower train.micro_batch_size and decode.batch_size, or take a smaller base"
+    )
+
+
+_TRAIN_PACKAGES = frozenset(
+    ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf", "tokenizers", "huggingface_hub")
+)
+
+
+def missing_package_error(error: BaseException) -> UserError | None:
+    """Return that a package of the extra ``train`` is not installed, as an error for the user; None for any other error."""
+    if not isinstance(error, ModuleNotFoundError) or (error.name or "").partition(".")[0] not in _TRAIN_PACKAGES:
+        return None
+    return UserError(
+        f"this needs {(error.name or '').partition('.')[0]}, which is not installed", hint="pip install 'xeric[train]'"
     )
 
 
