@@ -71,7 +71,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(tmp_path_factory.mktemp("study") / "made")
 
 
-@pytest.mark.parametrize("command", ["--version", "--help", "list metrics", "list methods", "tasks list"])
+@pytest.mark.parametrize("command", ["--version", "--help", "list metrics", "list methods", "tasks list", "bases list"])
 def test_what_is_there_is_listed_without_torch(command: str) -> None:
     done = xeric_without_train(*command.split())
     assert (done.returncode, done.stderr) == (0, "")
