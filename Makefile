@@ -14,16 +14,30 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check docs format lock clean
+.PHONY: help demo test test-light check docs format lock clean
+
+# What needs none of the extra `train`: it is tested again where none of it is installed. A file of these folders that needs a base
+# or a tensor is left out by name.
+LIGHT := .venv-light
+LIGHT_TESTS := tests/analysis tests/data tests/metrics tests/report tests/statistics tests/test_light.py
+LEFT_OUT := tests/data/test_encoding.py tests/data/test_prompts.py tests/data/test_text_rows.py
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## run the small study on bundled tasks and write its report
 	$(BIN)/xeric demo $(ARGS)
 
 test: $(READY) ## run all tests; ARGS="-k name" picks some
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-light: ## install without the extra `train`, and run the tests that need none of it
+	$(PYTHON) -m venv --clear $(LIGHT)
+	$(LIGHT)/bin/python -m pip install --quiet --constraint requirements.lock . pytest pytest-xdist hypothesis
+	$(LIGHT)/bin/xeric tasks list
+	! $(LIGHT)/bin/python -c "import torch" 2>/dev/null
+	OMP_NUM_THREADS=1 $(LIGHT)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser and not real" \
+		$(LEFT_OUT:%=--ignore=%) $(LIGHT_TESTS) $(ARGS)
 
 check: $(READY) docs ## format, lint, types, import direction, file rules, documentation
 	$(BIN)/ruff format --check .
@@ -49,7 +63,7 @@ lock: ## renew requirements.lock from the ranges in pyproject.toml
 	rm -rf .venv-lock
 
 clean: ## remove caches and what `make demo` left; .venv and your runs stay
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist site demo-report
+	rm -rf .venv-light .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist site demo-report
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

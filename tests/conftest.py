@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
-from tests import tiny
-from xeric.bases.base import Base
+if TYPE_CHECKING:
+    # Only the fixtures that make a base need the extra ``train``: `make test-light` runs without it.
+    from xeric.bases.base import Base
 
-
-@pytest.fixture(autouse=True, scope="session")
-def _two_threads() -> None:
-    torch.set_num_threads(1)
+# Read when torch is loaded; the models here are too small for a second thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny random base of a shape, made once a session."""
+    """The folder of a tiny random base of a shape, made once per session."""
+    from tests import tiny
+
     made: dict[str, Path] = {}
     root = tmp_path_factory.mktemp("bases")
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests import small_study as small
-from tests import tiny
-from xeric.execution.run_study import run_study
 
 __all__ = ["base", "quick_garbage_collection", "tasks", "undisturbed"]
 
 
 @pytest.fixture(scope="session")
 def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from tests import tiny
+
     folder = tmp_path_factory.mktemp("study-tasks")
     tiny.write_task(folder, "one", instances=90)
     tiny.write_task(folder, "two", instances=80, language="Hindi")
@@ -31,6 +31,8 @@ def base(base_folder: Callable[[str], Path]) -> Path:
 @pytest.fixture(scope="session")
 def undisturbed(tasks: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the small study, carried out without disturbance; not to be changed."""
+    from xeric.execution.run_study import run_study
+
     folder = tmp_path_factory.mktemp("undisturbed") / "study"
     run_study(small.study(tasks, base), folder)
     return folder

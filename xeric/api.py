@@ -13,11 +13,10 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xeric.analysis.analyse import write_results
 from xeric.analysis.results import StudyResults
-from xeric.bases.base import Base
 from xeric.config import build
 from xeric.data import preparing
 from xeric.data.catalog import Catalog
@@ -25,19 +24,20 @@ from xeric.data.preparing import DataOptions, Prepared
 from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
-from xeric.errors import XericError
-from xeric.execution import run_study as execution
-from xeric.execution.run_study import Shard, StudyRun
+from xeric.errors import XericError, asking_for_train
 from xeric.files import expanded
 from xeric.metrics import score_predictions
 from xeric.metrics.scoring import score_notes
 from xeric.progress import Progress, StudyProgress
 from xeric.record_io import read_predictions
 from xeric.records import Prediction, Score
-from xeric.run.adapted import open_adapted
-from xeric.run.config import run_config
-from xeric.run.execute import Run, execute
 from xeric.studies.config import StudyConfig
+
+if TYPE_CHECKING:
+    # Behind the extra ``train``: imported by the functions that need it, so that the others work without.
+    from xeric.bases.base import Base
+    from xeric.execution.run_study import Shard, StudyRun
+    from xeric.run.execute import Run
 
 __all__ = ["StudyOutcome", "generate", "load_task", "prepare", "run_study", "score", "train"]
 
@@ -95,8 +95,12 @@ def train(
         settings: the rest of the run's settings: ``seed=1``, ``train={"max_steps": 100}``, ``decode={...}``.
 
     Raises:
-        UserError: a setting is unknown or does not fit, or the folder holds something else.
+        UserError: a setting is unknown or does not fit, the folder holds something else, or the extra ``train`` is not installed.
     """
+    with asking_for_train():
+        from xeric.bases.base import Base
+        from xeric.run.config import run_config
+        from xeric.run.execute import execute
     opened = base if isinstance(base, Base) else None
     if opened is not None:
         settings = {"device": str(opened.device), "precision": opened.precision, **settings}
@@ -127,9 +131,11 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
         task: whose prompt to use, where the run has several tasks.
 
     Raises:
-        UserError: the folder holds no finished run, or there is no such task.
+        UserError: the folder holds no finished run, there is no such task, or the extra ``train`` is not installed.
     """
-    adapted = open_adapted(run.folder if isinstance(run, Run) else expanded(run))
+    with asking_for_train():
+        from xeric.run.adapted import open_adapted
+    adapted = open_adapted(expanded(run) if isinstance(run, (str, Path)) else run.folder)
     notes = list(adapted.notes)
     texts = adapted.generate(inputs, task=task, note=notes.append)
     for note in notes:
@@ -184,8 +190,11 @@ def run_study(
         progress: is told what happens.
 
     Raises:
-        UserError: settings, tasks or bases are at fault, or the folder holds another study. Nothing was written then.
+        UserError: settings, tasks or bases are at fault, the folder holds another study, or the extra ``train`` is not installed.
+            Nothing was written then.
     """
+    with asking_for_train():
+        from xeric.execution import run_study as execution
     run = execution.run_study(study, output, overrides=overrides, shard=shard, progress=progress)
     if run.with_status("missing"):
         return StudyOutcome(run, None)

@@ -6,8 +6,9 @@ leaves with :attr:`XericError.exit_code`; a traceback is shown only on request.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 __all__ = [
@@ -18,7 +19,9 @@ __all__ = [
     "UnknownNameError",
     "UserError",
     "XericError",
+    "asking_for_train",
     "memory_error",
+    "missing_package_error",
     "suggest",
 ]
 
@@ -98,6 +101,33 @@ def memory_error(error: BaseException) -> RunError | None:
     return RunError(
         "there is not enough memory", hint="lower train.micro_batch_size and decode.batch_size, or take a smaller base"
     )
+
+
+_TRAIN_PACKAGES = frozenset(
+    ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf", "tokenizers", "huggingface_hub")
+)
+"""What the extra ``train`` in pyproject.toml installs, by the names that are imported."""
+
+
+def missing_package_error(error: BaseException) -> UserError | None:
+    """Return that a package of the extra ``train`` is not installed, as an error for the user; None for any other error."""
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package not in _TRAIN_PACKAGES:
+        return None
+    return UserError(f"this needs {package}, which is not installed", hint="pip install 'xeric[train]'")
+
+
+@contextlib.contextmanager
+def asking_for_train() -> Iterator[None]:
+    """Turn that a package of the extra ``train`` is not installed into an error that says what to install.
+
+    Raises:
+        UserError: an import within the block needs such a package.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise missing_package_error(error) or error from error
 
 
 def _restored(kind: type[XericError], arguments: tuple[Any, ...], state: dict[str, Any]) -> XericError:

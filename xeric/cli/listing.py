@@ -6,14 +6,15 @@ from collections.abc import Iterable
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, print_json
+from xeric.cli.options import AsJson, print_json
 
-__all__ = ["list_app"]
+__all__ = ["list_app", "show_rows"]
 
 list_app = typer.Typer(help="List what there is by name.", no_args_is_help=True)
 
 
-def _show(rows: Iterable[tuple[str, str]], as_json: bool) -> None:
+def show_rows(rows: Iterable[tuple[str, str]], as_json: bool) -> None:
+    """Print pairs of name and summary: a line per pair, or a list in JSON."""
     rows = list(rows)
     if as_json:
         print_json([{"name": name, "summary": summary} for name, summary in rows])
@@ -33,9 +34,9 @@ def methods(as_json: AsJson = False) -> None:
         refused = [{"name": n, "summary": None, "supported": False, "reason": why} for n, why in unsupported_methods().items()]
         print_json(offered + refused)
         return
-    _show(((entry.name, entry.summary) for entry in METHODS), as_json)
+    show_rows(((entry.name, entry.summary) for entry in METHODS), as_json)
     typer.echo("\nof the PEFT library, not offered:")
-    _show(unsupported_methods().items(), as_json)
+    show_rows(unsupported_methods().items(), as_json)
 
 
 @list_app.command()
@@ -43,7 +44,7 @@ def metrics(as_json: AsJson = False) -> None:
     """Measures of predictions."""
     from xeric.metrics import METRICS
 
-    _show(((entry.name, entry.summary) for entry in METRICS), as_json)
+    show_rows(((entry.name, entry.summary) for entry in METRICS), as_json)
 
 
 @list_app.command()
@@ -51,13 +52,4 @@ def weightings(as_json: AsJson = False) -> None:
     """Weightings of tasks in joint training (train.weighting.name)."""
     from xeric.training.weighting import WEIGHTINGS
 
-    _show(WEIGHTINGS.items(), as_json)
-
-
-@list_app.command()
-def tasks(tasks_dir: TasksDir = None, as_json: AsJson = False) -> None:
-    """Tasks in the folders given, in those of XERIC_TASKS, and bundled ones."""
-    from xeric.data.catalog import Catalog
-
-    catalog = Catalog.of(tasks_dir or ())
-    _show(((name, str(catalog.find(name).parent)) for name in catalog.names()), as_json)
+    show_rows(WEIGHTINGS.items(), as_json)

@@ -23,7 +23,7 @@ from xeric.cli.report import report
 from xeric.cli.runs import generate, score, train
 from xeric.cli.study import study_app
 from xeric.cli.tasks import tasks_app
-from xeric.errors import StorageError, UserError, XericError, memory_error
+from xeric.errors import StorageError, UserError, XericError, memory_error, missing_package_error
 from xeric.files import storage_error
 from xeric.interruption import Interrupted, raising
 
@@ -48,6 +48,7 @@ _REMOVED = {
         "take a pretrained base (--base gemma-3-270m); to train it on texts of your own, use `xeric train ... --texts DIR`",
     ),
     ("list", "bases"): ("`xeric list bases` is gone", "use `xeric bases list`"),
+    ("list", "tasks"): ("`xeric list tasks` is gone", "use `xeric tasks list`"),
 }
 """Commands that earlier versions had, with the complaint and the hint."""
 
@@ -92,7 +93,7 @@ def run(arguments: list[str]) -> int:
 
 def _failed(error: Exception) -> int:
     """Say what went wrong, in a sentence and a hint, and return the exit code."""
-    known = error if isinstance(error, XericError) else storage_error(error, doing="read or written") or memory_error(error)
+    known = error if isinstance(error, XericError) else _as_ours(error)
     if known is None:
         _complain(f"unexpected {type(error).__name__}: {error}", "this is a mistake in Xeric; --debug shows where")
         return 1
@@ -102,6 +103,11 @@ def _failed(error: Exception) -> int:
         _close_output()
     _complain(f"{known.where}: {known.what}" if known.where else known.what, known.hint)
     return known.exit_code
+
+
+def _as_ours(error: Exception) -> XericError | None:
+    """Return another library's error as one for the user; None where it is none that a user can mend."""
+    return storage_error(error, doing="read or written") or memory_error(error) or missing_package_error(error)
 
 
 def _close_output() -> None:

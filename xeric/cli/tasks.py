@@ -7,6 +7,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
+from xeric.cli.listing import show_rows
 from xeric.cli.options import AsJson, TasksDir, path_option, print_json
 from xeric.encodings import existing
 from xeric.errors import UserError
@@ -19,9 +20,10 @@ tasks_app = typer.Typer(help="Look at task files, check them, make them of table
 @tasks_app.command("list")
 def list_tasks(tasks_dir: TasksDir = None, as_json: AsJson = False) -> None:
     """Tasks in the folders given, in those of XERIC_TASKS, and bundled ones."""
-    from xeric.cli.listing import tasks
+    from xeric.data.catalog import Catalog
 
-    tasks(tasks_dir, as_json)
+    catalog = Catalog.of(tasks_dir or ())
+    show_rows(((name, str(catalog.find(name).parent)) for name in catalog.names()), as_json)
 
 
 @tasks_app.command()

@@ -10,36 +10,25 @@ imported when the metric is first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 from xeric.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from xeric.metrics.base import Metric, Signature, Statistics
-    from xeric.metrics.comparing import Comparison, ComparisonReport, compare_measured, compare_predictions
-    from xeric.metrics.measuring import Measured, measure
-    from xeric.metrics.scoring import ScoreReport, score_measured, score_predictions
+    from xeric.metrics.base import Metric
 
-__all__ = [
-    "METRICS",
-    "PRIMARY",
-    "QUALITY",
-    "Comparison",
-    "ComparisonReport",
-    "Measured",
-    "Metric",
-    "ScoreReport",
-    "Signature",
-    "Statistics",
-    "compare_measured",
-    "compare_predictions",
-    "measure",
-    "score_measured",
-    "score_predictions",
-]
+# The other names are those of __init__.pyi, each imported when asked for.
+__getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__ += ["METRICS", "PRIMARY", "QUALITY"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 METRICS: Registry[Callable[..., Metric]] = Registry("metric")
 """Factories of metrics; each takes ``normalize`` and its own options by keyword and works without any."""
@@ -65,28 +54,3 @@ PRIMARY = "chrf"
 
 QUALITY = ("chrf", "bleu", "rouge_l", "meteor")
 """What systems are compared on unless told otherwise: the primary metric and the three of the paper."""
-
-_HOMES = {
-    "Comparison": "comparing",
-    "ComparisonReport": "comparing",
-    "Measured": "measuring",
-    "Metric": "base",
-    "ScoreReport": "scoring",
-    "Signature": "base",
-    "Statistics": "base",
-    "compare_measured": "comparing",
-    "compare_predictions": "comparing",
-    "measure": "measuring",
-    "score_measured": "scoring",
-    "score_predictions": "scoring",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
