@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from xeric.metrics.measuring import Measured, measure
     from xeric.metrics.scoring import ScoreReport, score_measured, score_predictions
 
+    QUALITY: tuple[str, ...]
+
 __all__ = [
     "METRICS",
     "PRIMARY",
@@ -37,6 +39,7 @@ __all__ = [
     "compare_measured",
     "compare_predictions",
     "measure",
+    "quality_metrics",
     "score_measured",
     "score_predictions",
 ]
@@ -63,8 +66,15 @@ METRICS.register("wrong_script_rate", "xeric.metrics.validity:WrongScriptRate", 
 PRIMARY = "chrf"
 """What selection on development data goes by: it serves every script and morphology alike."""
 
-QUALITY = ("chrf", "bleu", "rouge_l", "meteor")
-"""What systems are compared on unless told otherwise: the primary metric and the three of the paper."""
+
+def quality_metrics() -> tuple[str, ...]:
+    """Return the names of what systems are compared on unless told otherwise: the primary metric, then all others of quality.
+
+    Of the metrics here these are chrF++ and the three of the paper; every metric says it of itself (:attr:`Metric.quality`), so
+    asking imports the metrics' modules, though none of their libraries. ``QUALITY`` is the same at the time it is imported.
+    """
+    return (PRIMARY, *(name for name in METRICS.names() if name != PRIMARY and METRICS.get(name)().quality))
+
 
 _HOMES = {
     "Comparison": "comparing",
@@ -83,6 +93,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "QUALITY":
+        return quality_metrics()
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
