@@ -9,8 +9,8 @@ import pytest
 
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.metrics import METRICS, score_predictions
-from xeric.metrics.scoring import within_scale
 from xeric.metrics.bleu import Bleu
+from xeric.metrics.scoring import within_scale
 from xeric.records import Prediction
 
 WORDS = {

@@ -24,6 +24,7 @@ from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, Para
 from xeric.methods.embedding import FusedEmbedding, FusedEmbeddingOptions
 from xeric.methods.lora import Lora, LoraOptions
 from xeric.methods.prefix import Prefix, PrefixOptions
+from xeric.search_space import Space
 
 __all__ = ["Combined", "CombinedOptions"]
 
@@ -139,6 +140,18 @@ class Combined(Method):
     Options = CombinedOptions
     default_lr = Lora.default_lr
     default_weighting: ClassVar[str] = "uncertainty"
+
+    @classmethod
+    def space(cls, options: CombinedOptions) -> Space:
+        """Return LoRA's learning rates, and what is tried of each part beside its rate."""
+        spaces = {f"method.{name}.": _METHODS[name].space(chosen) for name, chosen in options.parts.items()}
+        own = {
+            where + path.removeprefix("method."): values
+            for where, space in spaces.items()
+            for path, values in space.items()
+            if path.startswith("method.")
+        }
+        return {"train.lr": Lora.search_space["train.lr"], **own}
 
     @classmethod
     def step_zero(cls, options: CombinedOptions) -> StepZero:
