@@ -51,7 +51,7 @@ def weightings(as_json: AsJson = False) -> None:
     """Weightings of tasks in joint training (train.weighting.name)."""
     from xeric.training.weighting import WEIGHTINGS
 
-    _show(WEIGHTINGS.items(), as_json)
+    _show(((entry.name, entry.summary) for entry in WEIGHTINGS), as_json)
 
 
 @list_app.command()

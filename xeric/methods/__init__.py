@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["METHODS", "PARTS", "unsupported_methods"]
 
-METHODS: Registry[type[Method]] = Registry("method")
+METHODS: Registry[type[Method]] = Registry("method", "xeric.methods")
 METHODS.register("none", "xeric.methods.untrained:Untrained", "the base as it is: nothing is trained")
 METHODS.register("full", "xeric.methods.full:Full", "full fine-tuning: every parameter is trained")
 METHODS.register("lora", "xeric.methods.lora:Lora", "low-rank adaptation of the linear layers")
@@ -23,7 +23,7 @@ METHODS.register("combined", "xeric.methods.combined:Combined", "the paper's: Lo
 for _name, _tuner in TUNERS.items():
     METHODS.register(f"peft:{_name}", f"xeric.methods.peft_tuners:{_name}", _tuner.summary)
 
-PARTS: Registry[type[Method]] = Registry("part of the combined method")
+PARTS: Registry[type[Method]] = Registry("part of the combined method", "xeric.parts")
 """What ``combined`` can be made of, in the order in which it is attached: each part finds the base with those before it."""
 
 PARTS.register("prefix", "xeric.methods.prefix:Prefix", "options of the prompt prefix")

@@ -44,7 +44,7 @@ __all__ = [
     "score_predictions",
 ]
 
-METRICS: Registry[Callable[..., Metric]] = Registry("metric")
+METRICS: Registry[Callable[..., Metric]] = Registry("metric", "xeric.metrics")
 """Factories of metrics; each takes ``normalize`` and its own options by keyword and works without any."""
 
 METRICS.register("bleu", "xeric.metrics.bleu:Bleu", "BLEU by sacrebleu, tokenizer by language")
