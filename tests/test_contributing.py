@@ -100,7 +100,7 @@ def test_every_path_that_is_named_exists() -> None:
 
 def test_every_name_that_is_said_to_be_in_a_file_is_there() -> None:
     pairs = re.findall(r"`(\w+)` (?:in|of) `((?:xeric|tests)/[\w./]+\.py)`", TEXT)
-    assert len(pairs) >= 3
+    assert pairs
     for name, path in pairs:
         assert re.search(rf"\b{name}\b", (ROOT / path).read_text(encoding="utf-8")), (name, path)
 

@@ -19,6 +19,7 @@ LIGHT = (
     "xeric.errors",
     "xeric.registry",
     "xeric.config",
+    "xeric.search_space",
     "xeric.text",
     "xeric.formatting",
     "xeric.yaml_io",

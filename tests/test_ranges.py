@@ -15,8 +15,8 @@ from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.refusals import _annotated
 from xeric.run.config import RunConfig, run_config
+from xeric.search_space import Range
 from xeric.studies.config import StudyConfig
-from xeric.studies.tuning import Range
 
 SETTINGS: dict[str, Any] = {"tasks": ["one"], "base": "nowhere", "method": "lora"}
 

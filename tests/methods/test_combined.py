@@ -12,11 +12,12 @@ import torch
 from tests import attached, rows
 from tests.attached import attach, stir
 from xeric.bases.base import Base
-from xeric.config import apply_overrides
+from xeric.config import apply_overrides, build, canonical_json
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions, method_options
+from xeric.methods.combined import Combined, CombinedOptions, options_with
 
 TASK = rows.task("one")
 # In the order in which they are attached.
@@ -127,6 +128,48 @@ def test_mistakes_are_named_by_their_dotted_path(override: str, where: str, comp
 def test_without_any_part_it_is_no_method() -> None:
     with pytest.raises(ConfigError, match="every part is left out"):
         by_overrides("method.lora=false", "method.prefix=false", "method.embedding=false")
+
+
+# --- another part -----------------------------------------------------------------------------------------------------------
+
+
+class Wider(Combined):
+    """The combined method with a part that is registered beside the paper's."""
+
+    Options = options_with(
+        {"bottleneck": METHODS.get("bottleneck"), **CombinedOptions.methods},
+        {**dict.fromkeys(PARTS, "a part"), "bottleneck": "options of the bottleneck adapter"},
+    )
+
+
+def test_a_registered_part_is_off_and_changes_no_run_that_does_without_it() -> None:
+    for options in ({}, {"prefix": False}, {"lora": {"rank": 4}, "lr_scale": {"lora": 2.0}}):
+        plain, wider = build(CombinedOptions, options, where="method"), build(Wider.Options, options, where="method")
+        assert canonical_json(wider) == canonical_json(plain)
+        assert build(Wider.Options, wider.model_dump(mode="json"), where="method") == wider
+
+
+def test_a_registered_part_is_switched_on_tuned_trained_and_saved_like_the_others(
+    open_base: Callable[[str], Base], tmp_path: Path
+) -> None:
+    base = open_base("llama")
+    before, modules = observed(base), [(name, type(module)) for name, module in base.model.named_modules()]
+    options: Any = build(Wider.Options, options_of(["prefix", "embedding"], bottleneck={"size": 4}), where="method")
+    assert list(options.parts) == ["bottleneck", "prefix", "embedding"]
+    assert build(Wider.Options, options.model_dump(mode="json"), where="method") == options
+    assert Wider.space(options)["method.bottleneck.size"] == METHODS.get("bottleneck").search_space["method.size"]
+    adaptation = Wider.attach(base, options, seed=1, definitions=attached.DEFINITIONS)
+    scales = {group.name: group.lr_scale for group in adaptation.groups()}
+    assert scales == {"bottleneck": 0.5, "bottleneck biases": 0.5, "prefix": pytest.approx(15), "embedding": 50}
+    attached.fit(base, adaptation, rows.training_rows(base, TASK))
+    trained = observed(base)
+    adaptation.save(tmp_path)
+    adaptation.detach()
+    assert_untouched(base, modules)
+    assert_same(observed(base), before)
+    again = Wider.attach(base, options, seed=2, definitions=attached.DEFINITIONS)
+    again.load(tmp_path)
+    assert_same(observed(base), trained)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------------

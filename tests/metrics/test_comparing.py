@@ -10,10 +10,13 @@ import scipy.stats
 from rouge_score import rouge_scorer
 
 from xeric.errors import DataError, UnknownNameError, UserError
-from xeric.metrics import QUALITY, compare_measured, compare_predictions, measure, score_measured, score_predictions
+from xeric.metrics import compare_measured, compare_predictions, measure, quality_metrics, score_measured, score_predictions
 from xeric.metrics.base import Metric
 from xeric.records import Prediction
 from xeric.statistics.resampling import correct
+
+QUALITY = quality_metrics()
+
 
 WORDS = [f"word{i}" for i in range(50)]
 

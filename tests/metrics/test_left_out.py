@@ -10,9 +10,12 @@ from sacrebleu import corpus_bleu
 import xeric
 from xeric.analysis.claims import Chain, Judged, judge
 from xeric.analysis.comparison import resample_arms
-from xeric.metrics import QUALITY, compare_predictions, measure, score_predictions
+from xeric.metrics import compare_predictions, measure, quality_metrics, score_predictions
 from xeric.records import Prediction
 from xeric.studies.config import ArmKey, ClaimConfig
+
+QUALITY = quality_metrics()
+
 
 WORDS = [f"word{n}" for n in range(60)]
 SHORT = "no reference has the four words that BLEU counts, so that a right answer would score 0"

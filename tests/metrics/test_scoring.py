@@ -10,6 +10,7 @@ import pytest
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.metrics import METRICS, score_predictions
 from xeric.metrics.bleu import Bleu
+from xeric.metrics.scoring import within_scale
 from xeric.records import Prediction
 
 WORDS = {
@@ -151,3 +152,8 @@ def test_what_cannot_be_scored_is_refused() -> None:
         score_predictions(rows, seed=-1)
     with pytest.raises(UserError, match="resamples"):
         score_predictions(rows, resamples=-1)
+
+
+@pytest.mark.parametrize(("name", "ends"), [("chrf", (0, 100)), ("copy_rate", (0, 100)), ("length_ratio", (0, 104))])
+def test_an_interval_ends_where_the_scale_of_its_metric_does(name: str, ends: tuple[float, float]) -> None:
+    assert within_scale(METRICS.get(name)(), 98, -2, 104) == ends

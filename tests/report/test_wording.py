@@ -21,3 +21,4 @@ def test_metric_names() -> None:
     assert wording.metric_name("bleu+rouge_l") == "mean of BLEU and ROUGE-L"
     assert wording.with_metrics("Hindi, chrf") == "Hindi, chrF++"
     assert wording.with_metrics("chrf_like, x") == "chrf_like, x"
+    assert wording.metric_name("of_a_package_now_gone") == "of a package now gone"

@@ -13,11 +13,13 @@ from xeric.errors import UserError
 from xeric.execution.run_study import run_study
 from xeric.execution.trials import trial_settings, tuned_pairs
 from xeric.methods import METHODS
+from xeric.methods.base import method_options
 from xeric.metrics import score_predictions
 from xeric.record_io import read_predictions
+from xeric.search_space import Range
 from xeric.studies.config import ArmKey, MethodEntry, TuningConfig
 from xeric.studies.plan import arm_settings, plan_study, with_chosen
-from xeric.studies.tuning import SPACES, Range, Trial, choose, draw_trials, space_of
+from xeric.studies.tuning import Trial, choose, draw_trials, space_of
 from xeric.yaml_io import load_yaml
 
 TUNING = TuningConfig(trials=5)
@@ -83,28 +85,42 @@ def test_draws_cover_the_space_and_depend_on_it_and_the_seed_alone() -> None:
     assert draw_trials(space, default, trials=1, seed=7) == [default]
 
 
-@pytest.mark.parametrize("method", sorted(SPACES))
+@pytest.mark.parametrize("method", [name for name in METHODS.names() if name != "none"])
 def test_the_published_space_fits_the_method(method: str, tasks: Path, base: Path) -> None:
+    space = METHODS.get(method).space(method_options(method))
     study = small.study(tasks, base, f"methods={{m: {{name: {method}}}}}", "grids={g: {}}", "tuning={trials: 2}")
     (key,) = tuned_pairs(plan_study(study))
     drawn = trial_settings(study, key, TUNING)
-    assert {tuple(sorted(one)) for one in drawn} == {tuple(sorted(SPACES[method]))}
-    values = SPACES[method]["train.lr"]
-    assert isinstance(values, Range)
-    assert values.low <= METHODS.get(method).default_lr <= values.high
+    assert {tuple(sorted(one)) for one in drawn} == {tuple(sorted(space))}
+    rates = space["train.lr"]
+    assert isinstance(rates, Range)
+    assert rates.low < METHODS.get(method).default_lr < rates.high
+
+
+def test_the_combined_method_tries_what_its_parts_try() -> None:
+    combined, lora, prefix = (METHODS.get(name).space(method_options(name)) for name in ("combined", "lora", "prefix"))
+    assert combined == {
+        "train.lr": lora["train.lr"],
+        "method.lora.rank": lora["method.rank"],
+        "method.prefix.length": prefix["method.length"],
+    }
 
 
 def test_what_the_study_fixes_is_not_tuned() -> None:
     def paths(entry: MethodEntry, **space: object) -> set[str]:
-        return set(space_of("m", entry, TuningConfig(space={"m": space} if space else {}), 1e-3))
+        published = METHODS.get(entry.method["name"]).space(method_options(entry.method))
+        return set(space_of("m", entry, TuningConfig(space={"m": space} if space else {}), published))
 
     assert paths(MethodEntry(method={"name": "lora"})) == {"train.lr", "method.rank"}
     assert paths(MethodEntry(method={"name": "lora", "rank": 4})) == {"train.lr"}
     assert paths(MethodEntry(method={"name": "lora"}, train={"lr": 1e-3})) == {"method.rank"}
     assert paths(MethodEntry(method={"name": "combined", "lora": False})) == {"train.lr", "method.prefix.length"}
     assert paths(MethodEntry(method={"name": "lora", "rank": 4}), **{"method.rank": [4, 8]}) == {"method.rank"}
-    unknown = space_of("m", MethodEntry(method={"name": "peft:ia3"}), TuningConfig(), 1e-3)
-    assert unknown == {"train.lr": Range(low=1e-4, high=1e-2)}
+
+
+def test_a_method_without_a_space_of_its_own_is_tried_around_its_rate() -> None:
+    rates = METHODS.get("peft:ia3").space(method_options("peft:ia3"))
+    assert rates == {"train.lr": Range(low=METHODS.get("peft:ia3").default_lr / 10, high=METHODS.get("peft:ia3").default_lr * 10)}
 
 
 def test_an_ablation_takes_over_what_was_chosen_for_the_whole(tasks: Path, base: Path) -> None:

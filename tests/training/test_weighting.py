@@ -20,13 +20,13 @@ from xeric.methods.base import method_options
 from xeric.run.config import run_config
 from xeric.training.options import TrainOptions
 from xeric.training.trainer import TrainResult
-from xeric.training.weighting import WEIGHTINGS, Weighting, WeightingOptions
+from xeric.training.weighting import WEIGHTINGS, WeightingOptions, weighting_of
 
 SIZES = {"one": 300, "two": 100, "three": 20}
 
 
 def weights(**options: Any) -> dict[str, float]:
-    return Weighting(WeightingOptions(**options), SIZES).weights()
+    return weighting_of(WeightingOptions(**options), SIZES).weights()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,31 @@ def test_fixed_weights_follow_their_formula_and_average_one(options: dict[str, A
     found = weights(**options)
     assert sum(found.values()) / 3 == pytest.approx(1)
     assert list(found.values()) == pytest.approx([3 * value / sum(raw) for value in raw])
-    assert options["name"] in WEIGHTINGS
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS.names())
+def test_every_registered_weighting_averages_one_before_and_after_steps(name: str) -> None:
+    options = WeightingOptions(name=name, weights={"one": 1.0, "two": 2.0, "three": 6.0} if name == "manual" else {})
+    weighting = weighting_of(options, SIZES)
+    learned = weighting.parameters()
+    optimizer = torch.optim.SGD(learned.values(), lr=0.1) if learned else None
+    for losses in ({"one": 3.0, "two": 0.5, "three": 1.0}, {"two": 0.1}):
+        found = weighting.weights()
+        assert list(found) == list(SIZES)
+        assert min(found.values()) >= 0
+        assert sum(found.values()) / len(found) == pytest.approx(1)
+        weighting.backward(losses)
+        if optimizer:
+            assert all(parameter.grad is not None for parameter in learned.values())
+            optimizer.step()
+        weighting.clamp()
+    assert (weighting.weights() != weighting_of(options, SIZES).weights()) == bool(learned)
+
+
+def test_an_unknown_weighting_is_refused_with_the_nearest() -> None:
+    with pytest.raises(ConfigError) as refused:
+        run_config({"tasks": ["t"], "base": "b", "method": "lora", "train": {"weighting": {"name": "sise"}}})
+    assert str(refused.value) == "train.weighting.name: unknown weighting 'sise'; did you mean 'size'?"
 
 
 def logged(base: Base, folder: Path, options: dict[str, Any], steps: int, lr: float = 1e-3) -> list[dict[str, Any]]:

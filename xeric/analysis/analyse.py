@@ -19,7 +19,7 @@ from xeric.analysis.results import ArmResult, ClaimResult, Interval, Recommendat
 from xeric.analysis.tables import figure_of, lost_runs, table_of
 from xeric.errors import DataError
 from xeric.json_io import read_json, write_json
-from xeric.metrics import METRICS, PRIMARY, QUALITY
+from xeric.metrics import METRICS, PRIMARY, quality_metrics
 from xeric.statistics.decisions import detectable_difference, spread
 from xeric.statistics.estimates import VarianceComponent
 from xeric.studies.baselines import TrivialBaselines, read_baselines
@@ -116,7 +116,7 @@ def _newest_input(root: Path) -> int:
 def _wanted(outputs: Outputs) -> list[str]:
     """Return the metrics that need intervals: what is compared, claimed, shown in tables and drawn."""
     study = outputs.study
-    names = set(QUALITY)
+    names = set(quality_metrics())
     for shown in (study.tables, study.figures, study.claims):
         names.update(name for one in shown.values() for name in one.metrics)
     return [name for name in METRICS.names() if name in names and METRICS.get(name)().resampled]

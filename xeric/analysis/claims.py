@@ -17,6 +17,7 @@ from itertools import pairwise
 from xeric import formatting
 from xeric.analysis.comparison import Arms
 from xeric.analysis.results import ClaimResult, Interval, LinkResult, Verdict
+from xeric.metrics import METRICS
 from xeric.metrics.scoring import within_scale
 from xeric.statistics.decisions import ASSUMED_SEED_SD, Decision, decide_together
 from xeric.statistics.estimates import ALPHA, Estimate
@@ -128,7 +129,7 @@ def bounded(metric: str, found: Estimate) -> Interval:
     whole = estimate(found)
     if whole.low is None or whole.high is None:
         return whole
-    low, high = within_scale(metric, whole.value, whole.low, whole.high)
+    low, high = within_scale(METRICS.get(metric)(), whole.value, whole.low, whole.high)
     return Interval(value=whole.value, low=low, high=high)
 
 

@@ -113,6 +113,6 @@ SMOLLM2_135M = NamedBase(
     bits_per_character={"en": 1.067, "es": 1.924, "hi": 3.452},
 )
 
-NAMED_BASES: Registry[NamedBase] = Registry("base")
+NAMED_BASES: Registry[NamedBase] = Registry("base", "xeric.bases")
 NAMED_BASES.register(GEMMA_3_270M.name, f"{__name__}:GEMMA_3_270M", GEMMA_3_270M.summary)
 NAMED_BASES.register(SMOLLM2_135M.name, f"{__name__}:SMOLLM2_135M", SMOLLM2_135M.summary)

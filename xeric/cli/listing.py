@@ -52,4 +52,4 @@ def weightings(as_json: AsJson = False) -> None:
     """Weightings of tasks in joint training (train.weighting.name)."""
     from xeric.training.weighting import WEIGHTINGS
 
-    show_rows(WEIGHTINGS.items(), as_json)
+    show_rows(((entry.name, entry.summary) for entry in WEIGHTINGS), as_json)

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from xeric.cli.show import console
 from xeric.formatting import data_size, duration
-from xeric.metrics import PRIMARY, QUALITY
+from xeric.metrics import PRIMARY, quality_metrics
 
 if TYPE_CHECKING:
     from xeric.execution.cost_estimate import CostEstimate
@@ -74,7 +74,8 @@ def show_status(found: StudyStatus) -> None:
     """Print how far each arm is, with mean scores of what is done, and every failure."""
     out = console()
     counts = found.counts()
-    shown = [metric for metric in QUALITY if any(s.record and metric in s.record.scores for s in found.states.values())]
+    scored = {metric for state in found.states.values() if state.record for metric in state.record.scores}
+    shown = [metric for metric in quality_metrics() if metric in scored]
     table = Table(title=f"{counts['ok']} of {len(found.runs)} runs ok", title_justify="left")
     table.add_column("arm", overflow="fold")
     table.add_column("runs by seed", overflow="fold")

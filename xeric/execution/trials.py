@@ -16,10 +16,11 @@ from xeric.metrics import PRIMARY, Measured
 from xeric.metrics.stored import measured
 from xeric.records import PREDICTION_FILES
 from xeric.run.config import RunConfig, run_config
+from xeric.search_space import Range
 from xeric.studies.config import ArmKey, StudyConfig, TuningConfig
 from xeric.studies.folder import RunState, remove_parts
 from xeric.studies.plan import Plan, arm_settings, with_chosen
-from xeric.studies.tuning import Range, Trial, TuningResult, choose, draw_trials, space_of
+from xeric.studies.tuning import Trial, TuningResult, choose, draw_trials, space_of
 
 __all__ = ["Trials", "tuned_pairs"]
 
@@ -141,7 +142,8 @@ def trial_settings(study: StudyConfig, key: ArmKey, tuning: TuningConfig) -> lis
         ConfigError: the space names a setting that the method does not have, or a value it cannot take.
     """
     config, _ = run_config(arm_settings(study, key, study.tasks))
-    space = space_of(key.method, study.entry(key.method), tuning, METHODS.get(config.method.name).default_lr)
+    published = METHODS.get(config.method.name).space(config.method)
+    space = space_of(key.method, study.entry(key.method), tuning, published)
     default = {path: _value(config, path, key.method) for path in space}
     # Every value that could be drawn is looked at, not only those that are.
     for path, values in space.items():

@@ -10,9 +10,9 @@ from xeric.registry import Registry
 if TYPE_CHECKING:
     from xeric.methods.base import Method
 
-__all__ = ["METHODS", "unsupported_methods"]
+__all__ = ["METHODS", "PARTS", "unsupported_methods"]
 
-METHODS: Registry[type[Method]] = Registry("method")
+METHODS: Registry[type[Method]] = Registry("method", "xeric.methods")
 METHODS.register("none", "xeric.methods.untrained:Untrained", "the base as it is: nothing is trained")
 METHODS.register("full", "xeric.methods.full:Full", "full fine-tuning: every parameter is trained")
 METHODS.register("lora", "xeric.methods.lora:Lora", "low-rank adaptation of the linear layers")
@@ -22,6 +22,13 @@ METHODS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "gated p
 METHODS.register("combined", "xeric.methods.combined:Combined", "the paper's: LoRA, prefix, fused embeddings, task weights")
 for _name, _tuner in TUNERS.items():
     METHODS.register(f"peft:{_name}", f"xeric.methods.peft_tuners:{_name}", _tuner.summary)
+
+PARTS: Registry[type[Method]] = Registry("part of the combined method", "xeric.parts")
+"""What ``combined`` can be made of, in the order in which it is attached: each part finds the base with those before it."""
+
+PARTS.register("prefix", "xeric.methods.prefix:Prefix", "options of the prompt prefix")
+PARTS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "options of the fused embeddings")
+PARTS.register("lora", "xeric.methods.lora:Lora", "options of LoRA")
 
 
 def unsupported_methods() -> dict[str, str]:

@@ -21,6 +21,7 @@ from xeric.config import Config, build
 from xeric.data.prompts import Setting
 from xeric.errors import ConfigError, RunError, UnknownNameError
 from xeric.methods import METHODS, unsupported_methods
+from xeric.search_space import Space, rates_around
 
 __all__ = ["NO_TASKS", "Adaptation", "Method", "MethodOptions", "ParameterGroup", "StepZero", "method_options"]
 
@@ -131,11 +132,18 @@ class Method(ABC):
         Options: its options model.
         default_lr: the documented learning rate where the user gives none.
         default_weighting: the weighting of the tasks where the user gives none.
+        search_space: what tuning tries; empty for learning rates within a factor of ten of the default.
     """
 
     Options: ClassVar[type[MethodOptions]]
     default_lr: ClassVar[float] = 1e-4
     default_weighting: ClassVar[str] = "uniform"
+    search_space: ClassVar[Space] = {}
+
+    @classmethod
+    def space(cls, options: Any) -> Space:
+        """Return what tuning tries, by the dotted path of the setting."""
+        return cls.search_space or rates_around(cls.default_lr)
 
     @classmethod
     def step_zero(cls, options: Any) -> StepZero:

@@ -27,6 +27,7 @@ from xeric.bases.base import Base
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
 from xeric.methods.module_adaptation import ModuleAdaptation
 from xeric.methods.sublayers import find_sublayers
+from xeric.search_space import Range
 
 __all__ = ["Bottleneck", "BottleneckOptions"]
 
@@ -127,6 +128,7 @@ class Bottleneck(Method):
 
     Options = BottleneckOptions
     default_lr = 1e-4
+    search_space = {"train.lr": Range(low=1e-5, high=1e-3), "method.size": (16, 32, 64, 128, 256)}
 
     @classmethod
     def mergeable(cls, options: BottleneckOptions) -> bool:

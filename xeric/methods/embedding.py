@@ -24,6 +24,7 @@ from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import ConfigError, RunError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
 from xeric.methods.module_adaptation import ModuleAdaptation
+from xeric.search_space import Range
 
 __all__ = ["FusedEmbedding", "FusedEmbeddingOptions"]
 
@@ -126,6 +127,7 @@ class FusedEmbedding(Method):
 
     Options = FusedEmbeddingOptions
     default_lr = 1e-2
+    search_space = {"train.lr": Range(low=1e-3, high=1e-1)}
 
     @classmethod
     def mergeable(cls, options: FusedEmbeddingOptions) -> bool:

@@ -12,6 +12,7 @@ from xeric.bases.base import Base
 from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.errors import ConfigError, DataError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
+from xeric.search_space import Range
 
 __all__ = ["Full", "FullOptions"]
 
@@ -72,6 +73,7 @@ class Full(Method):
 
     Options = FullOptions
     default_lr = 1e-4
+    search_space = {"train.lr": Range(low=5e-5, high=1e-3)}
 
     @classmethod
     def attach(cls, base: Base, options: FullOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:

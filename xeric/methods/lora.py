@@ -21,6 +21,7 @@ from xeric.bases.base import Base
 from xeric.errors import ConfigError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions
 from xeric.methods.peft_adapter import PeftAdaptation, linear_layers
+from xeric.search_space import Range
 
 __all__ = ["Lora", "LoraOptions"]
 
@@ -60,6 +61,7 @@ class Lora(Method):
 
     Options = LoraOptions
     default_lr = 2e-4
+    search_space = {"train.lr": Range(low=1e-4, high=5e-3), "method.rank": (4, 8, 16, 32, 64)}
 
     @classmethod
     def attach(cls, base: Base, options: LoraOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:

@@ -35,6 +35,7 @@ from xeric.errors import ConfigError, DataError, UnknownNameError
 from xeric.json_io import read_json
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
 from xeric.methods.module_adaptation import ModuleAdaptation
+from xeric.search_space import Range
 
 __all__ = ["Prefix", "PrefixOptions"]
 
@@ -249,6 +250,7 @@ class Prefix(Method):
 
     Options = PrefixOptions
     default_lr = 3e-3
+    search_space = {"train.lr": Range(low=3e-4, high=3e-2), "method.length": (16, 32, 64, 128)}
 
     @classmethod
     def step_zero(cls, options: PrefixOptions) -> StepZero:

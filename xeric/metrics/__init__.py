@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 # The other names are those of __init__.pyi, each imported when asked for.
 __getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__all__ += ["METRICS", "PRIMARY", "QUALITY"]
+__all__ += ["METRICS", "PRIMARY", "quality_metrics"]
 
 
 def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-METRICS: Registry[Callable[..., Metric]] = Registry("metric")
+METRICS: Registry[Callable[..., Metric]] = Registry("metric", "xeric.metrics")
 """Factories of metrics; each takes ``normalize`` and its own options by keyword and works without any."""
 
 METRICS.register("bleu", "xeric.metrics.bleu:Bleu", "BLEU by sacrebleu, tokenizer by language")
@@ -52,5 +52,11 @@ METRICS.register("wrong_script_rate", "xeric.metrics.validity:WrongScriptRate", 
 PRIMARY = "chrf"
 """What selection on development data goes by: it serves every script and morphology alike."""
 
-QUALITY = ("chrf", "bleu", "rouge_l", "meteor")
-"""What systems are compared on unless told otherwise: the primary metric and the three of the paper."""
+
+def quality_metrics() -> tuple[str, ...]:
+    """Return the names of what systems are compared on unless told otherwise: the primary metric, then all others of quality.
+
+    Of the metrics here these are chrF++ and the three of the paper; every metric says it of itself (:attr:`Metric.quality`), so
+    asking imports the metrics' modules, though none of their libraries.
+    """
+    return (PRIMARY, *(name for name in METRICS.names() if name != PRIMARY and METRICS.get(name)().quality))

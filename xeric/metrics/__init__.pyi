@@ -17,4 +17,5 @@ from .scoring import score_predictions as score_predictions
 
 METRICS: xeric.registry.Registry[collections.abc.Callable[..., Metric]]
 PRIMARY: str
-QUALITY: tuple[str, ...]
+
+def quality_metrics() -> tuple[str, ...]: ...

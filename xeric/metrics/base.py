@@ -111,8 +111,11 @@ class Metric(ABC):
 
     Attributes:
         name: as registered; the key under which scores stand.
+        title: as the field writes it; what reports call the metric. Without one they write its name, with spaces.
         columns: what :meth:`statistics` counts.
+        upper: the highest score that there can be, where intervals end; None where there is none. The lowest is 0.
         better: which direction is better; None for a measure that only describes.
+        quality: whether systems are compared on it unless told otherwise (:func:`xeric.metrics.quality_metrics`).
         resampled: whether rows may be drawn with replacement. Not so for measures of how predictions differ from *each other*: a
             row drawn twice would count as a repetition that the system never made, so such a measure has no interval and no test.
         normalize: the Unicode normal form that texts are brought to first; with it goes what nobody sees, such as marks of
@@ -120,8 +123,11 @@ class Metric(ABC):
     """
 
     name: str
+    title: str = ""
     columns: tuple[str, ...]
+    upper: ClassVar[float | None] = None
     better: ClassVar[Better | None] = "higher"
+    quality: bool = False
     resampled: ClassVar[bool] = True
 
     def __init__(self, *, normalize: NormalForm = "nfc") -> None:
@@ -162,7 +168,7 @@ class Metric(ABC):
 
     @abstractmethod
     def score_sums(self, sums: FloatArray) -> FloatArray:
-        """Return scores from sums of rows: ``[..., n_columns]`` -> ``[...]``. Finite whatever the sums."""
+        """Return scores from sums of rows: ``[..., n_columns]`` -> ``[...]``. Finite whatever the sums, and not below 0."""
 
     def score_draws(self, sums: FloatArray) -> FloatArray:
         """Return scores from sums of rows that were drawn with replacement; only what is defined by chance differs."""
@@ -199,6 +205,7 @@ class MeanMetric(Metric):
     """
 
     columns: tuple[str, ...] = ("value", "rows")
+    upper = 100.0
 
     def score_sums(self, sums: FloatArray) -> FloatArray:
         """Return the mean of the summed rows' values, times 100; see :meth:`Metric.score_sums`."""

@@ -89,12 +89,15 @@ class Bleu(Metric):
         *("prediction_length", "reference_length", *(f"correct_{n}" for n in _ORDERS), *(f"total_{n}" for n in _ORDERS)),
         "long_reference",  # 1 where a right answer has four words
     )
+    upper = 100.0
+    quality = True
 
     def __init__(
         self, *, tokenize: BleuTokenizer | None = None, smooth: Smoothing = "exp", normalize: NormalForm = "nfc"
     ) -> None:
         super().__init__(normalize=normalize)
         self.name = "bleu"
+        self.title = "BLEU"
         self.tokenize = tokenize
         self.smooth: Smoothing = smooth
 
@@ -189,9 +192,13 @@ class Chrf(Metric):
         normalize: Unicode normal form.
     """
 
+    upper = 100.0
+    quality = True
+
     def __init__(self, *, word_order: int = 2, eps_smoothing: bool = False, normalize: NormalForm = "nfc") -> None:
         super().__init__(normalize=normalize)
         self.name = "chrf"
+        self.title = "chrF++" if word_order else "chrF"
         self.word_order = word_order
         self.eps_smoothing = eps_smoothing
         orders = [f"char_{n}" for n in range(1, 7)] + [f"word_{n}" for n in range(1, word_order + 1)]

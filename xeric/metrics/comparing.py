@@ -9,7 +9,7 @@ import numpy as np
 
 from xeric.config import Config
 from xeric.errors import DataError, UserError
-from xeric.metrics import QUALITY
+from xeric.metrics import quality_metrics
 from xeric.metrics.base import Better, Metric
 from xeric.metrics.measuring import Measured, measure
 from xeric.records import Prediction
@@ -81,7 +81,7 @@ def compare_predictions(
     Args:
         a: predictions of one system.
         b: predictions of the other for the same rows.
-        metrics: names, or metrics with settings of their own; None for chrF++ and the paper's three.
+        metrics: names, or metrics with settings of their own; None for those of quality (:func:`xeric.metrics.quality_metrics`).
         resamples: of the bootstrap.
         seed: of the bootstrap, from 0 on.
         normalize: Unicode normal form, for the metrics given by name.
@@ -91,7 +91,7 @@ def compare_predictions(
         UnknownNameError: a metric or a language is not known.
         UserError: ``resamples`` is below 2, ``seed`` is negative, no metric is named, or one is named twice.
     """
-    chosen = QUALITY if metrics is None else metrics
+    chosen = quality_metrics() if metrics is None else metrics
     first, second = (measure(rows, chosen, normalize=normalize) for rows in (a, b))
     return compare_measured(first, second, resamples=resamples, seed=seed)
 

@@ -34,11 +34,13 @@ class Distinct(Metric):
     """
 
     columns = ("new", "ngrams", "distinct")
+    upper = 100.0
     resampled = False
 
     def __init__(self, *, n: int = 1, normalize: NormalForm = "nfc") -> None:
         super().__init__(normalize=normalize)
         self.name = f"distinct_{n}"
+        self.title = f"distinct-{n}"
         self.n = n
 
     def score_sums(self, sums: FloatArray) -> FloatArray:
@@ -87,6 +89,7 @@ class SelfBleu(MeanMetric):
     def __init__(self, *, others: int = 1000, normalize: NormalForm = "nfc") -> None:
         super().__init__(normalize=normalize)
         self.name = "self_bleu"
+        self.title = "self-BLEU"
         self.others = others
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float]]:

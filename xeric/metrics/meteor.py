@@ -53,7 +53,8 @@ class Meteor(MeanMetric):
 
     def __init__(self, *, stem: bool = True, wordnet: bool = False, normalize: NormalForm = "nfc") -> None:
         super().__init__(normalize=normalize)
-        self.name = "meteor" if stem else "meteor_exact"
+        self.name, self.title = ("meteor", "METEOR") if stem else ("meteor_exact", "METEOR, exact")
+        self.quality = stem
         self.stem = stem
         self.wordnet = wordnet
 

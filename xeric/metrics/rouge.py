@@ -16,7 +16,12 @@ from xeric.text import NormalForm
 __all__ = ["Rouge", "RougeType", "longest_common_subsequence"]
 
 RougeType = Literal["rouge1", "rouge2", "rougeL", "rougeLsum"]
-_NAMES: dict[RougeType, str] = {"rouge1": "rouge_1", "rouge2": "rouge_2", "rougeL": "rouge_l", "rougeLsum": "rouge_lsum"}
+_NAMES: dict[RougeType, tuple[str, str]] = {
+    "rouge1": ("rouge_1", "ROUGE-1"),
+    "rouge2": ("rouge_2", "ROUGE-2"),
+    "rougeL": ("rouge_l", "ROUGE-L"),
+    "rougeLsum": ("rouge_lsum", "ROUGE-Lsum"),
+}
 
 _Values = tuple[float, float, float]
 """F, precision and recall of one prediction."""
@@ -34,10 +39,11 @@ class Rouge(MeanMetric):
     """
 
     columns = ("f", "precision", "recall", "rows")
+    quality = True
 
     def __init__(self, *, kind: RougeType = "rougeL", normalize: NormalForm = "nfc") -> None:
         super().__init__(normalize=normalize)
-        self.name = _NAMES[kind]
+        self.name, self.title = _NAMES[kind]
         self.kind: RougeType = kind
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float, float, float]]:

@@ -9,7 +9,6 @@ import numpy as np
 
 from xeric.config import Config
 from xeric.errors import UserError
-from xeric.metrics import QUALITY
 from xeric.metrics.base import Metric
 from xeric.metrics.measuring import Measured, measure
 from xeric.records import Prediction, Score
@@ -102,21 +101,21 @@ def _intervals(measured: Measured, drawn: FloatArray) -> Ends:
     for name, component in measured.instance_components(drawn).items():
         interval = Estimate(scores[name], VarianceComponent(), component).interval()
         if interval is not None:
-            ends[name] = within_scale(name, scores[name], *interval)
+            ends[name] = within_scale(measured.metrics[name], scores[name], *interval)
     return ends
 
 
-def within_scale(metric: str, value: float, low: float, high: float) -> tuple[float, float]:
-    """Return an interval cut at the ends of a metric's scale: no score is below 0, no quality above 100.
+def within_scale(metric: Metric, value: float, low: float, high: float) -> tuple[float, float]:
+    """Return an interval cut at the ends of a metric's scale: no score is below 0, none above :attr:`Metric.upper`.
 
     Args:
-        metric: its name.
+        metric: what was scored.
         value: the score, which stays inside.
         low: lower end.
         high: upper end.
     """
-    top = min(high, 100.0) if metric in QUALITY else high
-    return max(low, 0.0), max(top, value)
+    upper = high if metric.upper is None else min(high, metric.upper)
+    return max(low, 0.0), max(upper, value)
 
 
 def _scores(measured: Measured, ends: Ends, choices: dict[str, object]) -> dict[str, Score]:

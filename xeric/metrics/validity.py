@@ -29,6 +29,7 @@ class LengthRatio(Metric):
     def __init__(self, *, normalize: NormalForm = "nfc") -> None:
         super().__init__(normalize=normalize)
         self.name = "length_ratio"
+        self.title = "length ratio"
 
     def score_sums(self, sums: FloatArray) -> FloatArray:
         """Return 100 times the ratio of the sums; see :meth:`Metric.score_sums`."""
@@ -61,6 +62,7 @@ class CopyRate(MeanMetric):
     def __init__(self, *, n: int = 4, normalize: NormalForm = "nfc") -> None:
         super().__init__(normalize=normalize)
         self.name = "copy_rate"
+        self.title = "copy rate"
         self.n = n
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float]]:
@@ -89,6 +91,7 @@ class WrongScriptRate(MeanMetric):
     def __init__(self, *, normalize: NormalForm = "nfc") -> None:
         super().__init__(normalize=normalize)
         self.name = "wrong_script_rate"
+        self.title = "wrong-script rate"
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float]]:
         own = batch.language.scripts

@@ -7,28 +7,25 @@ from typing import Any
 
 from xeric import formatting
 from xeric.analysis.results import Interval
+from xeric.metrics import METRICS
 
 __all__ = ["estimate", "flat", "interval", "listed", "metric_name", "plain", "sentence", "with_metrics"]
-
-_METRICS = {
-    "bleu": "BLEU",
-    "chrf": "chrF++",
-    "rouge_l": "ROUGE-L",
-    "meteor": "METEOR",
-    "meteor_exact": "METEOR, exact",
-    "self_bleu": "self-BLEU",
-}
 
 
 def metric_name(name: str) -> str:
     """Return how the field writes a metric, or a mean of several ("bleu+rouge_l"); an unknown one keeps its name."""
-    parts = [_METRICS.get(part, part.replace("_", " ")) for part in name.split("+")]
-    return f"mean of {listed(parts)}" if len(parts) > 1 else parts[0]
+    titles = [_title(part) or part.replace("_", " ") for part in name.split("+")]
+    return f"mean of {listed(titles)}" if len(titles) > 1 else titles[0]
 
 
 def with_metrics(label: str) -> str:
     """Return a label with the metrics among its parts ("Hindi, chrf") as the field writes them."""
-    return ", ".join(_METRICS.get(part, part) for part in label.split(", "))
+    return ", ".join(_title(part) or part for part in label.split(", "))
+
+
+def _title(name: str) -> str:
+    """Return the title of a metric; nothing where there is no metric of that name (any more)."""
+    return METRICS.get(name)().title if name in METRICS else ""
 
 
 def sentence(text: str, names: Iterable[str] = ()) -> str:

@@ -6,7 +6,7 @@ from collections.abc import MutableMapping, Sequence
 
 from xeric.data.baselines import SEEDED, baseline_predictions, baselines_of
 from xeric.data.preparing import Prepared
-from xeric.metrics import QUALITY, score_predictions
+from xeric.metrics import quality_metrics, score_predictions
 from xeric.records import TrivialScores
 
 __all__ = ["KnownScores", "score_baselines"]
@@ -22,12 +22,12 @@ def score_baselines(
 
     Args:
         data: the run's tasks.
-        metrics: that the run is scored by; those of :data:`xeric.metrics.QUALITY` are used.
+        metrics: that the run is scored by; those of quality are used (:func:`xeric.metrics.quality_metrics`).
         seed: of the baselines that are drawn.
         bootstrap: seed of the intervals.
         known: scores of runs on the same data; it grows.
     """
-    names = [name for name in QUALITY if name in metrics]
+    names = [name for name in quality_metrics() if name in metrics]
     found: dict[str, TrivialScores] = {}
     for baseline in [name for name, gates in baselines_of(data).items() if gates and names]:
         own = seed if baseline in SEEDED else 0

@@ -179,7 +179,7 @@ class TuningConfig(Config):
         trials: for each method; the first is the documented default.
         seed: of the trials' runs and draws; never one of the study's seeds.
         space: dotted setting -> values, or a range ``{low, high, log}``, by method label; a label that is not named takes the
-            published space of its method (:data:`xeric.studies.tuning.SPACES`).
+            published space of its method (:attr:`xeric.methods.base.Method.search_space`).
     """
 
     trials: int = Field(default=4, ge=1, le=10_000)

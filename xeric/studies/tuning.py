@@ -19,48 +19,10 @@ from pydantic import Field
 
 from xeric.config import Config, build, digest
 from xeric.errors import ConfigError
+from xeric.search_space import Range, Space
 from xeric.studies.config import MethodEntry, TuningConfig
 
-__all__ = ["SPACES", "Range", "Trial", "TuningResult", "choose", "draw_trials", "space_of"]
-
-
-class Range(Config):
-    """A range of a setting.
-
-    Attributes:
-        low: its lower end.
-        high: its upper end.
-        log: whether draws are spread over its logarithm.
-    """
-
-    low: float = Field(ge=-1e30, le=1e30)
-    high: float = Field(ge=-1e30, le=1e30)
-    log: bool = True
-
-    def at(self, share: float) -> float:
-        """Return the value at a share (0 to 1) of the range, rounded to two digits, as one would publish it."""
-        value = self.low * (self.high / self.low) ** share if self.log else self.low + (self.high - self.low) * share
-        return float(f"{value:.2g}")
-
-
-Space = Mapping[str, Range | tuple[Any, ...]]
-
-SPACES: dict[str, Space] = {
-    "full": {"train.lr": Range(low=5e-5, high=1e-3)},
-    "lora": {"train.lr": Range(low=1e-4, high=5e-3), "method.rank": (4, 8, 16, 32, 64)},
-    "bottleneck": {"train.lr": Range(low=1e-5, high=1e-3), "method.size": (16, 32, 64, 128, 256)},
-    "prefix": {"train.lr": Range(low=3e-4, high=3e-2), "method.length": (16, 32, 64, 128)},
-    "embedding": {"train.lr": Range(low=1e-3, high=1e-1)},
-    "combined": {
-        "train.lr": Range(low=1e-4, high=5e-3),
-        "method.lora.rank": (4, 8, 16, 32, 64),
-        "method.prefix.length": (16, 32, 64, 128),
-    },
-}
-"""The published space: learning rate and size of every method, by its registered name."""
-
-_FACTOR = 10.0
-"""A method without a space of its own is tried with learning rates within this factor of its default."""
+__all__ = ["Trial", "TuningResult", "choose", "draw_trials", "space_of"]
 
 
 class Trial(Config):
@@ -95,22 +57,20 @@ class TuningResult(Config):
     seconds: float = 0.0
 
 
-def space_of(label: str, entry: MethodEntry, tuning: TuningConfig, default_lr: float) -> Space:
+def space_of(label: str, entry: MethodEntry, tuning: TuningConfig, published: Space) -> Space:
     """Return what is tried for a method: the study's own space, or the published one without what the study file fixes.
 
     Args:
         label: of the method.
         entry: what stands under it, ``like`` resolved.
         tuning: the study's tuning.
-        default_lr: documented learning rate of the method.
+        published: the method's own space.
 
     Raises:
         ConfigError: the study's own space is none.
     """
     if label in tuning.space:
         return {path: _values(f"tuning.space.{label}.{path}", given) for path, given in tuning.space[label].items()}
-    around = {"train.lr": Range(low=default_lr / _FACTOR, high=default_lr * _FACTOR)}
-    published = SPACES.get(str(entry.method.get("name")), around)
     fixed = {"method": entry.method, "train": entry.train}
     return {path: values for path, values in published.items() if _is_open(fixed, path)}
 

@@ -31,7 +31,7 @@ from xeric.training.log import TIMES, StepLog, TimeLog
 from xeric.training.loss import step_loss
 from xeric.training.options import TrainOptions, TrainSetup, planned_steps
 from xeric.training.steps import StepPlan
-from xeric.training.weighting import Weighting
+from xeric.training.weighting import weighting_of
 
 __all__ = ["TrainResult", "Trainer"]
 
@@ -100,7 +100,7 @@ class Trainer:
         self.progress, self.phase = progress or Silent(), phase
         self.steps = StepPlan(tasks, self.options, setup.seeds["order"])
         self.result = TrainResult(planned_steps=planned_steps(self.options, len(self.steps.rows.items)))
-        self.weighting = Weighting(self.options.weighting, {task.task: len(task.rows) for task in tasks if task.rows})
+        self.weighting = weighting_of(self.options.weighting, {task.task: len(task.rows) for task in tasks if task.rows})
         self.trained = adaptation.trainable()
         self.parameters = {**self.trained, **self.weighting.parameters()}
         self.optimizer = self._optimizer()
