@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +15,14 @@ import pytest
 import torch
 
 from tests import rows
+from tests.installed import install
 from xeric.bases.base import Base
+from xeric.bases.named import NAMED_BASES
+from xeric.methods import METHODS, PARTS
+from xeric.metrics import METRICS
 from xeric.registry import Registry
 from xeric.training.loss import Rows, step_loss
+from xeric.training.weighting import WEIGHTINGS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -29,15 +35,21 @@ WRITTEN = {
 }
 
 
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", flags=re.MULTILINE | re.DOTALL)
+
+
+def blocks(title: str, language: str) -> list[str]:
+    return [textwrap.dedent(text) for _, kind, text in BLOCK.findall(section(title)) if kind == language]
+
+
 def section(title: str) -> str:
     return re.split(r"^## ", TEXT, flags=re.MULTILINE)[[*re.findall(r"^## (.*)", TEXT, flags=re.MULTILINE)].index(title) + 1]
 
 
 def follow(title: str, monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
     """Carry out the code of a recipe: make its module, and run its line of registration on an empty registry."""
-    recipe = section(title)
-    source, line = (textwrap.dedent(block) for block in re.findall(r"^ +```python\n(.*?)^ +```", recipe, flags=re.M | re.S))
-    (path,) = re.findall(r"Write `(xeric/\S+\.py)`", recipe)
+    source, line = blocks(title, "python")
+    (path,) = re.findall(r"Write `(xeric/\S+\.py)`", section(title))
     name = path.removesuffix(".py").replace("/", ".")
     module = ModuleType(name)
     # Known by its name before it runs: the annotations of its models are looked up there.
@@ -51,7 +63,7 @@ def follow(title: str, monkeypatch: pytest.MonkeyPatch) -> Registry[Any]:
 def test_the_recipe_for_a_metric_gives_the_metric_that_it_describes(monkeypatch: pytest.MonkeyPatch) -> None:
     registry = follow("Add a metric", monkeypatch)
     metric = registry.get("exact_match")()
-    assert metric.name == "exact_match"
+    assert (metric.name, metric.title, metric.upper) == ("exact_match", "exact match", 100)
     references = [["Rain, again."], ["no", "The rain"], ["the rain"]]
     statistics = metric.statistics(["rain again", "the  rain", "the snow"], references, ["", "", ""], "en")
     assert metric.score(statistics) == pytest.approx(100 * 2 / 3)
@@ -63,6 +75,8 @@ def test_the_recipe_for_a_method_gives_a_method_that_keeps_the_contract(
     monkeypatch: pytest.MonkeyPatch, open_base: Callable[[str], Base], tmp_path: Path
 ) -> None:
     method = follow("Add a method", monkeypatch).get("vectors")
+    assert method.space(method.Options())["train.lr"].low < method.default_lr
+    assert not method.seeded(method.Options())
     base = open_base("llama")
     task = rows.training_rows(base, rows.task("one"))
 
@@ -86,6 +100,24 @@ def test_the_recipe_for_a_method_gives_a_method_that_keeps_the_contract(
     again.load(tmp_path)
     assert loss() == changed
     again.detach()
+
+
+def test_the_recipe_for_a_package_brings_what_the_other_recipes_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tomllib.loads(blocks("Bring it in a package of your own", "toml")[0])["project"]
+    folder = tmp_path / "my_package"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    for module, recipe in (("exact_match", "Add a metric"), ("vectors", "Add a method")):
+        (folder / f"{module}.py").write_text(blocks(recipe, "python")[0])
+    install(tmp_path, package["name"], package["entry-points"])
+    monkeypatch.syspath_prepend(tmp_path)
+    for group, name, made in (("xeric.metrics", "exact_match", "ExactMatch"), ("xeric.methods", "vectors", "Vectors")):
+        registry: Registry[Any] = Registry("thing", group)
+        assert registry.names() == [name]
+        assert registry.get(name).__name__ == made
+        monkeypatch.delitem(sys.modules, f"my_package.{name}")
+    groups = set(re.findall(r"^\| `(xeric\.\w+)` \|", section("Bring it in a package of your own"), flags=re.MULTILINE))
+    assert groups == {registry.group for registry in (METRICS, METHODS, WEIGHTINGS, NAMED_BASES, PARTS)}
 
 
 def test_every_path_that_is_named_exists() -> None:

@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import small_study, tiny
+from tests.installed import install
 from xeric.errors import UnknownNameError, UserError
 from xeric.registry import Entry, Registry
 
@@ -66,21 +67,6 @@ ENTRY_POINTS = {
     "xeric.bases": {"acme-base": "acme_xeric:base"},
     "xeric.parts": {"bottleneck": "acme_xeric:Bottleneck"},
 }
-
-
-def install(folder: Path, name: str, entry_points: Mapping[str, Mapping[str, str]], **modules: str) -> Path:
-    """Write a package as an installer leaves it in a folder of packages; return that folder."""
-    about = folder / f"{name.replace('-', '_')}-1.2.dist-info"
-    about.mkdir(parents=True)
-    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n")
-    sections = [
-        f"[{group}]\n" + "".join(f"{key} = {target}\n" for key, target in points.items())
-        for group, points in entry_points.items()
-    ]
-    (about / "entry_points.txt").write_text("\n".join(sections))
-    for module, source in modules.items():
-        (folder / f"{module}.py").write_text(source)
-    return folder
 
 
 def commands(packages: Path, *calls: Sequence[str | Path]) -> list[tuple[int, str, str]]:

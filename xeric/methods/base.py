@@ -159,6 +159,11 @@ class Method(ABC):
         return True
 
     @classmethod
+    def seeded(cls, options: Any) -> bool:
+        """Return whether the initialisation depends on the seed."""
+        return True
+
+    @classmethod
     def needs_definitions(cls, options: Any) -> bool:
         """Return whether it begins from the definitions of tasks, so that it cannot be trained on plain text."""
         return False

@@ -202,6 +202,11 @@ class Combined(Method):
         return all(method.mergeable(chosen) for _, method, chosen in _used(options))
 
     @classmethod
+    def seeded(cls, options: PartsOptions) -> bool:
+        """Return whether the initialisation of a part does."""
+        return any(method.seeded(chosen) for _, method, chosen in _used(options))
+
+    @classmethod
     def needs_definitions(cls, options: PartsOptions) -> bool:
         """Return whether a part does."""
         return any(method.needs_definitions(chosen) for _, method, chosen in _used(options))

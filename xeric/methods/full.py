@@ -76,6 +76,11 @@ class Full(Method):
     search_space = {"train.lr": Range(low=5e-5, high=1e-3)}
 
     @classmethod
+    def seeded(cls, options: FullOptions) -> bool:
+        """Return False: it starts at the base's own weights."""
+        return False
+
+    @classmethod
     def attach(cls, base: Base, options: FullOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Make every parameter of the base trainable; the seed plays no part, since nothing is initialised.
 

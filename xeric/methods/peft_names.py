@@ -25,6 +25,7 @@ class Tuner:
         defaults: options in which Xeric differs from PEFT.
         fixed: options that make it this tuner; not for the user to set.
         starts_at_base: whether step 0 is exactly the base.
+        seeded: whether its initialisation depends on a seed.
         merges: whether it can be folded into the weights of every base.
         on_conv1d: whether PEFT can put it on GPT-2's transposed linear layers (``Conv1D``).
         on_scaled_embedding: whether PEFT minds that an embedding multiplies what it looks up (Gemma's does).
@@ -36,6 +37,7 @@ class Tuner:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     starts_at_base: bool = True
+    seeded: bool = True
     merges: bool = True
     on_conv1d: bool = True
     on_scaled_embedding: bool = True
@@ -51,14 +53,19 @@ TUNERS: dict[str, Tuner] = {
         defaults={"r": 16, "lora_alpha": 32},
         fixed={"use_dora": True},
     ),
-    "beft": Tuner("BeftConfig", "added biases only (arXiv 2509.15974); not mergeable", lr=5e-3, merges=False, on_conv1d=False),
-    "boft": Tuner("BOFTConfig", "orthogonal butterfly factors (Liu et al. 2023, arXiv 2311.06243)", on_conv1d=False),
+    "beft": Tuner(
+        "BeftConfig", "added biases only (arXiv 2509.15974); not mergeable", lr=5e-3, merges=False, on_conv1d=False, seeded=False
+    ),
+    "boft": Tuner(
+        "BOFTConfig", "orthogonal butterfly factors (Liu et al. 2023, arXiv 2311.06243)", on_conv1d=False, seeded=False
+    ),
     "c3a": Tuner(
         "C3AConfig",
         "block-circular convolutions (Chen et al. 2024, arXiv 2407.19342)",
         lr=1e-2,
         defaults={"init_weights": True},
         on_conv1d=False,
+        seeded=False,
     ),
     "deft": Tuner("DeftConfig", "removes a subspace and injects a low-rank part (PEFT's DEFT)"),
     "delora": Tuner(
@@ -69,11 +76,13 @@ TUNERS: dict[str, Tuner] = {
         "a few coefficients of the update's spectrum (Gao et al. 2024, arXiv 2405.03003)",
         lr=1e-2,
         defaults={"init_weights": True},
+        seeded=False,
     ),
     "frod": Tuner(
         "FrodConfig",
         "sparse rotations in a basis that layers share (doi 10.1609/aaai.v40i31.39813)",
         defaults={"progressbar": False},
+        seeded=False,
     ),
     "glora": Tuner(
         "GloraConfig", "generalised LoRA on weights and biases (Chavan et al. 2023, arXiv 2306.07967)", on_conv1d=False
@@ -85,43 +94,74 @@ TUNERS: dict[str, Tuner] = {
         on_scaled_embedding=False,
     ),
     "hra": Tuner("HRAConfig", "chains of Householder reflections (Yuan et al. 2024, arXiv 2405.17484)", on_conv1d=False),
-    "ia3": Tuner("IA3Config", "scales keys, values and feed-forward channels (Liu et al. 2022, arXiv 2205.05638)", 3e-3, _FAMILY),
+    "ia3": Tuner(
+        "IA3Config",
+        "scales keys, values and feed-forward channels (Liu et al. 2022, arXiv 2205.05638)",
+        3e-3,
+        _FAMILY,
+        seeded=False,
+    ),
     "lily": Tuner(
         "LilyConfig",
         "low-rank with experts shared across layers (arXiv 2407.09946); not mergeable",
         merges=False,
         on_conv1d=False,
     ),
-    "ln_tuning": Tuner("LNTuningConfig", "the norms' own weights (Zhao et al. 2023, arXiv 2312.11420)", 3e-3, _FAMILY),
+    "ln_tuning": Tuner(
+        "LNTuningConfig", "the norms' own weights (Zhao et al. 2023, arXiv 2312.11420)", 3e-3, _FAMILY, seeded=False
+    ),
     "loha": Tuner(
         "LoHaConfig", "Hadamard products of low-rank matrices (Hyeon-Woo et al. 2021, arXiv 2108.06098)", on_conv1d=False
     ),
     "lokr": Tuner("LoKrConfig", "Kronecker products (Edalati et al. 2022, arXiv 2212.10650)", on_conv1d=False),
-    "miss": Tuner("MissConfig", "one matrix repeated in shards (Kang and Yin 2024, arXiv 2409.15371)", lr=5e-4, on_conv1d=False),
-    "oft": Tuner("OFTConfig", "block-diagonal orthogonal factors (Qiu et al. 2023, arXiv 2306.07280)", on_conv1d=False),
+    "miss": Tuner(
+        "MissConfig",
+        "one matrix repeated in shards (Kang and Yin 2024, arXiv 2409.15371)",
+        lr=5e-4,
+        on_conv1d=False,
+        seeded=False,
+    ),
+    "oft": Tuner(
+        "OFTConfig", "block-diagonal orthogonal factors (Qiu et al. 2023, arXiv 2306.07280)", on_conv1d=False, seeded=False
+    ),
     "osf": Tuner(
         "OSFConfig",
         "the small singular directions of each weight (Nayak et al. 2025, arXiv 2504.07097)",
         lr=1e-4,
         on_conv1d=False,
+        seeded=False,
     ),
     "peanut": Tuner("PeanutConfig", "non-linear function of the base's weight (arXiv 2410.01870)", on_conv1d=False),
-    "psoft": Tuner("PsoftConfig", "orthogonal factors inside a principal subspace (openreview.net FSHrinMArK)", on_conv1d=False),
-    "pvera": Tuner("PveraConfig", "VeRA with a learned distribution (arXiv 2512.07703)", lr=1e-2),
-    "randlora": Tuner("RandLoraConfig", "learned sums of fixed random bases (Albert et al. 2025, arXiv 2502.00987)", lr=5e-4),
-    "road": Tuner("RoadConfig", "rotations of pairs of outputs (Liao and Monz 2024, arXiv 2409.00119)", lr=3e-3, on_conv1d=False),
+    "psoft": Tuner(
+        "PsoftConfig", "orthogonal factors inside a principal subspace (openreview.net FSHrinMArK)", on_conv1d=False, seeded=False
+    ),
+    "pvera": Tuner("PveraConfig", "VeRA with a learned distribution (arXiv 2512.07703)", lr=1e-2, seeded=False),
+    "randlora": Tuner(
+        "RandLoraConfig", "learned sums of fixed random bases (Albert et al. 2025, arXiv 2502.00987)", lr=5e-4, seeded=False
+    ),
+    "road": Tuner(
+        "RoadConfig",
+        "rotations of pairs of outputs (Liao and Monz 2024, arXiv 2409.00119)",
+        lr=3e-3,
+        on_conv1d=False,
+        seeded=False,
+    ),
     "shira": Tuner(
         "ShiraConfig",
         "a sparse set of the weight's own entries (Bhardwaj et al. 2024, arXiv 2406.13175)",
         lr=5e-4,
         on_conv1d=False,
+        seeded=False,
     ),
-    "supertuning": Tuner("SupertuningConfig", "the weight's largest entries, 1% of them (arXiv 2607.09287)", on_conv1d=False),
+    "supertuning": Tuner(
+        "SupertuningConfig", "the weight's largest entries, 1% of them (arXiv 2607.09287)", on_conv1d=False, seeded=False
+    ),
     "tinylora": Tuner(
         "TinyLoraConfig",
         "one tiny vector in the weight's singular basis (arXiv 2602.04118)",
         lr=5e-3,
         on_scaled_embedding=False,
+        seeded=False,
     ),
     "unilora": Tuner(
         "UniLoraConfig",
@@ -135,9 +175,14 @@ TUNERS: dict[str, Tuner] = {
         starts_at_base=False,
     ),
     "vera": Tuner(
-        "VeraConfig", "scaling vectors around shared random matrices (Kopiczko et al. 2023, arXiv 2310.11454)", lr=1e-2
+        "VeraConfig",
+        "scaling vectors around shared random matrices (Kopiczko et al. 2023, arXiv 2310.11454)",
+        lr=1e-2,
+        seeded=False,
     ),
-    "waveft": Tuner("WaveFTConfig", "a few wavelet coefficients of the update (Bilican et al. 2025, arXiv 2505.12532)", lr=5e-3),
+    "waveft": Tuner(
+        "WaveFTConfig", "a few wavelet coefficients of the update (Bilican et al. 2025, arXiv 2505.12532)", lr=5e-3, seeded=False
+    ),
 }
 
 _PREFIX = "puts virtual tokens before the input; the method `prefix` does that inside the shared prefix"

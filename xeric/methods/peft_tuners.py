@@ -94,6 +94,11 @@ class PeftTuner(Method):
         return "base" if cls.tuner.starts_at_base else "none"
 
     @classmethod
+    def seeded(cls, options: Any) -> bool:
+        """Return whether PEFT draws anything for the tuner, at its defaults."""
+        return cls.tuner.seeded
+
+    @classmethod
     def mergeable(cls, options: Any) -> bool:
         """Return whether PEFT can merge the tuner."""
         return cls.tuner.merges

@@ -253,6 +253,11 @@ class Prefix(Method):
     search_space = {"train.lr": Range(low=3e-4, high=3e-2), "method.length": (16, 32, 64, 128)}
 
     @classmethod
+    def seeded(cls, options: PrefixOptions) -> bool:
+        """Return whether its start is drawn."""
+        return options.start != "instruction"
+
+    @classmethod
     def step_zero(cls, options: PrefixOptions) -> StepZero:
         """Return what the start stands for."""
         return "none" if options.start == "random" else "initial-tokens"
