@@ -99,11 +99,6 @@ def test_what_trains_or_decodes_says_what_to_install(command: str) -> None:
     assert "hint: pip install 'xeric[train]'" in done.stderr
 
 
-def test_the_list_of_tasks_has_one_name() -> None:
-    done = xeric_without_train("list", "tasks")
-    assert (done.returncode, done.stderr) == (2, "xeric: `xeric list tasks` is gone\nhint: use `xeric tasks list`\n")
-
-
 def test_python_functions_work_without_torch_or_say_what_to_install(study: Path) -> None:
     done = without_train(_API, next(study.glob("runs/*/predictions.jsonl")))
     assert done.stdout.splitlines() == ["['chrf']", *["pip install 'xeric[train]'"] * 5], done.stderr
