@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.made_study import write_study
 from xeric.errors import missing_package_error
 
-_PROJECT = Path(__file__).parents[1] / "pyproject.toml"
+_ROOT = Path(__file__).parents[1]
+_PROJECT = tomllib.loads((_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 _BLOCKED = """
 import sys
@@ -52,8 +54,7 @@ for call in (
 
 def train_packages() -> set[str]:
     """The packages of the extra ``train``, as they are imported."""
-    extra = tomllib.loads(_PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]["train"]
-    return {re.split(r"[<>=]", requirement)[0].replace("-", "_") for requirement in extra}
+    return {Requirement(line).name.replace("-", "_") for line in _PROJECT["optional-dependencies"]["train"]}
 
 
 def without_train(code: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -98,11 +99,6 @@ def test_what_trains_or_decodes_says_what_to_install(command: str) -> None:
     assert "hint: pip install 'xeric[train]'" in done.stderr
 
 
-def test_the_list_of_tasks_has_one_name() -> None:
-    done = xeric_without_train("list", "tasks")
-    assert (done.returncode, done.stderr) == (2, "xeric: `xeric list tasks` is gone\nhint: use `xeric tasks list`\n")
-
-
 def test_python_functions_work_without_torch_or_say_what_to_install(study: Path) -> None:
     done = without_train(_API, next(study.glob("runs/*/predictions.jsonl")))
     assert done.stdout.splitlines() == ["['chrf']", *["pip install 'xeric[train]'"] * 5], done.stderr
@@ -114,3 +110,15 @@ def test_every_package_of_the_extra_has_the_message() -> None:
         assert error is not None, name
         assert str(error) == f"this needs {name}, which is not installed"
     assert missing_package_error(ModuleNotFoundError("No module named 'xeric.typo'", name="xeric.typo")) is None
+
+
+def test_the_lock_is_within_every_range() -> None:
+    """`pip check` looks at what the package itself needs, not at its extras."""
+    lines = (_ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    pins = {canonicalize_name(name): version for name, version in pins.items()}
+    extras = _PROJECT["optional-dependencies"]
+    for line in [*_PROJECT["dependencies"], *extras["train"], *extras["dev"], *extras["docs"]]:
+        needed = Requirement(line)
+        if needed.name != _PROJECT["name"]:
+            assert needed.specifier.contains(pins[canonicalize_name(needed.name)]), line

@@ -168,9 +168,9 @@ def test_tasks_commands(xeric: Xeric, tasks: Path) -> None:
     assert "reverse_words" in xeric("tasks", "list", "--tasks-dir", tasks)[1]
 
 
-@pytest.mark.parametrize("kind", ["methods", "metrics", "tasks", "weightings"])
-def test_lists(kind: str, xeric: Xeric) -> None:
-    code, said, _ = xeric("list", kind, "--json")
+@pytest.mark.parametrize("command", ["list methods", "list metrics", "list weightings", "tasks list"])
+def test_lists(command: str, xeric: Xeric) -> None:
+    code, said, _ = xeric(*command.split(), "--json")
     rows = json.loads(said)
     assert code == 0
     assert all(set(row) >= {"name", "summary"} for row in rows)
@@ -281,6 +281,7 @@ def test_other_commands_refuse_likewise(arguments: list[str], what: str, xeric: 
         (["pretrain", "multilingual", "-o", "out", "seed=1"], "`xeric pretrain` is gone", "--base gemma-3-270m"),
         (["pretrain", "--help"], "`xeric pretrain` is gone", "--texts DIR"),
         (["list", "bases", "--json"], "`xeric list bases` is gone", "xeric bases list"),
+        (["list", "tasks"], "`xeric list tasks` is gone", "xeric tasks list"),
     ],
 )
 def test_a_command_of_earlier_versions_says_what_takes_its_place(
