@@ -16,8 +16,8 @@ from xeric.data.text_form import one_form
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute
-from xeric.studies.config import StudyConfig
-from xeric.studies.folder import PlannedRun
+from xeric.studies.config import ArmKey, StudyConfig
+from xeric.studies.folder import PlannedArm, PlannedRun
 from xeric.studies.paraphrases import paraphrases_of
 
 
@@ -81,9 +81,13 @@ def test_an_adapter_that_says_nothing_of_its_form_has_the_usual_one(run: Callabl
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_other_wordings_of_a_definition_have_its_form(keep: bool) -> None:
+def test_paraphrases_of_a_definition_have_its_form(keep: bool) -> None:
     study = StudyConfig.model_construct(
-        seeds=(0,), paraphrases={"code": ("Do:\n    this",)}, run={"data": {"cleaning": {"keep_indentation": keep}}}
+        seeds=(0,),
+        methods={"lora": {"name": "lora"}},
+        paraphrases={"code": ("Do:\n    this",)},
+        run={"data": {"cleaning": {"keep_indentation": keep}}},
     )
-    cell = PlannedRun.model_construct(seed=0, tasks=("code",))
-    assert paraphrases_of(study, cell) == ({"code": "Do:\n    this" if keep else "Do:\nthis"},)
+    arm = PlannedArm(id="tiny-lora", label="lora", key=ArmKey(base="tiny", method="lora"))
+    run = PlannedRun(id="tiny-lora-s0", arm=arm, seed=0, tasks=("code",))
+    assert paraphrases_of(study, run) == ({"code": "Do:\n    this" if keep else "Do:\nthis"},)
