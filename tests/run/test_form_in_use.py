@@ -83,8 +83,11 @@ def test_an_adapter_that_says_nothing_of_its_form_has_the_usual_one(run: Callabl
 @pytest.mark.parametrize("keep", [True, False])
 def test_paraphrases_of_a_definition_have_its_form(keep: bool) -> None:
     study = StudyConfig.model_construct(
-        seeds=(0,), methods={}, paraphrases={"code": ("Do:\n    this",)}, run={"data": {"cleaning": {"keep_indentation": keep}}}
+        seeds=(0,),
+        methods={"lora": {"name": "lora"}},
+        paraphrases={"code": ("Do:\n    this",)},
+        run={"data": {"cleaning": {"keep_indentation": keep}}},
     )
-    arm = PlannedArm.model_construct(key=ArmKey(base="b", method="none", setting="zero-shot"))
-    run = PlannedRun.model_construct(arm=arm, seed=0, tasks=("code",))
+    arm = PlannedArm(id="tiny-lora", label="lora", key=ArmKey(base="tiny", method="lora"))
+    run = PlannedRun(id="tiny-lora-s0", arm=arm, seed=0, tasks=("code",))
     assert paraphrases_of(study, run) == ({"code": "Do:\n    this" if keep else "Do:\nthis"},)

@@ -15,15 +15,15 @@ from xeric.run.locks import acquire, is_held
 
 
 def test_a_lock_has_one_holder_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    first = acquire(tmp_path / "locks", "cell-a")
+    first = acquire(tmp_path / "locks", "run-a")
     assert first is not None
-    assert acquire(tmp_path / "locks", "cell-a") is None
-    other = acquire(tmp_path / "locks", "cell-b")
+    assert acquire(tmp_path / "locks", "run-a") is None
+    other = acquire(tmp_path / "locks", "run-b")
     assert other is not None
-    assert is_held(tmp_path / "locks", "cell-a")
+    assert is_held(tmp_path / "locks", "run-a")
     first.release()
-    assert not is_held(tmp_path / "locks", "cell-a")
-    again = acquire(tmp_path / "locks", "cell-a")
+    assert not is_held(tmp_path / "locks", "run-a")
+    again = acquire(tmp_path / "locks", "run-a")
     assert again is not None
     again.release()
     other.release()

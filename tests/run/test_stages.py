@@ -144,7 +144,7 @@ def test_a_stage_on_tied_weights_is_merged_whole(targets: list[str], tasks: Path
 
 
 def test_a_stage_gives_no_test_instance_of_the_run_away(tasks: Path, base_folder: Callable[[str], Path], tmp_path: Path) -> None:
-    """The source task holds the target's instances, reworded at the front only."""
+    """The source task holds the target's instances with other words at the front."""
     target = tiny.task_data("target", instances=60)
     leaking = tiny.task_data("source", instances=60)
     for instance, secret in zip(leaking["Instances"], target["Instances"], strict=True):

@@ -1,42 +1,32 @@
-"""A saved adaptation: what was trained, the prompts it was trained under, and how to open it again and use it.
+"""A trained method on its base: opened from a run's folder, and used to generate texts.
 
-The folder ``adapter/`` of a run holds the method's own files and ``adapted.json``: base, method, prompts by task and
-the limit of new tokens, so that texts can be generated where neither the tasks nor the data are at hand.
+:mod:`xeric.run.adapter_files` reads and writes the files.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from xeric.bases.base import Base, Precision
+from xeric.bases.base import Base
 from xeric.bases.finding import find_folder
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
-from xeric.config import build
 from xeric.data.encoding import cut_note
 from xeric.data.prompts import Prompt, paraphrased
 from xeric.data.text_form import one_form
 from xeric.decoding import DecodeOptions, decode
 from xeric.encodings import check_text, nfc
 from xeric.errors import DataError, UnknownNameError, UserError
-from xeric.files import expanded, writing
-from xeric.json_io import read_json, write_json
+from xeric.files import expanded
 from xeric.methods import METHODS
-from xeric.methods.base import Adaptation, MethodOptions, method_options
-from xeric.record_io import read_record
-from xeric.run.stages import MergedStage, restored
-from xeric.training.log import LOG_FILES
+from xeric.methods.base import Adaptation
+from xeric.run.adapter_files import SavedAdapter, read_adapter
+from xeric.run.stages import restored
 
-__all__ = ["Adapted", "adapted_on", "open_adapted", "save_adapted"]
-
-_FILE = "adapted.json"
+__all__ = ["Adapted", "adapted_on", "open_adapted"]
 
 
 @dataclass(frozen=True)
@@ -64,9 +54,9 @@ class Adapted:
     notes: tuple[str, ...] = ()
 
     def paraphrased(self, paraphrases: Mapping[str, str]) -> Adapted:
-        """Return the same model, asked with other words in the place of the definitions of its tasks.
+        """Return the same model, with paraphrases in place of the definitions of its tasks in its prompts.
 
-        What was made of the definitions when it was trained (the start of a learned prefix) stays as it was trained.
+        Trained parameters that were initialised from a definition (a learned prefix) do not change.
 
         Args:
             paraphrases: by task; a task that is not named keeps its definition.
@@ -92,7 +82,7 @@ class Adapted:
         Args:
             inputs: texts.
             task: which task's prompt to use; needed only where there are several.
-            max_new_tokens: takes the place of the run's own limit.
+            max_new_tokens: replaces the run's own limit.
             note: is told what the user should know: how many inputs are cut to fit the base's context.
 
         Raises:
@@ -125,7 +115,7 @@ class Adapted:
         Args:
             inputs: texts in the form that training data were brought into.
             task: whose prompt to use.
-            max_new_tokens: takes the place of the run's own limit.
+            max_new_tokens: replaces the run's own limit.
             shared: as in :func:`xeric.decoding.decode`.
             progress: is called with the number of texts finished since the last call.
             note: as in :meth:`generate`.
@@ -138,110 +128,13 @@ class Adapted:
         limit = max_new_tokens or self.max_new_tokens
         rows = [(str(number), text) for number, text in enumerate(inputs)]
         encoded = self.base.encoder(task).decoding_rows(self.prompts[task], rows, limit)
-        if note and (said := cut_note(encoded.cuts, len(rows), "inputs", self.base.context)):
-            note(f"{task}: {said}")
+        if note and (cut := cut_note(encoded.cuts, len(rows), "inputs", self.base.context)):
+            note(f"{task}: {cut}")
         return decode(self.base, encoded, self.options, max_new_tokens=limit, seed=self.seed, shared=shared, progress=progress)
 
     def _check_task(self, name: str) -> None:
         if name not in self.prompts:
             raise UnknownNameError("task", name, self.prompts)
-
-
-def _stage(number: int) -> str:
-    return f"stage-{number + 1}"
-
-
-def save_adapted(
-    folder: Path,
-    adaptation: Adaptation,
-    *,
-    base: str,
-    method: dict[str, Any],
-    prompts: dict[str, Prompt],
-    max_new_tokens: int,
-    options: DecodeOptions,
-    seed: int,
-    definitions: Mapping[str, str],
-    stages: Sequence[MergedStage] = (),
-) -> None:
-    """Write an adaptation and what is needed to use it.
-
-    Args:
-        folder: is made where it is missing.
-        adaptation: what was trained.
-        base: the base's name.
-        method: the method's options, plain.
-        prompts: by task.
-        max_new_tokens: limit of a generated text.
-        options: how the run decoded.
-        seed: of sampling.
-        definitions: of the tasks.
-        stages: that are part of the base's weights; their adaptations are copied, so that the folder needs nothing but the base.
-    """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        adaptation.save(folder)
-        for number, stage in enumerate(stages):
-            shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LOG_FILES))
-    description = {
-        "base": {"name": base, "sha256": adaptation.base.sha256, "precision": adaptation.base.precision},
-        "device": adaptation.base.device.type,
-        "method": method,
-        "max_new_tokens": max_new_tokens,
-        "decode": options.model_dump(mode="json"),
-        "seed": seed,
-        "definitions": dict(definitions),
-        "stages": [{"method": stage.method.model_dump(mode="json"), "definitions": dict(stage.definitions)} for stage in stages],
-        "prompts": {name: asdict(prompt) for name, prompt in prompts.items()},
-    }
-    write_json(folder / _FILE, description)
-
-
-@dataclass(frozen=True)
-class _Saved:
-    """The description of an adaptation, read: what :func:`save_adapted` was given."""
-
-    folder: Path
-    base: str
-    precision: Precision
-    device: str
-    weights: str
-    method: MethodOptions
-    prompts: dict[str, Prompt]
-    definitions: dict[str, str]
-    max_new_tokens: int
-    options: DecodeOptions
-    seed: int
-    stages: tuple[MergedStage, ...]
-
-    def put_on(self, base: Base) -> Adapted:
-        """Attach the adaptation, and the stages before it, to its base."""
-        for stage in self.stages:
-            stage.apply(base)
-        adaptation = METHODS.get(self.method.name).attach(base, self.method, seed=0, definitions=self.definitions)
-        adaptation.load(self.folder)
-        common = self.prompts, self.definitions, self.max_new_tokens, self.options, self.seed
-        return Adapted(base, adaptation, *common, tuple(self._differences(base)))
-
-    def _differences(self, base: Base) -> Iterator[str]:
-        """Yield why texts may not be those of the run."""
-        # Adaptations that were saved earlier do not say where they were computed.
-        made, now = (self.precision, self.device or base.device.type), (base.precision, base.device.type)
-        if made != now:
-            was, is_ = (f"in {precision} on {device}" for precision, device in (made, now))
-            yield f"texts may differ from the run's: it was computed {was}, and this is computed {is_}"
-        elif base.precision != "fp32":
-            yield (
-                f"texts may differ from the run's where two words are nearly as likely: in {base.precision} rounding depends on "
-                "which inputs are computed together"
-            )
-
-    def check(self, base: Base) -> None:
-        """Do nothing if this is the base that was adapted."""
-        if base.sha256["weights"] != self.weights:
-            raise DataError(
-                "has other weights than the base that this run adapted", where=base.name, hint="give the right one with --base"
-            )
 
 
 def open_adapted(
@@ -259,7 +152,7 @@ def open_adapted(
         DataError: the folder holds no finished run, or the base there now has other weights.
         UserError: the device cannot do the precision.
     """
-    saved = _read(expanded(folder))
+    saved = read_adapter(expanded(folder))
     try:
         find_folder(base or saved.base)
     except UserError as error:
@@ -268,8 +161,8 @@ def open_adapted(
         hint = "say where it is now with --base (base= in Python)"
         raise DataError(f"the run's base is not there: {error.what}", where=saved.base, hint=hint) from None
     opened = load_base(base or saved.base, device=device, precision=precision or saved.precision)
-    saved.check(opened)
-    return saved.put_on(opened)
+    saved.check_base(opened)
+    return _put_on(saved, opened)
 
 
 @contextmanager
@@ -283,43 +176,43 @@ def adapted_on(folder: Path, base: Base) -> Iterator[Adapted]:
     Raises:
         DataError: the folder holds no finished run, or the base has other weights than the run's.
     """
-    saved = _read(folder)
-    saved.check(base)
+    saved = read_adapter(folder)
+    saved.check_base(base)
     with restored(base, needed=bool(saved.stages)):
-        adapted = saved.put_on(base)
+        adapted = _put_on(saved, base)
         try:
             yield adapted
         finally:
             adapted.adaptation.detach()
 
 
-def _read(folder: Path) -> _Saved:
-    record, path = read_record(folder), folder / "adapter" / _FILE
-    # What was trained is saved before it is decoded and scored, so it can be used even where that came to nothing.
-    if record is None and not path.is_file():
-        hint = "finish it by starting it again" if (folder / "config.yaml").is_file() else "give the folder of a finished run"
-        raise DataError("holds no finished run", where=str(folder), hint=hint)
-    if record is not None and record.status != "ok":
-        raise DataError(f"the run {record.status}: there is no adaptation", where=str(folder))
-    description = read_json(path)
-    try:
-        base = description["base"]
-        return _Saved(
-            folder=path.parent,
-            base=base["name"],
-            precision=base["precision"],
-            device=description.get("device", ""),
-            weights=base["sha256"]["weights"],
-            method=method_options(description["method"]),
-            prompts=TypeAdapter(dict[str, Prompt]).validate_python(description["prompts"]),
-            definitions=TypeAdapter(dict[str, str]).validate_python(description["definitions"]),
-            max_new_tokens=int(description["max_new_tokens"]),
-            options=build(DecodeOptions, description["decode"]),
-            seed=int(description["seed"]),
-            stages=tuple(
-                MergedStage(method_options(stage["method"]), dict(stage["definitions"]), path.parent / _stage(number))
-                for number, stage in enumerate(description["stages"])
-            ),
+def _put_on(saved: SavedAdapter, base: Base) -> Adapted:
+    """Attach the adaptation, and the stages before it, to its base."""
+    for stage in saved.stages:
+        stage.apply(base)
+    adaptation = METHODS.get(saved.method.name).attach(base, saved.method, seed=0, definitions=saved.definitions)
+    adaptation.load(saved.folder)
+    return Adapted(
+        base=base,
+        adaptation=adaptation,
+        prompts=saved.prompts,
+        definitions=saved.definitions,
+        max_new_tokens=saved.max_new_tokens,
+        options=saved.options,
+        seed=saved.seed,
+        notes=tuple(_differences(saved, base)),
+    )
+
+
+def _differences(saved: SavedAdapter, base: Base) -> Iterator[str]:
+    """Yield why texts may differ from those of the run."""
+    # Adaptations that earlier versions saved do not name their device.
+    then, now = (saved.precision, saved.device or base.device.type), (base.precision, base.device.type)
+    if then != now:
+        computed_then, computed_now = (f"in {precision} on {device}" for precision, device in (then, now))
+        yield f"texts may differ from the run's: it was computed {computed_then}, and this is computed {computed_now}"
+    elif base.precision != "fp32":
+        yield (
+            f"texts may differ from the run's where two words are nearly as likely: in {base.precision} rounding depends on "
+            "which inputs are computed together"
         )
-    except (KeyError, TypeError, ValueError, ValidationError):
-        raise DataError("not the description of an adaptation", where=str(path)) from None

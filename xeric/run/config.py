@@ -26,7 +26,7 @@ __all__ = ["RunConfig", "Seeds", "Stage", "run_config", "run_id"]
 
 
 class Seeds(Config):
-    """Seeds that are not named take the run's ``seed``; the split's stands in ``data.split_seed``.
+    """Seeds that are not set are the run's ``seed``; the seed of the split is ``data.split_seed``.
 
     Attributes:
         init: of new parameters.
@@ -58,7 +58,7 @@ class Stage(Config):
 
     Attributes:
         tasks: names of its (source) tasks.
-        texts: text files, and folders of them, in the place of tasks: plain text in the language or domain of the run's tasks.
+        texts: text files, and folders of them, instead of tasks: plain text in the language or domain of the run's tasks.
         method: None is the run's own; any other must be one that can be merged.
         data: as in a run; the stage's own split. Of tasks only.
         prompt: as in a run. Of tasks only.
@@ -78,7 +78,7 @@ class Stage(Config):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the stage's result beside its data: no places of files, nothing that moves only time and memory."""
+        """The settings that decide the stage's result: no paths of files, and none that affect time and memory only."""
         unused = ("tasks", "texts", "data", "prompt") if self.texts else ("texts", "corpus")
         settings = {key: value for key, value in self.model_dump(mode="json").items() if key not in unused}
         del settings["train"]["checkpoint_seconds"]
@@ -93,8 +93,8 @@ class RunConfig(Config):
         tasks_dirs: folders to look for them in, before those of ``XERIC_TASKS`` and the bundled ones.
         base: a name of ``xeric bases list``, a ``.gguf`` file, a folder or a hub id.
         method: its name and its own options.
-        stages: what is trained before, in this order, each going on from the one before it; see :mod:`xeric.run.stages`.
-        predict: which parts are decoded: the test set (and scored), the dev set (kept beside, for choosing among runs).
+        stages: what is trained before, in this order, each starting from the previous one's result; see :mod:`xeric.run.stages`.
+        predict: which parts are decoded: the test set (and scored), the dev set (for choosing among runs).
         metrics: names of metrics; empty is all of them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (bf16 where the device computes it faster, else fp32), ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
@@ -136,7 +136,7 @@ class RunConfig(Config):
 def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
     """Return a checked config with ``auto`` resolved, and remarks the user should see.
 
-    An untrained setting (``zero-shot``, ``few-shot``) takes the place of the method: nothing is trained, and the config says so.
+    An untrained setting (``zero-shot``, ``few-shot``) replaces the method: nothing is trained, and the config says so.
 
     Args:
         settings: plain values, as from YAML and overrides.
@@ -190,7 +190,7 @@ def _stages(config: RunConfig) -> tuple[Stage, ...]:
 
 
 def _check_kind(stage: Stage, method: MethodOptions, where: str) -> None:
-    """Do nothing if a stage is trained on either tasks or texts, and nothing is set that belongs to the other."""
+    """Check that a stage is trained on either tasks or texts, and that no setting of the other kind is changed."""
     if bool(stage.tasks) == bool(stage.texts):
         which = "both tasks and texts" if stage.tasks else "neither tasks nor texts"
         raise ConfigError(f"names {which}", where=where, hint="name one of them; a run may have several stages")
@@ -221,8 +221,8 @@ def _weighted(options: TrainOptions, method: MethodOptions) -> TrainOptions:
 def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], stages: Sequence[str] = ()) -> str:
     """Return the identity of a run: 16 hex digits over everything that decides its result and nothing else.
 
-    Where files lie (``tasks_dirs``, texts, the folder of the base) is left out: data and weights go in by their contents. So
-    are settings that move only time and memory.
+    Where files lie (``tasks_dirs``, texts, the folder of the base) is left out: data and weights are
+    identified by their contents. So are settings that affect time and memory only.
 
     Args:
         config: a config of :func:`run_config`.
@@ -231,8 +231,8 @@ def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], 
         stages: hashes of the stages before it.
     """
     settings = config.model_dump(mode="json")
-    for place in ("tasks_dirs", "base"):
-        del settings[place]
+    for key in ("tasks_dirs", "base"):
+        del settings[key]
     del settings["train"]["checkpoint_seconds"]
     settings["stages"] = [stage.settings for stage in config.stages]
     parts = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}

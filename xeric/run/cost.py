@@ -1,4 +1,4 @@
-"""What a run cost and where it ran: the part of a record that need not repeat."""
+"""What a run cost and where it ran: the part of a record that may differ when the run is repeated."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Stopwatch"]
 
 
 class Stopwatch:
-    """Measures seconds by part and peak memory from its making on.
+    """Measures seconds by phase, and peak memory since its construction.
 
     Args:
         device: where the work is done.
@@ -34,19 +34,19 @@ class Stopwatch:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
-            _forget_peak()
+            _reset_peak()
 
     @contextlib.contextmanager
-    def measure(self, part: str) -> Iterator[None]:
-        """Count the seconds inside under ``part``."""
+    def measure(self, phase: str) -> Iterator[None]:
+        """Count the seconds inside under ``phase``."""
         start = time.perf_counter()
         try:
             yield
         finally:
-            self._seconds[part] = self._seconds.get(part, 0.0) + time.perf_counter() - start
+            self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
 
     def cost(self, result: TrainResult, estimate: MemoryEstimate) -> dict[str, Any]:
-        """Return the ``cost`` of a record: seconds by part, bytes, tokens, device, host."""
+        """Return the ``cost`` of a record: seconds by phase, bytes, tokens, device, host."""
         return {
             "seconds": {**result.seconds, **self._seconds},
             "peak_memory_bytes": self.peak(),
@@ -59,13 +59,13 @@ class Stopwatch:
         }
 
     def peak(self) -> int:
-        """Return the bytes that were held at most since this was made."""
+        """Return the largest number of bytes held since construction."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
         if (peak := _resident_peak()) is not None:
             return peak
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return largest if sys.platform == "darwin" else largest * 1024
 
     def _device_name(self) -> str:
         if self._device.type == "cuda":
@@ -76,20 +76,20 @@ class Stopwatch:
 _PROCESS = Path("/proc/self")
 
 
-def _forget_peak() -> None:
-    """Let the peak of this process's resident memory start anew: what an earlier run in it took is not this run's cost.
+def _reset_peak() -> None:
+    """Reset the peak of this process's resident memory, so that an earlier run in the process is not counted.
 
-    Linux alone can (proc_pid_clear_refs(5)); elsewhere the peak is that of the process so far.
+    Only Linux can (proc_pid_clear_refs(5)); elsewhere the peak is that of the whole process.
     """
     with contextlib.suppress(OSError):
         (_PROCESS / "clear_refs").write_text("5", encoding="ascii")
 
 
 def _resident_peak() -> int | None:
-    """Return the peak that :func:`_forget_peak` let start anew, in bytes; None where the system does not say."""
+    """Return the peak that :func:`_reset_peak` reset, in bytes; None where the system does not report it."""
     try:
         status = (_PROCESS / "status").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
-    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    line = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(line[1]) * 1024 if line else None

@@ -1,6 +1,6 @@
 """Carries a run out, from config to record.
 
-The order is: identity first (what would be computed), then the folder (is it done, half done, somebody else's), then
+The order is: identity first (what would be computed), then the folder (finished, unfinished, or of another run), then
 the work: attach, train, save, decode, score, and last the record. A run that was killed goes on from its checkpoint
 and ends with the same bytes.
 """
@@ -26,7 +26,7 @@ from xeric.metrics import METRICS, PRIMARY, score_measured
 from xeric.metrics.stored import renewed
 from xeric.progress import Progress, Silent
 from xeric.records import PREDICTION_FILES, RECORD_FILE, Prediction, Record, Score, Split, TaskResult, versions
-from xeric.run.adapted import save_adapted
+from xeric.run.adapter_files import save_adapted
 from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
@@ -47,7 +47,7 @@ class Run:
     Attributes:
         folder: where it lies.
         config: what it was asked to do.
-        record: what it found.
+        record: its scores and how they were computed.
         fresh: whether it was computed now; false where the folder already held it.
     """
 
@@ -85,18 +85,18 @@ def execute(
     progress: Progress | None = None,
     locked: bool = False,
 ) -> Run:
-    """Carry out a run, or return it as it is where its folder already holds it.
+    """Carry out a run, or return the finished run that its folder already holds.
 
     Args:
         config: of :func:`xeric.run.config.run_config`.
         folder: where to put it; None is ``runs/RUN_ID``.
-        base: the base, where it is open already (it is left as it was found).
-        data: the prepared tasks, where they are at hand already.
-        stages: folder where stages are kept for other runs to find; None is ``stages`` beside the run's folder.
-        stage_data: prepared data of stages, where several runs share it; it grows.
-        baseline_scores: of the trivial baselines, where several runs share them; it grows.
+        base: the base, where it is open already; it is unchanged afterwards.
+        data: the prepared tasks, where the caller has prepared them already.
+        stages: folder of stages, which other runs reuse; None is ``stages`` beside the run's folder.
+        stage_data: prepared data of stages, shared by several runs; entries are added.
+        baseline_scores: of the trivial baselines, shared by several runs; entries are added.
         progress: is told what happens.
-        locked: whether the caller keeps other processes out of the folder; if not, this waits for one that works in it.
+        locked: whether the caller holds the folder's lock; if not, this waits for it.
 
     Returns:
         The run; its record's status is ``diverged`` where the loss was no longer finite.
@@ -120,7 +120,7 @@ def execute(
     with contextlib.ExitStack() as stack:
         if not locked:
             progress = Guarded(progress, stack.enter_context(occupied(folder, progress)), folder)
-            # It may have been done meanwhile.
+            # Another process may have finished the run in the meantime.
             if (done := finished(folder, identity)) is not None:
                 return Run(folder, config, done, fresh=False)
         to = _Destination(folder, identity, stages or folder.parent / "stages")
@@ -143,7 +143,7 @@ def _compute(
     base: Base | None,
     data: Prepared,
     planned: list[PlannedStage],
-    known: KnownScores,
+    baseline_scores: KnownScores,
     progress: Progress,
 ) -> Record:
     """Do the work of a run whose folder is free, and write its record."""
@@ -154,10 +154,10 @@ def _compute(
         try:
             watch = Stopwatch(opened.device)
             session = _session(config, opened, adaptation, data, progress)
-            # Only now, when tasks, base and method have been seen to fit: a mistake in the settings leaves no folder behind.
+            # Written only once tasks, base and method are known to fit: a mistake in the settings leaves no folder behind.
             write_atomically(to.folder / CONFIG_FILE, f"{heading(to.identity)}\n{dump_yaml(config)}")
             with _after_work():
-                record = _carry_out(config, to, session, watch, merged, stages, known)
+                record = _carry_out(config, to, session, watch, merged, stages, baseline_scores)
                 write_json(to.folder / RECORD_FILE, record)
         finally:
             if base is not None:
@@ -168,7 +168,7 @@ def _compute(
 
 @contextlib.contextmanager
 def _after_work() -> Iterator[None]:
-    """Let what the file system refuses inside be a run that failed, not an input at fault."""
+    """Make a storage error inside count as a failed run (exit code 1), not as bad input."""
     try:
         yield
     except StorageError as error:
@@ -191,17 +191,17 @@ def _carry_out(
     watch: Stopwatch,
     merged: Sequence[MergedStage],
     stages: Sequence[dict[str, Any]],
-    known: KnownScores,
+    baseline_scores: KnownScores,
 ) -> Record:
     """Train, save, decode and score; return the record, which is not yet written."""
-    session.say_cuts(config.predict)
+    session.note_cuts(config.predict)
     estimate = session.estimate()
     result = session.train(to.folder, CheckpointFile(to.folder / CHECKPOINT / "training.safetensors", to.identity))
     results: dict[str, Any] = {"scores": {}, "tasks": {}}
     if result.status == "ok":
-        # First of all: what was trained must not be lost to whatever goes wrong in decoding or scoring.
+        # Saved first, so that an error in decoding or scoring does not lose what was trained.
         _save(config, to.folder, session, merged)
-        results = _decode_and_score(config, to.folder, session, watch, known)
+        results = _decode_and_score(config, to.folder, session, watch, baseline_scores)
     base = session.base
     return Record(
         run_id=to.identity,
@@ -249,20 +249,20 @@ def _save(config: RunConfig, folder: Path, session: TaskSession, merged: Sequenc
 
 
 def _decode_and_score(
-    config: RunConfig, folder: Path, session: TaskSession, watch: Stopwatch, known: KnownScores
+    config: RunConfig, folder: Path, session: TaskSession, watch: Stopwatch, baseline_scores: KnownScores
 ) -> dict[str, Any]:
-    """Decode, write the predictions and score them; return the parts of the record that come of it."""
+    """Decode, write the predictions and score them; return the fields of the record that follow from them."""
     predictions: dict[Split, list[Prediction]] = {}
-    for part in config.predict:
-        with watch.measure("test" if part == "test" else "decode dev"):
-            predictions[part] = session.predict(part)
-        write_jsonl(folder / PREDICTION_FILES[part], predictions[part])
+    for split in config.predict:
+        with watch.measure("test" if split == "test" else "decode dev"):
+            predictions[split] = session.predict(split)
+        write_jsonl(folder / PREDICTION_FILES[split], predictions[split])
     names = config.metrics or tuple(METRICS.names())
     with watch.measure("score"):
-        # Dev serves choices alone, and these go by the primary metric.
+        # Dev scores are used only to choose among runs, by the primary metric.
         counted = {
-            part: renewed(folder / PREDICTION_FILES[part], names if part == "test" else [PRIMARY])
-            for part, rows in predictions.items()
+            split: renewed(folder / PREDICTION_FILES[split], names if split == "test" else [PRIMARY])
+            for split, rows in predictions.items()
             if rows
         }
         if "test" not in counted:
@@ -270,7 +270,7 @@ def _decode_and_score(
         report = score_measured(counted["test"], seed=config.seeds.bootstrap)
     with watch.measure("baselines"):
         seeds = {"seed": config.seed, "bootstrap": config.seeds.bootstrap}
-        baselines = score_baselines(session.data, names, **seeds, known=known)
+        baselines = score_baselines(session.data, names, **seeds, cache=baseline_scores)
     tasks = {
         rows.data.name: TaskResult(
             scores=report.tasks[rows.data.name],

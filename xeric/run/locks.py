@@ -1,14 +1,14 @@
-"""Who works on what: locks that processes on several machines can share a folder by.
+"""Locks for processes, on one or several machines, that share a folder.
 
 A lock is a file that is created exclusively, which every file system can do atomically, shared ones included; no ``flock``. It
-names its holder, and the holder touches it every few seconds. A lock whose holder is dead (its process has gone, on this
+names its holder, and the holder touches it every few seconds. A lock whose holder is dead (its process has ended, on this
 machine) or silent (not touched for minutes, by the file system's own clock) is stale and can be taken over.
 
-Taking over creates the *next generation* of the file (``NAME.2`` after ``NAME.1``), again exclusively, so of several that see
-the same stale lock one gets it. A holder that was only asleep finds the next generation there and knows that it has lost the
-lock.
+Taking over creates the *next generation* of the file (``NAME.2`` after ``NAME.1``), again exclusively, so of several processes
+that see the same stale lock exactly one gets it. A holder that was only suspended finds the next generation and knows that it has
+lost the lock.
 
-Whoever gets a lock looks again whether the work is done already: it may have been finished between the first look and the lock.
+After acquiring a lock, check again whether the work is done: another process may have finished it since the first check.
 """
 
 from __future__ import annotations
@@ -56,20 +56,20 @@ class Lock:
 
     @property
     def lost(self) -> bool:
-        """Whether another process took the lock over, because this one was asleep for minutes.
+        """Whether another process took the lock over (after this one was suspended for minutes).
 
-        A process that wakes up asks here before its heartbeat thread has run, so after a pause the file is looked at anew.
+        A resumed process may ask before its heartbeat thread has run, so after a pause the file is read again.
         """
         if not self._lost and abs(time.time() - self._checked) > self._beat:
             self._check()
         return self._lost
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         self._released.set()
         self._thread.join()
         if self._check():
-            # Its own file last: as long as that is there, nobody takes an older one for the newest.
+            # The newest generation last: while it exists, no process takes an older one for the newest.
             for path in self._generations():
                 path.unlink(missing_ok=True)
 
@@ -81,8 +81,8 @@ class Lock:
                 os.utime(self._path)
 
     def _check(self) -> bool:
-        """Return whether the lock is still held; once lost it stays lost."""
-        with contextlib.suppress(OSError):  # a shared file system that fails for a moment says nothing
+        """Return whether the lock is still held; a lost lock stays lost."""
+        with contextlib.suppress(OSError):  # a shared file system that fails for a moment does not mean that the lock is lost
             generations = self._generations()
             self._lost = self._lost or generations[-1:] != [self._path] or self._path.read_text(encoding="utf-8") != self._content
         self._checked = time.time()
@@ -115,7 +115,7 @@ def acquire(folder: Path, name: str, *, beat: float = BEAT_SECONDS, stale: float
         except FileExistsError:
             return None
         except FileNotFoundError:
-            # Another process has just swept the empty folder away.
+            # Another process has just removed the empty folder.
             return acquire(folder, name, beat=beat, stale=stale)
         content = json.dumps(_myself())
         try:
@@ -134,8 +134,8 @@ def held(folder: Path, name: str, *, poll: float = 1.0, waiting: Callable[[], No
     Args:
         folder: as in :func:`acquire`.
         name: as in :func:`acquire`.
-        poll: seconds between looks while another process holds it.
-        waiting: called once, where it has to be waited for.
+        poll: seconds between attempts while another process holds it.
+        waiting: called once, if another process holds it.
     """
     while (lock := acquire(folder, name)) is None:
         if waiting:
@@ -155,7 +155,7 @@ def is_held(folder: Path, name: str, *, stale: float = STALE_SECONDS) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Take away the locks of holders that are gone, and the folder if nothing is left in it."""
+    """Delete stale locks, and the folder if it is then empty."""
     try:
         names = {path.stem for path in folder.iterdir() if path.suffix[1:].isdecimal()}
     except FileNotFoundError:
@@ -164,7 +164,7 @@ def sweep(folder: Path) -> None:
         lock = acquire(folder, name)
         if lock is not None:
             lock.release()
-    with contextlib.suppress(OSError):  # another process still has one
+    with contextlib.suppress(OSError):  # another process holds a lock
         folder.rmdir()
 
 
@@ -187,18 +187,18 @@ def _myself() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """Return what tells whether a process number means a process here: host, boot and, in containers, the space of numbers."""
+    """Return what identifies this machine's process ids: host, boot and, in containers, the pid namespace."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        numbers = str(Path("/proc/self/ns/pid").readlink())
+        namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
-        # Not Linux: the host's name has to do.
+        # Not Linux: the host's name alone.
         return platform.node()
-    return f"{platform.node()} {boot} {numbers}"
+    return f"{platform.node()} {boot} {namespace}"
 
 
 def _is_stale(path: Path, seconds: float) -> bool:
-    """Return whether a lock's holder is gone; a lock that vanishes meanwhile is not stale, it was given back."""
+    """Return whether a lock's holder is gone; a lock that disappears meanwhile was released, so it is not stale."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
         if holder["machine"] == _machine():
@@ -206,7 +206,7 @@ def _is_stale(path: Path, seconds: float) -> bool:
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError):
-        # Just made and not yet written, or written by a process that was killed in the middle: silence tells.
+        # Created and not yet written, or its writer was killed while writing: only the time since the last touch can tell.
         pass
     try:
         return _now(path.parent) - path.stat().st_mtime > seconds
@@ -217,7 +217,7 @@ def _is_stale(path: Path, seconds: float) -> bool:
 def _is_alive(pid: int, started: float) -> bool:
     try:
         process = psutil.Process(pid)
-        # A number that was given to a new process does not bring the old one back.
+        # The system may have given the number to a new process.
         return abs(process.create_time() - started) < 1.0 and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
@@ -226,6 +226,6 @@ def _is_alive(pid: int, started: float) -> bool:
 
 
 def _now(folder: Path) -> float:
-    """Return the time by the file system's clock: machines that share a folder need not agree on theirs."""
+    """Return the time by the file system's clock: the clocks of machines that share a folder may differ."""
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as file:
         return Path(file.name).stat().st_mtime

@@ -1,4 +1,4 @@
-"""Training an attached method on rows, whatever the rows were made of: tasks (:mod:`xeric.run.task_session`) or plain text."""
+"""Training an attached method on rows made of tasks (:mod:`xeric.run.task_session`) or of plain text."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ class TrainingSession(ABC):
 
     @property
     def has_dev(self) -> bool:
-        """Whether there is anything to select on."""
+        """Whether there are dev rows to select weights on."""
         return any(rows.rows for rows in self.held_out)
 
     @property
     @abstractmethod
     def trained_on(self) -> dict[str, Any]:
-        """What the rows were made of, in numbers: for the record of a stage."""
+        """Counts of what the rows were made of, for the record of a stage."""
 
-    def say_cuts(self, parts: Sequence[Split] = ()) -> None:  # noqa: B027 - plain text is parted, not cut: nothing to say
-        """Tell the user, before anything is computed, what truncation takes from the rows."""
+    def note_cuts(self, splits: Sequence[Split] = ()) -> None:  # noqa: B027 - plain text is split into windows, not truncated
+        """Tell the user, before anything is computed, what truncation cuts from the rows."""
 
     def evaluate(self) -> float:
-        """Return how good the present weights are on the rows held out; higher is better."""
+        """Return how good the current weights are on the held-out rows; higher is better."""
         rows = [rows for rows in self.held_out if rows.rows]
         return -dev_loss(self.base, rows, batch_size=self.options.batch_size, shared=self.options.shared_prefix)
 
@@ -73,7 +73,7 @@ class TrainingSession(ABC):
         """Check that rows of these names can be trained under gradient checkpointing.
 
         Raises:
-            ConfigError: a learned prefix of keys and values stands in front of them, which checkpointing drops.
+            ConfigError: a learned prefix of keys and values precedes them, which checkpointing drops.
         """
         learned = self.base.learned_prefix
         if learned and any(learned.keys_and_values(name) for name in names):
@@ -89,7 +89,7 @@ class TrainingSession(ABC):
         return 0
 
     def estimate(self) -> MemoryEstimate:
-        """Return the memory that will be taken, after telling the user of it."""
+        """Return the estimate of the memory that will be taken, after telling the user."""
         options = self.options
         recomputing = options.gradient_checkpointing
         estimate = estimate_memory(
@@ -112,7 +112,7 @@ class TrainingSession(ABC):
         return estimate
 
     def train(self, folder: Path, checkpoint: CheckpointFile, phase: str = "train") -> TrainResult:
-        """Train; the log goes to ``folder``, and a checkpoint is gone on from."""
+        """Train, from the checkpoint where there is one; the log goes to ``folder``."""
         if not self.trains:
             return TrainResult()
         trainer = Trainer(
@@ -152,8 +152,8 @@ class TextSession(TrainingSession):
         if window > encoder.context - 1:
             progress.note(f"windows of {encoder.context - 1} tokens: the base's context holds no more")
         self._train, self._dev = (
-            encoder.text_rows(TEXT, [(document.id, document.text) for document in part], window)
-            for part in (data.train, data.dev)
+            encoder.text_rows(TEXT, [(document.id, document.text) for document in documents], window)
+            for documents in (data.train, data.dev)
         )
 
     @property
@@ -163,7 +163,7 @@ class TextSession(TrainingSession):
 
     @property
     def held_out(self) -> list[EncodedTask]:
-        """The windows that select."""
+        """The windows that weights are selected on."""
         return [self._dev]
 
     @property

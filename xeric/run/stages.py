@@ -1,17 +1,16 @@
-"""Stages before a run's own tasks, on source tasks or on plain text: computed once and found again by their hash.
+"""Stages before a run's own tasks, on source tasks or on plain text: computed once, stored under their hash and reused.
 
-A stage is trained, and kept under its hash in a folder that many runs share. What goes on into the next stage (the run itself
+A stage is trained, and kept under its hash in a folder that many runs share. What the next stage starts from (the run itself
 comes last):
 
-* the same method with the same options: its trained parameters, as far as they mean the same on other tasks
+* the same method with the same options: its trained parameters, as far as they apply to other tasks
   (:meth:`Adaptation.carried`; a prompt prefix of one task does not);
 * another method: the stage's model, its adaptation merged into the base's weights.
 
-The optimiser starts anew, and so do the weights of the tasks. What is trained in a stage gives away no test instance of the run's
-tasks: leaks against them are taken out of every stage.
+Optimiser state and task weights start fresh. Training instances that leak a test instance of the run's tasks are removed from
+every stage.
 
-A stage of text (Gururangan et al. 2020, arXiv 2004.10964) goes by its documents, wherever their files lie and whatever they are
-called.
+A stage of text (Gururangan et al. 2020, arXiv 2004.10964) is identified by its documents, not by the paths of their files.
 """
 
 from __future__ import annotations
@@ -56,11 +55,11 @@ _DONE = "stage.json"
 
 @dataclass(frozen=True)
 class PlannedStage:
-    """A stage with its data at hand.
+    """A stage with its prepared data.
 
     Attributes:
         options: what the config says.
-        data: its tasks or documents, without what gives test instances of the run away.
+        data: its tasks or documents, without what leaks test instances of the run.
         id: the hash that it is kept under.
         seeds: by name.
     """
@@ -82,14 +81,14 @@ class PlannedStage:
         return self.options.method
 
     def setup(self, number: int) -> TrainSetup:
-        """Return how it is trained, the method's defaults filled in; ``number`` is its place among the run's stages."""
+        """Return how it is trained, the method's defaults filled in; ``number`` is its position in the run, from 0."""
         train, default = self.options.train, METHODS.get(self.method.name).default_lr
         return TrainSetup(train, default if train.lr is None else train.lr, self.seeds, f"stages.{number}.train")
 
 
 @dataclass(frozen=True)
 class MergedStage:
-    """A stage whose model is part of the base's weights from now on: how to make it so again.
+    """A stage that was merged into the base's weights, and what is needed to merge it again.
 
     Attributes:
         method: its options.
@@ -109,15 +108,15 @@ class MergedStage:
 
 
 def plan_stages(
-    config: RunConfig, data: Prepared, base_sha256: Mapping[str, str], known: MutableMapping[str, StageData]
+    config: RunConfig, data: Prepared, base_sha256: Mapping[str, str], cache: MutableMapping[str, StageData]
 ) -> list[PlannedStage]:
     """Prepare the data of a run's stages and name them.
 
     Args:
         config: of the run.
-        data: the run's own tasks, whose test sets the stages must not give away.
+        data: the run's own tasks, whose test sets must not leak into the stages.
         base_sha256: of the base.
-        known: data of stages that was prepared before, by what it was prepared from; it grows.
+        cache: data of stages prepared so far, by a hash of what it was prepared from; entries are added.
 
     Raises:
         UserError: a task is unknown, cannot be used, or is one that the run scores; or a text cannot be used.
@@ -125,10 +124,10 @@ def plan_stages(
     planned: list[PlannedStage] = []
     for stage in config.stages:
         options = stage.model_dump(mode="json", include={"tasks", "texts", "data", "prompt", "corpus"})
-        mark = digest(["stage", options, config.tasks_dirs, data.fingerprint])
-        if mark not in known:
-            known[mark] = stage_data(stage, config, data)
-        prepared = known[mark]
+        key = digest(["stage", options, config.tasks_dirs, data.fingerprint])
+        if key not in cache:
+            cache[key] = stage_data(stage, config, data)
+        prepared = cache[key]
         seeds = config.seeds.resolve(config.seed if stage.seed is None else stage.seed)
         identity = {
             "stage": stage.settings,
@@ -144,7 +143,7 @@ def plan_stages(
 
 
 def stage_data(stage: Stage, config: RunConfig, data: Prepared) -> StageData:
-    """Prepare what a stage is trained on, without what gives away a test instance of the run's own tasks.
+    """Prepare what a stage is trained on, without what leaks a test instance of the run's own tasks.
 
     Args:
         stage: one of the run's.
@@ -176,27 +175,27 @@ def attach_after(
         progress: is told what happens.
 
     Returns:
-        The run's adaptation as it starts; the stages that are now part of the base's weights; and, for the record, what each
-        stage was.
+        The run's adaptation before training; the stages merged into the base's weights; and the description of each stage,
+        for the record.
 
     Raises:
         RunError: the loss of a stage was no longer finite.
     """
     merged: list[MergedStage] = []
-    found: list[dict[str, Any]] = []
+    descriptions: list[dict[str, Any]] = []
     previous: tuple[MethodOptions, Adaptation] | None = None
     for number, stage in enumerate(stages):
         method = stage.method
         adaptation = _follow(base, previous, method, stage.definitions, stage.seeds["init"])
         folder = store / stage.id
-        found.append(_ensure(stage, number, folder, config, base, adaptation, progress))
-        # Also where it was trained just now: a stage is what its files say, whoever made them.
+        descriptions.append(_ensure(stage, number, folder, config, base, adaptation, progress))
+        # Also where it was trained just now, so that trained and reused stages start from the same stored values.
         adaptation.load(folder)
         following = stages[number + 1].method if number + 1 < len(stages) else config.method
         if following != method:
             merged.append(MergedStage(method, stage.definitions, folder))
         previous = (method, adaptation)
-    return _follow(base, previous, config.method, data.definitions, config.all_seeds["init"]), merged, found
+    return _follow(base, previous, config.method, data.definitions, config.all_seeds["init"]), merged, descriptions
 
 
 def _follow(
@@ -206,7 +205,7 @@ def _follow(
     definitions: Mapping[str, str],
     seed: int,
 ) -> Adaptation:
-    """Attach a method on what a stage has left."""
+    """Attach a method to the base after a stage."""
     carried: dict[str, torch.Tensor] = {}
     if previous is not None and previous[0] == method:
         names = previous[1].carried()
@@ -222,18 +221,18 @@ def _follow(
 def _ensure(
     stage: PlannedStage, number: int, folder: Path, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
 ) -> dict[str, Any]:
-    """Train a stage unless the store holds it, and return what it was; only one process at a time trains it."""
+    """Train a stage unless the store holds it, and return its description; only one process at a time trains it."""
 
     def waiting() -> None:
         progress.note(f"another process trains stage {number + 1} ({folder.name}); waiting for it")
 
     if not (folder / _DONE).is_file():
         with held(folder.parent / "locks", folder.name, waiting=waiting):
-            # It may have been trained meanwhile.
+            # Another process may have trained it in the meantime.
             if not (folder / _DONE).is_file():
                 _train(stage, number, folder, config, base, adaptation, progress)
-    found: dict[str, Any] = read_json(folder / _DONE)
-    return found
+    description: dict[str, Any] = read_json(folder / _DONE)
+    return description
 
 
 def _train(
@@ -243,7 +242,7 @@ def _train(
         progress.note(f"stage {number + 1}: {note}")
     watch = Stopwatch(base.device)
     session = _session(stage, number, config, base, adaptation, progress)
-    session.say_cuts()
+    session.note_cuts()
     estimate = session.estimate()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -280,10 +279,10 @@ def _session(
 
 @contextmanager
 def restored(base: Base, needed: bool) -> Iterator[None]:
-    """Give the base its weights back afterwards, where stages are merged into them.
+    """Restore the base's weights afterwards, where stages are merged into them.
 
     Args:
-        base: somebody else's, to be left as it was found.
+        base: the caller's, unchanged afterwards.
         needed: whether anything will be merged.
     """
     with weights_kept(base) if needed else nullcontext():

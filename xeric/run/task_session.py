@@ -1,4 +1,4 @@
-"""Rows of prepared tasks, training on them, and decoding: what the last stage of a run and the stages before it share."""
+"""Rows of prepared tasks, training on them, and decoding: used by a run and by its stages."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class TaskRows:
     prompt: Prompt
     train: EncodedTask
 
-    def instances(self, part: Split) -> Sequence[tuple[str, str, tuple[str, ...]]]:
-        """Return id, input and references of what is decoded."""
-        chosen = self.data.test if part == "test" else self.data.dev
+    def instances(self, split: Split) -> Sequence[tuple[str, str, tuple[str, ...]]]:
+        """Return id, input and references of each instance that is decoded."""
+        chosen = self.data.test if split == "test" else self.data.dev
         return [(i.id, i.input, i.outputs) for i in chosen]
 
 
@@ -97,18 +97,18 @@ class TaskSession(TrainingSession):
     def _check_rows(self) -> None:
         for rows in self.rows:
             if not rows.train.rows:
-                beside, too_long = len(rows.data.train), rows.train.cuts.get("target_too_long", 0)
+                remaining, too_long = len(rows.data.train), rows.train.cuts.get("target_too_long", 0)
                 raise DataError(
                     f"no training instance of task {rows.data.name!r} is left "
-                    f"({beside} beside dev and demonstrations, {too_long} too long)",
+                    f"({remaining} beside dev and demonstrations, {too_long} too long)",
                     hint="raise --n-train, ask for fewer demonstrations, or take a base with a longer context",
                 )
 
     def _settled(self, options: DecodeOptions) -> DecodeOptions:
-        """Return the options with what they leave open filled in."""
+        """Return the options with their unset values filled in."""
         stop = options.stop
         if stop is None:
-            # What is trained learns to end its texts. All tasks have one layout.
+            # A trained model has learnt to end its texts. All tasks have the same layout.
             stop = () if self.trains else self.rows[0].prompt.stop
         return options.model_copy(update={"max_new_tokens": self.limit, "stop": stop})
 
@@ -119,7 +119,7 @@ class TaskSession(TrainingSession):
 
     @property
     def resolved(self) -> dict[str, Any]:
-        """What stands for settings that may be left open, by dotted path."""
+        """Values used for settings that may be left unset, by dotted path."""
         stop = list(self.decoding.stop or ())
         return {"prompt.template": self.template, "decode.max_new_tokens": self.limit, "decode.stop": stop}
 
@@ -130,14 +130,14 @@ class TaskSession(TrainingSession):
 
     @functools.cached_property
     def held_out(self) -> list[EncodedTask]:
-        """Dev rows with their targets, one entry per task; made only where dev loss selects."""
+        """Dev rows with their targets, one entry per task; encoded only where dev loss selects the weights."""
         if not self.trains or self.options.select != "loss":
             return []
         return [self._with_targets(rows.data, rows.prompt, rows.data.dev) for rows in self.rows]
 
     @property
     def has_dev(self) -> bool:
-        """Whether there is anything to select on."""
+        """Whether there are dev instances to select weights on."""
         return any(rows.data.dev for rows in self.rows) if self.options.select == "chrf" else super().has_dev
 
     @property
@@ -150,51 +150,51 @@ class TaskSession(TrainingSession):
         """Counts of each task's instances, under ``tasks``."""
         return {"tasks": {rows.data.name: rows.data.counts for rows in self.rows}}
 
-    def say_cuts(self, parts: Sequence[Split] = ()) -> None:
-        """Tell the user what truncation takes from the rows that are trained on, and from those that parts are decoded from."""
+    def note_cuts(self, splits: Sequence[Split] = ()) -> None:
+        """Tell the user what truncation cuts from the training rows, and from the inputs of the splits that are decoded."""
         for number, rows in enumerate(self.rows):
-            encoded = [(self._decoding_rows(rows, part), len(rows.instances(part)), f"{part} inputs") for part in parts]
+            encoded = [(self._decoding_rows(rows, split), len(rows.instances(split)), f"{split} inputs") for split in splits]
             if self.held_out:
                 encoded.insert(0, (self.held_out[number], len(rows.data.dev), "dev inputs"))
             if self.trains:
                 encoded.insert(0, (rows.train, len(rows.data.train), "training inputs"))
-            # Where dev loss selects and dev is decoded, its inputs are the same ones.
-            for note in dict.fromkeys(cut_note(one.cuts, count, what, self.base.context) for one, count, what in encoded):
+            # Where dev loss selects and dev is decoded, too, the same note would come twice.
+            for note in dict.fromkeys(cut_note(task.cuts, count, what, self.base.context) for task, count, what in encoded):
                 if note:
                     self.progress.note(f"{rows.data.name}: {note}")
 
-    def _decoding_rows(self, rows: TaskRows, part: Split) -> EncodedTask:
-        """Return the rows that a part of a task is decoded from, made once."""
-        key = rows.data.name, part
+    def _decoding_rows(self, rows: TaskRows, split: Split) -> EncodedTask:
+        """Return the rows that a split of a task is decoded from, encoded once."""
+        key = rows.data.name, split
         if key not in self._for_decoding:
-            inputs = [(id_, text) for id_, text, _ in rows.instances(part)]
+            inputs = [(id_, text) for id_, text, _ in rows.instances(split)]
             self._for_decoding[key] = self.base.encoder(rows.data.name).decoding_rows(rows.prompt, inputs, self.limit)
         return self._for_decoding[key]
 
     def evaluate(self) -> float:
-        """Return how good the present weights are on dev, by loss or by chrF++ of decoded texts; higher is better."""
+        """Return how good the current weights are on dev, by loss or by chrF++ of decoded texts; higher is better."""
         return self._dev_chrf() if self.options.select == "chrf" else super().evaluate()
 
     def _dev_chrf(self) -> float:
         return score_predictions(self._decode("dev"), [PRIMARY], resamples=0).scores[PRIMARY].score
 
-    def predict(self, part: Split) -> list[Prediction]:
-        """Decode a part of every task, with progress.
+    def predict(self, split: Split) -> list[Prediction]:
+        """Decode a split of every task, with progress.
 
-        What truncation cut from its rows is counted in ``cuts``, and how its texts ended in ``ended``.
+        Truncated rows are counted in ``cuts``, and how the texts ended in ``ended``.
         """
-        self.progress.start(f"decode {part}", sum(len(rows.instances(part)) for rows in self.rows))
-        return self._decode(part, self.progress)
+        self.progress.start(f"decode {split}", sum(len(rows.instances(split)) for rows in self.rows))
+        return self._decode(split, self.progress)
 
-    def _decode(self, part: Split, progress: Progress | None = None) -> list[Prediction]:
-        return [prediction for rows in self.rows for prediction in self._decode_task(rows, part, progress)]
+    def _decode(self, split: Split, progress: Progress | None = None) -> list[Prediction]:
+        return [prediction for rows in self.rows for prediction in self._decode_task(rows, split, progress)]
 
-    def _decode_task(self, rows: TaskRows, part: Split, progress: Progress | None) -> list[Prediction]:
-        name, language, instances = rows.data.name, rows.data.language, rows.instances(part)
+    def _decode_task(self, rows: TaskRows, split: Split, progress: Progress | None) -> list[Prediction]:
+        name, language, instances = rows.data.name, rows.data.language, rows.instances(split)
         if not instances:
             return []
-        encoded = self._decoding_rows(rows, part)
-        found = generate_rows(
+        encoded = self._decoding_rows(rows, split)
+        outputs = generate_rows(
             self.base,
             encoded,
             self.decoding,
@@ -203,10 +203,10 @@ class TaskSession(TrainingSession):
             shared=self.options.shared_prefix,
             progress=progress.advance if progress else None,
         )
-        if progress:  # not on the way, where a training that was resumed decodes less often
-            self.cuts[name][part] = encoded.cuts
-            self.ended[name][part] = {how: sum(one.ended == how for one in found) for how in ENDINGS}
+        if progress:  # not during training: a resumed training decodes less often
+            self.cuts[name][split] = encoded.cuts
+            self.ended[name][split] = {how: sum(output.ended == how for output in outputs) for how in ENDINGS}
         return [
             Prediction(id=id_, task=name, language=language, input=text, prediction=output.text, references=references)
-            for (id_, text, references), output in zip(instances, found, strict=True)
+            for (id_, text, references), output in zip(instances, outputs, strict=True)
         ]

@@ -1,4 +1,4 @@
-"""Which layout ``prompt.template: auto`` stands for: that depends on the base, and so it is known only once the base is open.
+"""Which layout ``prompt.template: auto`` stands for: it depends on the base, so it is decided only once the base is open.
 
 An instruction-tuned base that is used as it is, nothing trained on it, is asked in its own chat template: that is how it was
 taught to answer. Everything else has the plain layout, so that methods and bases stay comparable.
@@ -15,13 +15,13 @@ __all__ = ["settled_prompt"]
 
 
 def settled_prompt(options: PromptOptions, base: Base, data: Prepared, *, as_it_is: bool) -> tuple[PromptOptions, str]:
-    """Return the options with the template settled, and a remark on what was taken; no remark where there was no choice.
+    """Return the options with the template settled, and a remark on the choice; the remark is empty where there was none to make.
 
     Args:
         options: of the run.
         base: open.
         data: the tasks whose rows are to be laid out.
-        as_it_is: whether nothing is trained on the base, in the run or in stages before it.
+        as_it_is: whether nothing is trained on the base, neither in the run nor in its stages.
     """
     if options.template != "auto":
         return options, ""
@@ -50,5 +50,5 @@ def _why_not_chat(options: PromptOptions, base: Base, data: Prepared) -> str:
     except ConfigError as error:
         return error.what
     if not set(base.tokenize(prompts[0].closing, special=True)) & set(base.eos):
-        return "what ends a turn in its chat template does not end its texts, so it is taken for not instruction-tuned"
+        return "what ends a turn in its chat template does not end its texts, so it is treated as not instruction-tuned"
     return ""

@@ -1,7 +1,7 @@
-"""Where a training stands, in one file that is whole at every moment.
+"""The state of a training, in one file that is complete at every moment.
 
 A checkpoint is a single safetensors file: tensors (what trains, optimiser moments, best weights so far) and, in its
-header, the rest as JSON. It is written beside the old one and put in its place by a rename, so a kill at any moment
+header, the rest as JSON. It is written beside the old one and replaces it by a rename, so a kill at any moment
 leaves the old or the new.
 """
 
@@ -26,7 +26,7 @@ class CheckpointFile:
 
     Args:
         path: of the file.
-        key: identity of the run; a checkpoint of another run is as good as none.
+        key: identity of the run; a checkpoint of another run is ignored.
     """
 
     def __init__(self, path: Path, key: str) -> None:
@@ -43,10 +43,10 @@ class CheckpointFile:
         write_tensors(self.path, {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, header)
 
     def load(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
-        """Return tensors and state, or None where there is no checkpoint of this run that is whole.
+        """Return tensors and state, or None where there is no complete checkpoint of this run.
 
         Raises:
-            DataError: there is one that cannot be read (by this user, for example).
+            DataError: the checkpoint cannot be read (by this user, for example).
         """
         header = read_header(self.path)
         if header is None or header.get("key") != self.key:
@@ -76,7 +76,7 @@ def optimizer_state(optimizer: torch.optim.Optimizer, names: Mapping[str, torch.
 def load_optimizer(
     optimizer: torch.optim.Optimizer, names: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Put back what :func:`optimizer_state` returned."""
+    """Restore the moments that :func:`optimizer_state` returned."""
     for name, parameter in names.items():
         if f"{name}/step" in tensors:
             moments = {moment: tensors[f"{name}/{moment}"].clone() for moment in _MOMENTS}

@@ -13,13 +13,13 @@ from torch.autograd.function import once_differentiable
 __all__ = ["summed_cross_entropy"]
 
 _CHUNK = 1 << 22
-"""Logits that are worked on at a time: what stands beside the logits is no larger than so many numbers in float32."""
+"""Logits that are worked on at a time: temporary tensors hold at most this many float32 numbers."""
 
 
 def summed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Return the sum over target tokens of - log P(target) in float32, whatever the precision of the logits.
 
-    The backward pass writes the gradient where the logits stand: nobody may look at the logits after it.
+    The backward pass overwrites the logits with their gradient: do not use the logits after it.
 
     Args:
         logits: ``[N, vocabulary]``.
@@ -32,8 +32,8 @@ def summed_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.T
 class _SummedCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        parts = [part.float().logsumexp(dim=-1) for part in logits.split(_rows(logits))]
-        normalizers = torch.cat(parts) if parts else logits.new_zeros(0, dtype=torch.float32)
+        log_sums = [chunk.float().logsumexp(dim=-1) for chunk in logits.split(_rows(logits))]
+        normalizers = torch.cat(log_sums) if log_sums else logits.new_zeros(0, dtype=torch.float32)
         chosen = logits.gather(1, targets[:, None]).squeeze(1).float()
         ctx.save_for_backward(logits, targets, normalizers)
         return (normalizers - chosen).sum()
@@ -43,12 +43,12 @@ class _SummedCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         logits, targets, normalizers = ctx.saved_tensors
         size = _rows(logits)
-        # Detached views: PyTorch still notices where another operation has kept the logits for its own backward pass.
-        parts = zip(logits.detach().split(size), targets.split(size), normalizers.split(size), strict=True)
-        for part, wanted, normalizer in parts:
-            found = (part.float() - normalizer[:, None]).exp_()
-            found.scatter_add_(1, wanted[:, None], found.new_full((len(wanted), 1), -1.0))
-            part.copy_(found.mul_(gradient))
+        # Detached views: PyTorch still raises an error if another operation has kept the logits for its own backward pass.
+        chunks = zip(logits.detach().split(size), targets.split(size), normalizers.split(size), strict=True)
+        for chunk, chunk_targets, normalizer in chunks:
+            probabilities = (chunk.float() - normalizer[:, None]).exp_()
+            probabilities.scatter_add_(1, chunk_targets[:, None], probabilities.new_full((len(chunk_targets), 1), -1.0))
+            chunk.copy_(probabilities.mul_(gradient))
         return logits, None
 
 

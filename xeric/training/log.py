@@ -1,7 +1,6 @@
-"""Logs of JSON lines that can be cut back to where a checkpoint stood.
+"""Logs of JSON lines that can be truncated to the state of a checkpoint.
 
-What happened at each step and when stand in two files: the first has the same bytes whenever the training is the same, which
-times never have.
+Losses and times are two files: the log of losses has the same bytes whenever the training is the same, which times never have.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ LOG_FILES = (STEPS, TIMES)
 
 
 class StepLog:
-    """One JSON object a line, the same bytes whenever the same rows are written.
+    """One JSON object per line, the same bytes whenever the same rows are written.
 
     Args:
         path: of the file; None keeps no log.
@@ -36,7 +35,7 @@ class StepLog:
         self._size = 0
 
     def cut(self, size: int) -> None:
-        """Cut the file back to ``size`` bytes, the length that a checkpoint names; 0 begins anew."""
+        """Truncate the file to ``size`` bytes, the length that a checkpoint names; 0 empties it."""
         self._size = size
         if self._path is not None:
             with writing(self._path):
@@ -58,7 +57,7 @@ class StepLog:
                 file.write(line)
 
     def sync(self) -> int:
-        """Bring the file to the disk and return its size: what a checkpoint names must be there."""
+        """Flush the file to the disk and return its size, so that the length a checkpoint names is on the disk."""
         if self._path is not None and self._path.exists():
             with writing(self._path), self._path.open("ab") as file:
                 os.fsync(file.fileno())
@@ -69,7 +68,7 @@ _STEP = re.compile(rb'{"step": (\d+), .*}\n')
 
 
 class TimeLog:
-    """When each step was taken: a line with the time of day (UTC) and the seconds of all steps so far.
+    """When each step was taken: one line per step with the time of day (UTC) and the seconds of all steps so far.
 
     Args:
         path: of the file; None keeps none.
@@ -79,11 +78,11 @@ class TimeLog:
         self._path = path
 
     def cut(self, step: int) -> None:
-        """Take away what is said of later steps."""
+        """Delete the lines of later steps."""
         if self._path is not None:
             with writing(self._path):
                 lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
-            kept = [line for line in lines if (found := _STEP.fullmatch(line)) and int(found[1]) <= step]
+            kept = [line for line in lines if (match := _STEP.fullmatch(line)) and int(match[1]) <= step]
             write_atomically(self._path, b"".join(kept))
 
     def write(self, step: int, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""The joint objective: losses of tasks, over micro-batches, equal to the big batch.
+"""The joint objective: losses of tasks, accumulated over micro-batches, equal to those of the whole batch.
 
 The loss of task j in an optimiser step is L_j = - sum over target tokens of log P(y | x, I_j, D_j), divided by the
-number of target tokens of that task in the *whole* step, so that accumulating micro-batches equals one big batch; the
+number of target tokens of that task in the *whole* step, so that accumulating micro-batches equals one large batch; the
 step's loss is sum_j lambda_j L_j (the paper's joint objective). Prompt tokens carry no loss.
 """
 
@@ -35,12 +35,12 @@ class Rows:
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Task and prefix row of each: what must not be mixed in a micro-batch."""
+        """Task and prefix row of each row; a micro-batch holds rows of one group."""
         return [(task.task, row.prefix) for task, row in self.items]
 
     @property
     def lengths(self) -> list[int]:
-        """Tokens of each."""
+        """Tokens of each row."""
         return [len(row.ids) for _, row in self.items]
 
 
@@ -58,11 +58,11 @@ def step_loss(
         base: the base, a method attached.
         rows: micro-batches; the rows of each share one task and one prefix row.
         weights: lambda of each task; None is 1 for all.
-        shared: compute the prefix once a micro-batch.
+        shared: compute the prefix once per micro-batch.
         backward: accumulate gradients of ``sum_j lambda_j L_j``.
 
     Returns:
-        L_j of every task in the step, in nats a target token.
+        L_j of every task in the step, in nats per target token.
     """
     counts: dict[str, int] = {}
     for batch in rows:
@@ -83,7 +83,7 @@ def step_loss(
 
 @torch.no_grad()
 def dev_loss(base: Base, tasks: Sequence[EncodedTask], *, batch_size: int, shared: bool = True) -> float:
-    """Return the mean over tasks of the loss in nats a target token, in evaluation mode."""
+    """Return the mean over tasks of the loss in nats per target token, in evaluation mode."""
     rows = Rows.of(tasks)
     batches = micro_batches(range(len(rows.items)), rows.groups, rows.lengths, batch_size)
     with base.mode(training=False):

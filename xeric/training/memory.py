@@ -1,8 +1,8 @@
-"""How much memory a run will take, before it starts: what its device holds now, and what training and decoding add to it.
+"""An estimate, before a run starts, of the memory it will take: what its device holds now, and what training and decoding add.
 
-What a micro-batch keeps for its backward pass depends on the model's code, on what a method puts into it and on which kernels
-PyTorch picks. So it is not derived from the size of the model but counted on one and two rows of the run itself, every tensor
-that autograd keeps; from there on it grows by the row.
+What a micro-batch keeps for its backward pass depends on the model's code, on the modules of the method and on the kernels that
+PyTorch picks. So it is not derived from the size of the model: the tensors that autograd keeps are counted on one and on two rows
+of the run itself, and extrapolated linearly in the number of rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["MemoryEstimate", "available_memory", "decoding_memory", "estimate_me
 
 
 _PASSING = 0.5
-"""Share of activations and logits that a step holds beyond them; 0.25 to 0.6 were measured (Gemma 3 270M, on a CPU)."""
+"""Memory of a step beyond activations and logits, as a share of theirs; measured: 0.25 to 0.6 (Gemma 3 270M, on a CPU)."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class MemoryEstimate:
 
     Attributes:
         held: by the process (CPU) or its tensors (CUDA) before training: the base, the method, libraries.
-        gradients: of what trains.
+        gradients: of the trained parameters.
         optimizer: the moments of AdamW.
         selection: the copy of the best weights so far.
-        activations: what the largest micro-batch keeps for its backward pass, logits left out.
+        activations: what the largest micro-batch keeps for its backward pass, without logits.
         logits: at its target positions.
-        passing: gradients of activations on their way, and what the allocator cannot use again.
-        decoding: keys and values, and logits, of the largest batch that is decoded; training's own are gone by then.
+        passing: gradients of activations during the backward pass, and freed memory that the allocator cannot reuse.
+        decoding: keys and values, and logits, of the largest batch that is decoded; training's memory is freed by then.
     """
 
     held: int
@@ -86,8 +86,8 @@ def estimate_memory(
         tasks: rows that are trained on.
         micro_batch_size: rows of the largest micro-batch; 0 where no step is taken.
         shared: whether the task prefix is computed once per micro-batch.
-        recomputing: whether training keeps the inputs of layers alone (gradient checkpointing).
-        selecting: whether training keeps the best weights beside the present ones.
+        recomputing: whether training keeps only the inputs of layers (gradient checkpointing).
+        selecting: whether training keeps the best weights beside the current ones.
         decoding: of :func:`decoding_memory`.
     """
     held = held_memory(base)
@@ -131,7 +131,7 @@ def decoding_memory(base: Base, tasks: Sequence[EncodedTask], batch_size: int, m
 def held_memory(base: Base) -> int:
     """Return the bytes held now on the base's device, by the process or (CUDA) by its tensors.
 
-    What the process has freed and its allocator still keeps, from an earlier run say, is given back first: it is not held.
+    Memory that the process has freed and its allocator still keeps (from an earlier run, say) is returned to the system first.
     """
     if base.device.type == "cuda":
         return int(torch.cuda.memory_allocated(base.device))
@@ -158,41 +158,41 @@ def _largest_micro_batch(task: EncodedTask, size: int) -> tuple[EncodedTask, lis
 
 
 def _activations(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool, recomputing: bool) -> int:
-    """Return what is kept of a micro-batch: of its prefix and first row, and the difference that a second row makes to it.
+    """Return the bytes kept for a micro-batch: those of its prefix and first row, plus those of each further row.
 
-    Rows are padded to the first, the longest, so each keeps as much.
+    Rows are padded to the first, the longest, so each further row keeps as much as the second.
     """
-    one = _kept(base, task, rows[:1], shared=shared)
-    # Where there is no second row, none is wanted.
-    row = _kept(base, task, [rows[0]] * 2, shared=shared) - one if len(rows) > 1 else 0
-    whole = one + row * (len(rows) - 1)
+    first = _kept(base, task, rows[:1], shared=shared)
+    # A single row needs no second measurement.
+    further = _kept(base, task, [rows[0]] * 2, shared=shared) - first if len(rows) > 1 else 0
+    whole = first + further * (len(rows) - 1)
     if not recomputing:
         return whole
     config = base.model.config.get_text_config(decoder=True)
     layers, hidden = int(config.num_hidden_layers), int(config.hidden_size)
     tokens = len(rows) * (len(task.prefix_of(rows[0]).ids) + len(rows[0].ids))
-    # The input of every layer, and one layer's worth of what would be kept.
+    # The input of every layer, and the activations of the one layer that is recomputed.
     return layers * tokens * hidden * (4 if base.precision == "fp32" else 2) + whole // layers
 
 
 def _kept(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool) -> int:
-    """Return the bytes of all tensors that autograd keeps of a micro-batch; parameters and logits left out."""
+    """Return the bytes of all tensors that autograd keeps for a micro-batch, without parameters and logits."""
     own = {tensor.untyped_storage().data_ptr() for tensor in (*base.model.parameters(), *base.model.buffers())}
-    # The storages are held here and not by the graph: a result that its own graph holds through Python would never be freed.
-    found: dict[int, torch.UntypedStorage] = {}
+    # The hook keeps storages, not tensors: an output that its own graph refers to through Python would never be freed.
+    storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> None:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
-            found[storage.data_ptr()] = storage
+            storages[storage.data_ptr()] = storage
 
     devices = [base.device] if base.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), base.mode(training=True), base.autocast():
         with torch.autograd.graph.saved_tensors_hooks(keep, _never):
             logits, _ = target_logits(base, task.prefix_of(rows[0]), rows, shared=shared)
-        found.pop(logits.untyped_storage().data_ptr(), None)
-    return sum(storage.nbytes() for storage in found.values())
+        storages.pop(logits.untyped_storage().data_ptr(), None)
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 def _never(_: object) -> torch.Tensor:
-    raise AssertionError("nothing is computed backwards from what was only counted")
+    raise AssertionError("the counting pass has no backward pass")

@@ -19,11 +19,11 @@ class TrainOptions(Config):
     """How to train (``train.*``).
 
     Attributes:
-        lr: learning rate at its height; None takes the method's documented default.
+        lr: peak learning rate; None takes the method's documented default.
         epochs: passes over the training instances.
-        max_steps: optimiser steps; where given, it takes the place of ``epochs``.
+        max_steps: optimiser steps; if given, it replaces ``epochs``.
         batch_size: instances in an optimiser step.
-        micro_batch_size: instances computed at once; None is ``batch_size``. It moves memory, not the result.
+        micro_batch_size: instances computed at once; None is ``batch_size``. It affects memory, not the result.
         schedule: of the learning rate after warm-up.
         warmup: share of the steps over which the learning rate rises from 0.
         weight_decay: of AdamW (Loshchilov & Hutter 2019), on the groups that take it.
@@ -33,10 +33,10 @@ class TrainOptions(Config):
         dev_every: optimiser steps between evaluations, where dev selects; None is once per epoch.
         patience: evaluations without improvement before stopping, where dev selects; None takes all planned steps.
         weighting: of the tasks in the joint loss; see :mod:`xeric.training.weighting`.
-        shared_prefix: compute the task prefix once per micro-batch; off is the plain computation, for comparison.
+        shared_prefix: compute the task prefix once per micro-batch; false computes it for every row, for comparison.
         gradient_checkpointing: compute activations again in the backward pass instead of keeping them: less memory, more time,
             and the task prefix is computed for every row.
-        checkpoint_seconds: least time between checkpoints; it moves no result.
+        checkpoint_seconds: shortest time between checkpoints; it does not affect the result.
     """
 
     lr: float | None = Field(default=None, gt=0, le=1e30)
@@ -64,11 +64,11 @@ class TrainOptions(Config):
 
 @dataclass(frozen=True)
 class TrainSetup:
-    """How one training is to be done, everything that settings leave open filled in.
+    """How one training is done, with every unset setting filled in.
 
     Attributes:
         options: the settings.
-        lr: learning rate at its height.
+        lr: peak learning rate.
         seeds: at least ``order`` (of instances) and ``dropout``.
         where: dotted path of ``options`` in the run's settings, for messages.
     """

@@ -1,4 +1,4 @@
-"""Which rows every step of a training takes: a function of rows, options and a seed, so a resumed training takes the same."""
+"""The rows of every training step, a function of rows, options and a seed: a resumed training takes the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["StepPlan"]
 Step = list[list[tuple[EncodedTask, InstanceRow]]]
 """The micro-batches of a step; the rows of each share one task and one prefix row."""
 
-_EPOCHS_LOOKED_AT = 10
+_EPOCHS_EXAMINED = 10
 
 
 class StepPlan:
@@ -34,13 +34,13 @@ class StepPlan:
 
     def batches(self, step: int) -> Step:
         """Return the micro-batches of a step, counted from 0."""
-        epoch, place = step_at(self.per_epoch, step)
-        return [[self.rows.items[row] for row in batch] for batch in self._steps_of(epoch)[place]]
+        epoch, index = step_at(self.per_epoch, step)
+        return [[self.rows.items[row] for row in batch] for batch in self._steps_of(epoch)[index]]
 
     def rows_together(self) -> int:
-        """Return how many rows the largest micro-batch has, by the first epochs; 0 where there are no steps."""
+        """Return how many rows the largest micro-batch has, in the first epochs; 0 where there are no steps."""
         planned = planned_steps(self._options, len(self.rows.items)) if self.rows.items else 0
-        epochs = range(min(-(-planned // self.per_epoch), _EPOCHS_LOOKED_AT)) if planned else ()
+        epochs = range(min(-(-planned // self.per_epoch), _EPOCHS_EXAMINED)) if planned else ()
         return max((len(batch) for epoch in epochs for step in self._steps_of(epoch) for batch in step), default=0)
 
     def _steps_of(self, epoch: int) -> list[list[list[int]]]:

@@ -1,11 +1,11 @@
 """The one training loop: AdamW over task-homogeneous micro-batches, with dev selection, checkpoints and exact resumption.
 
-The loop knows nothing about which method it trains: it moves what :meth:`Adaptation.groups` declares, down the objective of
-:mod:`xeric.training.loss`.
+The loop knows nothing about which method it trains: it minimises the objective of :mod:`xeric.training.loss` over the parameters
+that :meth:`Adaptation.groups` declares.
 
 Everything random in a step (dropout) is drawn from a generator seeded by seed and step, and the order of instances is
-a function of seed and epoch: a training that goes on from a checkpoint takes the steps that the undisturbed one would
-have taken.
+a function of seed and epoch: a training resumed from a checkpoint takes the same steps as one that was not
+interrupted.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = ["TrainResult", "Trainer"]
 
 Evaluate = Callable[[], float]
 
-# A training of so many seconds is saved at its end, too: what comes after it (decoding) may be interrupted.
+# A training of at least this many seconds is also saved at its end: decoding, which follows, may be interrupted.
 _WORTH_SAVING = 5.0
 
 
@@ -72,10 +72,10 @@ class Trainer:
         adaptation: what trains.
         tasks: training rows, one entry per task.
         setup: how to train.
-        evaluate: returns how good the present weights are on dev, higher is better; None is no selection.
+        evaluate: returns how good the current weights are on dev, higher is better; None is no selection.
         checkpoint: where to keep and find the state; None keeps none.
-        log: JSON lines of every step and evaluation; the same bytes whenever the training is the same. When each step was taken
-            stands beside it in ``times.jsonl``.
+        log: JSON lines of every step and evaluation; the same bytes whenever the training is the same. The times of steps
+            are beside it in ``times.jsonl``.
         progress: is told of every step under the name ``phase``.
         phase: see ``progress``.
     """
@@ -128,13 +128,13 @@ class Trainer:
         return [ParameterGroup("task weights", learned, lr_scale=scale, weight_decay=False)] if learned else []
 
     def run(self) -> TrainResult:
-        """Train, or go on from the checkpoint; on ``ok`` the adaptation then holds the selected weights."""
+        """Train, from the checkpoint where there is one; on ``ok`` the adaptation then holds the selected weights."""
         result = self.result
         self._resume()
         self.progress.start(self.phase, result.planned_steps, result.done_steps)
         devices = [self.base.device] if self.base.device.type == "cuda" else []
         recomputing = self.base.recomputing() if self.options.gradient_checkpointing else contextlib.nullcontext()
-        # A step is not cut in the middle: an interruption loses no step that is done, nor the one that is being taken.
+        # An interruption takes effect between steps: neither finished steps nor the current one are lost.
         on_interruption = self._announce_saving if self.checkpoint else None
         with recomputing, torch.random.fork_rng(devices=devices), PutOff(on_interruption) as interruption:
             while self._go_on(interruption):
@@ -149,7 +149,7 @@ class Trainer:
         self.progress.note("interrupted: saving after this step; a second time stops at once")
 
     def _go_on(self, interruption: PutOff) -> bool:
-        """Do what is due between two steps, and say whether there is to be another."""
+        """Evaluate and save where due, between two steps; return whether to take another step."""
         if self._due():
             with self._saved_if_interrupted(), interruption.allowed():
                 self._evaluate()
@@ -188,8 +188,8 @@ class Trainer:
             self.optimizer.step()
             self.weighting.clamp()
             rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
-            shown = {"loss": loss, "tasks": losses, "lambda": {task: weights[task] for task in losses}}
-            self.log.write({"step": step + 1, **shown, "gradient_norm": norm, "lr": rates})
+            losses_row = {"loss": loss, "tasks": losses, "lambda": {task: weights[task] for task in losses}}
+            self.log.write({"step": step + 1, **losses_row, "gradient_norm": norm, "lr": rates})
         else:
             result.status = "diverged"
             self.log.write({"step": step + 1, "diverged": "loss" if not math.isfinite(loss) else "gradient"})
@@ -203,8 +203,8 @@ class Trainer:
     def _due(self) -> bool:
         every = self.options.dev_every or self.steps.per_epoch
         done = self.result.done_steps
-        wanted = self.result.status == "ok" and self.evaluate is not None and done > self.evaluated
-        return wanted and (done % every == 0 or done == self.result.planned_steps)
+        selecting = self.result.status == "ok" and self.evaluate is not None and done > self.evaluated
+        return selecting and (done % every == 0 or done == self.result.planned_steps)
 
     def _evaluate(self) -> None:
         assert self.evaluate is not None
@@ -217,16 +217,16 @@ class Trainer:
         else:
             self.stale += 1
         self.evaluated = self.result.done_steps
-        shown = value if math.isfinite(value) else None
-        self.log.write({"step": self.result.done_steps, "dev": shown, "selected_by": self.options.select, "best": better})
+        dev_value = value if math.isfinite(value) else None
+        self.log.write({"step": self.result.done_steps, "dev": dev_value, "selected_by": self.options.select, "best": better})
         self.result.seconds["dev"] += time.perf_counter() - start
 
     def _stopped(self) -> bool:
         return self.result.status == "diverged" or self.stale >= (self.options.patience or math.inf)
 
     def _save(self) -> None:
-        stand = (self.result.done_steps, self.evaluated)
-        if self.checkpoint is None or self.result.status != "ok" or stand == self.saved[1]:
+        position = (self.result.done_steps, self.evaluated)
+        if self.checkpoint is None or self.result.status != "ok" or position == self.saved[1]:
             return
         tensors: dict[str, torch.Tensor] = {f"now/{name}": parameter for name, parameter in self.parameters.items()}
         tensors |= {f"moments/{name}": t for name, t in optimizer_state(self.optimizer, self.parameters).items()}
@@ -242,19 +242,19 @@ class Trainer:
             "tokens": self.result.tokens,
         }
         self.checkpoint.save(tensors, meta)
-        self.saved = (time.monotonic(), stand)
+        self.saved = (time.monotonic(), position)
 
     def _resume(self) -> None:
-        found = self.checkpoint.load() if self.checkpoint else None
-        if found is None:
+        state = self.checkpoint.load() if self.checkpoint else None
+        if state is None:
             self.log.cut(0)
             self.times.cut(0)
             return
-        tensors, meta = found
-        now = under("now/", tensors)
+        tensors, meta = state
+        current = under("now/", tensors)
         with torch.no_grad():
             for name, parameter in self.parameters.items():
-                parameter.copy_(now[name])
+                parameter.copy_(current[name])
         load_optimizer(self.optimizer, self.parameters, under("moments/", tensors))
         if meta["best"] is not None:
             value, step = meta["best"]
@@ -275,8 +275,8 @@ def _lr_factor(options: TrainOptions, step: int, planned: int) -> float:
         return (step + 1) / warm
     if options.schedule == "constant":
         return 1.0
-    done = (step - warm) / max(1, planned - warm)
-    return 1.0 - done if options.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * done))
+    progress = (step - warm) / max(1, planned - warm)
+    return 1.0 - progress if options.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
 def _mix(seed: int, step: int) -> int:

@@ -5,8 +5,8 @@ They reweight the loss, not the sampling, and average 1 over the tasks of a trai
 * ``uniform``: lambda_j = 1.
 * ``size``: proportional to n_j, the task's training rows.
 * ``temperature``: proportional to n_j^(1/T); T = 1 is ``size``, a large T approaches ``uniform``.
-* ``manual``: proportional to what the user gives.
-* ``uncertainty`` (Kendall et al. 2018, arXiv 1705.07115, section 3.2): a log-variance s_j a task, learned beside the model by
+* ``manual``: proportional to the user's weights.
+* ``uncertainty`` (Kendall et al. 2018, arXiv 1705.07115, section 3.2): one log-variance s_j per task, learned beside the model by
   minimising sum_j exp(-s_j) L_j + s_j / 2; lambda_j is the precision exp(-s_j), scaled to average 1. The s_j start at 0, are kept
   within [-4, 4] and take no weight decay.
 """
