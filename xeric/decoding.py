@@ -40,20 +40,20 @@ __all__ = ["DecodeOptions", "decode", "default_limit", "generate_rows"]
 _KIND = {kind: number for number, kind in enumerate(SEGMENT_KINDS)}
 
 
-_REFERENCES_THAT_FIT = 0.95
-"""Share of the training targets that the default limit of new tokens holds."""
+_TARGETS_WITHIN_LIMIT = 0.95
+"""Share of the training targets that are within the default limit of new tokens."""
 
 
 def default_limit(target_tokens: Sequence[int], context: int) -> int:
-    """Return the limit of new tokens where none is given: what 95% of the training targets need, at most half the context.
+    """Return the default limit of new tokens: what 95% of the training targets need, at most half the context.
 
-    One reference that is far longer than the rest must not set what every text may cost.
+    A single reference that is far longer than the rest must not determine the cost of every text.
 
     Args:
         target_tokens: tokens of each training target, its end included; empty where there are none.
         context: of the base, in tokens.
     """
-    usual = int(np.quantile(target_tokens, _REFERENCES_THAT_FIT, method="higher")) if len(target_tokens) else 1
+    usual = int(np.quantile(target_tokens, _TARGETS_WITHIN_LIMIT, method="higher")) if len(target_tokens) else 1
     return min(usual, context // 2)
 
 
@@ -61,14 +61,14 @@ class DecodeOptions(Config):
     """How to decode (``decode.*``).
 
     Attributes:
-        strategy: ``greedy``, ``beam`` (beam search), ``sample`` (seeded) or ``mbr``: several samples, of which that one is taken
-            that is most like the others by chrF++ (minimum Bayes risk; Eikema & Aziz 2020, section 6). It favours what it is
-            chosen by: compare methods under one strategy, and look at the other metrics too.
+        strategy: ``greedy``, ``beam`` (beam search), ``sample`` (seeded) or ``mbr``: the one of several samples
+            that is most similar to the others by chrF++ (minimum Bayes risk; Eikema & Aziz 2020, section 6). It favours chrF++:
+            compare methods under one strategy, and look at other metrics, too.
         max_new_tokens: limit of a generated text; None is :func:`default_limit` of the training rows.
-        stop: texts that end a generated text; it is cut before the first of them. None is, where nothing is trained, what the
-            layout writes where a next instance begins (:attr:`xeric.data.prompts.Prompt.stop`), and otherwise none: a trained
-            model ends its texts itself. An empty list is none.
-        batch_size: instances decoded at once; it moves memory and speed (and which draws a sampled text gets).
+        stop: texts that end a generated text; it is cut before the first of them. An empty list is none. None: where nothing
+            is trained, the text with which the layout begins another instance (:attr:`xeric.data.prompts.Prompt.stop`);
+            otherwise none, because a trained model ends its texts itself.
+        batch_size: instances decoded at once; it affects memory, speed and the draws of sampled texts.
         candidates: samples drawn for each text, for ``mbr``; they count in ``batch_size``.
         beams: hypotheses kept, for ``beam``.
         length_penalty: exponent on a hypothesis' length that its log-probability is divided by, for ``beam``; above 0 favours
@@ -76,8 +76,8 @@ class DecodeOptions(Config):
         temperature: divides the logits, for ``sample`` and ``mbr``, like the two below.
         top_k: sample among the k most probable tokens only; 0 is all of them.
         top_p: sample among the most probable tokens that together reach this probability (Holtzman et al. 2020).
-        no_repeat_ngram: no run of so many tokens comes twice in a generated text (Paulus et al. 2018, section 2.5); 0 allows it.
-            What stands in the input may be repeated.
+        no_repeat_ngram: no n-gram of this many tokens occurs twice in a generated text (Paulus et al. 2018, section 2.5); 0
+            allows repetition. N-grams of the input may be repeated.
         repetition_penalty: divides the scores of tokens that the generated text holds already (Keskar et al. 2019, section 4.1);
             1 is none.
     """
@@ -102,11 +102,11 @@ class DecodeOptions(Config):
 
     @property
     def sequences(self) -> int:
-        """How many sequences are worked on at once, candidates and beams counted."""
+        """The number of sequences decoded at once, candidates and beams counted."""
         return self.batch_size * (self.beams if self.strategy == "beam" else 1)
 
     def generation_config(self, base: Base, max_new_tokens: int, end_tokens: Sequence[int]) -> GenerationConfig:
-        """Return these options in transformers' terms, nothing left to a default of the base."""
+        """Return these options as transformers' config, with no default of the base left."""
         chosen: dict[str, Any] = {"do_sample": False, "num_beams": 1}
         if self.strategy == "beam":
             chosen |= {"num_beams": self.beams, "length_penalty": self.length_penalty, "early_stopping": True}
@@ -115,25 +115,25 @@ class DecodeOptions(Config):
         return GenerationConfig(max_new_tokens=max_new_tokens, eos_token_id=list(end_tokens), pad_token_id=base.pad, **chosen)
 
     def processors(self, start: int) -> LogitsProcessorList:
-        """Return what keeps a text from repeating itself; ``start`` is the column of its first token."""
+        """Return the processors against repetition; ``start`` is the column of the first generated token."""
         chosen: list[LogitsProcessor] = []
         if self.no_repeat_ngram:
             chosen.append(NoRepeatNGramLogitsProcessor(self.no_repeat_ngram))
         if self.repetition_penalty != 1:
             chosen.append(RepetitionPenaltyLogitsProcessor(self.repetition_penalty))
-        return LogitsProcessorList([_OfGenerated(one, start) for one in chosen])
+        return LogitsProcessorList([_OfGenerated(processor, start) for processor in chosen])
 
 
 class _OfGenerated(LogitsProcessor):
-    """Shows a processor the generated tokens alone: a summary may, and should, repeat its input."""
+    """Shows a processor the generated tokens only: a summary may, and should, repeat its input."""
 
     def __init__(self, inner: LogitsProcessor, start: int) -> None:
         self._inner, self._start = inner, start
 
     def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
         inner: Any = self._inner
-        found: torch.FloatTensor = inner(input_ids[:, self._start :], scores)
-        return found
+        processed: torch.FloatTensor = inner(input_ids[:, self._start :], scores)
+        return processed
 
 
 def decode(
@@ -146,9 +146,9 @@ def decode(
     shared: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
-    """Return the generated text of every row; see :func:`generate_rows`, which also says how each of them ended."""
-    found = generate_rows(base, task, options, max_new_tokens=max_new_tokens, seed=seed, shared=shared, progress=progress)
-    return [one.text for one in found]
+    """Return the generated text of every row; see :func:`generate_rows`, which also returns how each of them ended."""
+    generated = generate_rows(base, task, options, max_new_tokens=max_new_tokens, seed=seed, shared=shared, progress=progress)
+    return [row.text for row in generated]
 
 
 @torch.no_grad()
@@ -167,8 +167,8 @@ def generate_rows(
     Args:
         base: a causal base, a method attached or not.
         task: rows without targets (:meth:`Encoder.decoding_rows`).
-        options: strategy and its settings, and how many instances are decoded at once; ``stop`` left open is no stop text.
-        max_new_tokens: limit of a text; takes the place of the options' own, which may be open.
+        options: strategy and its settings, and how many instances are decoded at once; an unset ``stop`` is no stop text.
+        max_new_tokens: limit of a text; replaces that of the options, which may be unset.
         seed: of sampling.
         shared: use the shared prefix where the base can.
         progress: called with the number of rows finished since the last call.
@@ -176,7 +176,7 @@ def generate_rows(
     stops = Stops(base, options.stop or (), task.opening)
     config = options.generation_config(base, max_new_tokens, stops.end_tokens)
     devices = [base.device] if base.device.type == "cuda" else []
-    # The candidates of one row stand next to each other in a batch.
+    # The candidates of one row are adjacent in a batch.
     copies = options.candidates if options.strategy == "mbr" else 1
     size = max(options.batch_size // copies, 1)
     texts: dict[int, Generated] = {}
@@ -188,16 +188,16 @@ def generate_rows(
         for prefix_number, members in groups.items():
             prefix = task.prefixes[prefix_number]
             share = shared and bool(prefix.ids) and can_share_prefix(base)
-            # Without sharing, a learned prefix alone is what the rows continue.
+            # Without sharing, the rows continue a learned prefix only.
             begin = prefix if share else PrefixRow(prefix.task, (), (), 0)
             state = run_prefix(base, begin) if share or base.learned_prefix else None
-            # Rows of like length together: least padding, and the longest first, so that memory is needed at once or not at all.
+            # Rows of similar length together, for little padding, and the longest first, so that a lack of memory shows at once.
             members.sort(key=lambda number: (-len(task.rows[number].ids), number))
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
                 rows = [task.rows[number] for number in batch for _ in range(copies)]
-                found = [stops.cut(ids) for ids in _generate(base, prefix, state, rows, config, options, stops)]
-                texts |= {number: _least_risk(found[place * copies :][:copies]) for place, number in enumerate(batch)}
+                generated = [stops.cut(ids) for ids in _generate(base, prefix, state, rows, config, options, stops)]
+                texts |= {number: _least_risk(generated[index * copies :][:copies]) for index, number in enumerate(batch)}
                 if progress:
                     progress(len(batch))
     return [texts[number] for number in range(len(task.rows))]
@@ -212,16 +212,16 @@ def _generate(
     options: DecodeOptions,
     stops: Stops,
 ) -> list[list[int]]:
-    """Return the new tokens of each row; behind its end is padding."""
-    # A learned prefix has no token ids; any will do, since what the cache holds is never embedded.
+    """Return the new tokens of each row; padding follows its end."""
+    # A learned prefix has no token ids; any id serves, since columns that the cache holds are not embedded.
     learned = base.learned_prefix.length(prefix.task) if base.learned_prefix else 0
     ids = [(*[base.pad] * learned, *prefix.ids, *row.ids) for row in rows]
     width = max(len(row) for row in ids)
     pads = [width - len(row) for row in ids]
     tokens = torch.tensor([[*[base.pad] * pad, *row] for pad, row in zip(pads, ids, strict=True)], device=base.device)
     present = torch.tensor([[0] * pad + [1] * len(row) for pad, row in zip(pads, ids, strict=True)], device=base.device)
-    # The whole rows are handed over; generate() computes only the columns that the cache does not hold.
-    # Beam search works on every row as many times as there are beams, next to each other; the cache must have as many.
+    # The rows are passed whole; generate() computes only the columns that the cache does not hold.
+    # Beam search repeats every row once per beam, adjacently; the cache must have as many rows.
     beams = config.num_beams or 1
     cache = state.shifted_cache([pad for pad in pads for _ in range(beams)]) if state else None
     kinds = [(*[_KIND["prefix"]] * learned, *prefix.kinds, *row.kinds) for row in rows]
@@ -240,14 +240,14 @@ def _generate(
 
 
 def _least_risk(candidates: Sequence[Generated]) -> Generated:
-    """Return the candidate that is most like the others: its mean chrF++ with each of them as the reference is highest."""
+    """Return the candidate most similar to the others: the one with the highest mean chrF++ against each as the reference."""
     if len(candidates) == 1:
         return candidates[0]
     pairs = list(permutations(range(len(candidates)), 2))
     predictions, references = ([candidates[pair[side]].text for pair in pairs] for side in (0, 1))
     metric = METRICS.get(PRIMARY)()
-    # chrF++ counts characters and what stands between spaces, alike in every language.
-    counted = metric.statistics(predictions, [[one] for one in references], predictions, "English")
+    # chrF++ counts characters and words between spaces, in the same way for every language.
+    counted = metric.statistics(predictions, [[reference] for reference in references], predictions, "English")
     gains = metric.score_sums(counted.rows).reshape(len(candidates), -1).mean(axis=1)
     return candidates[int(gains.argmax())]
 

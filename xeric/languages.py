@@ -4,7 +4,9 @@ The table below says what Xeric knows of a language beside its name. Names and c
 :mod:`langcodes`, with the names of ``language_data``: ``en-US``, ``spa``, ``hin_Deva`` and ``Castilian`` mean a language of the
 table, ``Guarani`` and ``grn`` one beside it. Such a language has no stemmer. It has a script where its code names one
 (``kas_Deva``), or where the registry of BCP 47 says that nearly all its texts are in it (Suppress-Script); a merely likely script
-is not taken for granted, since Kashmiri is written in two.
+is not assumed, since Kashmiri is written in two.
+
+Half of this file is the table.
 """
 
 from __future__ import annotations

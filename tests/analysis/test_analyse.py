@@ -49,7 +49,7 @@ def small(**fields: object) -> StudyConfig:
     return changed(**(SMALL | fields))
 
 
-def test_a_line_is_the_mean_of_its_runs_scores(folder: Path, results: StudyResults) -> None:
+def test_an_arm_is_the_mean_of_its_runs_scores(folder: Path, results: StudyResults) -> None:
     arm = next(arm for arm in results.arms if arm.id == "multi-lora")
     reports = [
         score_predictions(read_predictions(folder / "runs" / f"multi-lora-s{seed}" / "predictions.jsonl"), resamples=0)
@@ -70,7 +70,7 @@ def test_a_line_is_the_mean_of_its_runs_scores(folder: Path, results: StudyResul
     assert (arm.seeds, arm.trainable, arm.seconds, arm.memory) == (3, 20_000, 21.0, 2**28)
 
 
-def test_every_line_and_cell_is_there(results: StudyResults) -> None:
+def test_every_arm_and_run_is_there(results: StudyResults) -> None:
     ids = [arm.id for arm in results.arms]
     assert ids[-4:] == ["copy_input", "cut_input", "first_sentences", "random_training_output"]
     assert len(set(ids)) == len(ids) == 13
@@ -293,10 +293,10 @@ def test_baselines_that_are_only_shown_stop_nothing(tmp_path: Path) -> None:
         "first_sentences": True,
         "random_training_output": True,
     }
-    sheet = baseline_table(results)
-    assert sheet is not None
-    assert [(row[0], row[1]) for row in sheet.rows][:2] == [("copy input", "no, shown only"), ("cut input", "yes")]
-    judged, cut = sheet.notes
+    table = baseline_table(results)
+    assert table is not None
+    assert [(row[0], row[1]) for row in table.rows][:2] == [("copy input", "no, shown only"), ("cut input", "yes")]
+    judged, cut = table.notes
     assert judged.startswith(
         "Arms are judged against: cut input, first sentences, random training output. Shown only: copy input ("
     )

@@ -91,7 +91,7 @@ def test_nothing_to_compare_where_nothing_beats_the_baselines(arms: Arms) -> Non
     poor = arms_of({"copy": runs(50.0, seeds=1, name="copy"), "best": runs(40.0, name="best"), "fair": runs(28.0, name="fair")})
     assert verdict(poor, chain("best", "fair")).verdict == "uninformative"
     assert verdict(poor, chain("best", "fair"), baselines=()).verdict == "holds"
-    # One line above the baseline is enough to have something to compare.
+    # One arm above the baseline is enough to have something to compare.
     assert verdict(arms, chain("empty", "fair")).verdict == "contradicted"
 
 

@@ -104,7 +104,7 @@ def test_a_plan_shows_what_it_has_before_it_tries_anything(
     assert "most likely between" in said
 
 
-def test_a_failed_cell_is_exit_code_1_and_said(xeric: Xeric, study: Path, tmp_path: Path) -> None:
+def test_a_failed_run_is_exit_code_1_and_named(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     given = (study, "--tasks-dir", tmp_path / "tasks", "-o", tmp_path / "out")
     code, said, _ = xeric("run", *given, "--set", "grids={g: {}}")
     assert code == 1

@@ -21,8 +21,9 @@ from xeric.data.prompts import build_prompt
 from xeric.execution import paraphrase
 from xeric.execution.cost_estimate import CostEstimate
 from xeric.execution.executor import RunExecutor
+from xeric.execution.opening import identify
 from xeric.execution.preview import estimated, preview
-from xeric.execution.run_study import StudyRun, identify, run_study
+from xeric.execution.run_study import StudyRun, run_study
 from xeric.json_io import write_jsonl
 from xeric.record_io import read_predictions
 from xeric.records import Prediction
@@ -116,7 +117,7 @@ def test_a_definition_in_its_own_words_changes_nothing(tasks: Path, base: Path, 
         assert chrf == {"sd": pytest.approx(0), "low": pytest.approx(0), "high": pytest.approx(0), "paraphrases": 2}
 
 
-def test_a_study_grows_by_wordings_and_trains_nothing_again(done: StudyRun, tasks: Path, base: Path, tmp_path: Path) -> None:
+def test_a_study_grows_by_paraphrases_and_trains_nothing_again(done: StudyRun, tasks: Path, base: Path, tmp_path: Path) -> None:
     plain, grown = small.study(tasks, base, *QUICK), small.study(tasks, base, *QUICK, worded(OTHER))
     assert identify(plain) == identify(grown)
     assert [run.id for run in plan_study(plain).runs] == [run.id for run in plan_study(grown).runs]
@@ -146,7 +147,7 @@ class _KilledError(BaseException):
     """Stands for a signal: no part of the program catches it."""
 
 
-def test_killed_between_two_wordings_it_goes_on_with_the_second(
+def test_a_study_killed_between_two_paraphrases_resumes_with_the_second(
     done: StudyRun, tasks: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study, calls = small.study(tasks, base, *QUICK, worded(OTHER), "keep=none"), []
@@ -197,7 +198,7 @@ def test_what_another_process_decodes_is_waited_for(done: StudyRun, tmp_path: Pa
     assert all(path.is_file() for path in prediction_files(place, paraphrases))
 
 
-def test_a_wording_that_changes_is_decoded_again_and_nothing_stale_is_left(
+def test_a_paraphrase_that_changes_is_decoded_again_and_nothing_stale_is_left(
     done: StudyRun, tasks: Path, base: Path, tmp_path: Path
 ) -> None:
     root = shutil.copytree(done.folder.root, tmp_path / "out")
@@ -222,7 +223,7 @@ def test_what_was_not_kept_is_said_once_and_not_trained_again(tasks: Path, base:
     assert told.begun == []
     assert stamps(tmp_path / "out") == before
     (remark,) = [note for note in told.notes if "paraphrases" in note]
-    assert remark.startswith("2 runs are not decoded under the other paraphrases")
+    assert remark.startswith("2 runs are not decoded under the paraphrases")
     gone = next(run for run in first_cells(found) if run.id in remark)
     assert analyse(found.folder.root).stability["definitions"] == {}
     shutil.rmtree(found.folder.run_folder(gone.id))
@@ -232,7 +233,7 @@ def test_what_was_not_kept_is_said_once_and_not_trained_again(tasks: Path, base:
     assert any(note.startswith("1 run is not decoded") for note in told.notes)
 
 
-def test_a_wording_that_does_not_fit_is_a_remark_and_no_failure(tasks: Path, base: Path, tmp_path: Path) -> None:
+def test_a_paraphrase_that_does_not_fit_is_a_remark_and_no_failure(tasks: Path, base: Path, tmp_path: Path) -> None:
     long = OTHER | {"one": ["Shuffle.", "word " * 400]}
     told = Told()
     found = run_study(small.study(tasks, base, *QUICK, "keep=none", worded(long)), tmp_path / "out", progress=told)

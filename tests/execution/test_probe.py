@@ -47,7 +47,7 @@ def plan(tasks: Path, base: Path, out: Path, *overrides: str, told: Told | None 
     return known
 
 
-def test_every_line_is_estimated_from_one_try_of_its_base(
+def test_every_arm_is_estimated_from_one_probe_of_its_base(
     tasks: Path, base: Path, base_folder: Callable[[str], Path], tmp_path: Path
 ) -> None:
     grids = (

@@ -185,7 +185,7 @@ def test_of_two_processes_on_one_folder_one_is_killed_and_the_other_ends_the_wor
     assert small.contents(folder) == small.contents(undisturbed)
 
 
-def test_shards_part_the_cells_and_share_the_rest(undisturbed: Path, tasks: Path, base: Path, tmp_path: Path) -> None:
+def test_shards_divide_the_runs_and_share_the_rest(undisturbed: Path, tasks: Path, base: Path, tmp_path: Path) -> None:
     study, told = small.study(tasks, base), Told()
     first = run_study(study, tmp_path / "out", shard=(1, 2), progress=told)
     assert len(first.with_status("ok")) == len(first.with_status("missing")) == 3
@@ -198,7 +198,7 @@ def test_shards_part_the_cells_and_share_the_rest(undisturbed: Path, tasks: Path
 QUICK = ("tuning=null", "seeds=[0]", "tasks=[one]", "run.metrics=[chrf]", "baselines=false")
 
 
-def test_a_failing_cell_is_recorded_and_the_others_go_on(tasks: Path, base: Path, tmp_path: Path) -> None:
+def test_a_failing_run_is_recorded_and_the_others_go_on(tasks: Path, base: Path, tmp_path: Path) -> None:
     study = small.study(
         tasks, base, *QUICK, "methods={bad: {name: lora, targets: [nothing]}, full: {name: full}}", "grids={g: {}}"
     )
@@ -282,7 +282,7 @@ def test_what_is_kept(keep: str, run: bool, trial: bool, tasks: Path, base: Path
     assert (tmp_path / "out/tuning/tiny-lora/trial-0/adapter").is_dir() == trial
 
 
-def test_one_stage_serves_all_cells(tasks: Path, base: Path, tmp_path: Path) -> None:
+def test_one_stage_serves_all_runs(tasks: Path, base: Path, tmp_path: Path) -> None:
     study = small.study(
         tasks,
         base,

@@ -11,8 +11,9 @@ from tests import small_study as small
 from tests import tiny
 from tests.execution.test_run_study import Told
 from xeric.errors import ConfigError
+from xeric.execution.opening import check_settings, open_folder
 from xeric.execution.preview import estimated, preview
-from xeric.execution.run_study import check_settings, open_folder, run_study
+from xeric.execution.run_study import run_study
 from xeric.record_io import read_record
 from xeric.studies.config import StudyConfig
 from xeric.studies.plan import plan_study
@@ -68,7 +69,7 @@ def test_mistakes_are_named_by_their_path_in_the_study(tasks: Path, base: Path, 
         assert caught.value.where == where
 
 
-def test_all_lines_start_from_one_model_of_the_text(tasks: Path, base: Path, texts: Path, tmp_path: Path) -> None:
+def test_all_arms_start_from_one_model_of_the_text(tasks: Path, base: Path, texts: Path, tmp_path: Path) -> None:
     chosen, told = study(tasks, base, texts), Told()
     found = estimated(preview(chosen, tmp_path / "out", progress=told), progress=Told()).estimate
     assert found is not None

@@ -39,7 +39,7 @@ def test_training_goes_through_all_rows_as_often_as_planned() -> None:
     epoch = epoch_work(rows, batch_size=4, micro_batch_size=2, shared=True)
     assert found.steps == 3 * 2
     assert found.step == epoch * 0.5
-    assert found.looks == 3, "once an epoch"
+    assert found.looks == 3, "once per epoch"
     assert found.look == batch_work(10, [6] * 3, 6, shared=True)
     assert found.shape == Shape(prefix=15, rows=round(8 / epoch.batches), tokens=6, targets=2)
     assert training_of(ENCODED, COUNTS, TrainOptions(max_steps=0), shared=True) is None
@@ -85,7 +85,7 @@ def test_a_run_takes_its_steps_and_the_optimiser() -> None:
     assert found.seconds(speed, size, parts, 70, recomputing=False) == pytest.approx(6 * step)
 
 
-def test_rows_are_those_of_a_line_prompts_and_sizes(tasks: Path, base: Path) -> None:
+def test_rows_are_those_of_an_arm_prompts_and_sizes(tasks: Path, base: Path) -> None:
     study = small.study(tasks, base)
     opened = load_base(str(base), device="cpu", precision="fp32")
     config, _ = run_config(arm_settings(study, ArmKey(base="tiny", method="lora"), study.tasks))

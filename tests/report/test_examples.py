@@ -19,7 +19,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyResults]
     return folder, made.make_study(folder, hostile=False, figures=False)
 
 
-def test_one_of_each_language_the_median_of_the_best_line(study: tuple[Path, StudyResults]) -> None:
+def test_one_of_each_language_the_median_of_the_best_arm(study: tuple[Path, StudyResults]) -> None:
     folder, results = study
     outputs = read_outputs(folder, results)
     found = examples(results, outputs)

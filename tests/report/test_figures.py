@@ -80,7 +80,7 @@ def test_published_figures_are_named_only_where_there_are_any() -> None:
     assert len(bar_widths(draw(one_bar(1.0, published=30.0)))) == 1  # a mark, no bar
 
 
-def test_untrained_lines_stand_beside_trained_ones_on_a_wide_range_of_costs() -> None:
+def test_untrained_arms_are_drawn_beside_trained_ones_on_a_wide_range_of_costs() -> None:
     costs = [("zero-shot", 0.0), ("a", 2.0), ("b", 4000.0)]
     series = [FigureSeries(arm=t, label=t, points=(FigurePoint(x=x, y=Interval(value=x + 1)),)) for t, x in costs]
     figure = FigureResult(name="f", title="F", kind="pareto", x_label="training time", y_label="chrF++", series=tuple(series))
@@ -88,7 +88,7 @@ def test_untrained_lines_stand_beside_trained_ones_on_a_wide_range_of_costs() ->
     assert {"0 s", "2 s", "1 h", "zero-shot", "a", "b"} <= set(found)
 
 
-def test_a_line_without_a_size_is_drawn_as_a_level_and_named() -> None:
+def test_an_arm_without_a_size_is_drawn_as_a_level_and_named() -> None:
     assert "few-shot" in texts(draw(FIGURES["curve"]))
     assert "few-shot" in texts(draw(FIGURES["curve"], width=NARROW))
 

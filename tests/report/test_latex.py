@@ -37,7 +37,7 @@ def cells_of(row: str) -> list[str]:
     return re.split(r"(?<!\\)&", row)
 
 
-def test_rows_have_one_cell_a_column_whatever_the_texts() -> None:
+def test_rows_have_one_cell_per_column_whatever_the_texts() -> None:
     body = body_of(made_table(*NASTY))
     assert len(body) == len(NASTY)
     for row in body:
@@ -59,7 +59,7 @@ def test_braces_are_balanced_after_escaping() -> None:
 def table_of(columns: int, text: str = "a line", heading: str = "chrF++") -> Table:
     estimates = tuple(Column(f"c{n}", heading, "estimate") for n in range(columns))
     row = (text, *(Interval(value=12.5, low=10.25, high=14.75) for _ in estimates))
-    return Table("t", "T", (Column("line", "line"), *estimates), (row, row))
+    return Table("t", "T", (Column("arm", "arm"), *estimates), (row, row))
 
 
 def test_intervals_stand_beside_estimates_until_the_line_is_full() -> None:
@@ -96,7 +96,7 @@ def all_tables(made: StudyResults) -> list[Table]:
 def test_every_table_compiles_and_none_is_wider_than_the_line(tmp_path: Path) -> None:
     plain = [text for text in NASTY if text.isascii()]
     assert len(plain) > 6
-    tables = [*all_tables(results()), made_table(*plain), Table("empty", "Empty", (Column("line", "line"),), (), ("a note",))]
+    tables = [*all_tables(results()), made_table(*plain), Table("empty", "Empty", (Column("arm", "arm"),), (), ("a note",))]
     source = [r"\documentclass{article}", r"\usepackage{array,booktabs,graphicx}", r"\begin{document}"]
     for number, table in enumerate(tables):
         (tmp_path / f"{number}.tex").write_text(to_latex(table), encoding="utf-8")

@@ -125,7 +125,7 @@ def test_filters_search_and_order(opened: Opened) -> None:
     assert opened.ids() == ["summarization_hi-002"]
 
 
-def test_order_goes_by_the_line_that_is_chosen(opened: Opened) -> None:
+def test_order_goes_by_the_arm_that_is_chosen(opened: Opened) -> None:
     page = opened.page
     page.select_option("#arm", label="copy input")
     assert opened.scores() == sorted(opened.scores())

@@ -38,7 +38,7 @@ def test_setup_counts_what_differs() -> None:
     )
 
 
-def test_best_line_and_best_baseline_are_named_with_their_scores() -> None:
+def test_best_arm_and_best_baseline_are_named_with_their_scores() -> None:
     made = results(hostile=False)
     by_score = sorted((arm for arm in made.arms if "chrf" in arm.scores), key=lambda arm: arm.scores["chrf"].value)
     best = next(arm for arm in reversed(by_score) if arm.baseline is None)
@@ -51,7 +51,7 @@ def test_best_line_and_best_baseline_are_named_with_their_scores() -> None:
 
 
 @pytest.mark.parametrize(("beating", "said"), [(0, "none of 9 arms beat"), (1, "1 of 9 arms beats"), (9, "9 of 9 arms beat ")])
-def test_how_many_lines_beat_the_baselines(beating: int, said: str) -> None:
+def test_how_many_arms_beat_the_baselines(beating: int, said: str) -> None:
     arms, left = [], beating
     for arm in results().arms:
         judged = arm.baseline is None and bool(arm.scores)

@@ -95,7 +95,7 @@ def test_published_figures_stand_in_columns_of_their_own() -> None:
     assert "chrf_published" not in groups  # the paper has none
 
 
-def test_a_line_that_has_no_scores_keeps_its_row() -> None:
+def test_an_arm_that_has_no_scores_keeps_its_row() -> None:
     made = results()
     table = study_table(made.tables[1], made)
     assert markdown_cells(to_markdown(table))[-1][:2] == ["prefix alone", ""]
@@ -108,7 +108,7 @@ def test_a_grouped_table_names_the_group_of_every_row() -> None:
     assert "training" not in rows[0]  # an arm's cost is not the cost of its part
 
 
-def test_an_unknown_line_and_an_empty_table_are_shown() -> None:
+def test_an_unknown_arm_and_an_empty_table_are_shown() -> None:
     row = TableRow(arm="gone", label="gone", cells={"chrf": Interval(value=3.0)})
     made = results()
     assert "| gone | 3.0 |" in to_markdown(study_table(TableResult(name="t", title="T", metrics=("chrf",), rows=(row,)), made))

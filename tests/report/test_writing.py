@@ -75,7 +75,7 @@ def test_texts_come_from_the_first_finished_seed(tmp_path: Path) -> None:
     assert "diverged, failed" in found["prefix"].why
 
 
-def test_cells_of_single_tasks_are_one_line(tmp_path: Path) -> None:
+def test_runs_of_single_tasks_are_one_arm(tmp_path: Path) -> None:
     make_study(tmp_path, instances=2, hostile=False)
     made = read_results(tmp_path)
     whole = read_predictions(tmp_path / "runs" / "lora-s0" / "predictions.jsonl")

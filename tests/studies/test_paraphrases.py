@@ -51,7 +51,7 @@ def reword(root: Path, study: StudyConfig, numbers: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("joint", [True, False])
-def test_the_spread_over_wordings_is_that_of_the_means_over_tasks(joint: bool, tmp_path: Path) -> None:
+def test_the_spread_over_paraphrases_is_that_of_the_means_over_tasks(joint: bool, tmp_path: Path) -> None:
     grids = {"g": made.Grid(bases=("multi",), methods=("lora",), settings=("instruction", "zero-shot"))}
     study = made.changed(grids=grids, tables={}, figures={}, claims={}, tuning=None, joint=joint, paraphrases=WORDS)
     results = analyse(written(tmp_path / "study", study))
@@ -94,7 +94,7 @@ def test_wordings_that_are_missing_are_not_counted(tmp_path: Path) -> None:
         ([worded({"one": ["a", "b"], "two": ["c"]})], "paraphrases.two", "has 1 paraphrases, and 'one' has 2"),
         ([worded({"one": [], "two": []})], "paraphrases.one", "is empty"),
         ([worded({"one": ["a", " \n"], "two": ["c", "d"]})], "paraphrases.one.1", "has no words"),
-        ([worded({"one": ["a", "b"], "two": ["c", "c"]})], "paraphrases.two.1", "stands there before"),
+        ([worded({"one": ["a", "b"], "two": ["c", "c"]})], "paraphrases.two.1", "repeats a paraphrase"),
         ([worded(OTHER), "run.prompt.definition=false"], "paraphrases", "no prompt shows a definition"),
     ],
 )
@@ -107,7 +107,7 @@ def test_wordings_that_do_not_fit_the_study_are_refused(
     assert error.value.hint or path.endswith(".1")
 
 
-def test_other_tasks_by_override_take_their_wordings_with_them(tasks: Path, base: Path, tmp_path: Path) -> None:
+def test_other_tasks_by_override_take_their_paraphrases_with_them(tasks: Path, base: Path, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(dump_yaml(small.study(tasks, base, worded(OTHER))), encoding="utf-8")
     fewer, remarks = load_study(file, ["tasks=[two]"])

@@ -11,7 +11,7 @@ import pytest
 from tests import small_study as small
 from xeric.config import apply_overrides, build
 from xeric.errors import UserError
-from xeric.execution.run_study import check_settings, open_folder
+from xeric.execution.opening import check_settings, open_folder
 from xeric.execution.trials import tuned_pairs
 from xeric.run.config import run_config
 from xeric.studies.config import ArmKey, BaseEntry, BasePrompt, StudyConfig
@@ -27,7 +27,7 @@ def where(tasks: Path, base: Path) -> Where:
     return tasks, base
 
 
-def test_a_line_in_two_grids_is_one_line_and_untrained_lines_have_one_cell(where: Where) -> None:
+def test_an_arm_in_two_grids_is_one_arm_and_untrained_arms_have_one_run(where: Where) -> None:
     plan = plan_study(small.study(*where))
     keys = [(arm.key.method, arm.key.setting) for arm in plan.arms]
     assert sorted(keys) == [
@@ -42,7 +42,7 @@ def test_a_line_in_two_grids_is_one_line_and_untrained_lines_have_one_cell(where
     assert [run.seed for run in sampled.runs if run.arm.label == "zero-shot"] == [0, 1]
 
 
-def test_names_of_cells_go_by_content(where: Where) -> None:
+def test_names_of_runs_go_by_content(where: Where) -> None:
     def ids(*overrides: str) -> dict[str, str]:
         return {arm.label: arm.id for arm in plan_study(small.study(*where, *overrides)).arms}
 
@@ -62,7 +62,7 @@ def test_the_size_of_the_run_settings_is_no_size_of_its_own(where: Where) -> Non
     assert study.canonical(ArmKey(base="tiny", method="lora", n_train=50)) == ArmKey(base="tiny", method="lora")
 
 
-def test_settings_of_a_cell(where: Where) -> None:
+def test_settings_of_a_run(where: Where) -> None:
     study = small.study(
         *where,
         "sources=[three]",
@@ -290,7 +290,7 @@ def test_other_texts_or_weights_make_another_study(where: Where, tmp_path: Path)
     assert open_folder(small.study(tmp_path / "tasks", where[1]), tmp_path / "out")[1] != here
 
 
-def test_the_list_of_cells_reads_back(where: Where, tmp_path: Path) -> None:
+def test_the_list_of_runs_reads_back(where: Where, tmp_path: Path) -> None:
     folder, plan = StudyFolder(tmp_path), plan_study(small.study(*where))
     folder.write_runs(list(plan.runs))
     assert folder.read_runs() == list(plan.runs)
@@ -388,6 +388,6 @@ def test_a_control_is_an_arm_like_its_own_with_another_prompt(where: Where, tmp_
     own, control = (arm_settings(study, ArmKey(base="tiny", method=name), study.tasks) for name in ("lora", "shuffled"))
     assert control == own | {"prompt": own["prompt"] | {"definition": "shuffled"}}
     assert [key.method for key in tuned_pairs(plan)] == ["lora"]
-    with pytest.raises(UserError, match="speaks of an arm that no grid computes") as caught:
+    with pytest.raises(UserError, match="names an arm that no grid computes") as caught:
         load_study(file, [*overrides, "grids.all.methods=[lora]"])
     assert caught.value.where == "claims.c.controls.0"

@@ -1,1 +1,1 @@
-"""What a study found: from records and predictions to estimates, verdicts and tables. No torch, no model."""
+"""The results of a study: from records and predictions to estimates, verdicts and tables. No torch, no model."""

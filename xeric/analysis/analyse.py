@@ -1,4 +1,4 @@
-"""What a study found: from the records and predictions in its folder to one :class:`StudyResults`. No torch, no model."""
+"""The results of a study: from the records and predictions in its folder to one :class:`StudyResults`. No torch, no model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["analyse", "current_results", "write_results"]
 
 
 def analyse(root: Path) -> StudyResults:
-    """Return what a study found so far. Nothing in its folder changes, but for statistics that were missing or out of date.
+    """Return a study's results so far. Nothing is written into its folder but statistics that were missing or out of date.
 
     Args:
         root: the study's folder, finished or not.
@@ -41,17 +41,17 @@ def analyse(root: Path) -> StudyResults:
     """
     outputs = read_outputs(root)
     study = outputs.study
-    metrics = _wanted(outputs)
+    metrics = _resampled_metrics(outputs)
     recorded = {name for _, state in outputs.runs if state.record for name in state.record.scores}
     extra = sorted(recorded - set(metrics))
     counted = measured_runs(outputs.files("test"), metrics)
     trivial = measured_runs(outputs.baseline_files(), [*metrics, *extra])
     arms = _resampled(outputs, counted, trivial, metrics)
     runs = run_results(outputs)
-    known = read_baselines(outputs.folder)
-    found = _arm_results(outputs, arms, trivial, extra, known)
-    said = arms.notes if arms else {}
-    by_key = {study.canonical(arm.key): arm for arm in found if arm.key is not None}
+    baselines = read_baselines(outputs.folder)
+    arm_results = _arm_results(outputs, arms, trivial, extra, baselines)
+    score_notes = arms.notes if arms else {}
+    by_key = {study.canonical(arm.key): arm for arm in arm_results if arm.key is not None}
     return StudyResults(
         name=study.name,
         title=study.title,
@@ -59,16 +59,18 @@ def analyse(root: Path) -> StudyResults:
         metrics=tuple(name for name in METRICS.names() if name in recorded or name in metrics),
         primary=PRIMARY,
         tasks={stratum.task: stratum.language for stratum in arms.strata} if arms else {},
-        arms=tuple(found),
-        baseline_notes=known.notes([arm.id for arm in found if arm.baseline]),
+        arms=tuple(arm_results),
+        baseline_notes=baselines.notes([arm.id for arm in arm_results if arm.baseline]),
         runs=tuple(runs),
-        tables=tuple(table_of(name, table, study, by_key, runs, said) for name, table in study.tables.items()),
+        tables=tuple(table_of(name, table, study, by_key, runs, score_notes) for name, table in study.tables.items()),
         figures=tuple(
-            with_break_evens(figure_of(name, figure, study, by_key, runs, outputs.sizes, said), arms, found, outputs.sizes)
+            with_break_evens(
+                figure_of(name, figure, study, by_key, runs, outputs.sizes, score_notes), arms, arm_results, outputs.sizes
+            )
             for name, figure in study.figures.items()
         ),
-        claims=tuple(_claims(outputs, arms, runs, [arm.id for arm in found if arm.gates])),
-        recommendation=_recommendation(outputs, found),
+        claims=tuple(_claims(outputs, arms, runs, [arm.id for arm in arm_results if arm.gates])),
+        recommendation=_recommendation(outputs, arm_results),
         tuning=_tuning(outputs),
         stability={"seeds": _over_seeds(outputs, arms), "definitions": _over_paraphrases(outputs, counted, arms)},
         detectable=_detectable(arms, list(counted)) if arms else None,
@@ -77,7 +79,7 @@ def analyse(root: Path) -> StudyResults:
 
 
 def current_results(root: Path) -> StudyResults:
-    """Return a study's results as they stand in its folder; where they are missing or out of date they are made and written.
+    """Return a study's results from its folder; missing or outdated ones are made and written.
 
     Raises:
         UserError: see :func:`analyse`.
@@ -113,20 +115,20 @@ def _newest_input(root: Path) -> int:
     return max((path.stat().st_mtime_ns for pattern in _INPUTS for path in root.glob(pattern)), default=0)
 
 
-def _wanted(outputs: Outputs) -> list[str]:
-    """Return the metrics that need intervals: what is compared, claimed, shown in tables and drawn."""
+def _resampled_metrics(outputs: Outputs) -> list[str]:
+    """Return the metrics that need intervals: those compared, claimed, and shown in tables and figures."""
     study = outputs.study
     names = set(quality_metrics())
-    for shown in (study.tables, study.figures, study.claims):
-        names.update(name for one in shown.values() for name in one.metrics)
+    for entries in (study.tables, study.figures, study.claims):
+        names.update(name for entry in entries.values() for name in entry.metrics)
     return [name for name in METRICS.names() if name in names and METRICS.get(name)().resampled]
 
 
 def _resampled(outputs: Outputs, runs: Runs, trivial: Runs, metrics: Sequence[str]) -> Arms | None:
     if not runs:
         return None
-    baselines = {name: {seed: one.only(metrics) for seed, one in by_seed.items()} for name, by_seed in trivial.items()}
-    # A baseline that is not drawn by seed has one result, and no other.
+    baselines = {name: {seed: measured.only(metrics) for seed, measured in by_seed.items()} for name, by_seed in trivial.items()}
+    # A baseline that is not drawn has one result for all seeds.
     fixed = outputs.fixed | {name for name, by_seed in baselines.items() if len(by_seed) == 1}
     try:
         return resample_arms({**runs, **baselines}, fixed=fixed)
@@ -135,22 +137,22 @@ def _resampled(outputs: Outputs, runs: Runs, trivial: Runs, metrics: Sequence[st
 
 
 def _arm_results(
-    outputs: Outputs, arms: Arms | None, trivial: Runs, extra: Sequence[str], known: TrivialBaselines
+    outputs: Outputs, arms: Arms | None, trivial: Runs, extra: Sequence[str], properties: TrivialBaselines
 ) -> list[ArmResult]:
     scored = [name for name in outputs.arms if arms and name in arms.arms]
-    gating = [name for name in trivial if known.gating(name)]
+    gating = [name for name in trivial if properties.gating(name)]
     beaten = beats_all(arms, scored, gating, [PRIMARY]) if arms and gating else {}
-    found = []
+    results = []
     for name, arm in outputs.arms.items():
         records = outputs.records(name)
         others: Others = others_of_records(list(records.values()), extra)
-        found.append(adaptation_result(arm, arms, records, others, beaten.get(name)))
-    found += [
-        baseline_result(name, arms, others_of_baseline(by_seed, extra), gates=known.gating(name))
+        results.append(adaptation_result(arm, arms, records, others, beaten.get(name)))
+    results += [
+        baseline_result(name, arms, others_of_baseline(by_seed, extra), gates=properties.gating(name))
         for name, by_seed in trivial.items()
         if arms
     ]
-    return found
+    return results
 
 
 def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gating: Sequence[str]) -> list[ClaimResult]:
@@ -162,8 +164,8 @@ def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gati
             if arm is None:
                 missing.append(f"the study has no arm {key.base}, {key.setting if key.untrained else key.method}")
             elif arms is None or arm not in arms.arms:
-                why = lost_runs(arm, runs)
-                missing.append(f"{outputs.arms[arm].label} has no scores" + (f" ({why})" if why else ""))
+                reason = lost_runs(arm, runs)
+                missing.append(f"{outputs.arms[arm].label} has no scores" + (f" ({reason})" if reason else ""))
             ids.append(arm or "")
         silent = tuple(metric for metric in claim.metrics if arms is not None and not arms.says(metric))
         if len(silent) == len(claim.metrics):
@@ -176,33 +178,34 @@ def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gati
         for records in list(outputs.records(name).values())[:1]
         if "parameters" in records[0].base
     }
-    known = Judged(
+    context = Judged(
         labels={name: arm.label for name, arm in outputs.arms.items()},
         baselines=gating,
         diverged={name: [run.seed for run in runs if run.arm == name and run.status == "diverged"] for name in outputs.arms},
         sizes=sizes,
         stage_one=frozenset(name for name, arm in outputs.arms.items() if arm.key.start == "stage-1"),
     )
-    return judge(arms, chains, known)
+    return judge(arms, chains, context)
 
 
-def _recommendation(outputs: Outputs, found: Sequence[ArmResult]) -> Recommendation | None:
+def _recommendation(outputs: Outputs, arm_results: Sequence[ArmResult]) -> Recommendation | None:
     candidates = {
         arm.id: Candidate(arm.label, arm.seconds or 0.0, arm.trainable or 0, arm.scores.get(PRIMARY))
-        for arm in found
+        for arm in arm_results
         if arm.key is not None and arm.seeds
     }
     dev = measured_runs(outputs.files("dev"), [PRIMARY])
     chosen = recommend(candidates, dev, metric=PRIMARY, margin=outputs.study.margin, fixed=sorted(outputs.fixed))
     if chosen is None:
         return None
-    scores = {seed: one.scores()[PRIMARY] for seed, one in dev[chosen.arm].items()}
-    seed = max(scores, key=lambda one: (scores[one], -one))
+    scores = {seed: measured.scores()[PRIMARY] for seed, measured in dev[chosen.arm].items()}
+    seed = max(scores, key=lambda seed: (scores[seed], -seed))
     run = next(run.id for run, _ in outputs.of(chosen.arm) if run.seed == seed)
-    place = outputs.folder.run_folder(run)
-    kept = (place / "adapter").is_dir()
-    command = f'xeric generate {place} --input "TEXT"' if kept else f"xeric train --config {place / 'config.yaml'} -o FOLDER"
-    return judged(chosen.model_copy(update={"command": command}), found)
+    run_folder = outputs.folder.run_folder(run)
+    has_adapter = (run_folder / "adapter").is_dir()
+    train = f"xeric train --config {run_folder / 'config.yaml'} -o FOLDER"
+    command = f'xeric generate {run_folder} --input "TEXT"' if has_adapter else train
+    return judged(chosen.model_copy(update={"command": command}), arm_results)
 
 
 def _tuning(outputs: Outputs) -> tuple[TuningResult, ...]:
@@ -219,51 +222,52 @@ def _tuning_result(path: Path) -> TuningResult:
 
 
 _Spreads = dict[str, dict[str, dict[str, float]]]
-"""Standard deviation with its interval, and from how many results, by arm and metric."""
+"""Standard deviation with its interval, and the number of results behind it, by arm and metric."""
 
 
 def _over_seeds(outputs: Outputs, arms: Arms | None) -> _Spreads:
-    """Return how far each arm's mean over tasks moves from seed to seed."""
-    found: _Spreads = {}
+    """Return the spread over seeds of each arm's mean over tasks."""
+    spreads: _Spreads = {}
     for name in outputs.arms:
         if arms is None or name not in arms.arms or not arms.arms[name].random:
             continue
         for metric in arms.metrics:
-            _add_spread(found, name, metric, "seeds", arms.run_means(name, [metric]).tolist())
-    return found
+            _add_spread(spreads, name, metric, "seeds", arms.run_means(name, [metric]).tolist())
+    return spreads
 
 
 def _over_paraphrases(outputs: Outputs, runs: Runs, arms: Arms | None) -> _Spreads:
-    """Return how far the mean over tasks of each arm's first run moves with the words of the definitions, its own among them."""
+    """Return the spread of the mean over tasks of each arm's first run, over the definitions and their paraphrases."""
     first = outputs.study.seeds[0]
-    found: _Spreads = {}
+    spreads: _Spreads = {}
     if arms is None:
-        return found
+        return spreads
     for name, by_number in measured_runs(outputs.paraphrased_files(), arms.metrics).items():
         if first not in runs.get(name, {}):
             continue
-        scores = [one.scores() for one in (runs[name][first], *by_number.values())]
+        scores = [measured.scores() for measured in (runs[name][first], *by_number.values())]
         for metric in arms.metrics:
-            _add_spread(found, name, metric, "paraphrases", [one[metric] for one in scores])
-    return found
+            _add_spread(spreads, name, metric, "paraphrases", [measured[metric] for measured in scores])
+    return spreads
 
 
-def _add_spread(found: _Spreads, arm: str, metric: str, of: str, means: Sequence[float]) -> None:
-    if (known := spread(means)) is not None:
-        sd, low, high = known
-        found.setdefault(arm, {})[metric] = {"sd": sd, "low": low, "high": high, of: float(len(means))}
+def _add_spread(spreads: _Spreads, arm: str, metric: str, of: str, means: Sequence[float]) -> None:
+    if (estimate := spread(means)) is not None:
+        sd, low, high = estimate
+        spreads.setdefault(arm, {})[metric] = {"sd": sd, "low": low, "high": high, of: float(len(means))}
 
 
 def _detectable(arms: Arms, names: Sequence[str]) -> Interval | None:
-    """Return the smallest difference between two trained arms that the study can detect, from the variances that it shows."""
+    """Return the smallest difference between two trained arms that the study can detect, from the variances that it estimates."""
     random = [name for name in names if arms.arms[name].random]
     if len(random) < 2:
         return None
-    shared = [part for a, b in combinations(random[:30], 2) if (part := arms.difference(a, b, [PRIMARY]).instances)]
+    shared = [variance for a, b in combinations(random[:30], 2) if (variance := arms.difference(a, b, [PRIMARY]).instances)]
     repeated = [arms.run_means(name, [PRIMARY]) for name in random if len(arms.arms[name].seeds) > 1]
     if not shared:
         return None
     seeds = int(np.median([len(arms.arms[name].seeds) for name in random]))
-    known = {"seed_sd": float(np.sqrt(np.mean([means.var(ddof=1) for means in repeated])))} if repeated else {}
-    typical = VarianceComponent(*(float(np.median([getattr(part, name) for part in shared])) for name in ("variance", "df")))
-    return Interval(value=detectable_difference(seeds=seeds, instances=typical, **known))
+    estimated = {"seed_sd": float(np.sqrt(np.mean([means.var(ddof=1) for means in repeated])))} if repeated else {}
+    medians = (float(np.median([getattr(variance, name) for variance in shared])) for name in ("variance", "df"))
+    typical = VarianceComponent(*medians)
+    return Interval(value=detectable_difference(seeds=seeds, instances=typical, **estimated))

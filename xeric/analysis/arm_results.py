@@ -1,4 +1,4 @@
-"""The results of one line: means with intervals over tasks, by language and by task, and what its runs cost."""
+"""The results of one arm: means with intervals over tasks, by language and by task, and what its runs cost."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from xeric.studies.folder import PlannedArm
 __all__ = ["Others", "adaptation_result", "baseline_result", "others_of_baseline", "others_of_records"]
 
 Others = Mapping[str, Mapping[str, float]]
-"""Scores without intervals by task and metric: those of measures that cannot be resampled, or that nothing in the study shows."""
+"""Scores without intervals by task and metric: of metrics that cannot be resampled, or that nothing in the study shows."""
 
 
 def others_of_records(runs: Sequence[Sequence[Record]], metrics: Sequence[str]) -> Others:
-    """Return what the records of an arm's runs say of further metrics, mean over runs; each run is one record or one a task."""
+    """Return further metrics of an arm, mean over runs; each run is one record or one per task."""
     if not runs:
         return {}
     by_run = [{task: result.scores for record in records for task, result in record.tasks.items()} for records in runs]
@@ -39,7 +39,7 @@ def _in_all(runs: Sequence[Mapping[str, Mapping[str, object]]], task: str, metri
 
 def others_of_baseline(by_seed: Mapping[int, Measured], metrics: Sequence[str]) -> Others:
     """Return further metrics of a trivial baseline, mean over its draws."""
-    by_run = [{task: own.only(metrics).scores() for task, own in one.by_task().items()} for one in by_seed.values()]
+    by_run = [{task: part.only(metrics).scores() for task, part in measured.by_task().items()} for measured in by_seed.values()]
     return {
         task: {name: float(np.mean([run[task][name] for run in by_run])) for name in metrics if name in by_run[0][task]}
         for task in by_run[0]
@@ -49,12 +49,12 @@ def others_of_baseline(by_seed: Mapping[int, Measured], metrics: Sequence[str]) 
 def adaptation_result(
     arm: PlannedArm, arms: Arms | None, records: Mapping[int, Sequence[Record]], others: Others, beats: bool | None
 ) -> ArmResult:
-    """Return the results of an arm that was run; without scores where no run of it is done.
+    """Return the results of a planned arm; without scores where none of its runs is finished.
 
     Args:
         arm: as planned.
         arms: all arms, resampled together.
-        records: of its finished runs by seed; one record, or one a task.
+        records: of its finished runs by seed; one record, or one per task.
         others: further scores.
         beats: whether it beats every trivial baseline that gates.
     """
@@ -76,7 +76,7 @@ def adaptation_result(
 
 
 def baseline_result(name: str, arms: Arms, others: Others, *, gates: bool) -> ArmResult:
-    """Return the results of a trivial baseline; ``gates`` says whether arms are judged against it."""
+    """Return the results of a trivial baseline; ``gates`` says whether arms are compared with it."""
     label, seeds = baseline_label(name), len(arms.arms[name].seeds)
     return ArmResult(id=name, label=label, baseline=name, seeds=seeds, gates=gates, **_scores(arms, name, others))
 
@@ -84,35 +84,39 @@ def baseline_result(name: str, arms: Arms, others: Others, *, gates: bool) -> Ar
 def _scores(arms: Arms, name: str, others: Others) -> dict[str, Any]:
     languages = list(dict.fromkeys(stratum.language for stratum in arms.strata))
     tasks = {stratum.task: stratum.language for stratum in arms.strata}
-    chosen = {task: values for task, values in others.items() if task in tasks}
-    found: dict[str, Any] = {
-        "scores": _part(arms, name, arms.weights(), list(chosen.values())),
+    by_task = {task: values for task, values in others.items() if task in tasks}
+    results: dict[str, Any] = {
+        "scores": _means(arms, name, arms.weights(), list(by_task.values())),
         "languages": {
-            one: _part(arms, name, arms.weights(language=one), [chosen[task] for task in chosen if tasks[task] == one])
-            for one in languages
+            language: _means(
+                arms, name, arms.weights(language=language), [by_task[task] for task in by_task if tasks[task] == language]
+            )
+            for language in languages
         },
-        "tasks": {task: _part(arms, name, arms.weights(task=task), [chosen[task]] if task in chosen else []) for task in tasks},
+        "tasks": {
+            task: _means(arms, name, arms.weights(task=task), [by_task[task]] if task in by_task else []) for task in tasks
+        },
     }
     arm = arms.arms[name]
     if arm.random and len(arm.seeds) > 1:
-        found["spread"] = {metric: float(arms.run_means(name, [metric]).std(ddof=1)) for metric in arms.metrics}
-    return found
+        results["spread"] = {metric: float(arms.run_means(name, [metric]).std(ddof=1)) for metric in arms.metrics}
+    return results
 
 
-def _part(arms: Arms, name: str, weights: FloatArray, others: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
-    known: dict[str, Interval] = {
+def _means(arms: Arms, name: str, weights: FloatArray, others: Sequence[Mapping[str, float]]) -> dict[str, Interval]:
+    means: dict[str, Interval] = {
         metric: bounded(metric, arms.mean(name, [metric], weights)) for metric in arms.metrics if arms.says(metric, weights)
     }
     for metric in dict.fromkeys(metric for values in others for metric in values):
         if all(metric in values for values in others):
-            known[metric] = Interval(value=float(np.mean([values[metric] for values in others])))
-    return known
+            means[metric] = Interval(value=float(np.mean([values[metric] for values in others])))
+    return means
 
 
 def _training_seconds(record: Record) -> float:
-    """Return the seconds of training and of the evaluations on dev that belong to it."""
+    """Return the seconds of training and of its evaluations on dev."""
     seconds = record.cost.get("seconds", {})
-    return sum(float(seconds.get(part, 0.0)) for part in ("train", "dev"))
+    return sum(float(seconds.get(phase, 0.0)) for phase in ("train", "dev"))
 
 
 def _mean(values: Sequence[float]) -> float | None:

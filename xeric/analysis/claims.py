@@ -1,4 +1,4 @@
-"""Claims, put to the test: each link of a chain of arms, corrected for all links of its family.
+"""Tests of claims: each link of a chain of arms, corrected for all links of its family.
 
 A link is the difference between two arms on the mean of the claim's metrics, macro mean over tasks and runs, turned so that it
 is positive where the first is better (on a metric that is better low it is the second minus the first). The verdict follows
@@ -28,14 +28,14 @@ __all__ = ["Chain", "Judged", "beats_all", "bounded", "estimate", "judge"]
 
 @dataclass(frozen=True)
 class Chain:
-    """A claim and the arms that it speaks of.
+    """A claim and its arms.
 
     Attributes:
         name: of the claim.
         claim: as in the study file.
         arms: ids of the chain's arms, best first.
-        missing: why the claim cannot be tested: arms that are not there.
-        silent: the claim's metrics that say nothing on the study's tasks; it is tested on the others.
+        missing: reasons why the claim cannot be tested: missing arms.
+        silent: the claim's metrics that are undefined on the study's tasks; it is tested on the others.
         controls: ids of its controls that have scores.
     """
 
@@ -64,11 +64,11 @@ class Chain:
 
 @dataclass(frozen=True)
 class Judged:
-    """What is known of the arms beside their scores.
+    """What verdicts need to know of the arms beside their scores.
 
     Attributes:
         labels: for people, by arm.
-        baselines: ids of the trivial baselines that arms are judged against.
+        baselines: ids of the trivial baselines that arms are compared with.
         diverged: seeds whose run diverged, by arm.
         sizes: parameters of the base, by arm.
         stage_one: arms that start from the stage-1 model.
@@ -81,13 +81,13 @@ class Judged:
     stage_one: frozenset[str] = frozenset()
 
 
-def judge(arms: Arms | None, chains: Sequence[Chain], known: Judged) -> list[ClaimResult]:
+def judge(arms: Arms | None, chains: Sequence[Chain], context: Judged) -> list[ClaimResult]:
     """Return the verdict on every claim, in order.
 
     Args:
         arms: all arms and baselines, resampled together; None where no run is done.
         chains: the claims.
-        known: what else a verdict needs.
+        context: what verdicts need beside scores.
     """
     families: defaultdict[str, list[tuple[Estimate, float]]] = defaultdict(list)
     for chain in chains:
@@ -101,36 +101,36 @@ def judge(arms: Arms | None, chains: Sequence[Chain], known: Judged) -> list[Cla
             results.append(_untested(chain))
         else:
             decisions = [next(decided[chain.claim.family]) for _ in pairwise(chain.arms)]
-            results.append(_tested(arms, chain, decisions, known))
+            results.append(_tested(arms, chain, decisions, context))
     return results
 
 
 def beats_all(arms: Arms, names: Sequence[str], baselines: Sequence[str], metrics: Sequence[str]) -> dict[str, bool]:
     """Return, for each arm, whether its runs beat every baseline, corrected for all these comparisons together.
 
-    The question is whether these very runs have learned anything, so the runs are given and only the test instances vary.
+    The question is whether these runs have learned anything: the runs are fixed, and only the test instances vary.
     """
     pairs = [(name, baseline) for name in names for baseline in baselines]
     differences = [arms.difference(*pair, metrics, given_runs=True) for pair in pairs]
     beaten = dict.fromkeys(names, True)
-    for (name, _), decision in zip(pairs, decide_together([(one, 0.0) for one in differences]), strict=True):
+    for (name, _), decision in zip(pairs, decide_together([(difference, 0.0) for difference in differences]), strict=True):
         beaten[name] &= decision is not None and decision.p_corrected <= ALPHA and decision.low > 0
     return beaten
 
 
-def estimate(found: Estimate, interval: tuple[float, float] | None = None) -> Interval:
-    """Return an estimate as it is stored, with its own interval unless another one is given."""
-    low, high = interval or found.interval() or (None, None)
-    return Interval(value=found.value, low=low, high=high)
+def estimate(mean: Estimate, interval: tuple[float, float] | None = None) -> Interval:
+    """Return an estimate as it is stored, with its own interval unless another is passed."""
+    low, high = interval or mean.interval() or (None, None)
+    return Interval(value=mean.value, low=low, high=high)
 
 
-def bounded(metric: str, found: Estimate) -> Interval:
-    """Return a mean as it is stored, its interval cut at the ends of the metric's scale."""
-    whole = estimate(found)
-    if whole.low is None or whole.high is None:
-        return whole
-    low, high = within_scale(METRICS.get(metric)(), whole.value, whole.low, whole.high)
-    return Interval(value=whole.value, low=low, high=high)
+def bounded(metric: str, mean: Estimate) -> Interval:
+    """Return a mean as it is stored, its interval clipped to the metric's scale."""
+    interval = estimate(mean)
+    if interval.low is None or interval.high is None:
+        return interval
+    low, high = within_scale(METRICS.get(metric)(), interval.value, interval.low, interval.high)
+    return Interval(value=interval.value, low=low, high=high)
 
 
 def _untested(chain: Chain) -> ClaimResult:
@@ -140,29 +140,29 @@ def _untested(chain: Chain) -> ClaimResult:
     )
 
 
-def _tested(arms: Arms, chain: Chain, decisions: Sequence[Decision | None], known: Judged) -> ClaimResult:
+def _tested(arms: Arms, chain: Chain, decisions: Sequence[Decision | None], context: Judged) -> ClaimResult:
     links: list[LinkResult] = []
     for (better, worse), decision in zip(pairwise(chain.arms), decisions, strict=True):
         links.append(_link(arms, better, worse, chain.metrics, chain.null, decision))
         if len(chain.metrics) > 1:
             links += [_link(arms, better, worse, (metric,), chain.null, None) for metric in chain.metrics]
     tested = [link for link in links if link.metric == chain.metric]
-    verdict, reason = _verdict(arms, chain, tested, known)
+    verdict, reason = _verdict(arms, chain, tested, context)
     controls = _controls(arms, chain)
     return ClaimResult(
         name=chain.name,
         sentence=chain.claim.sentence,
         verdict=verdict,
-        scope=_scope(arms, chain, known),
+        scope=_scope(arms, chain, context),
         reason=reason,
         links=tuple(links),
         controls=tuple(controls),
-        controls_note=_controls_note(controls, known),
+        controls_note=_controls_note(controls, context),
     )
 
 
 def _controls(arms: Arms, chain: Chain) -> list[LinkResult]:
-    """Return by how much the claim's first arm is better than each control, all controls of the claim corrected together."""
+    """Return the differences of the claim's first arm and each control, corrected for all controls of the claim."""
     differences = [(arms.difference(chain.arms[0], control, chain.metrics), 0.0) for control in chain.controls]
     decisions = decide_together(differences)
     return [
@@ -171,7 +171,7 @@ def _controls(arms: Arms, chain: Chain) -> list[LinkResult]:
     ]
 
 
-def _controls_note(controls: Sequence[LinkResult], known: Judged) -> str:
+def _controls_note(controls: Sequence[LinkResult], context: Judged) -> str:
     """Return what the controls mean for a claim about instructions, in one sentence."""
     if not controls:
         return ""
@@ -179,81 +179,84 @@ def _controls_note(controls: Sequence[LinkResult], known: Judged) -> str:
     def described(link: LinkResult) -> str:
         ends = link.corrected
         interval = f" [{ends.low:+.1f}, {ends.high:+.1f}]" if ends and ends.low is not None and ends.high is not None else ""
-        return f"{known.labels[link.worse]} {link.difference.value:+.1f}{interval}"
+        return f"{context.labels[link.worse]} {link.difference.value:+.1f}{interval}"
 
-    alike = [link for link in controls if not (link.corrected and link.corrected.low is not None and link.corrected.low > 0)]
-    shown = "; ".join(described(link) for link in alike or controls)
-    if alike:
+    similar = [link for link in controls if not (link.corrected and link.corrected.low is not None and link.corrected.low > 0)]
+    differences = "; ".join(described(link) for link in similar or controls)
+    if similar:
         return (
             "what is tested here is tuning, not the instruction: the difference to an arm with a wrong or missing instruction "
-            f"is not shown to be above 0 ({shown})"
+            f"is not shown to be above 0 ({differences})"
         )
-    return f"the instruction itself matters: every arm with a wrong or missing one is worse ({shown})"
+    return f"the instruction itself matters: every arm with a wrong or missing one is worse ({differences})"
 
 
 def _link(arms: Arms, better: str, worse: str, metrics: Sequence[str], null: float, decision: Decision | None) -> LinkResult:
-    found = arms.difference(better, worse, metrics)
+    estimated = arms.difference(better, worse, metrics)
     return LinkResult(
         better=better,
         worse=worse,
         metric="+".join(metrics),
         lower=arms.sign(metrics) < 0,
-        difference=estimate(found),
-        p=found.p(null),
+        difference=estimate(estimated),
+        p=estimated.p(null),
         p_corrected=decision.p_corrected if decision else None,
-        corrected=estimate(found, (decision.low, decision.high)) if decision else None,
+        corrected=estimate(estimated, (decision.low, decision.high)) if decision else None,
         instances=arms.instances,
-        # What no seed moves has one run, and lacks none.
+        # An arm whose outputs do not depend on the seed has one run; it is complete.
         seeds=min((len(arm.seeds) for arm in (arms.arms[better], arms.arms[worse]) if arm.random), default=1),
     )
 
 
-def _verdict(arms: Arms, chain: Chain, links: Sequence[LinkResult], known: Judged) -> tuple[Verdict, str]:
-    if known.baselines and not any(beats_all(arms, chain.arms, known.baselines, chain.metrics).values()):
+def _verdict(arms: Arms, chain: Chain, links: Sequence[LinkResult], context: Judged) -> tuple[Verdict, str]:
+    if context.baselines and not any(beats_all(arms, chain.arms, context.baselines, chain.metrics).values()):
         return "uninformative", "none of these arms beats every trivial baseline, so there is nothing to compare"
     bounds = [(link, link.corrected.low, link.corrected.high) for link in links if link.corrected]
     below = [link for link, _, high in bounds if high is not None and high < chain.null]
     above = [link for link, low, _ in bounds if low is not None and low > chain.null]
     if below:
-        return "contradicted", _said(below[0], chain, known)
+        return "contradicted", _reason(below[0], chain, context)
     open_links = [link for link in links if link not in above]
     if open_links:
-        return "undecided", _said(open_links[0], chain, known)
-    lucky = [link.better for link in links if known.diverged.get(link.better)]
-    if lucky:
-        seeds = ", ".join(map(str, known.diverged[lucky[0]]))
-        return "undecided", f"it holds among the runs that went well, but {known.labels[lucky[0]]} diverged with seed {seeds}"
-    return "holds", _said(min(above, key=lambda link: link.difference.value), chain, known, smallest=len(above) > 1)
+        return "undecided", _reason(open_links[0], chain, context)
+    diverging = [link.better for link in links if context.diverged.get(link.better)]
+    if diverging:
+        seeds = ", ".join(map(str, context.diverged[diverging[0]]))
+        return (
+            "undecided",
+            f"it holds for the runs that did not diverge, but {context.labels[diverging[0]]} diverged with seed {seeds}",
+        )
+    return "holds", _reason(min(above, key=lambda link: link.difference.value), chain, context, smallest=len(above) > 1)
 
 
-def _said(link: LinkResult, chain: Chain, known: Judged, *, smallest: bool = False) -> str:
-    """Return the link that a verdict rests on, in one sentence."""
+def _reason(link: LinkResult, chain: Chain, context: Judged, *, smallest: bool = False) -> str:
+    """Return the difference that a verdict is based on, in one sentence."""
     first, second = (link.worse, link.better) if link.lower else (link.better, link.worse)
-    pair = f"({known.labels[first]}) minus ({known.labels[second]})"
-    shown = link.corrected
-    if shown is None or shown.low is None or shown.high is None:
-        return f"{pair} is {link.difference.value:+.1f}, and one instance a task tells nothing about others"
-    where = f"corrected interval {shown.low:+.1f} to {shown.high:+.1f}"
-    against = f"; the margin is {chain.claim.margin:g}" if chain.claim.kind == "close" else ""
+    pair = f"({context.labels[first]}) minus ({context.labels[second]})"
+    interval = link.corrected
+    if interval is None or interval.low is None or interval.high is None:
+        return f"{pair} is {link.difference.value:+.1f}, and one instance per task gives no interval"
+    bounds = f"corrected interval {interval.low:+.1f} to {interval.high:+.1f}"
+    margin = f"; the margin is {chain.claim.margin:g}" if chain.claim.kind == "close" else ""
     subject = f"the smallest link, {pair}," if smallest else pair
-    return f"{subject} is {shown.value:+.1f} points ({where}{against})"
+    return f"{subject} is {interval.value:+.1f} points ({bounds}{margin})"
 
 
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 
 
-def _scope(arms: Arms, chain: Chain, known: Judged) -> str:
-    """Return what a verdict speaks of: sizes of the bases, tasks, and what was not varied."""
-    sizes = sorted({formatting.count(known.sizes[name], 2) for name in chain.arms if name in known.sizes})
+def _scope(arms: Arms, chain: Chain, context: Judged) -> str:
+    """Return the scope of a verdict: sizes of the bases, tasks, and what was not varied."""
+    sizes = sorted({formatting.count(context.sizes[name], 2) for name in chain.arms if name in context.sizes})
     count = len({stratum.task for stratum in arms.strata})
     number = _NUMBERS[count] if count < len(_NUMBERS) else str(count)
-    parts = [f"at {' and '.join(sizes)} parameters"] if sizes else []
-    parts.append("on this task" if count == 1 else f"on these {number} tasks")
-    parts += [f"without {name}, which says nothing on them" for name in chain.silent]
-    partly = [name for name in chain.metrics if any(name == silent for silent, _ in arms.silent)]
-    parts += [f"{name} on those of them where it says anything" for name in partly]
-    if any(name in known.stage_one for name in chain.arms):
-        parts.append("from one stage-1 model")
+    phrases = [f"at {' and '.join(sizes)} parameters"] if sizes else []
+    phrases.append("on this task" if count == 1 else f"on these {number} tasks")
+    phrases += [f"without {name}, which says nothing on them" for name in chain.silent]
+    partly_silent = [name for name in chain.metrics if any(name == silent for silent, _ in arms.silent)]
+    phrases += [f"{name} on those of them where it says anything" for name in partly_silent]
+    if any(name in context.stage_one for name in chain.arms):
+        phrases.append("from one stage-1 model")
     if any(arms.arms[name].random and len(arms.arms[name].seeds) == 1 for name in chain.arms):
-        parts.append(f"from one run, its spread between seeds taken to be {ASSUMED_SEED_SD:g} point")
-    return ", ".join(parts)
+        phrases.append(f"from one run, its spread between seeds taken to be {ASSUMED_SEED_SD:g} point")
+    return ", ".join(phrases)

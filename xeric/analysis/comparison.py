@@ -1,8 +1,8 @@
-"""Arms of a study on the same test instances: their means and differences, with what is needed to judge them.
+"""Arms of a study on the same test instances: their means and differences, with variances.
 
-Every run of every arm is resampled with the same draws of test instances, within each task and language. What moves all runs of
-an arm alike under these draws is the part of the variance that the instances have; what moves one run and not another is part of
-the spread between runs, which the runs themselves show. The tasks are given: nothing here speaks of other tasks.
+Every run of every arm is resampled with the same draws of test instances, within each task and language. The variance under these
+draws that all runs of an arm share is due to the instances; the rest belongs to the spread between runs, which is estimated from
+the runs themselves. The tasks are fixed: nothing here generalises to other tasks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ DRAWS = 1000
 
 @dataclass(frozen=True)
 class Stratum:
-    """Instances that are drawn among themselves: one task and language.
+    """Instances that are resampled within: those of one task and language.
 
     Attributes:
         task: name of the task.
@@ -45,13 +45,13 @@ class Stratum:
 
 @dataclass(frozen=True, eq=False)
 class Arm:
-    """One line's scores.
+    """The scores of one arm.
 
     Attributes:
         seeds: of its runs.
-        scores: ``[runs, strata, metrics]`` on the instances as they are.
+        scores: ``[runs, strata, metrics]`` on the test instances.
         draws: ``[draws, runs, strata, metrics]`` on instances drawn with replacement, the same ones for every run of every arm.
-        random: whether another seed would give other outputs. Not so for what is untrained and decoded without sampling.
+        random: whether the outputs depend on the seed; they do not where nothing is trained and decoding does not sample.
     """
 
     seeds: tuple[int, ...]
@@ -68,9 +68,9 @@ class Arms:
         metrics: names of the scores, in their order.
         strata: tasks and languages.
         arms: by id.
-        lower: those of the metrics that are better low.
-        silent: metric and place of a stratum where the score says nothing (:attr:`Statistics.defined`): it counts in no mean.
-        notes: what a reader of the scores must know, by metric and task.
+        lower: the metrics that are better low.
+        silent: metric and index of a stratum where the score is undefined (:attr:`Statistics.defined`): it is left out of means.
+        notes: notes for readers of the scores, by metric and task.
     """
 
     metrics: tuple[str, ...]
@@ -86,7 +86,7 @@ class Arms:
         return sum(stratum.instances for stratum in self.strata)
 
     def weights(self, *, task: str | None = None, language: str | None = None) -> FloatArray:
-        """Return what each stratum weighs in a mean: over all tasks, over one, or over those of a language. They sum to 1."""
+        """Return the weight of each stratum in a mean over all tasks, over one, or over those of a language; they sum to 1."""
         chosen = [task in (None, s.task) and language in (None, s.language) for s in self.strata]
         weights = np.array([s.share if is_in else 0.0 for s, is_in in zip(self.strata, chosen, strict=True)])
         return np.asarray(weights / weights.sum())
@@ -97,21 +97,21 @@ class Arms:
         Args:
             arm: its id.
             metrics: names; their plain mean is taken.
-            weights: of the strata; None is every task alike.
-            given_runs: speak of these very runs, not of the arm's runs with other seeds.
+            weights: of the strata; None weighs every task alike.
+            given_runs: treat the runs as fixed, without variance between seeds.
         """
         return self._estimate({arm: 1.0}, metrics, weights, given_runs, assumed=None)
 
     def difference(
         self, a: str, b: str, metrics: Sequence[str], weights: FloatArray | None = None, *, given_runs: bool = False
     ) -> Estimate:
-        """Return by how much one line's mean is better than another's, instances paired; see :meth:`mean`.
+        """Return by how much one arm's mean is better than another's, instances paired; see :meth:`mean`.
 
-        On metrics that are better high that is the first mean minus the second, on those that are better low the second minus the
-        first; a mean over both kinds is neither.
+        On metrics that are better high this is the first mean minus the second, on those that are better low the second minus the
+        first; metrics of both kinds cannot be mixed.
 
-        Runs of two arms are independent even where they share a seed, so their spreads add. An arm that has one run, and could
-        have others, cannot show its spread: :data:`ASSUMED_SEED_SD` is put in its place.
+        Runs of two arms are independent even where they share a seed, so their spreads add. The spread
+        of a random arm with one run cannot be estimated: :data:`ASSUMED_SEED_SD` is assumed.
         """
         sign = self.sign(metrics)
         return self._estimate({a: sign, b: -sign}, metrics, weights, given_runs, assumed=ASSUMED_SEED_SD)
@@ -129,8 +129,8 @@ class Arms:
 
     def run_means(self, arm: str, metrics: Sequence[str], weights: FloatArray | None = None) -> FloatArray:
         """Return the mean over strata and metrics of each run, ``[runs]``."""
-        parts = self._parts(self.arms[arm].scores, metrics, self.weights() if weights is None else weights)
-        return np.asarray(parts.sum(axis=-1))
+        means = self._contributions(self.arms[arm].scores, metrics, self.weights() if weights is None else weights)
+        return np.asarray(means.sum(axis=-1))
 
     def drawn_means(self, arm: str, metrics: Sequence[str], weights: FloatArray | None = None) -> FloatArray:
         """Return the mean over strata and metrics of each run on every draw of test instances, ``[draws, runs]``."""
@@ -138,18 +138,18 @@ class Arms:
         return np.asarray(parts.sum(axis=-1))
 
     def says(self, metric: str, weights: FloatArray | None = None) -> bool:
-        """Whether a metric says anything on the strata that have weight."""
+        """Return whether a metric is defined on any stratum that has weight."""
         return metric in self.metrics and bool(self._weights(metric, self.weights() if weights is None else weights).any())
 
     def _weights(self, metric: str, weights: FloatArray) -> FloatArray:
-        """Return the weights of the strata that a metric says anything on: each task's within the task, and all together 1."""
-        kept: FloatArray = np.array([0.0 if (metric, place) in self.silent else w for place, w in enumerate(weights)])
+        """Return the weights of the strata that a metric is defined on, rescaled within each task and to a sum of 1."""
+        kept: FloatArray = np.array([0.0 if (metric, index) in self.silent else w for index, w in enumerate(weights)])
         if not kept.any() or np.array_equal(kept, weights):
             return kept
         for task in {stratum.task for stratum in self.strata}:
-            own = np.array([stratum.task == task for stratum in self.strata])
-            if kept[own].any():
-                kept[own] *= weights[own].sum() / kept[own].sum()
+            in_task = np.array([stratum.task == task for stratum in self.strata])
+            if kept[in_task].any():
+                kept[in_task] *= weights[in_task].sum() / kept[in_task].sum()
         return np.asarray(kept / kept.sum())
 
     def _estimate(
@@ -169,7 +169,7 @@ class Arms:
         return Estimate(float(value), added(runs), instances)
 
     def _runs(self, name: str, metrics: Sequence[str], weights: FloatArray, assumed: float | None) -> VarianceComponent:
-        """Return the variance, from run to run, of an arm's mean over its runs."""
+        """Return the variance of an arm's mean over its runs that is due to the runs."""
         arm = self.arms[name]
         if not arm.random:
             return VarianceComponent()
@@ -181,32 +181,32 @@ class Arms:
     def _instances(
         self, signs: Mapping[str, float], metrics: Sequence[str], weights: FloatArray, given_runs: bool
     ) -> VarianceComponent | None:
-        """Return the variance of the mean or difference over test instances, strata added up."""
-        own = [self._weights(name, weights) for name in metrics]
-        used = [s for place, s in enumerate(self.strata) if any(one[place] for one in own)]
+        """Return the variance of the mean or difference that is due to the test instances, summed over strata."""
+        by_metric = [self._weights(name, weights) for name in metrics]
+        used = [s for index, s in enumerate(self.strata) if any(metric_weights[index] for metric_weights in by_metric)]
         if {s.task for s in used if s.instances > 1} != {s.task for s in used}:
             return None
         total = np.zeros((len(self.arms[next(iter(signs))].draws), len(self.strata)))
         of_single_runs = np.zeros(len(self.strata))
         for name, sign in signs.items():
             arm = self.arms[name]
-            drawn = self._parts(arm.draws, metrics, weights)
+            drawn = self._contributions(arm.draws, metrics, weights)
             total += sign * drawn.mean(axis=1)
             if arm.random and len(arm.seeds) > 1 and not given_runs:
                 of_single_runs += _own_variance(drawn)
         is_used = [s in used for s in self.strata]
         return of_instances((total.var(axis=0, ddof=1) - of_single_runs)[is_used], [s.instances for s in used])
 
-    def _parts(self, scores: FloatArray, metrics: Sequence[str], weights: FloatArray) -> FloatArray:
-        """Return what each stratum adds to the mean over metrics and strata, ``[..., strata, metrics]`` -> ``[..., strata]``."""
+    def _contributions(self, scores: FloatArray, metrics: Sequence[str], weights: FloatArray) -> FloatArray:
+        """Return the contribution of each stratum to the mean, ``[..., strata, metrics]`` -> ``[..., strata]``."""
         chosen = scores[..., [self.metrics.index(name) for name in metrics]]
         return np.asarray((chosen * np.stack([self._weights(name, weights) for name in metrics], axis=-1)).mean(axis=-1))
 
 
 def _own_variance(drawn: FloatArray) -> FloatArray:
-    """Return the part of the variance of a mean over runs that is each run's own, ``[draws, runs, strata]`` -> ``[strata]``.
+    """Return the variance of a mean over runs that the runs do not share, ``[draws, runs, strata]`` -> ``[strata]``.
 
-    The mean's variance is (own / runs) + common, and common is what two runs share: the mean covariance of different runs.
+    The mean's variance is own / runs + common, where common is the mean covariance of different runs.
     """
     runs = drawn.shape[1]
     of_mean, of_runs = drawn.mean(axis=1).var(axis=0, ddof=1), drawn.var(axis=0, ddof=1).mean(axis=0)
@@ -235,29 +235,29 @@ def resample_arms(
         check_pairs(first, measured)
     samples = [measured.samples() for _, _, measured in runs]
     scores, drawn = [], []
-    for same in zip(*samples, strict=True):
-        together = _side_by_side(same)
-        scores.append(together.score(together.rows.sum(axis=0)))
-        drawn.append(replicates([together], resamples=draws, seed=seed))
-    # [strata, runs, metrics] -> [runs, strata, metrics], and the same behind the draws
+    for stratum_samples in zip(*samples, strict=True):
+        stratum_sample = _side_by_side(stratum_samples)
+        scores.append(stratum_sample.score(stratum_sample.rows.sum(axis=0)))
+        drawn.append(replicates([stratum_sample], resamples=draws, seed=seed))
+    # [strata, runs, metrics] -> [runs, strata, metrics]; with draws, the same after the first axis
     scored, resampled = np.stack(scores, axis=1), np.stack(drawn, axis=2)
     strata = tuple(Stratum(g.task, language_or_unknown(g.language).name, g.weight, len(g)) for g in first.groups)
-    found: dict[str, Arm] = {}
+    resampled_arms: dict[str, Arm] = {}
     for name, by_seed in arms.items():
         rows = [row for row, (owner, _, _) in enumerate(runs) if owner == name]
-        found[name] = Arm(tuple(sorted(by_seed)), scored[rows], resampled[:, rows], name not in fixed)
+        resampled_arms[name] = Arm(tuple(sorted(by_seed)), scored[rows], resampled[:, rows], name not in fixed)
     lower = frozenset(name for name in first.resampled if first.metrics[name].better == "lower")
-    silent = {(name, place) for name in first.resampled for place, g in enumerate(first.groups) if not g.statistics[name].defined}
-    return Arms(tuple(first.resampled), strata, found, lower, frozenset(silent), first.notes)
+    silent = {(name, index) for name in first.resampled for index, g in enumerate(first.groups) if not g.statistics[name].defined}
+    return Arms(tuple(first.resampled), strata, resampled_arms, lower, frozenset(silent), first.notes)
 
 
 def _side_by_side(samples: Sequence[Sample]) -> Sample:
-    """Lay the columns of all runs side by side: one draw of rows then serves them all; scores are ``[..., runs, metrics]``."""
+    """Join the columns of all runs, so that one draw of rows serves them all; scores are ``[..., runs, metrics]``."""
     width = samples[0].rows.shape[1]
     scores: list[Callable[[FloatArray], FloatArray]] = [sample.score for sample in samples]
 
     def score(sums: FloatArray) -> FloatArray:
-        parts = [one(sums[..., run * width : (run + 1) * width]) for run, one in enumerate(scores)]
-        return np.stack(parts, axis=-2)
+        by_run = [score_run(sums[..., run * width : (run + 1) * width]) for run, score_run in enumerate(scores)]
+        return np.stack(by_run, axis=-2)
 
     return Sample(np.hstack([sample.rows for sample in samples]), score, key=samples[0].key)

@@ -1,4 +1,4 @@
-"""What the runs of a study left behind, read once: records, and counted predictions by arm and seed. No torch."""
+"""The outputs of a study's runs, read once: records, and counted predictions by arm and seed. No torch."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Runs = dict[str, dict[int, Measured]]
 
 @dataclass(frozen=True)
 class Outputs:
-    """A study's folder, read; predictions are not yet.
+    """The contents of a study's folder, without predictions.
 
     Attributes:
         folder: the folder.
         study: its study file.
-        runs: every planned run with what its folder holds.
+        runs: every planned run with the state of its folder.
     """
 
     folder: StudyFolder
@@ -49,50 +49,50 @@ class Outputs:
         return [(run, state) for run, state in self.runs if run.arm.id == arm]
 
     def records(self, arm: str) -> dict[int, list[Record]]:
-        """Return the records of the runs that went well, by seed; a seed counts when all its tasks are done."""
-        found: defaultdict[int, list[Record]] = defaultdict(list)
+        """Return the records of the runs with status ``ok``, by seed; a seed is left out until all its tasks are done."""
+        by_seed: defaultdict[int, list[Record]] = defaultdict(list)
         for run, state in self.of(arm):
             if state.record is not None and state.record.status == "ok":
-                found[run.seed].append(state.record)
-        return {seed: records for seed, records in found.items() if len(records) == self._parts}
+                by_seed[run.seed].append(state.record)
+        return {seed: records for seed, records in by_seed.items() if len(records) == self._runs_per_seed}
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Training examples of the trained arms, mean over tasks, by id: as planned, or as many as there were."""
-        found: dict[str, int] = {}
+        """Training examples of the trained arms, mean over tasks, by id: as planned, else as counted in the records."""
+        sizes: dict[str, int] = {}
         for name, arm in self.arms.items():
             runs = list(self.records(name).values())
             if arm.key.untrained or not runs:
                 continue
             counts = [task.data.get("train", 0) + task.data.get("dev", 0) for record in runs[0] for task in record.tasks.values()]
-            found[name] = arm.key.n_train or round(sum(counts) / len(counts))
-        return found
+            sizes[name] = arm.key.n_train or round(sum(counts) / len(counts))
+        return sizes
 
     def find(self, key: ArmKey) -> str | None:
         """Return the id of the arm with these axes, or None where the study has none."""
-        wanted = self.study.canonical(key)
-        return next((name for name, arm in self.arms.items() if self.study.canonical(arm.key) == wanted), None)
+        canonical = self.study.canonical(key)
+        return next((name for name, arm in self.arms.items() if self.study.canonical(arm.key) == canonical), None)
 
-    def files(self, part: Split) -> dict[tuple[str, int], list[Path]]:
-        """Return the files of predictions by arm and seed, of the seeds all of whose tasks are done."""
-        found: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
+    def files(self, split: Split) -> dict[tuple[str, int], list[Path]]:
+        """Return the files of predictions by arm and seed, of seeds with all tasks done."""
+        by_run: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
         for run, state in self.runs:
-            path = self.folder.run_folder(run.id) / PREDICTION_FILES[part]
-            # Without any dev instances the file is there, and empty.
+            path = self.folder.run_folder(run.id) / PREDICTION_FILES[split]
+            # Without dev instances the file exists and is empty.
             if state.status == "ok" and has_results(path):
-                found[run.arm.id, run.seed].append(path)
-        return {owner: paths for owner, paths in found.items() if len(paths) == self._parts}
+                by_run[run.arm.id, run.seed].append(path)
+        return {owner: paths for owner, paths in by_run.items() if len(paths) == self._runs_per_seed}
 
     def paraphrased_files(self) -> dict[tuple[str, int], list[Path]]:
         """Return the files of predictions under paraphrases of the definitions, by arm and number of the paraphrase (from 1)."""
-        found: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
+        by_run: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
         for run, state in self.runs:
             if state.status == "ok":
                 files = prediction_files(self.folder.run_folder(run.id), paraphrases_of(self.study, run))
                 for number, path in enumerate(files, 1):
                     if has_results(path):
-                        found[run.arm.id, number].append(path)
-        return {owner: paths for owner, paths in found.items() if len(paths) == self._parts}
+                        by_run[run.arm.id, number].append(path)
+        return {owner: paths for owner, paths in by_run.items() if len(paths) == self._runs_per_seed}
 
     def baseline_files(self) -> dict[tuple[str, int], list[Path]]:
         """Return the files of the trivial baselines' predictions by name and seed."""
@@ -101,15 +101,15 @@ class Outputs:
         return {(folder.parent.name, int(folder.name)): [path] for folder, path in files.items() if has_results(path)}
 
     @property
-    def _parts(self) -> int:
+    def _runs_per_seed(self) -> int:
         return 1 if self.study.joint else len(self.study.tasks)
 
 
 def read_outputs(root: Path) -> Outputs:
-    """Return what a study's folder holds.
+    """Return the contents of a study's folder.
 
     Raises:
-        UserError: it holds no study, or a file in it is not what it should be.
+        UserError: it holds no study, or a file in it is damaged.
     """
     folder = StudyFolder(root)
     study = folder.read_study()

@@ -1,4 +1,4 @@
-"""What became of every run, and what a study's results were made with and on."""
+"""The state of every run, and the versions, machines and bases of a study's results."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ __all__ = ["provenance", "run_results"]
 
 
 def run_results(outputs: Outputs) -> list[RunResult]:
-    """Return every planned run with its state; those without scores say why."""
+    """Return every planned run with its status, and the reason where it has no scores."""
     return [_run(outputs, run, state) for run, state in outputs.runs]
 
 
 def _run(outputs: Outputs, run: PlannedRun, state: RunState) -> RunResult:
-    known: dict[str, Any] = {"id": run.id, "arm": run.arm.id, "seed": run.seed, "settings": run.settings}
+    common: dict[str, Any] = {"id": run.id, "arm": run.arm.id, "seed": run.seed, "settings": run.settings}
     record = state.record
     if record is None:
         failed = state.failure is not None
-        return RunResult(**known, status="failed" if failed else "missing", error=state.failure.error if state.failure else None)
+        return RunResult(**common, status="failed" if failed else "missing", error=state.failure.error if state.failure else None)
     status, error = record.status, record.error
     if status == "ok" and not has_results(outputs.folder.run_folder(run.id) / PREDICTION_FILES["test"]):
-        return RunResult(**known, status="missing", error="its predictions are gone")
+        return RunResult(**common, status="missing", error="its predictions are gone")
     if status == "diverged" and error is None:
         error = f"the loss was no longer finite after {record.done_steps} of {record.planned_steps} steps"
     return RunResult(
-        **known,
+        **common,
         status=status,
         error=error,
         scores={name: score.score for name, score in record.scores.items()},
-        tasks={task: {name: score.score for name, score in one.scores.items()} for task, one in record.tasks.items()},
+        tasks={task: {name: score.score for name, score in result.scores.items()} for task, result in record.tasks.items()},
         cost=record.cost,
         parameters=record.parameters,
     )

@@ -1,11 +1,10 @@
-"""Which adaptation to take: the cheapest that is shown, on dev, to be not worse than the best by more than a margin.
+"""The recommended adaptation: the cheapest that is shown, on dev, to be not worse than the best by more than a margin.
 
 "Shown" is non-inferiority: the lower end of the one-sided 95% interval of (arm - best) lies above minus the margin. The best on
-dev is picked by its score and so looks better than it is, which works against the others: the choice errs towards the best arm,
-never towards a cheap one. Test scores play no part in the choice and are reported for what was chosen.
+dev is selected by its score, which is therefore biased upwards, to the disadvantage of the others: the choice errs towards the
+best arm, never towards a cheap one. Test scores play no part in the choice; they are reported for the chosen arm.
 
-A choice is no recommendation where no arm of the study is shown to beat every trivial baseline on test: then nothing is
-recommended, and the best of the baselines is named.
+Where no arm of the study is shown to beat every trivial baseline on test, nothing is recommended, and the best baseline is named.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ class Candidate:
 
     @property
     def cost(self) -> tuple[float, int]:
-        """What "cheapest" goes by: seconds to two digits (they are never the same twice), then trainable parameters."""
+        """The cost that "cheapest" compares: seconds to two digits (they vary between runs), then trainable parameters."""
         return float(f"{self.seconds:.2g}"), self.trainable
 
 
@@ -52,8 +51,8 @@ def recommend(
 ) -> Recommendation | None:
     """Return the recommended arm, or None where no candidate has dev predictions.
 
-    Arms can be compared where they have the same dev instances. Dev comes out of the training examples, so arms of another
-    training size have others; those with most dev instances are compared.
+    Arms can be compared where they have the same dev instances. Dev is a part of the training examples, so arms of another
+    training size have others; the arms with most dev instances are compared.
 
     Args:
         candidates: by id.
@@ -62,58 +61,58 @@ def recommend(
         margin: in its points.
         fixed: arms whose outputs do not depend on a seed.
     """
-    chosen_from = _comparable({name: dev[name] for name in candidates if name in dev})
-    if not chosen_from:
+    comparable = _comparable({name: dev[name] for name in candidates if name in dev})
+    if not comparable:
         return None
-    arms = resample_arms(chosen_from, fixed=fixed)
-    scores = {name: arms.mean(name, [metric]) for name in chosen_from}
+    arms = resample_arms(comparable, fixed=fixed)
+    scores = {name: arms.mean(name, [metric]) for name in comparable}
     sign = arms.sign([metric])
     best = max(scores, key=lambda name: sign * scores[name].value)
-    good = [best, *(name for name in scores if name != best and not_worse(arms, name, best, metric, margin))]
-    taken = min(good, key=lambda name: (candidates[name].cost, -sign * scores[name].value))
-    left_out = [candidates[name].label for name in candidates if name not in chosen_from]
+    acceptable = [best, *(name for name in scores if name != best and not_worse(arms, name, best, metric, margin))]
+    chosen = min(acceptable, key=lambda name: (candidates[name].cost, -sign * scores[name].value))
+    left_out = [candidates[name].label for name in candidates if name not in comparable]
     return Recommendation(
-        arm=taken,
-        label=candidates[taken].label,
+        arm=chosen,
+        label=candidates[chosen].label,
         best=best,
         margin=margin,
         metric=metric,
-        dev={name: bounded(metric, found) for name, found in scores.items()},
-        test=candidates[taken].test,
-        reason=_reason(candidates, taken, best, len(good), margin, left_out),
+        dev={name: bounded(metric, mean) for name, mean in scores.items()},
+        test=candidates[chosen].test,
+        reason=_reason(candidates, chosen, best, len(acceptable), margin, left_out),
     )
 
 
 def judged(chosen: Recommendation, arms: Sequence[ArmResult]) -> Recommendation:
-    """Return a choice with what the trivial baselines say about it: whether it is recommended, and with what caution.
+    """Return a choice after comparing it with the trivial baselines: whether it is recommended, and with what caution.
 
     Args:
         chosen: of :func:`recommend`, with its command.
         arms: of the study, trivial baselines among them, with their scores on test.
     """
     useful = {arm.id: arm.label for arm in arms if arm.beats_baselines}
-    bars = [arm for arm in arms if arm.gates and chosen.metric in arm.scores]
-    if not bars or all(arm.beats_baselines is None for arm in arms):
+    gating = [arm for arm in arms if arm.gates and chosen.metric in arm.scores]
+    if not gating or all(arm.beats_baselines is None for arm in arms):
         return chosen
-    best = max(bars, key=lambda arm: arm.scores[chosen.metric].value)
-    found: dict[str, object] = {"baseline": best.label, "baseline_score": best.scores[chosen.metric]}
+    best = max(gating, key=lambda arm: arm.scores[chosen.metric].value)
+    changes: dict[str, object] = {"baseline": best.label, "baseline_score": best.scores[chosen.metric]}
     if not useful:
-        found |= {"recommended": False, "command": ""}
+        changes |= {"recommended": False, "command": ""}
     elif chosen.arm not in useful:
         others = " and ".join(f"({label})" for label in useful.values())
         are = "is" if len(useful) == 1 else "are"
-        found["caution"] = f"on test it is not shown to beat every trivial baseline, and {others} {are}"
-    return chosen.model_copy(update=found)
+        changes["caution"] = f"on test it is not shown to beat every trivial baseline, and {others} {are}"
+    return chosen.model_copy(update=changes)
 
 
 def not_worse(arms: Arms, name: str, best: str, metric: str, margin: float) -> bool:
-    """Say whether an arm is shown to be not worse than another by more than a margin (one-sided, 5%)."""
+    """Return whether an arm is shown to be not worse than another by more than a margin (one-sided, 5%)."""
     interval = arms.difference(name, best, [metric]).interval(2 * ALPHA)
     return interval is not None and interval[0] > -margin
 
 
 def _comparable(dev: Runs) -> Runs:
-    """Return the runs on the largest dev set that arms share; the plan's first of two alike."""
+    """Return the runs on the largest dev set that arms share; of two equally large ones the first in the plan."""
     shared: defaultdict[frozenset[object], Runs] = defaultdict(dict)
     for name, by_seed in dev.items():
         for seed, measured in by_seed.items():
@@ -125,18 +124,19 @@ def _identity(measured: Measured) -> frozenset[object]:
     return frozenset(measured.rows.items())
 
 
-def _reason(candidates: Mapping[str, Candidate], taken: str, best: str, good: int, margin: float, left_out: Sequence[str]) -> str:
+def _reason(
+    candidates: Mapping[str, Candidate], chosen: str, best: str, acceptable: int, margin: float, left_out: Sequence[str]
+) -> str:
     within = f"{margin:g} point" + ("" if margin == 1 else "s")
-    if taken != best:
-        said = f"the cheapest of {good} that are not worse than the best, {candidates[best].label}, by more than {within}"
-    elif good > 1:
-        said = f"the best on dev, and the cheapest of {good} that are not worse by more than {within}"
+    if chosen != best:
+        reason = f"the cheapest of {acceptable} that are not worse than the best, {candidates[best].label}, by more than {within}"
+    elif acceptable > 1:
+        reason = f"the best on dev, and the cheapest of {acceptable} that are not worse by more than {within}"
     else:
-        said = f"the best on dev; nothing cheaper is shown to be within {within} of it"
-    cost = candidates[taken]
+        reason = f"the best on dev; nothing cheaper is shown to be within {within} of it"
+    cost = candidates[chosen]
     trained = f"{duration(cost.seconds)} of training, {cost.trainable:,} trainable parameters"
     spent = trained if cost.trainable else "nothing is trained"
-    others = (
-        f"; not compared, for want of the same dev instances: {' '.join(f'({label})' for label in left_out)}" if left_out else ""
-    )
-    return f"{said} ({spent}; cost is training time, then trainable parameters){others}"
+    labels = " ".join(f"({label})" for label in left_out)
+    others = f"; not compared, because their dev instances are others: {labels}" if left_out else ""
+    return f"{reason} ({spent}; cost is training time, then trainable parameters){others}"

@@ -1,7 +1,7 @@
-"""Scores of a study made again from its predictions: no model, no torch.
+"""Scoring a study again from its predictions: no model, no torch.
 
-The texts of the trivial baselines in a run's record are not kept, so their scores stay, but for those by a metric that now counts
-otherwise: these are taken out. Useful after a metric was added or mended, and on a machine that could never run the study.
+The texts of the trivial baselines in a run's record are not kept, so their scores are kept, except those by a metric whose
+signature has changed: these are removed. Useful after a metric was added or fixed, and on a machine that cannot run the study.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["rescore"]
 
 
 def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Callable[[], None] | None = None) -> dict[str, bool]:
-    """Add metrics to the records of a study, or renew them; scores by other metrics stay as they are.
+    """Add metrics to the records of a study, or compute them again; scores by other metrics are kept.
 
     Args:
         folder: of the study.
@@ -40,12 +40,12 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
         METRICS.check(name)
     changed: dict[str, bool] = {}
     for run in folder.read_runs():
-        place = folder.run_folder(run.id)
+        run_folder = folder.run_folder(run.id)
         record = folder.state(run.id).record
         if record is not None and record.status == "ok":
-            counted = _counted_anew(place / PREDICTION_FILES["test"], names)
+            counted = _recounted(run_folder / PREDICTION_FILES["test"], names)
             if set(counted.by_task()) != set(record.tasks):
-                raise DataError("the predictions are of other tasks than the record", where=str(place))
+                raise DataError("the predictions are of other tasks than the record", where=str(run_folder))
             report = score_measured(counted.only(names), seed=record.seeds.get("bootstrap", 0))
             tasks = {
                 name: task.model_copy(update={"scores": {**_others(task.scores, names), **report.tasks[name]}})
@@ -53,24 +53,24 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
             }
             scores = {**_others(record.scores, names), **report.scores}
             notes = {**_others(record.score_notes, names), **report.notes}
-            baselines = {name: _comparable(known, scores) for name, known in record.baselines.items()}
+            baselines = {name: _comparable(baseline, scores) for name, baseline in record.baselines.items()}
             renewed = record.model_copy(update={"scores": scores, "score_notes": notes, "tasks": tasks, "baselines": baselines})
             changed[run.id] = _dump(renewed) != _dump(record)
             if changed[run.id]:
-                write_json(place / RECORD_FILE, renewed)
+                write_json(run_folder / RECORD_FILE, renewed)
         if progress:
             progress()
     others = [folder.baselines_dir.glob("*/*/predictions.jsonl"), folder.root.glob(f"runs/*/{FOLDER}/*.jsonl")]
     for path in (path for paths in others for path in paths):
         if has_results(path):
-            _counted_anew(path, names)
+            _recounted(path, names)
     if not changed:
         raise UserError("holds no finished run", where=str(folder.root), hint="see `xeric study status`")
     return changed
 
 
-def _counted_anew(predictions: Path, names: Sequence[str]) -> Measured:
-    """Count predictions by some metrics and by those that their statistics had before."""
+def _recounted(predictions: Path, names: Sequence[str]) -> Measured:
+    """Count predictions again, by some metrics and by those that their statistics have already."""
     before = stored_metrics(predictions)
     return renewed(predictions, [*names, *(name for name in before if name not in names)])
 
@@ -78,19 +78,20 @@ def _counted_anew(predictions: Path, names: Sequence[str]) -> Measured:
 _Value = TypeVar("_Value")
 
 
-def _others(known: Mapping[str, _Value], names: Collection[str]) -> dict[str, _Value]:
-    """Return what is known of metrics that are not scored again."""
-    return {name: value for name, value in known.items() if name not in names}
+def _others(by_metric: Mapping[str, _Value], names: Collection[str]) -> dict[str, _Value]:
+    """Return the values of metrics that are not scored again."""
+    return {name: value for name, value in by_metric.items() if name not in names}
 
 
-def _comparable(known: TrivialScores, scores: Mapping[str, Score]) -> TrivialScores:
-    """Return a trivial baseline without the scores that were made in another way than the run's now are."""
-    kept = {name for name, score in known.scores.items() if name in scores and score.signature == scores[name].signature}
+def _comparable(baseline: TrivialScores, scores: Mapping[str, Score]) -> TrivialScores:
+    """Return a trivial baseline without the scores whose signature differs from the run's."""
+    names = {name for name, score in baseline.scores.items() if name in scores and score.signature == scores[name].signature}
 
-    def only(found: Mapping[str, Score]) -> dict[str, Score]:
-        return {name: score for name, score in found.items() if name in kept}
+    def only(scores: Mapping[str, Score]) -> dict[str, Score]:
+        return {name: score for name, score in scores.items() if name in names}
 
-    return TrivialScores(scores=only(known.scores), tasks={task: only(found) for task, found in known.tasks.items()})
+    tasks = {task: only(task_scores) for task, task_scores in baseline.tasks.items()}
+    return TrivialScores(scores=only(baseline.scores), tasks=tasks)
 
 
 def _dump(record: Record) -> str:

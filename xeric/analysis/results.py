@@ -1,4 +1,4 @@
-"""What a study found, as plain values: what the statistics make of records and what the report shows. No torch.
+"""A study's results as plain values, which the report shows. No torch.
 
 ``results.json`` in a study folder holds one :class:`StudyResults`, computed from records and predictions alone.
 """
@@ -66,25 +66,25 @@ class RunResult(Config):
 
 
 class ArmResult(Config):
-    """One line over tasks and seeds.
+    """One arm over tasks and seeds.
 
     Attributes:
-        id: short and stable.
-        label: for people: what tells it from the other arms.
+        id: of the arm in the plan, or name of the baseline.
+        label: for people: the axes in which it differs from the other arms.
         key: its axes; None for a trivial baseline.
         baseline: name of the trivial baseline (``copy_input`` ...), or None.
         scores: mean over tasks and seeds, by metric; interval over seeds, tasks' instances.
         languages: the same by language (English name) and metric.
         tasks: the same by task and metric.
         spread: standard deviation of the macro mean over seeds, by metric: "stability".
-        seeds: how many seeds are behind it.
+        seeds: number of finished seeds.
         trainable: parameters.
         seconds: of training, mean over seeds.
         memory: peak bytes, mean over seeds.
         template: of its prompts: ``plain``, or ``chat``, the base's own.
         at_limit: share of its test texts, over seeds, that end at the limit of new tokens.
         beats_baselines: whether it beats every trivial baseline that gates, on the primary metric (corrected).
-        gates: of a trivial baseline, whether arms are judged against it (else it is shown and no more); None for other arms.
+        gates: of a trivial baseline, whether arms are compared with it (else it is only shown); None for other arms.
     """
 
     id: str
@@ -106,7 +106,7 @@ class ArmResult(Config):
 
 
 class TableRow(Config):
-    """One row: an arm (``all``), or an arm's part (a language, a task)."""
+    """One row: an arm (``all``), or an arm on one language or task."""
 
     arm: str
     label: str
@@ -116,7 +116,7 @@ class TableRow(Config):
 
 
 class TableResult(Config):
-    """A table, ready to be printed; ``notes`` stand below it."""
+    """A table, ready to be printed; ``notes`` are printed below it."""
 
     name: str
     title: str
@@ -183,7 +183,7 @@ class FigureResult(Config):
 class LinkResult(Config):
     """One link of a claim's chain: ``better`` minus ``worse``, paired, on one metric or the mean of several.
 
-    Where ``lower`` says that the metric is better low, it is ``worse`` minus ``better``: positive always speaks for the claim.
+    Where ``lower`` says that the metric is better low, it is ``worse`` minus ``better``: positive values support the claim.
     """
 
     better: str
@@ -221,17 +221,17 @@ class Recommendation(Config):
     Attributes:
         arm: id of the choice among the arms.
         label: its label.
-        recommended: whether it is recommended. Not so where no arm of the study beats every trivial baseline on test: then it
-            is only the choice among arms none of which should be used.
+        recommended: whether it is recommended; false where no arm of the study beats every trivial baseline on test, so that
+            none should be used.
         best: id of the best arm on dev.
         margin: in points of the metric.
-        metric: that the choice goes by.
+        metric: by which it was chosen.
         dev: scores on dev, by arm.
         test: score of the choice on test.
         reason: why it was chosen.
-        caution: where other arms beat every trivial baseline on test and the choice is not shown to: which ones.
-        command: what to do with it; nothing where nothing is recommended.
-        baseline: label of the best trivial baseline on test; nothing where there is none to be judged against.
+        caution: names the arms that beat every trivial baseline on test, where the choice is not shown to do so.
+        command: the command that uses it; empty where nothing is recommended.
+        baseline: label of the best trivial baseline on test; empty where there is none to compare with.
         baseline_score: its score there.
     """
 
@@ -262,7 +262,7 @@ class StudyResults(Config):
     """Language (English name) by task."""
     arms: tuple[ArmResult, ...] = ()
     baseline_notes: tuple[str, ...] = ()
-    """Which trivial baselines arms are judged against, and what these are cut to."""
+    """The trivial baselines that arms are compared with, and the lengths to which they are cut."""
     runs: tuple[RunResult, ...] = ()
     tables: tuple[TableResult, ...] = ()
     figures: tuple[FigureResult, ...] = ()

@@ -1,4 +1,4 @@
-"""Tables and figures of a study, filled with the estimates of its arms. What is missing is said below them, never left out."""
+"""Tables and figures of a study, filled with the estimates of its arms. Notes below them name what is missing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def table_of(
     study: StudyConfig,
     arms: Mapping[ArmKey, ArmResult],
     runs: Sequence[RunResult],
-    said: ScoreNotes = NO_NOTES,
+    metric_notes: ScoreNotes = NO_NOTES,
 ) -> TableResult:
     """Return a table with its notes.
 
@@ -45,14 +45,14 @@ def table_of(
         study: the study.
         arms: by canonical key.
         runs: all runs of the study.
-        said: what a reader of the scores must know, by metric and task.
+        metric_notes: notes for readers of the scores, by metric and task.
     """
-    shown = _arms_of(config.grids, study, arms)
+    arms_shown = _arms_of(config.grids, study, arms)
     rows: list[TableRow] = []
-    groups = _groups(shown, config.by)
+    groups = _groups(arms_shown, config.by)
     for group in groups:
-        for arm in shown:
-            scores = _part(arm, config.by, group)
+        for arm in arms_shown:
+            scores = _scores(arm, config.by, group)
             row = TableRow(
                 arm=arm.id,
                 label=arm.label,
@@ -61,7 +61,7 @@ def table_of(
                 published=_published(arm, config.published) if config.by == "all" else {},
             )
             rows.append(row)
-    notes = [*_notes(study, shown, runs), *_metric_notes(config.metrics, said)]
+    notes = [*_notes(study, arms_shown, runs), *_metric_notes(config.metrics, metric_notes)]
     notes += [_PUBLISHED_NOTE] if config.published else []
     return TableResult(name=name, title=config.title, metrics=config.metrics, rows=tuple(rows), notes=tuple(notes))
 
@@ -73,7 +73,7 @@ def figure_of(
     arms: Mapping[ArmKey, ArmResult],
     runs: Sequence[RunResult],
     sizes: Mapping[str, int],
-    said: ScoreNotes = NO_NOTES,
+    metric_notes: ScoreNotes = NO_NOTES,
 ) -> FigureResult:
     """Return a figure with its notes; see :func:`table_of`.
 
@@ -84,17 +84,17 @@ def figure_of(
         arms: by canonical key.
         runs: all runs of the study.
         sizes: training examples of the trained arms, mean over tasks, by id.
-        said: what a reader of the scores must know, by metric and task.
+        metric_notes: notes for readers of the scores, by metric and task.
     """
-    shown = _arms_of(config.grids, study, arms)
+    arms_shown = _arms_of(config.grids, study, arms)
     x_label: str = config.by
     if config.kind == "bars":
-        series = _bars(config, shown)
+        series = _bars(config, arms_shown)
     elif config.kind == "curve":
-        series, x_label = _curves(config, shown, sizes), "training examples"
+        series, x_label = _curves(config, arms_shown, sizes), "training examples"
     else:
-        series, x_label = _pareto(config, shown), "training time"
-    notes = [*_notes(study, shown, runs), *_metric_notes(config.metrics, said)]
+        series, x_label = _pareto(config, arms_shown), "training time"
+    notes = [*_notes(study, arms_shown, runs), *_metric_notes(config.metrics, metric_notes)]
     notes += [_PUBLISHED_NOTE] if config.published else []
     y_label = config.metrics[0] if len(config.metrics) == 1 else "score"
     return FigureResult(
@@ -104,20 +104,20 @@ def figure_of(
         x_label=x_label,
         y_label=y_label,
         better=METRICS.get(config.metrics[0])().better if config.metrics else "higher",
-        series=tuple(one for one in series if one.points),
+        series=tuple(curve for curve in series if curve.points),
         notes=tuple(notes),
     )
 
 
 def lost_runs(arm: str, runs: Sequence[RunResult]) -> str:
-    """Return which runs of an arm are not behind its estimates, and why, or nothing where all are."""
+    """Return the seeds of an arm that its estimates do not include, and why; empty where they include all."""
     lost: defaultdict[str, list[int]] = defaultdict(list)
     for run in runs:
         if run.arm == arm and run.status != "ok" and run.seed not in lost[run.status]:
             lost[run.status].append(run.seed)
-    said = {"failed": "failed", "diverged": "diverged", "missing": "not done"}
+    words = {"failed": "failed", "diverged": "diverged", "missing": "not done"}
     return "; ".join(
-        f"{said[status]}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for status, seeds in lost.items() if seeds
+        f"{words[status]}: seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}" for status, seeds in lost.items() if seeds
     )
 
 
@@ -132,7 +132,7 @@ def _groups(arms: Sequence[ArmResult], by: str) -> list[str]:
     return list(dict.fromkeys(group for arm in arms for group in (arm.languages if by == "language" else arm.tasks)))
 
 
-def _part(arm: ArmResult, by: str, group: str) -> Mapping[str, Interval]:
+def _scores(arm: ArmResult, by: str, group: str) -> Mapping[str, Interval]:
     if by == "all":
         return arm.scores
     return (arm.languages if by == "language" else arm.tasks).get(group, {})
@@ -142,8 +142,8 @@ def _published(arm: ArmResult, published: Mapping[str, Mapping[str, float]]) -> 
     """Return the paper's figures for an arm, found by its method's label, its setting's or its base's."""
     if arm.key is None:
         return {}
-    found = (published[name] for name in (arm.key.method, arm.key.setting, arm.key.base) if name in published)
-    return dict(next(found, {}))
+    matching = (published[name] for name in (arm.key.method, arm.key.setting, arm.key.base) if name in published)
+    return dict(next(matching, {}))
 
 
 def _notes(study: StudyConfig, arms: Sequence[ArmResult], runs: Sequence[RunResult]) -> list[str]:
@@ -154,7 +154,7 @@ def _notes(study: StudyConfig, arms: Sequence[ArmResult], runs: Sequence[RunResu
         rest = ", apart from the training settings that the study file gives" if by_hand else ""
         notes.append(f"Not tuned: every method ran with its documented defaults{rest}.")
     elif trained and study.tuning is not None:
-        notes.append(f"Tuned on dev: {study.tuning.trials} trials for each method, the documented defaults among them.")
+        notes.append(f"Tuned on dev: {study.tuning.trials} trials per method, the documented defaults among them.")
     for arm in arms:
         lost = lost_runs(arm.id, runs)
         planned = len({run.seed for run in runs if run.arm == arm.id})
@@ -162,16 +162,16 @@ def _notes(study: StudyConfig, arms: Sequence[ArmResult], runs: Sequence[RunResu
             notes.append(f"{arm.label}: {arm.seeds} of {planned} planned runs ({lost}).")
     notes += _decoding_notes(arms)
     if any(arm.seeds == 1 for arm in trained):
-        notes.append("One run a method: intervals are over test instances alone and say nothing of other seeds.")
+        notes.append("One run per method: intervals are over test instances alone and do not cover other seeds.")
     return notes
 
 
-def _metric_notes(metrics: Sequence[str], said: ScoreNotes) -> list[str]:
-    return [f"{note}." for note in score_notes({name: said[name] for name in metrics if name in said})]
+def _metric_notes(metrics: Sequence[str], metric_notes: ScoreNotes) -> list[str]:
+    return [f"{note}." for note in score_notes({name: metric_notes[name] for name in metrics if name in metric_notes})]
 
 
 def _decoding_notes(arms: Sequence[ArmResult]) -> list[str]:
-    """Return how arms were asked, where not all alike, and whose texts were often cut off."""
+    """Return notes on prompt templates, where arms differ in them, and on arms whose texts were often cut off."""
     chat, plain = ([arm.label for arm in arms if arm.template == template] for template in ("chat", "plain"))
     asked = [f"Asked in the base's own chat template: {'; '.join(chat)}. The other arms are asked in the plain layout."]
     return [
@@ -207,13 +207,13 @@ def _bars(config: FigureConfig, arms: Sequence[ArmResult]) -> list[FigureSeries]
 
 def _curves(config: FigureConfig, arms: Sequence[ArmResult], sizes: Mapping[str, int]) -> list[FigureSeries]:
     """Return a curve for arms that differ in their training size alone; an untrained arm is level over all sizes."""
-    alike: defaultdict[ArmKey, list[tuple[int, ArmResult]]] = defaultdict(list)
+    by_key: defaultdict[ArmKey, list[tuple[int, ArmResult]]] = defaultdict(list)
     for arm in arms:
         if arm.key is not None and not arm.key.untrained and arm.id in sizes:
-            alike[arm.key.model_copy(update={"n_train": None})].append((sizes[arm.id], arm))
-    every = sorted({size for curve in alike.values() for size, _ in curve})
-    curves = [sorted(curve, key=lambda pair: pair[0]) for curve in alike.values()]
-    curves += [[(size, arm) for size in every] for arm in arms if arm.key is not None and arm.key.untrained and every]
+            by_key[arm.key.model_copy(update={"n_train": None})].append((sizes[arm.id], arm))
+    all_sizes = sorted({size for curve in by_key.values() for size, _ in curve})
+    curves = [sorted(curve, key=lambda pair: pair[0]) for curve in by_key.values()]
+    curves += [[(size, arm) for size in all_sizes] for arm in arms if arm.key is not None and arm.key.untrained and all_sizes]
     return [_curve(curve, metric, several=len(config.metrics) > 1) for curve in curves for metric in config.metrics]
 
 

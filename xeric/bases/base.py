@@ -1,4 +1,4 @@
-"""What every base offers: a model, a tokenizer, an architecture, a context, and the places where methods may attach.
+"""The interface of every base: a model, a tokenizer, an architecture, a context, and the hooks that methods attach to.
 
 This module knows nothing about methods or training. A base is opened by :func:`xeric.bases.loading.load_base`.
 """
@@ -33,13 +33,13 @@ class Base:
     """A pretrained model ready to be adapted.
 
     Attributes:
-        name: the name it was asked for by.
-        source: the folder its files lie in.
+        name: the name that the user gave.
+        source: the folder of its files.
         model: the transformers model, in evaluation mode, no parameter requiring gradients.
         tokenizer: its tokenizer.
         architecture: ``causal`` (the only one so far).
-        context: how many tokens a row may have.
-        bos: id of the token its tokenizer puts first by itself, or None.
+        context: limit of tokens per row.
+        bos: id of the token that its tokenizer puts first, or None.
         eos: ids that end its texts; the first closes a training target.
         pad: an id for padding; masked everywhere, so it need not be special.
         precision: ``fp32``; ``bf16`` (matrix products under autocast, frozen weights kept in bf16); ``4bit`` (the same, linear
@@ -47,8 +47,8 @@ class Base:
         device: where the model is.
         sha256: of its weights and, apart, of its config and tokenizer files.
         parameters: how many parameters the model has.
-        shares_prefix: whether it can share a computed prefix; None until asked (:func:`xeric.bases.causal.can_share_prefix`).
-        learned_prefix: what a method put in front of the rows, or None.
+        shares_prefix: whether it can share a computed prefix; None until tested (:func:`xeric.bases.causal.can_share_prefix`).
+        learned_prefix: the learned prefix that a method puts in front of the rows, or None.
         embedding_addition: what a method adds to the rows' embeddings, or None.
         layout: of the rows that the model computes now; None outside of :meth:`laid_out`.
     """
@@ -72,7 +72,7 @@ class Base:
     layout: RowLayout | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        # Not a sum of numel(): four-bit weights are kept two in a byte.
+        # Not a sum of numel(): four-bit weights are stored two per byte.
         self.parameters = int(self.model.num_parameters())
         keep_contiguous(self.output_embeddings)
 
@@ -83,7 +83,7 @@ class Base:
 
         Args:
             text: any text.
-            special: whether the text may spell special tokens; a user's text may not, whatever it holds.
+            special: whether the text may spell special tokens; a user's text may not.
         """
         ids = self.tokenizer(
             text, add_special_tokens=False, split_special_tokens=not special, return_attention_mask=False, verbose=False
@@ -100,7 +100,7 @@ class Base:
 
     @property
     def special_tokens(self) -> dict[str, int]:
-        """Ids of the tokens that no text holds, by how a template spells them."""
+        """Ids of the tokens that no text holds, by the text that a template writes for them."""
         return {token.content: number for number, token in self.tokenizer.added_tokens_decoder.items() if token.special}
 
     def render_chat(self, messages: list[dict[str, str]], generation: bool) -> str:
@@ -110,7 +110,7 @@ class Base:
             ConfigError: the template itself refuses the messages.
         """
         try:
-            # Some templates write today's date unless they are given one; a run must not depend on its day.
+            # Some templates write today's date unless a date is passed; a run must not depend on its day.
             return str(
                 self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation, date_string=_DATE)
             )
@@ -125,17 +125,17 @@ class Base:
         return bool(getattr(self.tokenizer, "chat_template", None))
 
     def encoder(self, task: str) -> Encoder:
-        """Return the encoder of one task's rows; a learned prefix takes its positions, and the place of a BOS it began as."""
+        """Return the encoder of one task's rows; a learned prefix takes up positions, and may replace the BOS."""
         if self.learned_prefix is None:
             return Encoder(self.tokenize, self.bos, self.eos, self.context)
-        begun = self.bos is not None and self.learned_prefix.initial_tokens(task)[:1] == (self.bos,)
-        return Encoder(self.tokenize, self.bos, self.eos, self.context - self.learned_prefix.length(task), begun)
+        has_bos = self.bos is not None and self.learned_prefix.initial_tokens(task)[:1] == (self.bos,)
+        return Encoder(self.tokenize, self.bos, self.eos, self.context - self.learned_prefix.length(task), has_bos)
 
     # --- model --------------------------------------------------------------------------------------------------------------
 
     @property
     def takes_positions(self) -> bool:
-        """Whether the model takes ``position_ids`` (BLOOM has none: it reads distances off the attention mask)."""
+        """Whether the model takes ``position_ids`` (BLOOM does not: it computes distances from the attention mask)."""
         return "position_ids" in inspect.signature(self.model.forward).parameters
 
     @property
@@ -167,7 +167,7 @@ class Base:
 
     @contextlib.contextmanager
     def laid_out(self, layout: RowLayout) -> Iterator[None]:
-        """Say where the rows' columns stand while the model computes them."""
+        """Set the layout of the rows while the model computes them."""
         before, self.layout = self.layout, layout
         try:
             yield
@@ -185,7 +185,7 @@ class Base:
             raise ConfigError(
                 f"{self.name} cannot recompute activations", where="train.gradient_checkpointing", hint="set it to false"
             )
-        # Not the reentrant kind: that loses the gradients of adapters where the embeddings are frozen.
+        # Not the reentrant variant: it loses the gradients of adapters where the embeddings are frozen.
         self.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         try:
             yield
@@ -194,7 +194,7 @@ class Base:
 
     @contextlib.contextmanager
     def mode(self, *, training: bool) -> Iterator[None]:
-        """Put the model into training mode (dropout on) or evaluation mode, and back afterwards into the mode it was in."""
+        """Put the model into training mode (dropout on) or evaluation mode, and restore its mode afterwards."""
         before = self.model.training
         self.model.train(training)
         try:
@@ -204,14 +204,14 @@ class Base:
 
 
 def keep_contiguous(output_layer: torch.nn.Module) -> None:
-    """Lay out the input of an output layer contiguously, once for every way to its logits: training, dev, decoding, probing.
+    """Make the input of an output layer contiguous wherever logits are computed: in training, on dev, in decoding, in probes.
 
-    A model hands it ``hidden[:, -1:]``, a view with gaps between the rows. In bf16 ``linear`` then makes a batched product of it,
-    for which it expands and copies the whole layer once for every row: 29 of 32 seconds of decoding, where a vocabulary of
-    262,144 was measured.
+    A model passes it ``hidden[:, -1:]``, a view with gaps between the rows. In bf16 ``linear`` then computes a batched product,
+    for which it expands and copies the whole layer once per row: 29 of 32 seconds of decoding, measured with a vocabulary of
+    262,144.
 
     Args:
-        output_layer: of a base, or what a method put in its place; one that is kept so already stays as it is.
+        output_layer: of a base, or a method's replacement of it; a layer that has the hook already is not changed.
     """
     if _contiguous_input not in output_layer._forward_pre_hooks.values():
         output_layer.register_forward_pre_hook(_contiguous_input)

@@ -16,9 +16,9 @@ _WINDOW = 1024
 def bits_per_character(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, text: str) -> float:
     """Return minus the log2-likelihood of a text divided by its number of characters (Unicode code points).
 
-    A row begins with the BOS token where the tokenizer puts one there by itself. Without one the first token has nothing that
-    it could be predicted from, and costs nothing. A text of more than 1,024 tokens is read in windows, each beginning in the
-    middle of the one before: every token is predicted once, behind at least 512 others where there are as many.
+    A row begins with the BOS token where the tokenizer puts one there. Without it the first token cannot be predicted, and is not
+    counted. A text of more than 1,024 tokens is read in windows, each beginning in the
+    middle of the one before: every token is predicted once, after at least 512 others where there are as many.
 
     Args:
         model: a causal model.

@@ -1,4 +1,4 @@
-"""The model card of a converted base: what it is, where it came from, its licence, and what it predicts."""
+"""The model card of a converted base: what it is, where it came from, its licence, and its bits per character."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ __all__ = ["model_card"]
 _GEMMA_NOTICE = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms."
 
 
-def model_card(made: Converted, sha256: str, named: NamedBase | None) -> str:
+def model_card(conversion: Converted, sha256: str, named: NamedBase | None) -> str:
     """Return the card in Markdown.
 
     Args:
-        made: the conversion.
+        conversion: of the file.
         sha256: of the GGUF file.
         named: the entry of the base, where it has a name.
     """
-    title = named.title if named else made.file.title
-    stated = named.license if named else made.file.license or "not stated in the file"
+    title = named.title if named else conversion.file.title
+    stated = named.license if named else conversion.file.license or "not stated in the file"
     lines = [f"# {title}", ""]
     if named:
         lines += [f"{named.summary}. Made by the model's authors: {named.model_url}", ""]
@@ -28,21 +28,21 @@ def model_card(made: Converted, sha256: str, named: NamedBase | None) -> str:
         "",
         "| | |",
         "|---|---|",
-        f"| architecture | {made.model_type} |",
-        f"| parameters | {made.parameters:,} |",
-        f"| context | {made.context or 'not stated'} |",
+        f"| architecture | {conversion.model_type} |",
+        f"| parameters | {conversion.parameters:,} |",
+        f"| context | {conversion.context or 'not stated'} |",
         f"| GGUF file | SHA-256 `{sha256}` |",
         *([f"| quantisation of the file | {named.quantization} |"] if named else []),
-        f"| weights kept in | {made.stored} (computed in float32 unless asked otherwise) |",
+        f"| weights kept in | {conversion.stored} (computed in float32 unless asked otherwise) |",
         f"| licence | {stated}{f', {named.license_url}' if named else ''} |",
         "",
         "Bits per character of a fixed passage (minus log2-likelihood over characters; lower is better), measured on this folder",
-        f"in float32; keeping the weights in {made.stored} moves them by {made.lost:.4f} at most:",
+        f"in float32; keeping the weights in {conversion.stored} moves them by {conversion.lost:.4f} at most:",
         "",
-        "| " + " | ".join(made.bits_per_character) + " |",
-        "|" + "---:|" * len(made.bits_per_character),
-        "| " + " | ".join(f"{bits:.3f}" for bits in made.bits_per_character.values()) + " |",
+        "| " + " | ".join(conversion.bits_per_character) + " |",
+        "|" + "---:|" * len(conversion.bits_per_character),
+        "| " + " | ".join(f"{bits:.3f}" for bits in conversion.bits_per_character.values()) + " |",
     ]
-    remarks = [*made.remarks, *([_GEMMA_NOTICE] if "gemma" in stated.lower() else [])]
+    remarks = [*conversion.remarks, *([_GEMMA_NOTICE] if "gemma" in stated.lower() else [])]
     lines += ["", *remarks] if remarks else []
     return "\n".join(lines) + "\n"

@@ -1,7 +1,7 @@
 """Logits at target positions of causal models, over a shared prefix or plainly.
 
-Both ways take the same rows and give the same numbers (to rounding); the shared way runs the prefix once a
-micro-batch. The plain way remains as the reference that the shared way is tested against, and for what cannot share:
+Both ways take the same rows and give the same numbers (to rounding); the shared way runs the prefix once per
+micro-batch. The plain way is the reference that the shared way is tested against, and serves where sharing is impossible:
 gradient checkpointing, under which transformers drops the cache and would train without the prefix; rotary embeddings
 that change with a row's length; models whose state is not keys and values.
 """
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 __all__ = ["can_share_prefix", "target_logits"]
 
-# Rotary embeddings whose frequencies depend on the length of the row at hand: a prefix run alone would be rotated differently.
+# Rotary embeddings whose frequencies depend on the length of the current row: a prefix run alone would be rotated differently.
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 _TOLERANCE = 1e-3
 
@@ -31,8 +31,8 @@ _TOLERANCE = 1e-3
 def can_share_prefix(base: Base) -> bool:
     """Whether the shared way may be taken now.
 
-    The model is asked once: a short row is computed both ways and the logits compared, so that a family whose state a
-    cache of keys and values does not carry is found out before it is trained, not after.
+    The model is tested once: a short row is computed both ways and the logits compared, so that a family whose state is not
+    held by a cache of keys and values is detected before training.
     """
     if base.model.training and _recomputes_activations(base.model):
         return False
@@ -124,7 +124,7 @@ def _pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) ->
 def _only_at(head: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
     """Make the output layer see only the hidden states at ``positions`` (``[B, T]`` bool, the last T columns): N rows.
 
-    The model's own forward still runs around it, so whatever a family does to its logits (soft caps, scales) is done.
+    The model's own forward still runs around it, so that a family's changes of logits (soft caps, scales) are applied.
     """
 
     def select(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:

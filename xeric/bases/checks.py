@@ -1,4 +1,4 @@
-"""What is checked of a base when it is opened, so that a fault of its files is not met in the middle of a training.
+"""Checks of a base when it is opened, so that faulty files do not fail in the middle of a training.
 
 A tokenizer may know more tokens than the model has embeddings for: tokens were added and the model was not resized, or the files
 are of two models. Special tokens beyond the embeddings do no harm as long as nothing spells them (Gemma 3's text models share the
@@ -23,15 +23,15 @@ _GREETING = [{"role": "user", "content": "a"}, {"role": "assistant", "content": 
 
 
 def check_base(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Do nothing if the tokenizer fits the model, and the model's weights are numbers.
+    """Check that the tokenizer fits the model, and that the model's weights are finite.
 
     Args:
         name: of the base, as the user gave it.
-        model: on its device, as it was read.
-        tokenizer: that lies beside it.
+        model: on its device.
+        tokenizer: of the model.
 
     Raises:
-        DataError: they do not.
+        DataError: the tokenizer does not fit, or a weight is not finite.
     """
     _check_tokens(name, model, tokenizer)
     for key, parameter in model.named_parameters():
@@ -51,26 +51,26 @@ def _check_tokens(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokeni
         return
     used = _used_by_text(beyond, tokenizer) | _used_by_prompts(tokenizer)
     if harmful := [beyond[number] for number in sorted(beyond) if number in used]:
-        shown = ", ".join(map(repr, harmful[:3])) + (f" and {len(harmful) - 3} more" if len(harmful) > 3 else "")
-        what = f"its tokenizer has {max(beyond) + 1} tokens, its embedding {rows} rows: there is none for {shown}"
-        raise DataError(what, where=name, hint=_RESIZE)
+        names = ", ".join(map(repr, harmful[:3])) + (f" and {len(harmful) - 3} more" if len(harmful) > 3 else "")
+        message = f"its tokenizer has {max(beyond) + 1} tokens, its embedding {rows} rows: there is none for {names}"
+        raise DataError(message, where=name, hint=_RESIZE)
 
 
 def token_rows(model: PreTrainedModel) -> int:
-    """Return how many tokens a model can both read and predict."""
-    read, predicted = model.get_input_embeddings(), model.get_output_embeddings()
+    """Return the number of tokens that a model can both read and predict."""
+    input_embeddings, output_embeddings = model.get_input_embeddings(), model.get_output_embeddings()
     # Not the shape of their weights, which four-bit layers pack.
-    return min(int(getattr(read, "num_embeddings")), int(getattr(predicted, "out_features")))  # noqa: B009
+    return min(int(getattr(input_embeddings, "num_embeddings")), int(getattr(output_embeddings, "out_features")))  # noqa: B009
 
 
 def _used_by_text(beyond: dict[int, str], tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Return those of some tokens that a text can be cut into: all but the special ones, which a text does not spell."""
+    """Return those of some tokens that can occur in tokenised text: all but the special ones."""
     special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
     return {number for number in beyond if number not in special}
 
 
 def _used_by_prompts(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Return the tokens that rows begin and end with, and those that the chat template writes."""
+    """Return the tokens at the beginning and end of rows, and those that the chat template writes."""
     used = {number for number in (tokenizer.bos_token_id, tokenizer.eos_token_id) if isinstance(number, int)}
     if getattr(tokenizer, "chat_template", None):
         try:

@@ -1,8 +1,8 @@
 """Converts a GGUF file, once, into an ordinary Hugging Face folder: safetensors, tokenizer, model card.
 
-The proof of a conversion is what the folder predicts: bits per character of a fixed passage in each of three languages, measured
-on the folder as it was written. A base with a name must give what its entry states; the card of any other shows what it gives.
-Weights are kept in float16, which halves the folder, unless that moves the measure.
+A conversion is verified by bits per character of a fixed passage in each of three languages, measured on the written folder. A
+named base must reach the values of its entry; the card of any other reports them. Weights are stored in float16, which halves the
+folder, unless that changes the bits per character.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ _STATED_TOLERANCE = 0.01
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion made and measured.
+    """A finished conversion and its measurements.
 
     Attributes:
         file: the GGUF file.
         model_type: transformers' name of the architecture.
-        parameters: their number, tied ones once.
+        parameters: their number, tied ones counted once.
         context: tokens that a row may have.
         stored: type that the weights are kept in: ``float16``, ``bfloat16`` or ``float32``.
         bits_per_character: of the passages, by language, measured on the folder in float32.
-        lost: how far the stored type moved that, at most.
-        remarks: what a user should know.
+        lost: largest change of bits per character by the stored type.
+        remarks: for the user.
     """
 
     file: GgufFile
@@ -61,7 +61,7 @@ def convert(path: Path, folder: Path, progress: Progress, *, expected: dict[str,
         path: the file.
         folder: exists and is empty.
         progress: is told of :data:`STEPS` steps.
-        expected: bits per character that a right conversion gives, by language; None where nobody knows.
+        expected: bits per character of a correct conversion, by language; None where they are unknown.
 
     Raises:
         DataError: the file cannot be read, or the folder does not give what is expected.
@@ -79,19 +79,21 @@ def convert(path: Path, folder: Path, progress: Progress, *, expected: dict[str,
     _save(model, folder)
     progress.advance(1)
     written, tokenizer = _open(folder, path)
-    found = _measure(written, tokenizer)
+    bits_by_language = _measure(written, tokenizer)
     written.load_state_dict(exact)
-    lost = max(abs(bits - found[language]) for language, bits in _measure(written, tokenizer).items())
+    lost = max(abs(bits - bits_by_language[language]) for language, bits in _measure(written, tokenizer).items())
     if lost > _TOLERANCE and stored != torch.float32:
         stored, lost = torch.float32, 0.0
         _save(written, folder)
         written, tokenizer = _open(folder, path)
-        found = _measure(written, tokenizer)
+        bits_by_language = _measure(written, tokenizer)
     progress.advance(1)
-    _check(found, expected, written, tokenizer, path, remarks)
+    _check(bits_by_language, expected, written, tokenizer, path, remarks)
     context = getattr(written.config.get_text_config(decoder=True), "max_position_embeddings", None)
-    kept = str(stored).removeprefix("torch.")
-    return Converted(file, written.config.model_type, written.num_parameters(), context, kept, found, lost, tuple(remarks))
+    stored_name = str(stored).removeprefix("torch.")
+    return Converted(
+        file, written.config.model_type, written.num_parameters(), context, stored_name, bits_by_language, lost, tuple(remarks)
+    )
 
 
 def _stored_type(file: GgufFile, exact: dict[str, torch.Tensor]) -> torch.dtype:
@@ -103,7 +105,7 @@ def _save(model: PreTrainedModel, folder: Path) -> None:
     model.save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
-    # What they are computed in where nobody says otherwise: activations of Gemma 3 overflow float16.
+    # The default type of computation: activations of Gemma 3 overflow float16.
     config["dtype"] = "float32"
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
@@ -116,7 +118,7 @@ def _open(folder: Path, path: Path) -> tuple[PreTrainedModel, PreTrainedTokenize
         )
     except Exception as error:  # noqa: BLE001 - the library raises whatever does not fit together
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200].rstrip(".")
-        raise DataError(f"was read, but what came of it cannot be opened: {reason}", where=str(path)) from None
+        raise DataError(f"was converted, but the result cannot be opened: {reason}", where=str(path)) from None
     return model.eval(), tokenizer
 
 
@@ -125,24 +127,25 @@ def _measure(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> dict
 
 
 def _check(
-    found: dict[str, float],
+    bits_by_language: dict[str, float],
     expected: dict[str, float] | None,
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     path: Path,
     remarks: list[str],
 ) -> None:
-    """Compare with what is expected; add a remark where the model predicts no better than chance."""
+    """Compare with the expected values; add a remark where the model predicts no better than chance."""
     for language, bits in (expected or {}).items():
-        if not abs(found[language] - bits) <= _STATED_TOLERANCE:
+        if not abs(bits_by_language[language] - bits) <= _STATED_TOLERANCE:
             raise DataError(
-                f"its conversion is wrong: {found[language]:.3f} bits per character of the passage {language!r}, not {bits:.3f}",
+                f"its conversion is wrong: {bits_by_language[language]:.3f} bits per character of the passage {language!r}, "
+                f"not {bits:.3f}",
                 where=str(path),
-                hint="this release of transformers reads the file otherwise: install the versions of requirements.lock",
+                hint="this release of transformers reads the file differently: install the versions of requirements.lock",
             )
     chance = min(
         math.log2(model.config.get_text_config().vocab_size) * len(tokenizer(text)["input_ids"]) / len(text)
         for text in PASSAGES.values()
     )
-    if min(found.values()) >= chance:
+    if min(bits_by_language.values()) >= chance:
         remarks.append("It predicts text no better than chance: the file may not be what its header says.")

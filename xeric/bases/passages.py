@@ -1,7 +1,7 @@
-"""Fixed passages by which a converted base is measured: bits per character, one short text a language.
+"""Fixed passages for measuring the bits per character of a converted base: one short text per language.
 
-They were written for this purpose, so no model was trained on them when they were written. A wrong conversion (rows of a weight
-in another order, a norm without its one, a tokenizer that cuts differently) shows in them at once.
+They were written for this purpose, so models published before contain no copy of them in their training data. A wrong conversion
+(rows of a weight permuted, a norm without its one, a tokenizer that splits differently) shows in them at once.
 """
 
 from __future__ import annotations

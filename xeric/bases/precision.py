@@ -1,4 +1,4 @@
-"""Where a base computes, and in which precision."""
+"""Device and precision of a base."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["PrecisionName", "bf16_is_faster", "resolve_device", "resolve_precisi
 
 PrecisionName = Literal["auto", "fp32", "bf16", "4bit"]
 
-# How much of float32's time bfloat16 may take to be called faster. Where processors compute it natively it takes a quarter, so
-# the choice does not hang on the noise of one measurement.
+# Largest share of float32's time that bfloat16 may take to count as faster. Processors that compute it natively take a quarter,
+# so the choice does not depend on the noise of a measurement.
 _FASTER = 0.75
 
 
@@ -63,7 +63,7 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
 def bf16_is_faster() -> bool:
     """Whether this processor computes bfloat16 natively (AMX, AVX512-BF16) and multiplies matrices faster in it than in float32.
 
-    Where it is only emulated it can be hundreds of times slower, so that is not even tried.
+    Emulated it can be hundreds of times slower, so that is not measured.
     """
     if not (_has("_is_amx_tile_supported") or _has("_is_avx512_bf16_supported")):
         return False
@@ -76,7 +76,7 @@ def _has(check: str) -> bool:
 
 
 def _seconds(dtype: torch.dtype) -> float:
-    """Return the least time of several products of matrices of the size that a layer of a small model has."""
+    """Return the shortest time of several matrix products of the size of a layer of a small model."""
     rows, weight = torch.ones(512, 640, dtype=dtype), torch.ones(2048, 640, dtype=dtype)
     best = float("inf")
     for _ in range(6):

@@ -1,7 +1,7 @@
-"""What a method may put into a base's rows: a learned prefix in front of them, and an addition to their embeddings.
+"""What a method may add to a base's rows: a learned prefix in front of them, and an addition to their embeddings.
 
 The engine (:mod:`xeric.bases.causal`, :mod:`xeric.bases.shared_prefix`, :mod:`xeric.decoding`) knows these two protocols and no
-method. Both hang on the :class:`~xeric.bases.base.Base` that a method is attached to.
+method. Both are attributes of the :class:`~xeric.bases.base.Base` that a method is attached to.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ KeysAndValues = tuple[torch.Tensor, torch.Tensor] | None
 
 
 class LearnedPrefix(Protocol):
-    """A learned prompt prefix P: what stands at positions 0..m-1 of every row of a task."""
+    """A learned prompt prefix P, at positions 0..m-1 of every row of a task."""
 
     def length(self, task: str) -> int:
-        """Return m, the positions it takes."""
+        """Return m, its number of positions."""
 
     def initial_tokens(self, task: str) -> tuple[int, ...]:
-        """Return the tokens it was before training, or () where it was none; rows behind a BOS token have none of their own."""
+        """Return the tokens it was initialised from, or (); where these begin with a BOS token, rows have none of their own."""
 
     def vectors(self, task: str) -> torch.Tensor | None:
         """Return its embeddings ``[m, hidden]``, or None where it is keys and values."""
 
     def keys_and_values(self, task: str) -> Sequence[KeysAndValues]:
-        """Return its keys and values, one pair a layer; empty where it is embeddings."""
+        """Return its keys and values, one pair per layer; empty where it is embeddings."""
 
 
 class EmbeddingAddition(Protocol):
-    """What is added to the embeddings of a row."""
+    """An addition to the embeddings of a row."""
 
     def __call__(self, positions: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
         """Return ``[..., hidden]`` for positions and segment kinds ``[...]`` (indices into ``SEGMENT_KINDS``)."""
@@ -43,12 +43,12 @@ class EmbeddingAddition(Protocol):
 
 @dataclass
 class RowLayout:
-    """Position and segment kind of every column of a batch, for whatever depends on them while the model runs.
+    """Position and segment kind of every column of a batch, for code that depends on them while the model runs.
 
     Attributes:
         positions: ``[B, T]``, in the row, padding not counted.
         kinds: ``[B, T]``, indices into ``SEGMENT_KINDS``.
-        start: columns that were computed before, and that the model is given as a state.
+        start: columns that were computed before and are passed to the model as a state.
     """
 
     positions: torch.Tensor
@@ -61,8 +61,8 @@ class RowLayout:
     def next_columns(self, width: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return positions and kinds of the ``width`` columns that the model embeds now.
 
-        One column follows the last one, as decoding goes; several begin at ``start``: the first pass over the rows, and every
-        pass of a family that keeps no state. No cache is asked, since families keep their states in different ones.
+        A single column follows the last one, as in decoding; several begin at ``start``: the first pass over the rows, and every
+        pass of a family that keeps no state. This does not use the cache, since families have different kinds of caches.
         """
         begin = self._next if width == 1 else self.start
         self._next = begin + width

@@ -6,8 +6,8 @@ At dropout 0 the loss and every gradient are mathematically those of the plain c
 draws one mask for the whole batch. A learned prompt prefix is simply the beginning of the shared prefix.
 
 Prior art for other jobs: PrefixGrouper (arXiv 2506.05433) and Hydragen (arXiv 2402.05099). The gradient flows through
-the expanded view back into the single prefix run, which is where the sum over the batch that the plain computation
-makes token by token is made.
+the expanded view back into the single prefix run: there it is summed over the batch, as the plain computation sums
+it token by token.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PrefixState:
     """Keys and values of a prefix in every layer.
 
     Attributes:
-        layers: one pair a layer.
+        layers: one pair per layer.
         kinds: segment kind of each of its P positions.
     """
 
@@ -112,20 +112,20 @@ def run_rows(
     state: PrefixState | None,
     cache: DynamicCache | None,
 ) -> tuple[Any, int]:
-    """Run rows through the model, after a prefix state or from their very beginning.
+    """Run rows through the model, after a prefix state or from their beginning.
 
     Args:
         base: the base.
         model: its model, or the backbone of it.
-        task: whose learned prefix the rows begin with, where no state holds it yet.
+        task: whose learned prefix the rows begin with, unless ``state`` holds it.
         ids: ``[B, T]``, padded on the right.
-        present: ``[B, T]``, 1 where a token is.
+        present: ``[B, T]``, 1 at tokens, 0 at padding.
         kinds: segment kinds of each row's tokens.
-        state: what the rows continue; None where they begin here.
+        state: of the prefix that the rows continue; None where there is none.
         cache: holds ``state``, and takes the new keys and values; None keeps none.
 
     Returns:
-        What the model returns, and the number of columns it computed in front of ``ids``: m for a learned prefix of embeddings
+        The model's output, and the number of columns that it computed in front of ``ids``: m for a learned prefix of embeddings
         that no state holds yet, else 0.
     """
     batch = len(ids)
@@ -137,7 +137,7 @@ def run_rows(
     if vectors is None:
         inputs["input_ids"] = ids
     else:
-        # Embedded here, so the layout of the model's own call begins after the learned vectors.
+        # The tokens are embedded here, with the layout of the columns after the learned vectors.
         with base.laid_out(RowLayout(layout.positions[:, first:], layout.kinds[:, first:])):
             words = base.input_embeddings(ids)
         if base.embedding_addition:

@@ -1,8 +1,8 @@
 """How a generated text ends: by an end token of the base, by a stop text, or at the limit of new tokens.
 
-A stop text is looked for in the text, not among token ids: the same text can be tokenised in several ways, and can begin and end
+A stop text is searched in the text, not among token ids: the same text can be tokenised in several ways, and can begin and end
 inside a token. (Transformers' own ``StopStringCriteria`` works on ids and reads the whole vocabulary first, which takes 6 seconds
-for 262,144 words.) A special token is the exception: it never shows in a text and is always one token, so it ends a row as an end
+for 262,144 words.) A special token is the exception: it is in no text and is always one token, so it ends a row as an end
 token does.
 """
 
@@ -29,8 +29,8 @@ class Generated:
     """A generated text.
 
     Attributes:
-        text: up to and without what ended it, without the white space around it (see :class:`Stops`).
-        ended: by what: an end token (``eos``), a stop text (``stop``) or the limit of new tokens (``length``).
+        text: without its end token or stop text, and without the white space around it (see :class:`Stops`).
+        ended: what ended it: an end token (``eos``), a stop text (``stop``) or the limit of new tokens (``length``).
     """
 
     text: str
@@ -41,7 +41,7 @@ _BLANK_LINES = re.compile(r"\A(?:[^\S\n]*\n)+")
 
 
 class Stops:
-    """Where the rows of one decoding end.
+    """The ends of the rows of one decoding.
 
     Args:
         base: the base that writes them.
@@ -52,14 +52,14 @@ class Stops:
 
     def __init__(self, base: Base, texts: Sequence[str] = (), opening: str | None = None) -> None:
         self._base, self.texts = base, tuple(texts)
-        # Some tokenizers drop the first blank of what they decode: then it is gone already, and the next one is the text's.
-        shown = base.continuation(base.tokenize(f"{opening}a")) if opening else ""
-        self._opening = opening if opening is None or shown.startswith(opening) else ""
+        # Some tokenizers drop the first blank when decoding: then it is missing already, and the next one belongs to the text.
+        decoded = base.continuation(base.tokenize(f"{opening}a")) if opening else ""
+        self._opening = opening if opening is None or decoded.startswith(opening) else ""
         special = base.special_tokens if texts else {}
         self._tokens = tuple(special[text] for text in texts if text in special)
-        # A token of a text is a byte of it at least. Two more, because some tokenizers drop the first blank of what they decode.
-        # Where the tail begins inside a character that is written in bytes, some give up on all bytes beside it, and a stop text
-        # written in bytes as well shows a token or two later; it is cut where it stands all the same.
+        # Every token is at least one byte of the text. Two more, because some tokenizers drop the first blank when decoding. If
+        # the tail begins inside a character of several byte tokens, some decode no neighbouring bytes either, and a stop text in
+        # byte tokens is recognised a token or two later; the text is cut at the same place all the same.
         self._reach = max((len(text.encode()) for text in texts), default=0) + 2
 
     @property
@@ -68,22 +68,22 @@ class Stops:
         return tuple(dict.fromkeys((*self._base.eos, *self._tokens)))
 
     def criterion(self, start: int) -> StoppingCriteria:
-        """Return what tells ``generate`` which rows hold a stop text; ``start`` is the column of their first new token."""
+        """Return a criterion that tells ``generate`` which rows hold a stop text; ``start`` is the first new column."""
         return _Criterion(self, start)
 
     def complete(self, ids: Sequence[Sequence[int]]) -> list[bool]:
-        """Say of the new tokens of each row whether a stop text ends among the last of them."""
+        """Return, for the new tokens of each row, whether a stop text ends among the last of them."""
         tails = [self._base.continuation(list(row[-self._reach :])) for row in ids]
         return [any(text in tail for text in self.texts) for tail in tails]
 
     def cut(self, ids: Sequence[int]) -> Generated:
-        """Return the text of a row's new tokens; what follows its end, such as padding, does not matter."""
+        """Return the text of a row's new tokens; tokens after its end, such as padding, are ignored."""
         ends = self.end_tokens
-        length = next((place for place, token in enumerate(ids) if token in ends), len(ids))
+        length = next((position for position, token in enumerate(ids) if token in ends), len(ids))
         text = self._base.continuation(list(ids[:length]))
         ended: Ending = "length" if length == len(ids) else "eos" if ids[length] in self._base.eos else "stop"
-        if found := [place for stop in self.texts if (place := text.find(stop)) >= 0]:
-            text, ended = text[: min(found)], "stop"
+        if positions := [position for stop in self.texts if (position := text.find(stop)) >= 0]:
+            text, ended = text[: min(positions)], "stop"
         if self._opening is None:
             return Generated(text.strip(), ended)
         return Generated(_BLANK_LINES.sub("", text.removeprefix(self._opening)).rstrip(), ended)
@@ -94,5 +94,5 @@ class _Criterion(StoppingCriteria):
         self._stops, self._start = stops, start
 
     def __call__(self, input_ids: torch.LongTensor, scores: Any, **kwargs: Any) -> torch.BoolTensor:
-        found = self._stops.complete(input_ids[:, self._start :].tolist())
-        return torch.tensor(found, dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]
+        complete = self._stops.complete(input_ids[:, self._start :].tolist())
+        return torch.tensor(complete, dtype=torch.bool, device=input_ids.device)  # type: ignore[return-value]

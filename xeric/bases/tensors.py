@@ -1,4 +1,4 @@
-"""Files of named tensors (safetensors): written whole, with the mode of every other file; what cannot be read is called so."""
+"""Files of named tensors (safetensors): written atomically, with the usual file mode; read with errors that name the cause."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_tensors(path: Path, what: str) -> dict[str, torch.Tensor]:
 
     Args:
         path: of the file.
-        what: it should hold, for the message: ``lora weights``.
+        what: expected content, for the message: ``lora weights``.
 
     Raises:
         DataError: it is not there, cannot be read, or holds no tensors.
@@ -49,10 +49,10 @@ def read_tensors(path: Path, what: str) -> dict[str, torch.Tensor]:
 
 
 def read_header(path: Path) -> dict[str, str] | None:
-    """Return the texts beside the tensors of a file; None where there is no such file, or none that is whole.
+    """Return the texts beside the tensors of a file; None where there is no such file, or it is incomplete.
 
     Raises:
-        DataError: it is there and cannot be read.
+        DataError: it exists and cannot be read.
     """
     with reading(path):
         if not path.is_file():
@@ -67,7 +67,7 @@ def read_header(path: Path) -> dict[str, str] | None:
 
 
 def _check_readable(path: Path, what: str) -> None:
-    """Do nothing if a file can be read; the library says of one that may not be that it is not there."""
+    """Check that a file can be read; the library reports a file without permission as missing."""
     try:
         with reading(path), path.open("rb"):
             pass

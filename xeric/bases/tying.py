@@ -1,7 +1,7 @@
-"""Parameters that two modules share: taken apart before one of them changes, put together again afterwards.
+"""Parameters that two modules share: separated before one of them changes, and shared again afterwards.
 
 Most small bases use one matrix to embed tokens and to make logits (Press & Wolf 2017, arXiv 1608.05859). A method on one of the
-two layers is none on the other, so what it folds into that layer's weights must leave the other layer's as they are.
+two layers does not concern the other, so merging it into that layer's weights must not change the other layer's.
 """
 
 from __future__ import annotations
@@ -33,30 +33,32 @@ def untie(base: Base, modules: Iterable[nn.Module]) -> None:
 
 
 def say_whether_tied(base: Base) -> None:
-    """Make the config say whether embedding and output layer share their weights: saving, and reading again, go by it."""
+    """Record in the config whether embedding and output layer share their weights, which saving and loading depend on."""
     tied = base.output_embeddings.weight is base.input_embeddings.weight
-    for config in {id(one): one for one in (base.model.config, base.model.config.get_text_config(decoder=True))}.values():
+    for config in {
+        id(config): config for config in (base.model.config, base.model.config.get_text_config(decoder=True))
+    }.values():
         if getattr(config, "tie_word_embeddings", tied) != tied:
             config.tie_word_embeddings = tied
 
 
 @contextmanager
 def weights_kept(base: Base) -> Iterator[None]:
-    """Give the base its own parameters back afterwards, their values and which modules share them; they are kept on the CPU.
+    """Restore the base's parameters afterwards: their values (kept on the CPU) and which modules share them.
 
     Args:
         base: no method is attached to it, neither now nor afterwards.
     """
-    places = [(module, dict(module._parameters), dict(module._modules)) for module in base.model.modules()]
+    holders = [(module, dict(module._parameters), dict(module._modules)) for module in base.model.modules()]
     values = {name: p.detach().to("cpu", copy=True) for name, p in base.model.named_parameters()}
-    own = dict(base.model.named_parameters())
+    parameters_by_name = dict(base.model.named_parameters())
     try:
         yield
     finally:
-        for module, parameters, children in places:
+        for module, parameters, children in holders:
             module._parameters.update(parameters)
             module._modules.update(children)
-        for name, parameter in own.items():
+        for name, parameter in parameters_by_name.items():
             parameter.requires_grad_(False)
             parameter.data = values[name].to(parameter.device)
         say_whether_tied(base)

@@ -1,4 +1,4 @@
-"""``xeric bases``: pretrained models by name, what they are, and bringing them here."""
+"""``xeric bases``: list, download and describe pretrained models by name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ELSE = "--base also takes a .gguf file (converted once), a folder in the Huggin
 
 @bases_app.command("list")
 def list_bases(as_json: AsJson = False) -> None:
-    """Bases that can be had by name, and whether they are here."""
+    """Bases that are available by name, and whether they are downloaded."""
     from xeric.bases.named import NAMED_BASES
     from xeric.bases.store import kept
 
@@ -55,7 +55,7 @@ def fetch(name: Name) -> None:
 
 @bases_app.command()
 def show(name: Name, as_json: AsJson = False) -> None:
-    """What is known of a base: source, licence, quantisation, bits per character."""
+    """Describe a base: source, licence, quantisation, bits per character."""
     from dataclasses import asdict
 
     from xeric.bases.named import NAMED_BASES

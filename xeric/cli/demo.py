@@ -1,4 +1,4 @@
-"""``xeric demo``: the paper's study, small, on bundled tasks and the bases that have names; its report is the end of it."""
+"""``xeric demo``: the paper's study, small, on bundled tasks and named bases, with its report."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ __all__ = ["demo"]
 _STUDY = "demo"
 _LONGEST = 400
 _MEANING = """\
-Read this with care: one run a method, some forty examples a task, {tests} test instances a task. Differences of a few points are
-noise at this size, so verdicts are "undecided", or "uninformative" where what needs no model does as well;
-`xeric study plan paper` says what a study that decides takes."""
+Read this with care: one run per method, some forty examples per task, {tests} test instances per task. Differences
+of a few points are noise at this size, so verdicts are "undecided", or "uninformative" where a trivial baseline does as well;
+`xeric study plan paper` shows the cost of a study that can decide."""
 _NEXT = """\
 Next, with a file of your own (CSV, TSV or JSON lines with an input and an output column):
   xeric tasks import my.csv --name my_task --definition "What to do, in one sentence." --language Hindi -o tasks
@@ -74,14 +74,14 @@ def _show(written: Written) -> None:
 
 def _show_example(example: Example) -> None:
     typer.echo(f"{example.language} ({example.task}, the median text of {example.after_label})")
-    shown = {
+    texts = {
         "input": example.input,
         "before": f"{example.before or '(nothing)'}  [{example.before_label}]",
         "after": f"{example.after or '(nothing)'}  [{example.after_label}]",
         "reference": example.reference,
     }
-    for name, text in shown.items():
+    for name, text in texts.items():
         short = text if len(text) <= _LONGEST else f"{text[:_LONGEST].rstrip()} ..."
-        lines = [part for line in short.splitlines() for part in textwrap.wrap(line, 100) or [""]]
+        lines = [wrapped for line in short.splitlines() for wrapped in textwrap.wrap(line, 100) or [""]]
         typer.echo(f"  {name:10} " + "\n             ".join(lines))
     typer.echo("")

@@ -49,9 +49,9 @@ def print_json(value: Any) -> None:
 
 
 def speak_utf8() -> None:
-    """Write UTF-8 into files and pipes, whatever the system's own encoding; on a terminal, replace the letters that it lacks.
+    """Write UTF-8 into files and pipes, whatever the system's own encoding; on a terminal, replace what it cannot show.
 
-    JSON stays JSON: half of a surrogate pair, which has no UTF-8, is written as its escape.
+    JSON remains valid: half of a surrogate pair, which has no UTF-8, is written as its escape.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -62,11 +62,11 @@ def speak_utf8() -> None:
 
 
 def quiet_libraries() -> None:
-    """Keep other libraries' bars and advice off the terminal; ours say what matters."""
+    """Keep other libraries' progress bars and advice off the terminal."""
     import warnings
 
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # the reader of GGUF files asks nobody before it draws a bar
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the reader of GGUF files has no other setting for its progress bar
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from transformers.utils import logging
 

@@ -1,4 +1,4 @@
-"""Progress on standard error: on a terminal a bar with loss, rate and time left, else plain lines now and then."""
+"""Progress on standard error: on a terminal a bar with loss, rate and time left, else plain lines at intervals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LINE_SHARES = 10
 
 
 class _Rate(TextColumn):
-    """Units a second over the last minute or so."""
+    """Units per second over about the last minute."""
 
     def __init__(self) -> None:
         super().__init__("")
@@ -40,11 +40,11 @@ class _Rate(TextColumn):
 
 
 class PlainLines:
-    """Tells how far a phase is in lines, for a log file: after every 30 seconds, and every tenth of the phase.
+    """Reports a phase's progress in lines, for a log file: every 30 seconds, and at every tenth of the phase.
 
     Args:
         say: prints a line.
-        tenths: whether there is a line for every tenth, however soon it comes.
+        tenths: whether there is a line for every tenth, even within 30 seconds.
         clock: seconds.
     """
 
@@ -120,7 +120,7 @@ class TerminalProgress(TerminalBars):
         self._task = self._bar.add_task(phase, total=total, completed=done, loss="")
 
     def advance(self, units: int, loss: float | None = None) -> None:
-        """Move the bar of the present phase."""
+        """Move the bar of the current phase."""
         if self._task is not None:
             if loss is not None:
                 self._bar.update(self._task, loss=f"loss {loss:.3f}")

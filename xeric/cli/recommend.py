@@ -53,7 +53,7 @@ def _show(results: StudyResults, chosen: Recommendation) -> None:
     for name in ("arm", "dev", "training", "trainable", ""):
         table.add_column(name, justify="right" if name in ("training", "trainable") else "left")
     arms = {arm.id: arm for arm in results.arms}
-    for name in sorted(chosen.dev, key=lambda one: -chosen.dev[one].value):
+    for name in sorted(chosen.dev, key=lambda name: -chosen.dev[name].value):
         arm = arms[name]
         marks = [
             mark

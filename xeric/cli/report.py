@@ -1,4 +1,4 @@
-"""``xeric report``: tables, figures and a page from what a study left behind."""
+"""``xeric report``: tables, figures and a page of a study."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def report(
 
 
 def show_written(written: Written) -> None:
-    """Print the verdicts of a report and where it lies."""
+    """Print the verdicts of a report and its path."""
     for claim in written.results.claims:
         typer.echo(f"{claim.verdict:13}  {' '.join(claim.sentence.split())}")
-    left = f" (the page holds {written.shown} of {written.total} test instances)" if written.shown < written.total else ""
-    typer.echo(f"{written.files[0]}{left}")
+    page_limit = f" (the page holds {written.shown} of {written.total} test instances)" if written.shown < written.total else ""
+    typer.echo(f"{written.files[0]}{page_limit}")
     typer.echo(f"{written.files[1]}, {len(written.files) - 2} files in tables/ and figures/")

@@ -1,4 +1,4 @@
-"""``xeric train``, ``generate`` and ``score``: one run, and what is done with it."""
+"""``xeric train``, ``generate`` and ``score``: a single run and its use."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def train(
     settings = load_yaml(config) if config else {}
     arguments = tasks or []
     names = [argument for argument in arguments if "=" not in argument]
-    given: dict[str, Any] = {"base": base, "device": device, "precision": precision, "seed": seed, "method.name": method}
-    given |= {"data.n_train": n_train, "data.group_column": group_column, "prompt.setting": setting}
+    options: dict[str, Any] = {"base": base, "device": device, "precision": precision, "seed": seed, "method.name": method}
+    options |= {"data.n_train": n_train, "data.group_column": group_column, "prompt.setting": setting}
     if isinstance(settings.get("method"), str):
         settings["method"] = {"name": settings["method"]}
-    settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None])
+    settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None])
     if names:
         settings["tasks"] = names
     if texts or sources:
@@ -73,21 +73,22 @@ def train(
 
 
 def _stages(configured: Any, texts: list[str] | None, sources: list[str] | None) -> list[dict[str, Any]]:
-    """Return the stages of a configuration (a list, or None), with what the command line names in their places: texts come first.
+    """Return the stages of a configuration (a list, or None), with the command line's texts (first) and sources.
 
-    The first stage takes the texts if it is one of texts already, or names nothing and no sources are given; else a new one does.
+    The texts belong to the first stage if it has texts already, or has neither texts nor tasks and there are no sources; else to
+    a new stage before it.
     """
-    given = configured or []
-    if not isinstance(given, list) or not all(isinstance(stage, dict) for stage in given):
+    stages = configured or []
+    if not isinstance(stages, list) or not all(isinstance(stage, dict) for stage in stages):
         raise ConfigError("expected a list of stages", where="stages", hint="each holds tasks or texts, and settings")
-    opening, rest = given[:1], given[1:]
-    if opening and not opening[0].get("texts") and (opening[0].get("tasks") or sources):
-        opening, rest = [], given
+    first, rest = stages[:1], stages[1:]
+    if first and not first[0].get("texts") and (first[0].get("tasks") or sources):
+        first, rest = [], stages
     if texts:
-        opening = [{**(opening[0] if opening else {}), "texts": texts}]
+        first = [{**(first[0] if first else {}), "texts": texts}]
     if sources:
         rest = [{**(rest[0] if rest else {}), "tasks": sources}, *rest[1:]]
-    return [*opening, *rest]
+    return [*first, *rest]
 
 
 def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
@@ -141,7 +142,7 @@ def generate(
     for name in dict.fromkeys(row["task"] for row in rows):
         numbers = [number for number, row in enumerate(rows) if row["task"] == name]
         inputs = [rows[number]["input"] for number in numbers]
-        texts = adapted.generate(inputs, task=name, max_new_tokens=max_new_tokens, note=lambda said: typer.echo(said, err=True))
+        texts = adapted.generate(inputs, task=name, max_new_tokens=max_new_tokens, note=lambda text: typer.echo(text, err=True))
         outputs |= dict(zip(numbers, texts, strict=True))
     for number, row in enumerate(rows):
         if as_json or file:
@@ -155,13 +156,13 @@ def _with_prediction(row: dict[str, Any], prediction: str) -> str:
     from xeric.json_io import Number
 
     number = row.get("id") if isinstance(row.get("id"), Number) else None
-    shown = {key: value for key, value in row.items() if value is not None and (key != "id" or number is None)}
-    line = json.dumps({**shown, "prediction": prediction}, ensure_ascii=False)
+    fields = {key: value for key, value in row.items() if value is not None and (key != "id" or number is None)}
+    line = json.dumps({**fields, "prediction": prediction}, ensure_ascii=False)
     return line if number is None else f'{{"id": {number}, {line[1:]}'
 
 
 def _typed(text: str) -> str:
-    """Return an argument if it is text: bytes that are not UTF-8 reach Python as halves of surrogate pairs."""
+    """Check that an argument is text and return it: bytes that are not UTF-8 reach Python as halves of surrogate pairs."""
     odd = next((char for char in text if "\ud800" <= char <= "\udfff"), None)
     if odd is not None:
         raise UserError(
@@ -177,18 +178,18 @@ def _input_rows(file: Path, task: str | None, encoding: str | None) -> list[dict
 
     rows = []
     for number, raw in iter_jsonl(file, encoding):
-        place = f"{file}, line {number}"
+        where = f"{file}, line {number}"
         if not isinstance(raw.get("input"), str):
-            raise DataError("the row has no text under 'input'", where=place)
-        named, identity = task or raw.get("task"), raw.get("id")
-        for given in (raw["input"], named, identity):
-            if isinstance(given, str):
-                check_text(given, place)
+            raise DataError("the row has no text under 'input'", where=where)
+        task_name, identity = task or raw.get("task"), raw.get("id")
+        for value in (raw["input"], task_name, identity):
+            if isinstance(value, str):
+                check_text(value, where)
         rows.append(
             {
                 "id": identity,
                 "input": str(raw["input"]),
-                "task": nfc(named) if isinstance(named, str) else named,
+                "task": nfc(task_name) if isinstance(task_name, str) else task_name,
             }
         )
     if not rows:
@@ -215,7 +216,7 @@ def score(
     from xeric.record_io import read_predictions
 
     if language is not None:
-        known_language(language)  # a typing error must not cost stemmer and scripts in silence
+        known_language(language)  # a misspelt language must not silently lose stemmer and scripts
     if normalize not in ("nfc", "none"):
         raise UserError(f"unknown normal form {normalize!r}", hint="use nfc or none")
     ours = read_predictions(predictions, language=language, encoding=encoding)
@@ -233,7 +234,7 @@ def score(
 
 
 def _scored(report: ScoreReport, metric: str) -> dict[str, Any]:
-    """Return a metric's score as JSON has it: none, and the reason, where it says nothing."""
+    """Return a metric's score as JSON has it: None, with notes, where the metric is undefined."""
     value: dict[str, Any] = {"score": None, "low": None, "high": None}
     if metric in report.scores:
         value = report.scores[metric].model_dump(mode="json")

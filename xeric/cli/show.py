@@ -22,12 +22,12 @@ __all__ = ["console", "show_checks", "show_run", "show_scores", "show_table", "s
 
 
 def console() -> Console:
-    """Return the console for standard output: texts are shown as they are, whatever brackets and colons stand in them."""
+    """Return the console for standard output: texts are shown unchanged, also with brackets and colons."""
     return Console(highlight=False, markup=False, emoji=False)
 
 
 def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
-    """Print what a run found and where it lies."""
+    """Print a run's results and its folder."""
     out = console()
     if not fresh:
         out.print(f"this run was done already; nothing was computed: {folder}", soft_wrap=True)
@@ -46,7 +46,7 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         if "texts" in stage:
             out.print(f"stage {number}, text: {_texts_line(stage['texts'])}", soft_wrap=True)
     if record.baselines:
-        _print_parted(out, "beside the trivial baselines, which need no model", *_beside_the_baselines(record))
+        _print_parted(out, "beside the trivial baselines, which need no model", *_baseline_rows(record))
     if below := _below_the_baselines(record):
         out.print(below, soft_wrap=True, style="yellow")
     for name in tasks:
@@ -66,28 +66,28 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         f"steps {record.done_steps} of {record.planned_steps}"
         + (f", weights of step {record.best_step}" if record.best_step is not None else "")
         + f"; trained {record.parameters['trainable']:,} of {record.parameters['total']:,} parameters; "
-        + ", ".join(f"{part} {duration(value)}" for part, value in seconds.items()),
+        + ", ".join(f"{phase} {duration(value)}" for phase, value in seconds.items()),
         soft_wrap=True,
     )
     out.print(f"run folder: {folder}", soft_wrap=True)
 
 
 def _cut_notes(record: Record, task: str) -> list[str]:
-    """Say what truncation took from a task's rows."""
+    """Return what truncation cut from a task's rows."""
     from xeric.data.encoding import cut_note
 
-    data, parts = record.tasks[task].data, {"train": "training inputs", "dev": "dev inputs", "test": "test inputs"}
-    cuts = {part: found for part, found in data.get("cuts", {}).items() if part in parts}
-    notes = [cut_note(found, data[part], parts[part], record.base["context"]) for part, found in cuts.items()]
+    data, inputs = record.tasks[task].data, {"train": "training inputs", "dev": "dev inputs", "test": "test inputs"}
+    cuts = {split: counts for split, counts in data.get("cuts", {}).items() if split in inputs}
+    notes = [cut_note(counts, data[split], inputs[split], record.base["context"]) for split, counts in cuts.items()]
     return [note for note in notes if note]
 
 
 def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
-    """Return the columns and rows of a run's scores: a row a metric for one task, a row a task for several."""
+    """Return the columns and rows of a run's scores: one row per metric for a single task, one row per task for several."""
     if len(record.tasks) == 1:
         columns: list[tuple[str, JustifyMethod]] = [("metric", "left"), ("score", "right"), ("95% interval", "left")]
         return columns, [[metric, f"{s.score:.1f}", interval(s.low, s.high)] for metric, s in record.scores.items()]
-    rows = {"mean over tasks": record.scores} | {name: found.scores for name, found in record.tasks.items()}
+    rows = {"mean over tasks": record.scores} | {name: result.scores for name, result in record.tasks.items()}
     columns = [("task", "left"), *((metric, "right") for metric in record.scores)]
     return columns, [
         [name, *(_with_interval(scores[metric]) if metric in scores else "none" for metric in record.scores)]
@@ -95,12 +95,12 @@ def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], li
     ]
 
 
-def _beside_the_baselines(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
-    """Return the columns and rows of the run's mean over tasks and those of the trivial baselines: a row each."""
+def _baseline_rows(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
+    """Return the columns and rows of the run's mean over tasks and of those of the trivial baselines."""
     from xeric.data.baselines import baseline_label
 
-    metrics = list(dict.fromkeys(metric for one in record.baselines.values() for metric in one.scores))
-    rows = {"this run": record.scores} | {baseline_label(name): one.scores for name, one in record.baselines.items()}
+    metrics = list(dict.fromkeys(metric for baseline in record.baselines.values() for metric in baseline.scores))
+    rows = {"this run": record.scores} | {baseline_label(name): baseline.scores for name, baseline in record.baselines.items()}
     columns: list[tuple[str, JustifyMethod]] = [("mean over tasks" if len(record.tasks) > 1 else "", "left")]
     columns += [(metric, "right") for metric in metrics]
     return columns, [
@@ -110,18 +110,20 @@ def _beside_the_baselines(record: Record) -> tuple[list[tuple[str, JustifyMethod
 
 
 def _below_the_baselines(record: Record) -> str:
-    """Say that the run's own score is below that of the best trivial baseline, where it is."""
+    """Return a remark where the run's score is below that of the best trivial baseline, else nothing."""
     from xeric.data.baselines import baseline_label
     from xeric.metrics import PRIMARY
 
-    trivial = {name: found.scores[PRIMARY].score for name, found in record.baselines.items() if PRIMARY in found.scores}
+    trivial = {
+        name: scores[PRIMARY].score for name, baseline in record.baselines.items() if PRIMARY in (scores := baseline.scores)
+    }
     if PRIMARY not in record.scores or not trivial:
         return ""
-    own, best = record.scores[PRIMARY].score, max(trivial, key=lambda name: trivial[name])
-    if own >= trivial[best]:
+    run_score, best = record.scores[PRIMARY].score, max(trivial, key=lambda name: trivial[name])
+    if run_score >= trivial[best]:
         return ""
-    bar = f"the {trivial[best]:.1f} of the best trivial baseline, {baseline_label(best)}, which needs no model"
-    return f"{PRIMARY} {own:.1f}{' (mean over tasks)' if len(record.tasks) > 1 else ''} is below {bar}"
+    comparison = f"the {trivial[best]:.1f} of the best trivial baseline, {baseline_label(best)}, which needs no model"
+    return f"{PRIMARY} {run_score:.1f}{' (mean over tasks)' if len(record.tasks) > 1 else ''} is below {comparison}"
 
 
 def _with_interval(score: Score) -> str:
@@ -129,7 +131,7 @@ def _with_interval(score: Score) -> str:
 
 
 def _data_line(data: Mapping[str, Any]) -> str:
-    sizes = ", ".join(f"{data[part]} {part}" for part in ("train", "dev", "test"))
+    sizes = ", ".join(f"{data[split]} {split}" for split in ("train", "dev", "test"))
     drops = data.get("drops") or {}
     dropped = f"; {sum(drops.values())} dropped ({', '.join(f'{n} {reason}' for reason, n in drops.items())})" if drops else ""
     merged = f"; {_merged(data['merged'])}" if data.get("merged") else ""
@@ -137,7 +139,7 @@ def _data_line(data: Mapping[str, Any]) -> str:
 
 
 def _merged(count: int) -> str:
-    """Say what became of instances that share their input with another."""
+    """Return what was done with instances that share their input with another."""
     return f"{count} with the input of another {'is' if count == 1 else 'are'} merged into it as references"
 
 
@@ -155,7 +157,7 @@ def show_scores(result: Mapping[str, Mapping[str, Any]], *, signatures: bool = F
 
     Args:
         result: by metric, as ``xeric score --json`` has it.
-        signatures: print each metric's whole; otherwise what all have in common, on one line.
+        signatures: print each metric's in full; otherwise what all have in common, on one line.
     """
     compared = any("against" in row for row in result.values())
     columns: list[tuple[str, JustifyMethod]] = [("metric", "left"), ("score", "right"), ("95% interval", "left")]
@@ -182,21 +184,23 @@ def show_scores(result: Mapping[str, Mapping[str, Any]], *, signatures: bool = F
 
     for note in score_notes({metric: row["notes"] for metric, row in result.items() if "notes" in row}):
         out.print(note, soft_wrap=True, style="yellow", markup=False)
-    known = {metric: row["signature"] for metric, row in result.items() if "signature" in row}
+    signature_of = {metric: row["signature"] for metric, row in result.items() if "signature" in row}
     if signatures:
-        for metric, signature in known.items():
+        for metric, signature in signature_of.items():
             out.print(f"{metric}: {signature}", soft_wrap=True, markup=False)
-    elif known:
-        out.print(f"signatures: {_shared(list(known.values()))} (each in full: --signatures)", soft_wrap=True, markup=False)
+    elif signature_of:
+        out.print(
+            f"signatures: {_shared(list(signature_of.values()))} (each in full: --signatures)", soft_wrap=True, markup=False
+        )
 
 
 def _shared(signatures: Sequence[str]) -> str:
-    """Return the choices that several signatures make, and none of them otherwise."""
-    made: dict[str, list[str]] = {}
+    """Return the choices that are the same in all signatures that make them, if several do."""
+    by_name: dict[str, list[str]] = {}
     for signature in signatures:
         for choice in signature.split("|")[1:]:
-            made.setdefault(choice.partition(":")[0], []).append(choice)
-    shared = [choices[0] for choices in made.values() if len(set(choices)) == 1 and len(choices) >= min(2, len(signatures))]
+            by_name.setdefault(choice.partition(":")[0], []).append(choice)
+    shared = [choices[0] for choices in by_name.values() if len(set(choices)) == 1 and len(choices) >= min(2, len(signatures))]
     return "|".join(shared) or "nothing in common"
 
 
@@ -207,51 +211,51 @@ def show_task(task: Task, instances: int) -> None:
     out.print(f"{task.name}: {len(task.instances)} instances, {languages}", style="bold")
     out.print(f"categories: {', '.join(task.categories) or 'none'}; licence: {', '.join(task.licenses) or 'not stated'}")
     out.print(f"\n{task.definition}")
-    shown = [(f"example {n}", e.input, e.output) for n, e in enumerate(task.positive_examples[:2], 1)]
-    shown += [(i.id, i.input, "\n  or: ".join(i.outputs)) for i in task.instances[:instances]]
-    for name, x, y in shown:
+    texts = [(f"example {n}", e.input, e.output) for n, e in enumerate(task.positive_examples[:2], 1)]
+    texts += [(i.id, i.input, "\n  or: ".join(i.outputs)) for i in task.instances[:instances]]
+    for name, x, y in texts:
         out.print(f"\n{name}", style="bold")
         out.print(f"input:  {x}\noutput: {y}", soft_wrap=True)
 
 
 def show_checks(checks: Sequence[TaskCheck]) -> None:
-    """Print what was found in tasks; drops, refusals and notes below the table."""
+    """Print the checks of tasks; drops, refusals and notes below the table."""
     columns: list[tuple[str, JustifyMethod]] = [("task", "left"), ("language", "left")]
     columns += [(name, "right") for name in ("instances", "kept", "clusters", "words in/out", "test", "n-train")]
     rows = []
-    for one in checks:
-        if not one.instances:
-            rows.append([one.name, "refused"])
+    for check in checks:
+        if not check.instances:
+            rows.append([check.name, "refused"])
             continue
-        lengths = f"{one.mean_words['input']:.0f}/{one.mean_words['output']:.0f}" if one.mean_words else ""
-        numbers = [str(n) for n in (one.instances, one.kept, one.clusters)]
-        rows.append([one.name, ", ".join(one.languages), *numbers, lengths, str(one.test), f"to {one.max_train}"])
+        lengths = f"{check.mean_words['input']:.0f}/{check.mean_words['output']:.0f}" if check.mean_words else ""
+        numbers = [str(n) for n in (check.instances, check.kept, check.clusters)]
+        rows.append([check.name, ", ".join(check.languages), *numbers, lengths, str(check.test), f"to {check.max_train}"])
     out = console()
     _print_parted(out, "", columns, rows)
-    for one in checks:
-        if one.drops:
-            dropped = ", ".join(f"{count} {reason}" for reason, count in one.drops.items())
-            out.print(f"{one.name}: dropped {dropped}", soft_wrap=True)
-        if one.merged:
-            out.print(f"{one.name}: {_merged(one.merged)}", soft_wrap=True)
-        for note in one.notes:
-            out.print(f"{one.name}: {note}", soft_wrap=True)
-        if one.error:
-            out.print(f"refused: {one.error}", soft_wrap=True)
-    refused = sum(not one.ok for one in checks)
+    for check in checks:
+        if check.drops:
+            dropped = ", ".join(f"{count} {reason}" for reason, count in check.drops.items())
+            out.print(f"{check.name}: dropped {dropped}", soft_wrap=True)
+        if check.merged:
+            out.print(f"{check.name}: {_merged(check.merged)}", soft_wrap=True)
+        for note in check.notes:
+            out.print(f"{check.name}: {note}", soft_wrap=True)
+        if check.error:
+            out.print(f"refused: {check.error}", soft_wrap=True)
+    refused = sum(not check.ok for check in checks)
     out.print(f"{len(checks) - refused} of {len(checks)} tasks can be used")
 
 
 def show_table(table: ReportTable) -> None:
-    """Print a study's table, intervals below their values; what the paper published stands in the report alone."""
+    """Print a study's table, intervals below their values; published figures are in the report only."""
     from xeric.analysis.results import Interval
     from xeric.report.tables import ends, point, shown
 
-    columns = [(place, column) for place, column in enumerate(table.columns) if column.kind != "published"]
+    columns = [(index, column) for index, column in enumerate(table.columns) if column.kind != "published"]
     headings: list[tuple[str, JustifyMethod]] = [(c.title, "left" if c.kind == "text" else "right") for _, c in columns]
     rows = []
     for row in table.rows:
-        cells = [(row[place], column) for place, column in columns]
+        cells = [(row[index], column) for index, column in columns]
         rows.append(
             [f"{point(c, column)}\n{ends(c, column)}" if isinstance(c, Interval) else shown(c, column) for c, column in cells]
         )
@@ -264,24 +268,24 @@ def show_table(table: ReportTable) -> None:
 def _print_parted(
     out: Console, title: str, columns: Sequence[tuple[str, JustifyMethod]], rows: Sequence[Sequence[str]], *, keys: int = 1
 ) -> None:
-    """Print a table; where the terminal is too narrow, in parts one below the other that repeat the first ``keys`` columns.
+    """Print a table; where the terminal is too narrow, in several tables that repeat the first ``keys`` columns.
 
-    A row may end early: the rest of it is empty.
+    A row may be shorter than the columns: the rest of it is empty.
     """
     rows = [[*row, *[""] * (len(columns) - len(row))] for row in rows]
     texts = [[heading for heading, _ in columns], *rows]
-    widths = [max(cell_len(line) for row in texts for line in row[place].split("\n")) + 3 for place in range(len(columns))]
-    parts: list[list[int]] = [[]]
-    for place in range(keys, len(columns)):
-        taken = sum(widths[p] for p in (*range(keys), *parts[-1]))
-        if parts[-1] and taken + widths[place] >= out.width:
-            parts.append([])
-        parts[-1].append(place)
-    for number, part in enumerate(parts):
+    widths = [max(cell_len(line) for row in texts for line in row[index].split("\n")) + 3 for index in range(len(columns))]
+    groups: list[list[int]] = [[]]
+    for index in range(keys, len(columns)):
+        taken = sum(widths[p] for p in (*range(keys), *groups[-1]))
+        if groups[-1] and taken + widths[index] >= out.width:
+            groups.append([])
+        groups[-1].append(index)
+    for number, group in enumerate(groups):
         table = Table(title=title if title and not number else None, title_justify="left")
-        for place in (*range(keys), *part):
-            heading, justify = columns[place]
+        for index in (*range(keys), *group):
+            heading, justify = columns[index]
             table.add_column(heading, justify=justify, overflow="fold")
         for row in rows:
-            table.add_row(*(row[place] for place in (*range(keys), *part)))
+            table.add_row(*(row[index] for index in (*range(keys), *group)))
         out.print(table)

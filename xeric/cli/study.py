@@ -1,4 +1,4 @@
-"""``xeric study``: plan a study, carry it out, look how far it is, score it again, publish it."""
+"""``xeric study``: plan a study, carry it out, show its progress, score it again, publish it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def plan(
     probe: Annotated[bool, typer.Option(help="Try each base for a moment, to estimate time and memory.")] = True,
     as_json: AsJson = False,
 ) -> None:
-    """What a study will compute, what is done already, what it will take, and what it can detect."""
+    """Show what a study will compute, what is finished, its cost, and the difference it can detect."""
     config, folder = _load(study, output, overrides, tasks_dir)
     quiet_libraries()
     from xeric.cli.study_progress import TerminalStudyProgress
@@ -43,17 +43,17 @@ def plan(
     from xeric.execution.preview import estimated, preview
 
     with TerminalStudyProgress() as progress:
-        found = preview(config, folder, progress=progress)
+        shown = preview(config, folder, progress=progress)
     if not as_json:
-        show_plan(found)
+        show_plan(shown)
     if probe:
-        # Another context: while bars are shown, what is printed goes through them.
+        # A second context: the plan is printed between the two, without bars.
         with TerminalStudyProgress() as progress:
-            found = estimated(found, progress=progress)
+            shown = estimated(shown, progress=progress)
         if not as_json:
-            show_estimate(found)
+            show_estimate(shown)
     if as_json:
-        print_json(found.as_json())
+        print_json(shown.as_json())
 
 
 @study_app.command()
@@ -65,11 +65,11 @@ def run(
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the runs only.")] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Carry a study out, or go on with it where it was; what is done is not done again.
+    """Carry a study out, or resume it; finished runs are not computed again.
 
     Leaves with exit code 1 if a run failed or diverged. Several processes may work on one folder, on several machines too.
     """
-    part = _shard(shard)
+    part_of_runs = _shard(shard)
     config, folder = _load(study, output, overrides, tasks_dir)
     quiet_libraries()
     from xeric.api import run_study
@@ -78,12 +78,12 @@ def run(
     from xeric.studies.status import study_status
 
     with TerminalStudyProgress() as progress:
-        done, results = run_study(config, folder, shard=part, progress=progress)
-    found = study_status(done.folder)
+        done, results = run_study(config, folder, shard=part_of_runs, progress=progress)
+    study_state = study_status(done.folder)
     if as_json:
-        print_json(found.as_json())
+        print_json(study_state.as_json())
     else:
-        show_status(found)
+        show_status(study_state)
         if results is not None:
             from xeric.cli.report import show_written
             from xeric.report import write_report
@@ -94,16 +94,16 @@ def run(
 
 @study_app.command()
 def status(study: Source, output: Output = None, as_json: AsJson = False) -> None:
-    """How far a study is, at any time."""
+    """Show the progress of a study, at any time."""
     from xeric.cli.study_show import show_status
     from xeric.studies.folder import StudyFolder
     from xeric.studies.status import study_status
 
-    found = study_status(StudyFolder(_folder_of(study, output)))
+    study_state = study_status(StudyFolder(_folder_of(study, output)))
     if as_json:
-        print_json(found.as_json())
+        print_json(study_state.as_json())
     else:
-        show_status(found)
+        show_status(study_state)
 
 
 @study_app.command()
@@ -113,17 +113,17 @@ def rescore(
     metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Add or renew metrics of every record from its predictions, without a model."""
+    """Add metrics to every record, or compute them again, from its predictions, without a model."""
     from xeric.analysis.analyse import write_results
     from xeric.analysis.rescore import rescore as score_again
     from xeric.cli.progress import TerminalProgress
     from xeric.studies.folder import StudyFolder
 
     folder = _folder_of(study, output)
-    place = StudyFolder(folder)
+    study_folder = StudyFolder(folder)
     with TerminalProgress() as progress:
-        progress.start("score", len(place.read_runs()))
-        changed = score_again(place, metric or (), progress=lambda: progress.advance(1))
+        progress.start("score", len(study_folder.read_runs()))
+        changed = score_again(study_folder, metric or (), progress=lambda: progress.advance(1))
     write_results(folder)
     if as_json:
         print_json(changed)
@@ -134,7 +134,7 @@ def rescore(
 @study_app.command()
 def publish(
     study: Source,
-    to: Annotated[Path, path_option("--to", help="Folder to write to; what stands there is brought up to date.")],
+    to: Annotated[Path, path_option("--to", help="Folder to write to; existing files there are updated.")],
     output: Output = None,
 ) -> None:
     """Copy a study without its texts and weights: records and statistics, from which its report can be made anywhere."""

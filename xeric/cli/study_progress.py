@@ -1,4 +1,4 @@
-"""Progress of a study on the terminal: one bar over all runs with the time left, one for the present run."""
+"""Progress of a study on the terminal: one bar over all runs with the time left, one for the current run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["TerminalStudyProgress"]
 
 
 class TerminalStudyProgress(TerminalBars):
-    """Shows the present run of a study and the study as a whole; see :class:`xeric.progress.StudyProgress`."""
+    """Shows the current run of a study and the study as a whole; see :class:`xeric.progress.StudyProgress`."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -27,7 +27,7 @@ class TerminalStudyProgress(TerminalBars):
         self._position = ""
 
     def note(self, text: str) -> None:
-        """Print a remark above the bars; without bars it says how far the study is."""
+        """Print a remark above the bars; without bars, preceded by the study's progress."""
         super().note(text if self._console.is_terminal or not self._position else f"[{self._position}] {text}")
 
     def begin(self, what: str) -> None:
@@ -35,7 +35,7 @@ class TerminalStudyProgress(TerminalBars):
         self._run = what
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
-        """Begin a phase of the present run; its bar takes the place of the last one."""
+        """Begin a phase of the current run; its bar replaces the last one."""
         if self._phase is not None:
             self._bar.remove_task(self._phase)
         name = f"{self._run} {phase}".strip()
@@ -44,7 +44,7 @@ class TerminalStudyProgress(TerminalBars):
             self._lines.start(name, total, done)
 
     def advance(self, units: int, loss: float | None = None) -> None:
-        """Move the bar of the present phase."""
+        """Move the bar of the current phase."""
         if self._phase is not None:
             if loss is not None:
                 self._bar.update(self._phase, remark=f"loss {loss:.3f}")

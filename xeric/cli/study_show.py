@@ -20,88 +20,89 @@ if TYPE_CHECKING:
 __all__ = ["show_estimate", "show_plan", "show_status"]
 
 
-def show_plan(found: Preview) -> None:
-    """Print the arms of a plan with their runs, and below what is done and what can be detected."""
-    plan, out = found.plan, console()
+def show_plan(preview: Preview) -> None:
+    """Print the arms of a plan with their runs; below, the finished runs and the detectable difference."""
+    plan, out = preview.plan, console()
     table = Table(title=f"{plan.study.title}: {len(plan.arms)} arms, {len(plan.runs)} runs", title_justify="left")
     table.add_column("arm", overflow="fold")
     table.add_column("runs by seed (+ done, ! failed, . to do)", overflow="fold")
     for arm in plan.arms:
-        table.add_row(arm.label, _marks(_of_arm(plan.runs, arm), {name: one.status for name, one in found.states.items()}))
+        table.add_row(arm.label, _marks(_of_arm(plan.runs, arm), {name: state.status for name, state in preview.states.items()}))
     out.print(table)
-    sizes = [", ".join(f"{count} {part}" for part, count in task.items()) for task in found.tasks.values()]
-    for name, size in zip(found.tasks, sizes, strict=True):
+    sizes = [", ".join(f"{count} {split}" for split, count in task.items()) for task in preview.tasks.values()]
+    for name, size in zip(preview.tasks, sizes, strict=True):
         out.print(f"{name}: {size}", soft_wrap=True)
-    done = sum(state.record is not None for state in found.states.values())
-    out.print(f"done: {done} of {len(plan.runs)} runs" + (f"; {found.trials} tuning trials to do" if found.trials else ""))
-    points = f"about {found.detectable:.1f} points of {PRIMARY}"
+    done = sum(state.record is not None for state in preview.states.values())
+    out.print(f"done: {done} of {len(plan.runs)} runs" + (f"; {preview.trials} tuning trials to do" if preview.trials else ""))
+    points = f"about {preview.detectable:.1f} points of {PRIMARY}"
     out.print(
-        f"smallest difference between two arms that is found in 80% of such studies: {points}, if they show {found.assumes} "
+        f"smallest difference between two arms that is found in 80% of such studies: {points}, if they show {preview.assumes} "
         "(taken on the cautious side; the report goes by what the study shows)",
         soft_wrap=True,
     )
 
 
-def show_estimate(found: Preview) -> None:
-    """Print what each arm's runs take, and below all of them together with how sure that is."""
-    assert found.estimate is not None
-    labels, out = {arm.key: arm.label for arm in found.plan.arms}, console()
+def show_estimate(preview: Preview) -> None:
+    """Print the cost of each arm's runs; below, the total with its range."""
+    assert preview.estimate is not None
+    labels, out = {arm.key: arm.label for arm in preview.plan.arms}, console()
     table = Table(title="what is still to be done, by one process", title_justify="left")
     table.add_column("arm", overflow="fold")
-    for heading in ("runs", "a run", "trainable", "memory"):
+    for heading in ("runs", "per run", "trainable", "memory"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for arm in found.estimate.arms:
+    for arm in preview.estimate.arms:
         row = str(arm.runs), duration(arm.seconds), f"{arm.trainable:,}", data_size(arm.memory)
         table.add_row(labels[arm.key], *row)
-    if found.estimate.arms:
+    if preview.estimate.arms:
         out.print(table)
-    out.print(_cost(found.estimate), soft_wrap=True)
+    out.print(_cost(preview.estimate), soft_wrap=True)
 
 
 def _cost(estimate: CostEstimate) -> str:
-    parts = [f"{duration(estimate.tuning)} of it tuning"] if estimate.tuning else []
-    parts += [f"{duration(estimate.stages)} of it stage 1"] if estimate.stages else []
-    parts += [f"{duration(estimate.paraphrases)} of it decoding under other paraphrases"] if estimate.paraphrases else []
-    inside = f" ({', '.join(parts)})" if parts else ""
+    shares = [f"{duration(estimate.tuning)} of it tuning"] if estimate.tuning else []
+    shares += [f"{duration(estimate.stages)} of it stage 1"] if estimate.stages else []
+    shares += [f"{duration(estimate.paraphrases)} of it decoding under other paraphrases"] if estimate.paraphrases else []
+    breakdown = f" ({', '.join(shares)})" if shares else ""
     low, high = (duration(end) for end in estimate.range)
     return (
-        f"all of it: about {duration(estimate.seconds)}{inside}, most likely between {low} and {high}, and up to "
+        f"all of it: about {duration(estimate.seconds)}{breakdown}, most likely between {low} and {high}, and up to "
         f"{data_size(estimate.memory)} of memory; derived from a short try of each base, early stopping not foreseen"
     )
 
 
-def show_status(found: StudyStatus) -> None:
-    """Print how far each arm is, with mean scores of what is done, and every failure."""
+def show_status(study: StudyStatus) -> None:
+    """Print each arm's progress, the mean scores of its finished runs, and every failure."""
     out = console()
-    counts = found.counts()
-    scored = {metric for state in found.states.values() if state.record for metric in state.record.scores}
-    shown = [metric for metric in quality_metrics() if metric in scored]
-    table = Table(title=f"{counts['ok']} of {len(found.runs)} runs ok", title_justify="left")
+    counts = study.counts()
+    metrics = [
+        metric for metric in quality_metrics() if any(s.record and metric in s.record.scores for s in study.states.values())
+    ]
+    table = Table(title=f"{counts['ok']} of {len(study.runs)} runs ok", title_justify="left")
     table.add_column("arm", overflow="fold")
     table.add_column("runs by seed", overflow="fold")
-    for metric in shown:
+    for metric in metrics:
         table.add_column(metric, justify="right", no_wrap=True)
-    statuses = {run.id: found.status(run) for run in found.runs}
-    for arm in dict.fromkeys(run.arm.id for run in found.runs):
-        runs = [run for run in found.runs if run.arm.id == arm]
-        records = [record for run in runs if (record := found.states[run.id].record) is not None and record.scores]
-        means = [_mean(record.scores[metric].score for record in records if metric in record.scores) for metric in shown]
+    statuses = {run.id: study.status(run) for run in study.runs}
+    for arm in dict.fromkeys(run.arm.id for run in study.runs):
+        runs = [run for run in study.runs if run.arm.id == arm]
+        records = [record for run in runs if (record := study.states[run.id].record) is not None and record.scores]
+        means = [_mean(record.scores[metric].score for record in records if metric in record.scores) for metric in metrics]
         table.add_row(runs[0].arm.label, _marks(runs, statuses), *means)
     out.print(table)
     out.print(_LEGEND)
-    if found.trials:
-        ended = sum(status != "missing" for status in found.trials.values())
-        out.print(f"tuning: {found.tuned} methods done, {ended} trials in all")
-    read, asked = found.paraphrases
-    if asked:
-        out.print(f"paraphrases of the definitions: test sets decoded {read} of {asked} times")
-    for name, state in found.states.items():
+    if study.trials:
+        ended = sum(status != "missing" for status in study.trials.values())
+        out.print(f"tuning: {study.tuned} methods done, {ended} trials in all")
+    decoded, planned = study.paraphrases
+    if planned:
+        out.print(f"paraphrases of the definitions: test sets decoded {decoded} of {planned} times")
+    for name, state in study.states.items():
         if state.failure is not None:
             out.print(f"failed: {name}: {state.failure.error}", soft_wrap=True)
             if state.failure.hint:
                 out.print(f"  hint: {state.failure.hint}", soft_wrap=True)
     text = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    out.print(f"runs: {text}; study folder: {found.folder.root}", soft_wrap=True)
+    out.print(f"runs: {text}; study folder: {study.folder.root}", soft_wrap=True)
 
 
 _LEGEND = "by seed: + ok, ! failed, x diverged, > running, . to do"
@@ -112,7 +113,7 @@ def _marks(runs: Iterable[PlannedRun], statuses: dict[str, str]) -> str:
     marks: dict[int, str] = {}
     for run in runs:
         marks[run.seed] = marks.get(run.seed, "") + _MARKS[statuses[run.id]]
-    return " ".join(f"{seed}{found}" for seed, found in marks.items())
+    return " ".join(f"{seed}{signs}" for seed, signs in marks.items())
 
 
 def _of_arm(runs: Sequence[PlannedRun], arm: PlannedArm) -> list[PlannedRun]:
@@ -120,5 +121,5 @@ def _of_arm(runs: Sequence[PlannedRun], arm: PlannedArm) -> list[PlannedRun]:
 
 
 def _mean(values: Iterable[float]) -> str:
-    found = list(values)
-    return f"{sum(found) / len(found):.1f}" if found else ""
+    numbers = list(values)
+    return f"{sum(numbers) / len(numbers):.1f}" if numbers else ""

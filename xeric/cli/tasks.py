@@ -1,4 +1,4 @@
-"""``xeric tasks``: look at task files, check them, make them of tables, fetch them."""
+"""``xeric tasks``: show, check, import and download task files."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def show(
     loaded = Catalog.of(tasks_dir or ()).load(task)
     if as_json:
         first = [{"id": i.id, "input": i.input, "outputs": list(i.outputs)} for i in loaded.instances[:instances]]
-        shown = {"name": loaded.name, "definition": loaded.definition, "instances": len(loaded.instances)}
+        description = {"name": loaded.name, "definition": loaded.definition, "instances": len(loaded.instances)}
         languages = {"input_languages": loaded.input_languages, "output_languages": loaded.output_languages}
-        print_json({**shown, **languages, "categories": loaded.categories, "licenses": loaded.licenses, "first": first})
+        print_json({**description, **languages, "categories": loaded.categories, "licenses": loaded.licenses, "first": first})
     else:
         show_task(loaded, instances)
 
@@ -53,7 +53,7 @@ def check(
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> int:
-    """Read and clean tasks and say what is in them: instances, drops by reason, clusters, the sizes a split would give.
+    """Read and clean tasks and describe them: instances, drops by reason, clusters, the sizes of a split.
 
     Leaves with exit code 2 if a task was refused.
     """
@@ -63,7 +63,7 @@ def check(
     from xeric.data.checking import check_task
 
     catalog = Catalog.of(tasks_dir or ())
-    # Without names, the folders asked for are meant, not the tasks that come with the package.
+    # Without names: the tasks of the given folders, not the bundled ones.
     chosen = names or (Catalog([Path(d) for d in tasks_dir]).names() if tasks_dir else catalog.names())
     checks = []
     with TerminalProgress() as progress:
@@ -72,10 +72,10 @@ def check(
             checks.append(check_task(catalog.find(name)))
             progress.advance(1)
     if as_json:
-        print_json([one.as_json() for one in checks])
+        print_json([task_check.as_json() for task_check in checks])
     else:
         show_checks(checks)
-    return 0 if all(one.ok for one in checks) else 2
+    return 0 if all(task_check.ok for task_check in checks) else 2
 
 
 @tasks_app.command("import")

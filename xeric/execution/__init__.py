@@ -1,1 +1,1 @@
-"""Carrying a study out: its runs, tuning, costs, and what is known before it starts."""
+"""Carrying a study out: its runs, its tuning, and estimates before it starts."""

@@ -1,4 +1,4 @@
-"""What the runs of a study cost on one base: its methods looked at, the base timed once, the rest derived."""
+"""What the runs of a study cost on one base: the base is timed once, the cost of every method is derived from its parameters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = ["BaseCosts"]
 
 @dataclass(frozen=True)
 class _Attached:
-    """What a method is on a base: what trains, how many parameters, length of its prefix of keys and values, what it holds."""
+    """A method on a base: what trains, how many parameters, length of its learned prefix of keys and values, memory."""
 
     parts: Parts
     trainable: int
@@ -36,13 +36,13 @@ class _Attached:
 
 
 class BaseCosts:
-    """One base, open, with what was found out about it.
+    """One open base and what was measured on it.
 
     Args:
         base: without a method.
         label: in the study.
         joint: whether one run trains on all tasks.
-        progress: is told what is tried.
+        progress: is told what is timed.
     """
 
     def __init__(self, base: Base, label: str, *, joint: bool, progress: StudyProgress) -> None:
@@ -50,43 +50,43 @@ class BaseCosts:
         self.size = size_of(base)
         self.shares = can_share_prefix(base)
         self.speed = Speed()
-        self._swell = 1.0
+        self._memory_factor = 1.0
         self._own = {name for name, _ in base.model.named_parameters()}
         self._encoded: dict[str, dict[str, EncodedTask]] = {}
         self._attached: dict[str, _Attached] = {}
 
     def encoded(self, config: RunConfig, data: Prepared) -> dict[str, EncodedTask]:
         """Return the first rows of each task."""
-        mark = digest([config.prompt.model_dump(mode="json"), data.fingerprint])
-        if mark not in self._encoded:
-            self._encoded[mark] = encoded_sample(self.base, config, data)
-        return self._encoded[mark]
+        key = digest([config.prompt.model_dump(mode="json"), data.fingerprint])
+        if key not in self._encoded:
+            self._encoded[key] = encoded_sample(self.base, config, data)
+        return self._encoded[key]
 
     def attached(self, config: RunConfig, data: Prepared) -> _Attached:
         """Return what a run's method is on this base."""
         settings = config.model_dump(mode="json", include={"method", "train", "prompt"})
-        if (mark := digest([settings, data.fingerprint])) not in self._attached:
-            self.encoded(config, data)  # as the base is without a method
+        if (key := digest([settings, data.fingerprint])) not in self._attached:
+            self.encoded(config, data)  # rows of the base without a method
             adaptation = _attach(self.base, config.method, data)
             try:
-                self._attached[mark] = self._described(adaptation, config, data)
+                self._attached[key] = self._describe(adaptation, config, data)
             finally:
                 adaptation.detach()
-        return self._attached[mark]
+        return self._attached[key]
 
-    def _described(self, adaptation: Adaptation, config: RunConfig, data: Prepared) -> _Attached:
+    def _describe(self, adaptation: Adaptation, config: RunConfig, data: Prepared) -> _Attached:
         encoded, learned, name = self.encoded(config, data), self.base.learned_prefix, data.tasks[0].name
-        together = config.train.micro_batch_size or config.train.batch_size
+        micro_batch_size = config.train.micro_batch_size or config.train.batch_size
         counts = {task.name: counts_of(task, None) for task in data.tasks if task.name in encoded}
-        found = training_of(encoded, counts, config.train, shared=self.shares)
-        if self._joint and found:
-            # Of many tasks a step holds a few rows of each.
-            together = found.step.largest
+        training = training_of(encoded, counts, config.train, shared=self.shares)
+        if self._joint and training:
+            # A step on many tasks holds only a few rows of each.
+            micro_batch_size = training.step.largest
         return _Attached(
             parts=parts_of(adaptation, self._own),
             trainable=sum(parameter.numel() for parameter in adaptation.trainable().values()),
             learned=learned.length(name) if learned and learned.keys_and_values(name) else 0,
-            memory=_memory(self.base, adaptation, config, list(encoded.values()), together),
+            memory=_memory(self.base, adaptation, config, list(encoded.values()), micro_batch_size),
         )
 
     def training(self, config: RunConfig, data: Prepared, counts: Mapping[str, Counts]) -> Training | None:
@@ -94,55 +94,55 @@ class BaseCosts:
         attached = self.attached(config, data)
         if not attached.trainable:
             return None
-        encoded = {task: one for task, one in self.encoded(config, data).items() if task in counts}
+        encoded = {task: rows for task, rows in self.encoded(config, data).items() if task in counts}
         return training_of(encoded, counts, config.train, shared=self.shares, learned=attached.learned)
 
     def decoding(self, config: RunConfig, data: Prepared, texts: Mapping[str, int]) -> Decoding:
-        """Return the decoding of so many texts of each task."""
-        encoded = {task: one for task, one in self.encoded(config, data).items() if task in texts}
-        place = {"context": self.base.context, "learned": self.attached(config, data).learned}
-        return decoding_of(encoded, texts, config.decode, shared=self.shares and config.train.shared_prefix, **place)
+        """Return the decoding of ``texts`` texts of each task."""
+        encoded = {task: rows for task, rows in self.encoded(config, data).items() if task in texts}
+        lengths = {"context": self.base.context, "learned": self.attached(config, data).learned}
+        return decoding_of(encoded, texts, config.decode, shared=self.shares and config.train.shared_prefix, **lengths)
 
     def probe(self, runs: Sequence[tuple[RunConfig, Prepared, Mapping[str, Counts]]]) -> None:
-        """Time the base: training by that method whose steps lie in the middle of all, by operations, and decoding."""
-        trained = [(config, data, found) for config, data, counts in runs if (found := self.training(config, data, counts))]
+        """Time the base: training by the method with the median number of operations per step, and decoding."""
+        trained = [(config, data, training) for config, data, counts in runs if (training := self.training(config, data, counts))]
         trained.sort(key=lambda run: training_operations(self.size, run[2].step, self.attached(run[0], run[1]).parts))
         self._progress.begin(f"{self._label}:")
         if trained:
-            config, data, found = trained[len(trained) // 2]
+            config, data, training = trained[len(trained) // 2]
             self._progress.note(f"probing {self._label}: training ({config.method.name})")
             parts = self.attached(config, data).parts
             adaptation = _attach(self.base, config.method, data)
             try:
                 task = data.tasks[0].name
-                given = self.base, adaptation, self.size, parts
-                self.speed, self._swell = probe_training(*given, task, found.shape, self._progress)
+                arguments = self.base, adaptation, self.size, parts
+                self.speed, self._memory_factor = probe_training(*arguments, task, training.shape, self._progress)
             finally:
                 adaptation.detach()
         self._progress.note(f"probing {self._label}: decoding")
         config, data, _ = runs[0]
-        lengths = [len(one.prefix_of(row).ids) for one in self.encoded(config, data).values() for row in one.rows]
+        lengths = [len(task.prefix_of(row).ids) for task in self.encoded(config, data).values() for row in task.rows]
         prefix = round(statistics.fmean(lengths)) if lengths else 1
         self.speed = probe_decoding(self.base, self.size, config.decode, max(prefix, 1), self.speed, self._progress)
 
     def memory(self, config: RunConfig, data: Prepared) -> int:
-        """Return the bytes that a run holds at most; how much larger micro-batches are than expected, the probe has shown."""
-        found = self.attached(config, data).memory
-        passing = found.activations + found.logits + found.passing
-        return found.held + max(found.training + round((self._swell - 1) * passing), found.decoding)
+        """Return the peak bytes of a run, micro-batches corrected by the factor that the probe measured."""
+        estimate = self.attached(config, data).memory
+        micro_batch = estimate.activations + estimate.logits + estimate.passing
+        return estimate.held + max(estimate.training + round((self._memory_factor - 1) * micro_batch), estimate.decoding)
 
     def fitting_seconds(self, config: RunConfig, data: Prepared, counts: Mapping[str, Counts]) -> float:
         """Return how long a run trains, its evaluations on dev included."""
-        found, attached = self.training(config, data, counts), self.attached(config, data)
-        if found is None:
+        training, attached = self.training(config, data, counts), self.attached(config, data)
+        if training is None:
             return 0.0
-        given = self.speed, self.size, attached.parts
+        arguments = self.speed, self.size, attached.parts
         recomputing = config.train.gradient_checkpointing
-        seconds = found.seconds(*given, attached.trainable, recomputing=recomputing)
+        seconds = training.seconds(*arguments, attached.trainable, recomputing=recomputing)
         if config.train.select == "chrf":
             dev = {task: count.dev for task, count in counts.items()}
-            return seconds + found.looks * self.decoding_seconds(config, data, dev)
-        return seconds + found.looking(*given)
+            return seconds + training.looks * self.decoding_seconds(config, data, dev)
+        return seconds + training.looking(*arguments)
 
     def text_stage_seconds(self, config: RunConfig, data: Prepared, texts: PreparedTexts) -> float:
         """Return how long a run's first stage takes, which is trained on plain text.
@@ -157,19 +157,19 @@ class BaseCosts:
         attached = self.attached(config.model_copy(update={"method": method, "train": stage.train}), data)
         encoder = self.base.encoder(TEXT)
         train, dev = (
-            encoder.text_rows(TEXT, [(document.id, document.text) for document in part], texts.options.window)
-            for part in (texts.train, texts.dev)
+            encoder.text_rows(TEXT, [(document.id, document.text) for document in documents], texts.options.window)
+            for documents in (texts.train, texts.dev)
         )
         counts = {TEXT: Counts(len(train.rows), len(dev.rows), 0)}
-        found = training_of({TEXT: train}, counts, stage.train, shared=False)
-        if found is None:
+        training = training_of({TEXT: train}, counts, stage.train, shared=False)
+        if training is None:
             return 0.0
-        given = self.speed, self.size, attached.parts
+        arguments = self.speed, self.size, attached.parts
         recomputing = stage.train.gradient_checkpointing
-        return found.seconds(*given, attached.trainable, recomputing=recomputing) + found.looking(*given)
+        return training.seconds(*arguments, attached.trainable, recomputing=recomputing) + training.looking(*arguments)
 
     def decoding_seconds(self, config: RunConfig, data: Prepared, texts: Mapping[str, int]) -> float:
-        """Return how long so many texts take to decode."""
+        """Return the seconds that decoding ``texts`` texts of each task takes."""
         return self.decoding(config, data, texts).seconds(self.speed, self.size, self.attached(config, data).parts)
 
 
@@ -178,16 +178,16 @@ def _attach(base: Base, method: MethodOptions, data: Prepared) -> Adaptation:
 
 
 def _memory(
-    base: Base, adaptation: Adaptation, config: RunConfig, encoded: Sequence[EncodedTask], together: int
+    base: Base, adaptation: Adaptation, config: RunConfig, encoded: Sequence[EncodedTask], micro_batch_size: int
 ) -> MemoryEstimate:
-    """Return what a run holds.
+    """Return the memory that a run takes.
 
     Args:
         base: with the method attached.
         adaptation: the method's.
         config: of the run.
         encoded: rows of its tasks.
-        together: rows of the largest micro-batch.
+        micro_batch_size: rows of the largest micro-batch.
     """
     recomputing = config.train.gradient_checkpointing
     targets = [row.target_tokens for rows in encoded for row in rows.rows]
@@ -196,7 +196,7 @@ def _memory(
         base,
         adaptation,
         encoded,
-        together,
+        micro_batch_size,
         shared=config.train.shared_prefix and not recomputing,
         recomputing=recomputing,
         selecting=config.train.selects,

@@ -1,7 +1,7 @@
-"""How long a study will take and how much memory: each base timed once, everything else derived from operations.
+"""An estimate of a study's time and memory: each base is timed once, everything else is derived from operations.
 
-Everything here is an estimate, and on the safe side: early stopping is not foreseen, and trained models often stop writing sooner
-than they may. bench/plan_estimate.py measures how far derived times are from those of the runs (docs/concepts/estimates.md).
+Times are estimated rather too long: early stopping is not considered, and trained models often end their texts before the limit.
+bench/plan_estimate.py measures how far derived times are from those of the runs (docs/concepts/estimates.md).
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from xeric.studies.plan import Plan, arm_settings, stage_settings
 __all__ = ["UNSURE", "ArmCost", "CostEstimate", "estimate"]
 
 UNSURE = 1.5
-"""Factor within which a time is expected to lie of its estimate."""
+"""The time is expected between the estimate divided by this factor and the estimate multiplied by it."""
 
 
 @dataclass(frozen=True)
 class ArmCost:
-    """What a run of one line takes.
+    """What a run of an arm takes.
 
     Attributes:
         key: the arm.
@@ -56,7 +56,7 @@ class ArmCost:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What the rest of a study takes, by one process.
+    """What the remaining runs of a study take, in one process.
 
     Attributes:
         arms: those with runs still to be done.
@@ -72,12 +72,12 @@ class CostEstimate:
 
     @property
     def seconds(self) -> float:
-        """All of it."""
+        """Seconds of everything."""
         return sum(arm.seconds * arm.runs for arm in self.arms) + self.tuning + self.stages + self.paraphrases
 
     @property
     def range(self) -> tuple[float, float]:
-        """The seconds between which it is expected to lie."""
+        """The bounds, in seconds, between which the time is expected."""
         return self.seconds / UNSURE, self.seconds * UNSURE
 
     @property
@@ -96,15 +96,15 @@ def estimate(
     *,
     paraphrases: float = 0.0,
 ) -> CostEstimate:
-    """Return what the runs still to be done take.
+    """Return what the remaining runs take.
 
     Args:
         plan: of the study.
         executor: opens bases and prepares tasks.
-        data: the study's tasks, as its trained arms have them.
+        data: the study's tasks, prepared as for its trained arms.
         todo: the runs.
         trials: runs of tuning still to be done, by labels of base and method.
-        progress: is told what is tried.
+        progress: is told what is timed.
         paraphrases: seconds of decoding finished runs under other paraphrases of the definitions.
 
     Raises:
@@ -117,7 +117,7 @@ def estimate(
 
 
 class _Estimating:
-    """What :func:`estimate` has found so far."""
+    """The sums of :func:`estimate` while it goes through the bases."""
 
     def __init__(
         self, plan: Plan, executor: RunExecutor, data: Prepared, todo: Sequence[PlannedRun], progress: StudyProgress
@@ -136,13 +136,13 @@ class _Estimating:
         self._scoring: float | None = None
 
     def base(self, label: str) -> None:
-        """Take up one base with all its arms."""
+        """Add the cost of all arms of one base."""
         arms = [arm for arm in self._arms if arm.key.base == label]
         configs = [run_config(arm_settings(self._study, arm.key, self._study.tasks))[0] for arm in arms]
         self._progress.note(f"opening {label}")
         costs = BaseCosts(self._executor.open_base(configs[0]), label, joint=self._study.joint, progress=self._progress)
         counts = [self._counts(arm.key, self._study.tasks) for arm in arms]
-        costs.probe([(config, self._data, found) for config, found in zip(configs, counts, strict=True)])
+        costs.probe([(config, self._data, count) for config, count in zip(configs, counts, strict=True)])
         for arm, config in zip(arms, configs, strict=True):
             self._arm(costs, arm.key, config, self._runs[arm.id])
         staged = [config for arm, config in zip(arms, configs, strict=True) if arm.key.start == "stage-1"]
@@ -163,7 +163,7 @@ class _Estimating:
         seconds = []
         for run in runs:
             counts = self._counts(key, run.tasks)
-            dev, test = ({task: getattr(one, part) for task, one in counts.items()} for part in ("dev", "test"))
+            dev, test = ({task: getattr(count, split) for task, count in counts.items()} for split in ("dev", "test"))
             trial = costs.fitting_seconds(config, self._data, counts) + costs.decoding_seconds(config, self._data, dev)
             decoding = costs.decoding_seconds(config, self._data, test)
             self.paraphrases += len(paraphrases_of(self._study, run)) * decoding
@@ -174,7 +174,7 @@ class _Estimating:
         self.arms.append(ArmCost(key, statistics.fmean(seconds), memory, trainable, len(runs)))
 
     def tuning(self, trials: Mapping[tuple[str, str], int]) -> float:
-        """Return the seconds of the trials: as long as training and dev take by its method, else by the mean of all."""
+        """Return the seconds of the trials: training and decoding dev by the method, or their mean over methods."""
         if not self._trial:
             return 0.0
         mean = statistics.fmean(self._trial.values())
@@ -199,7 +199,7 @@ class _Estimating:
             raise ConfigError(error.what, where=f"stage.{error.where}", hint=error.hint) from None
 
     def _scoring_seconds(self, config: RunConfig) -> float:
-        """Return the seconds that scoring one text takes, from the first sentences of one task's test inputs."""
+        """Return the seconds that scoring one text takes, measured on the first sentences of one task's test inputs."""
         if self._scoring is None:
             rows = baseline_predictions("first_sentences", replace(self._data, tasks=self._data.tasks[:1]), "test", 0)
             start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How long the runs of a study that are still to be done will take, from those that are done."""
+"""How long the remaining runs of a study will take, estimated from the finished ones."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ __all__ = ["EtaEstimator", "PendingRun"]
 
 
 class PendingRun(NamedTuple):
-    """A run still to be done, and how many times its test set is decoded again under other paraphrases."""
+    """A run still to be done, and the number of paraphrases under which its test set is decoded, too."""
 
     key: ArmKey
     paraphrases: int = 0
 
 
 class EtaEstimator:
-    """How long runs take: as long as finished ones of the same arm did, else of the same method, else any."""
+    """Estimates a run's seconds by the mean of finished runs of the same arm, else of the same base and method, else of all."""
 
     def __init__(self) -> None:
         self._seconds: dict[Any, list[tuple[float, float]]] = defaultdict(list)
 
     def add(self, key: ArmKey, state: RunState) -> None:
-        """Take note of a finished run of an arm; one without a record says nothing."""
+        """Count a finished run of an arm; a run without a record is ignored."""
         if state.record is not None:
-            parts = {name: float(part) for name, part in state.record.cost.get("seconds", {}).items()}
-            seconds = (sum(parts.values()), parts.get("test", 0.0))
+            phases = {name: float(value) for name, value in state.record.cost.get("seconds", {}).items()}
+            seconds = (sum(phases.values()), phases.get("test", 0.0))
             for group in (key, (key.base, key.method), None):
                 self._seconds[group].append(seconds)
 
     def seconds(self, left: Sequence[PendingRun]) -> float | None:
-        """Return how long the rest takes, or None where nothing is known yet."""
+        """Return how long the remaining runs take; None where no run is finished yet."""
         if not self._seconds:
             return None
         return sum(self._mean(run) for run in left)
 
     def _mean(self, run: PendingRun) -> float:
         groups = (run.key, (run.key.base, run.key.method), None)
-        known = next(self._seconds[group] for group in groups if group in self._seconds)
-        return sum(whole + run.paraphrases * test for whole, test in known) / len(known)
+        finished = next(self._seconds[group] for group in groups if group in self._seconds)
+        return sum(whole + run.paraphrases * test for whole, test in finished) / len(finished)

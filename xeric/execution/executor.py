@@ -1,7 +1,6 @@
-"""What the runs of a study share in one process: an open base, prepared tasks, locks, and how a run may end.
+"""Carries out single runs of a study; runs in one process share an open base, prepared tasks and locks.
 
-A run that fails leaves ``failure.json`` and does not stop the others. It is tried again when the study is started again, once
-by whichever process comes first.
+A run that fails leaves ``failure.json`` and does not stop the others. It is tried again, once, when the study is started again.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ _NUMBER = regex.compile(r"\p{N}+(?:[.,]\p{N}+)*")
 
 
 class _LockLostError(Exception):
-    """Another process has taken this run over."""
+    """Another process has taken over the lock of this run."""
 
 
 class _RunProgress:
-    """Hands a run's progress on, each remark once per study; stops a run whose lock is lost."""
+    """Passes a run's progress on, each remark once per study; stops a run whose lock is lost."""
 
     def __init__(self, progress: StudyProgress, noted: set[str], lock: Lock) -> None:
         self._progress, self._noted, self._lock = progress, noted, lock
 
     def note(self, text: str) -> None:
-        # The same remark with other numbers (so much memory is free now) is the same remark.
+        # Remarks that differ in numbers alone (bytes of free memory) count as the same.
         without_numbers = _NUMBER.sub("#", text)
         if without_numbers not in self._noted:
             self._noted.add(without_numbers)
@@ -74,7 +73,7 @@ class RunExecutor:
     Args:
         folder: of the study.
         progress: is told what happens.
-        poll: seconds between looks while another process has what is needed.
+        poll: seconds between attempts while another process holds a lock that is needed.
     """
 
     def __init__(self, folder: StudyFolder, progress: StudyProgress, *, poll: float = 1.0) -> None:
@@ -86,58 +85,59 @@ class RunExecutor:
         self._prepared: dict[str, Prepared] = {}
         self._stage_data: dict[str, StageData] = {}
         self._baseline_scores: KnownScores = {}
-        # A failure that stands there at the start is tried again; one that appears later is what came of that.
+        # A failure from before this start is tried again; one that appears later is the result of trying again.
         self._old_failures = {path: path.stat().st_mtime_ns for path in folder.root.rglob("failure.json")}
 
-    def state(self, place: Path) -> RunState | None:
-        """Return what a run folder holds, or None where the run is still to be done, by this process or another.
+    def state(self, folder: Path) -> RunState | None:
+        """Return the state of a run's folder, or None where the run is not finished yet, in this process or another.
 
         Raises:
-            DataError: its record is not one of ours.
+            DataError: its record cannot be read.
         """
-        path = place / "failure.json"
+        path = folder / "failure.json"
         try:
             old = self._old_failures.get(path) == path.stat().st_mtime_ns
         except FileNotFoundError:
             old = False
-        state = read_state(place)
+        state = read_state(folder)
         return None if state.record is None and (old or state.failure is None) else state
 
     def run(
-        self, place: Path, settings: Mapping[str, Any], *, keep_adapter: bool, paraphrases: Paraphrases = ()
+        self, folder: Path, settings: Mapping[str, Any], *, keep_adapter: bool, paraphrases: Paraphrases = ()
     ) -> RunState | None:
-        """Carry out a run if it is still to be done, and return what its folder then holds; None while another process has it.
+        """Carry out a run if it is not finished, and return the state of its folder; None while another process works on it.
 
         Args:
-            place: its folder.
+            folder: its folder.
             settings: of the run, for :func:`xeric.run.config.run_config`.
-            keep_adapter: whether what was trained stays on disk.
-            paraphrases: of the tasks' definitions that its test set is decoded under, too. Where that fails there is a remark,
-                and it is tried again when the study is started again.
+            keep_adapter: whether the trained adapter stays on disk.
+            paraphrases: of the tasks' definitions that its test set is decoded under, too. A failure of that is a remark, and it
+                is tried again when the study is started again.
 
         Raises:
-            DataError: the folder's record is not one of ours.
+            DataError: the folder's record cannot be read.
         """
-        done = self.state(place)
-        if done is not None and not self._litter(place, done, keep_adapter) and not self._owed(place, done, paraphrases):
-            return done
-        lock = acquire(self.folder.locks_dir, self.folder.lock_name(place))
+        state = self.state(folder)
+        undecoded = state is not None and bool(self._undecoded(folder, state, paraphrases))
+        if state is not None and not undecoded and not self._leftovers(folder, state, keep_adapter):
+            return state
+        lock = acquire(self.folder.locks_dir, self.folder.lock_name(folder))
         if lock is None:
-            return None if done is not None and self._owed(place, done, paraphrases) else done
+            return None if state is not None and self._undecoded(folder, state, paraphrases) else state
         progress = _RunProgress(self._progress, self._noted, lock)
         try:
-            # It may have been done between the look and the lock.
-            if self.state(place) is None:
-                self._progress.begin(place.name)
-                self._compute(place, settings, progress)
-            state = read_state(place)
-            if self._owed(place, state, paraphrases):
-                self._progress.begin(place.name)
-                self._decode_paraphrases(place, settings, state, paraphrases, progress)
-            # What could not be decoded now can be the next time, as long as the adapter is there.
-            kept = keep_adapter or bool(self._owed(place, state, paraphrases))
-            for litter in self._litter(place, state, kept):
-                shutil.rmtree(litter) if litter.is_dir() else litter.unlink()
+            # Another process may have finished it before the lock was acquired.
+            if self.state(folder) is None:
+                self._progress.begin(folder.name)
+                self._compute(folder, settings, progress)
+            state = read_state(folder)
+            if self._undecoded(folder, state, paraphrases):
+                self._progress.begin(folder.name)
+                self._decode_paraphrases(folder, settings, state, paraphrases, progress)
+            # The adapter is kept as long as paraphrases are not decoded yet: the next start tries them again.
+            keep = keep_adapter or bool(self._undecoded(folder, state, paraphrases))
+            for path in self._leftovers(folder, state, keep):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
             return state
         except _LockLostError:
             self._base = None
@@ -147,106 +147,107 @@ class RunExecutor:
 
     @contextlib.contextmanager
     def alone(self, name: str) -> Iterator[None]:
-        """Let one process at a time do what is inside; the others wait."""
+        """Let one process at a time run the body; the others wait."""
         with held(self.folder.locks_dir, name, poll=self._poll):
             yield
 
     def wait(self) -> None:
-        """Let a moment pass while another process has what is needed."""
+        """Sleep while another process holds a lock that is needed."""
         time.sleep(self._poll)
 
-    def refuse(self, place: Path, failure: Failure) -> RunState:
-        """Record that a run cannot be carried out, and return that."""
-        self._old_failures.pop(place / "failure.json", None)
-        write_json(place / "failure.json", failure)
-        self._progress.note(f"{place.name} failed: {failure.error}")
+    def refuse(self, folder: Path, failure: Failure) -> RunState:
+        """Record that a run cannot be carried out, and return its state."""
+        self._old_failures.pop(folder / "failure.json", None)
+        write_json(folder / "failure.json", failure)
+        self._progress.note(f"{folder.name} failed: {failure.error}")
         return RunState(None, failure)
 
     def prepared(self, config: RunConfig) -> Prepared:
         """Return a run's tasks, prepared once for all runs with the same tasks and data settings."""
-        mark = digest(config.model_dump(mode="json", include={"tasks", "tasks_dirs", "data", "prompt"}))
-        if mark not in self._prepared:
-            self._prepared[mark] = prepare_run(config)
-        return self._prepared[mark]
+        key = digest(config.model_dump(mode="json", include={"tasks", "tasks_dirs", "data", "prompt"}))
+        if key not in self._prepared:
+            self._prepared[key] = prepare_run(config)
+        return self._prepared[key]
 
-    def _compute(self, place: Path, settings: Mapping[str, Any], progress: _RunProgress) -> None:
-        (place / "failure.json").unlink(missing_ok=True)
-        # Of a run whose record somebody took away, so that it is made again.
-        shutil.rmtree(place / FOLDER, ignore_errors=True)
+    def _compute(self, folder: Path, settings: Mapping[str, Any], progress: _RunProgress) -> None:
+        (folder / "failure.json").unlink(missing_ok=True)
+        # Left by a run whose record was deleted so that it is computed again.
+        shutil.rmtree(folder / FOLDER, ignore_errors=True)
         try:
             config, _ = run_config(settings)
             data = self.prepared(config)
             base = self.open_base(config)
             shared: dict[str, Any] = {"stage_data": self._stage_data, "baseline_scores": self._baseline_scores}
-            execute(config, place, base=base, data=data, progress=progress, stages=self.folder.stages_dir, locked=True, **shared)
+            execute(config, folder, base=base, data=data, progress=progress, stages=self.folder.stages_dir, locked=True, **shared)
         except (_LockLostError, StorageError):
-            # What cannot be written here cannot be written for the other runs either: the study stops.
+            # A storage error would meet the other runs, too: the study stops.
             self._base = None
             raise
         except XericError as error:
-            self._fail(place, Failure(error=str(error), hint=error.hint))
-        except Exception as error:  # noqa: BLE001 - whatever breaks one run must not stop the others
-            if (refused := storage_error(error)) is not None:
-                raise refused from None
-            self._fail(place, _unexpected(error))
+            self._fail(folder, Failure(error=str(error), hint=error.hint))
+        except Exception as error:  # noqa: BLE001 - an error of one run must not stop the others
+            if (storage := storage_error(error)) is not None:
+                raise storage from None
+            self._fail(folder, _unexpected(error))
 
-    def _owed(self, place: Path, state: RunState, paraphrases: Paraphrases) -> dict[Path, dict[str, str]]:
-        """Return the paraphrases that a run can be decoded under, and is not, by the files of the predictions."""
-        if state.status != "ok" or not (place / "adapter").is_dir():
+    def _undecoded(self, folder: Path, state: RunState, paraphrases: Paraphrases) -> dict[Path, dict[str, str]]:
+        """Return the paraphrases that a run is not decoded under yet and can be, by the file of their predictions."""
+        if state.status != "ok" or not (folder / "adapter").is_dir():
             return {}
-        return not_decoded(place, paraphrases)
+        return not_decoded(folder, paraphrases)
 
     def _decode_paraphrases(
-        self, place: Path, settings: Mapping[str, Any], state: RunState, paraphrases: Paraphrases, progress: _RunProgress
+        self, folder: Path, settings: Mapping[str, Any], state: RunState, paraphrases: Paraphrases, progress: _RunProgress
     ) -> None:
-        """Decode a finished run under other paraphrases; a failure is no failure of the run."""
+        """Decode a finished run under other paraphrases; a failure here does not make the run a failed one."""
         try:
-            # The run's own device and precision, whatever the study's would be now; where the base lies may have changed.
-            config = build(RunConfig, load_yaml(place / "config.yaml")).model_copy(update={"base": settings["base"]})
+            # Device and precision of the run itself, not those that the study would choose now; the base may have moved.
+            config = build(RunConfig, load_yaml(folder / "config.yaml")).model_copy(update={"base": settings["base"]})
             base = self.open_base(config)
-            owed = self._owed(place, state, paraphrases)
+            undecoded = self._undecoded(folder, state, paraphrases)
             metrics = config.metrics or METRICS.names()
-            decode_paraphrased(place, base, owed, shared=config.train.shared_prefix, metrics=metrics, progress=progress)
-            for stale in {*(place / FOLDER).glob("*.jsonl")} - {*prediction_files(place, paraphrases)}:
+            decode_paraphrased(folder, base, undecoded, shared=config.train.shared_prefix, metrics=metrics, progress=progress)
+            for stale in {*(folder / FOLDER).glob("*.jsonl")} - {*prediction_files(folder, paraphrases)}:
                 stale.unlink()
                 statistics_file(stale).unlink(missing_ok=True)
         except (_LockLostError, StorageError):
             raise
         except Exception as error:  # noqa: BLE001 - as with runs
-            # Whatever broke in the middle may have left something on the base.
+            # An interrupted run may have left its method attached to the base.
             self._base = None
             failure = Failure(error=str(error), hint=error.hint) if isinstance(error, XericError) else _unexpected(error)
             hint = f" ({failure.hint})" if failure.hint else ""
-            self._progress.note(f"{place.name}: not decoded under the other paraphrases: {failure.error}{hint}")
+            self._progress.note(f"{folder.name}: not decoded under the other paraphrases: {failure.error}{hint}")
 
-    def _fail(self, place: Path, failure: Failure) -> None:
-        # Whatever broke in the middle may have left something on the base.
+    def _fail(self, folder: Path, failure: Failure) -> None:
+        # An interrupted run may have left its method attached to the base.
         self._base = None
-        self.refuse(place, failure)
+        self.refuse(folder, failure)
 
     def open_base(self, config: RunConfig) -> Base:
-        """Return a run's base; the one that was opened last stays open."""
-        mark = digest([config.base, config.device, config.precision])
-        if self._base is None or self._base[0] != mark:
-            # The old base goes before the new one comes: two may not fit into memory.
+        """Return a run's base; the base opened last stays open."""
+        key = digest([config.base, config.device, config.precision])
+        if self._base is None or self._base[0] != key:
+            # Free the old base before loading the new one: two may not fit into memory.
             self._base = None
             gc.collect()
-            self._base = (mark, load_base(config.base, device=config.device, precision=config.precision))
+            self._base = (key, load_base(config.base, device=config.device, precision=config.precision))
         return self._base[1]
 
-    def _litter(self, place: Path, state: RunState, keep_adapter: bool) -> list[Path]:
-        """Return what a finished run must not leave: what it needed while it ran, and an adapter that is not kept."""
+    def _leftovers(self, folder: Path, state: RunState, keep_adapter: bool) -> list[Path]:
+        """Return the files that a finished run must not leave: its checkpoint, partial files, an adapter that is not kept."""
         if state.record is None:
             return []
-        unwanted = [place / "checkpoint"] + ([] if keep_adapter else [place / "adapter"])
-        there = [path for path in unwanted if path.exists()]
-        # Of a file that a kill left half written; where the folder goes, it goes with it.
-        return there + [path for path in place.rglob(".*.part") if not set(path.parents) & set(there)]
+        unwanted = [folder / "checkpoint"] + ([] if keep_adapter else [folder / "adapter"])
+        existing = [path for path in unwanted if path.exists()]
+        # Files left half written by a kill, except inside folders that are deleted anyway.
+        return existing + [path for path in folder.rglob(".*.part") if not set(path.parents) & set(existing)]
 
 
 def _unexpected(error: Exception) -> Failure:
-    """Return the description of an error that nobody foresaw: what, and where in the code."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    text = f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]} ({Path(place.filename).name}:{place.lineno})"
-    full = memory_error(error)
-    return Failure(error=text, hint=full.hint if full else None)
+    """Return the failure for an unexpected error: its type, message and place in the code."""
+    location = traceback.extract_tb(error.__traceback__)[-1]
+    message, where = " ".join(str(error).split())[:300], f"{Path(location.filename).name}:{location.lineno}"
+    text = f"unexpected {type(error).__name__}: {message} ({where})"
+    memory = memory_error(error)
+    return Failure(error=text, hint=memory.hint if memory else None)

@@ -1,9 +1,9 @@
-"""How many operations training and decoding take, and how long that is at a speed that was measured. Numbers only, no torch.
+"""How many operations training and decoding take, and how many seconds at a measured speed. Numbers only, no torch.
 
-A token that passes through N parameters takes 2 N operations forward, as many again for the gradients of what it passes on, and
-as many again for the gradients of those parameters that train (Kaplan et al. 2020, arXiv 2001.08361, section 2.1). Beside that
-stand attention, 4 operations for each pair of positions and each unit of its width, and the output layer, which only positions
-that predict something pass through: with a vocabulary of 262,144 it is larger than a small model's body.
+A token that passes through N parameters takes 2 N operations forward, as many again for the gradients of activations, and as many
+again for the gradients of those parameters that train (Kaplan et al. 2020, arXiv 2001.08361, section 2.1). To these come
+attention, 4 operations for each pair of positions and each unit of its width, and the output layer, computed only for positions
+that predict something: with a vocabulary of 262,144 it is larger than a small model's body.
 
 A base is timed once; what another method takes on it follows from its operations. bench/plan_estimate.py
 measures ratios against this model (docs/concepts/estimates.md).
@@ -33,7 +33,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Size:
-    """What operations depend on in a base.
+    """The sizes of a base that determine its operations.
 
     Attributes:
         body: parameters that every token passes through (not the embeddings, which are looked up).
@@ -48,10 +48,10 @@ class Size:
 
 @dataclass(frozen=True)
 class Parts:
-    """What of a model trains.
+    """The trained parameters of a model.
 
     Attributes:
-        own: parameters of the base's own.
+        own: parameters of the base.
         added: parameters of linear maps that the method adds to every layer.
     """
 
@@ -66,9 +66,9 @@ class Work:
     Attributes:
         tokens: that pass through the body.
         pairs: of a position and one that it attends to.
-        outputs: positions whose logits are made.
+        outputs: positions whose logits are computed.
         batches: micro-batches.
-        largest: rows of the largest of them.
+        largest: rows of the largest micro-batch.
     """
 
     tokens: float = 0.0
@@ -91,7 +91,7 @@ class Work:
 
 
 class Row(NamedTuple):
-    """The tokens of one row: of the prefix that it continues, of itself (target included), and of its target."""
+    """The tokens of one row: of its prefix, of the row itself (target included), and of its target."""
 
     task: str
     prefix: int
@@ -105,7 +105,7 @@ def batch_work(prefix: int, lengths: Sequence[int], outputs: int, *, shared: boo
     Args:
         prefix: tokens of the prefix that all rows continue.
         lengths: tokens of each row, the prefix not counted.
-        outputs: positions whose logits are made.
+        outputs: positions whose logits are computed.
         shared: whether the prefix is computed once, not for every row.
         learned: positions in front of the prefix that are attended to and not computed (a learned prefix of keys and values).
     """
@@ -118,7 +118,7 @@ def batch_work(prefix: int, lengths: Sequence[int], outputs: int, *, shared: boo
 
 
 def epoch_work(rows: Sequence[Row], *, batch_size: int, micro_batch_size: int, shared: bool, learned: int = 0) -> Work:
-    """Return the work of training on every row once, forward, in the micro-batches that the loop would make of them."""
+    """Return the work of training on every row once, forward, in the micro-batches of the training loop."""
     steps = epoch_steps(
         [(row.task, row.prefix) for row in rows],
         [row.tokens for row in rows],
@@ -140,20 +140,20 @@ def reading_operations(size: Size, work: Work, added: int = 0) -> float:
     return 2 * (size.body + added) * work.tokens + 4 * size.attention * work.pairs + 2 * size.head * work.outputs
 
 
-def training_operations(size: Size, work: Work, parts: Parts, *, recomputing: bool = False) -> float:
+def training_operations(size: Size, work: Work, trained: Parts, *, recomputing: bool = False) -> float:
     """Return the operations of a forward and a backward pass.
 
     Args:
         size: of the base.
         work: forward.
-        parts: what trains.
+        trained: what trains.
         recomputing: whether activations are computed a second time (gradient checkpointing).
     """
     passes = 3 if recomputing else 2
-    weights = 2 * (min(parts.own, size.body) + parts.added) * work.tokens
-    # More of the base than its body: the embeddings, which are the output layer's weights too, or it trains beside them.
-    weights += 2 * size.head * work.outputs if parts.own > size.body else 0
-    return passes * reading_operations(size, work, parts.added) + weights
+    weights = 2 * (min(trained.own, size.body) + trained.added) * work.tokens
+    # More than the body trains: the embeddings, which are also the output layer's weights, or the output layer beside them.
+    weights += 2 * size.head * work.outputs if trained.own > size.body else 0
+    return passes * reading_operations(size, work, trained.added) + weights
 
 
 @dataclass(frozen=True)
@@ -161,12 +161,12 @@ class Speed:
     """How fast a base is on this machine.
 
     Attributes:
-        batch: seconds that a micro-batch of training takes whatever is in it.
-        operation: seconds an operation of training.
-        parameter: seconds of the optimiser for each parameter that trains.
-        reading: seconds an operation of reading prompts, when decoding.
-        writing: seconds that one more token takes for all sequences that are decoded together.
-        together: how many sequences those are.
+        batch: fixed seconds per micro-batch of training.
+        operation: seconds per operation of training.
+        parameter: seconds of the optimiser per trained parameter.
+        reading: seconds per operation of reading prompts, when decoding.
+        writing: seconds per new token of all sequences that are decoded together.
+        together: the number of these sequences.
     """
 
     batch: float = 0.0
@@ -181,26 +181,26 @@ class Speed:
         return self.batch * work.batches + self.operation * training_operations(size, work, parts, recomputing=recomputing)
 
     def evaluating(self, size: Size, work: Work, parts: Parts) -> float:
-        """Return the seconds of forward passes alone, as fast as those of training."""
+        """Return the seconds of forward passes alone, at the speed of training."""
         return self.batch * work.batches / 2 + self.operation * reading_operations(size, work, parts.added)
 
     def token(self, size: Size, parts: Parts, sequences: float) -> float:
-        """Return the seconds of one more token for so many sequences; fewer than were tried take as long, as weights are read."""
+        """Return the seconds per new token of ``sequences`` sequences; fewer than were timed take as long."""
         added = 1 + parts.added / (size.body + size.head)
         return self.writing * added * max(sequences / self.together, 1.0)
 
 
-def fitted(tried: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """Return ``batch`` and ``operation`` of :class:`Speed` from micro-batches that were timed.
+def fitted(timings: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Return ``batch`` and ``operation`` of :class:`Speed` from timed micro-batches.
 
     Args:
-        tried: operations and seconds of a small micro-batch and of a large one, or of one alone. The large one alone counts where
-            the two do not fit: the small one took less than its share, or longer than the large one.
+        timings: operations and seconds of a small and a large micro-batch, or of a single one. Only the large one is used where
+            the line through both would have a negative slope or a negative intercept.
     """
-    *small, (operations, seconds) = sorted(tried)
-    if small:
-        each = (seconds - small[0][1]) / (operations - small[0][0])
-        batch = small[0][1] - each * small[0][0]
-        if each > 0 and batch >= 0:
-            return batch, each
+    *smaller, (operations, seconds) = sorted(timings)
+    if smaller:
+        per_operation = (seconds - smaller[0][1]) / (operations - smaller[0][0])
+        batch = smaller[0][1] - per_operation * smaller[0][0]
+        if per_operation > 0 and batch >= 0:
+            return batch, per_operation
     return 0.0, seconds / operations

@@ -1,7 +1,7 @@
-"""A finished run asked again with other paraphrases of its tasks' definitions.
+"""Decoding a finished run's test set again under paraphrases of its tasks' definitions.
 
-Inputs and references come from the run's own predictions, everything else from its saved adaptation: nothing but the words of the
-definitions differs from what the run decoded.
+Inputs and references come from the run's own predictions, everything else from its saved adaptation: only the definitions differ
+from what the run decoded.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ def decode_paraphrased(
 
     Args:
         folder: the folder of a finished run whose adapter is there.
-        base: its base, open; it is left as it was found.
+        base: its base, open; it is unchanged afterwards.
         missing: paraphrases by task, by the file that is to be written.
         shared: whether the run decoded with the shared prefix.
         metrics: that statistics are written for.
         progress: is told what happens.
 
     Raises:
-        UserError: the run's files are not what they should be, or a paraphrase leaves no room in the base's context.
+        UserError: the run's files are damaged, or a paraphrase leaves no room in the base's context.
     """
-    asked = read_predictions(folder / PREDICTION_FILES["test"])
+    predictions = read_predictions(folder / PREDICTION_FILES["test"])
     with adapted_on(folder, base) as adapted:
         for path, paraphrases in missing.items():
-            progress.start(f"decode paraphrase {path.name.partition('-')[0]}", len(asked))
-            write_jsonl(path, _answers(adapted.paraphrased(paraphrases), asked, shared, progress))
+            progress.start(f"decode paraphrase {path.name.partition('-')[0]}", len(predictions))
+            write_jsonl(path, _answers(adapted.paraphrased(paraphrases), predictions, shared, progress))
             renewed(path, metrics)
 
 
-def _answers(adapted: Adapted, asked: Sequence[Prediction], shared: bool, progress: Progress) -> list[Prediction]:
-    """Return what the model answers to the inputs of a run's predictions, task by task as the run decoded them."""
-    found: list[Prediction] = []
-    for task, group in groupby(asked, key=lambda row: row.task):
+def _answers(adapted: Adapted, predictions: Sequence[Prediction], shared: bool, progress: Progress) -> list[Prediction]:
+    """Return a run's predictions with the model's new outputs, decoded task by task as in the run."""
+    answers: list[Prediction] = []
+    for task, group in groupby(predictions, key=lambda row: row.task):
         rows = list(group)
         texts = adapted.answer([row.input for row in rows], task, shared=shared, progress=progress.advance, note=progress.note)
-        found += [row.model_copy(update={"prediction": text}) for row, text in zip(rows, texts, strict=True)]
-    return found
+        answers += [row.model_copy(update={"prediction": text}) for row, text in zip(rows, texts, strict=True)]
+    return answers

@@ -1,4 +1,4 @@
-"""What ``xeric study plan`` tells before anything is computed for good: runs, what is done, cost, what can be detected."""
+"""What ``xeric study plan`` shows before a study starts: its runs, which are done, cost, and the detectable difference."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from xeric.data.preparing import Prepared
 from xeric.execution.cost_estimate import CostEstimate, estimate
 from xeric.execution.executor import RunExecutor
-from xeric.execution.run_study import check_settings, open_folder, own_data
+from xeric.execution.opening import check_settings, open_folder, own_data
 from xeric.execution.trials import Trials, tuned_pairs
 from xeric.progress import StudyProgress
 from xeric.statistics.decisions import (
@@ -30,18 +30,18 @@ __all__ = ["Preview", "estimated", "preview"]
 
 @dataclass(frozen=True)
 class Preview:
-    """A study that may be begun or not.
+    """A study before it starts.
 
     Attributes:
         plan: its arms and runs.
-        folder: where it would lie.
+        folder: its folder, which need not exist.
         states: what each run's folder holds, by run.
         tasks: instances for training, dev and test, by task.
         detectable: smallest difference of two arms, in points of the primary metric, that the study would find.
         tunings: runs of tuning still to be done, by labels of base and method.
         data: the study's tasks, prepared.
-        executor: what they were prepared with.
-        estimate: what the rest will take; None until :func:`estimated` is asked.
+        executor: that prepared them.
+        estimate: what the remaining runs take; None until :func:`estimated` adds it.
     """
 
     plan: Plan
@@ -56,9 +56,9 @@ class Preview:
 
     @property
     def assumes(self) -> str:
-        """What :attr:`detectable` takes for granted, where a finished study goes by what it shows."""
-        of_one = len(self.plan.study.seeds) == 1
-        seeds = f"{ASSUMED_SEED_SD:g} between seeds" if of_one else f"{TASK_SEED_SD:g} between seeds on a task"
+        """The standard deviations that :attr:`detectable` assumes; a finished study estimates them from its scores."""
+        one_seed = len(self.plan.study.seeds) == 1
+        seeds = f"{ASSUMED_SEED_SD:g} between seeds" if one_seed else f"{TASK_SEED_SD:g} between seeds on a task"
         return f"standard deviations of {ASSUMED_INSTANCE_SD:g} points between test instances and {seeds}"
 
     @property
@@ -73,22 +73,22 @@ class Preview:
             | {"key": run.arm.key.model_dump(mode="json"), "status": self.states[run.id].status}
             for run in self.plan.runs
         ]
-        found: dict[str, Any] = {"folder": str(self.folder.root), "runs": runs, "tasks": self.tasks, "trials": self.trials}
+        summary: dict[str, Any] = {"folder": str(self.folder.root), "runs": runs, "tasks": self.tasks, "trials": self.trials}
         if self.estimate is not None:
             arms = [
                 {"key": arm.key.model_dump(mode="json"), "seconds": arm.seconds, "memory_bytes": arm.memory}
                 | {"trainable": arm.trainable, "runs": arm.runs}
                 for arm in self.estimate.arms
             ]
-            parts = {"tuning_seconds": self.estimate.tuning, "stage_seconds": self.estimate.stages}
-            parts["paraphrase_seconds"] = self.estimate.paraphrases
-            whole = {"seconds": self.estimate.seconds, "range_seconds": list(self.estimate.range)}
-            found["estimate"] = {**whole, "memory_bytes": self.estimate.memory, **parts, "arms": arms}
-        return found | {"detectable_difference": self.detectable, "detectable_assumes": self.assumes}
+            phases = {"tuning_seconds": self.estimate.tuning, "stage_seconds": self.estimate.stages}
+            phases["paraphrase_seconds"] = self.estimate.paraphrases
+            total = {"seconds": self.estimate.seconds, "range_seconds": list(self.estimate.range)}
+            summary["estimate"] = {**total, "memory_bytes": self.estimate.memory, **phases, "arms": arms}
+        return summary | {"detectable_difference": self.detectable, "detectable_assumes": self.assumes}
 
 
 def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Preview:
-    """Return what a study would compute; its folder stays as it is, and nothing is tried.
+    """Return what a study would compute; nothing is written into its folder, and nothing is timed.
 
     Args:
         study: the study.
@@ -96,7 +96,7 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
         progress: is told what happens.
 
     Raises:
-        UserError: settings, tasks or bases are at fault, or the folder holds another study.
+        UserError: settings, tasks or bases cannot be used, or the folder holds another study.
     """
     plan = plan_study(study)
     check_settings(plan)
@@ -110,7 +110,7 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
         plan=plan,
         folder=folder,
         states=states,
-        tasks={task.name: {part: len(getattr(task, part)) for part in ("train", "dev", "test")} for task in data.tasks},
+        tasks={task.name: {split: len(getattr(task, split)) for split in ("train", "dev", "test")} for task in data.tasks},
         detectable=_detectable(study, data),
         tunings={(key.base, key.method): trials.runs(key) for key in tuned_pairs(plan)} if _todo(plan, states) else {},
         data=data,
@@ -119,15 +119,15 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
 
 
 def estimated(found: Preview, *, progress: StudyProgress) -> Preview:
-    """Return a preview with what the rest of the study takes: each base is tried for a moment.
+    """Return a preview with the cost of the remaining runs: each base is opened and timed briefly.
 
     Raises:
         UserError: a run's settings do not fit its tasks or base.
     """
     plan, todo = found.plan, _todo(found.plan, found.states)
-    grown = sum(_paraphrase_seconds(plan.study, found.folder, run, found.states[run.id]) for run in plan.runs)
-    known = estimate(plan, found.executor, found.data, todo, found.tunings, progress, paraphrases=grown)
-    return replace(found, estimate=known)
+    paraphrase_seconds = sum(_paraphrase_seconds(plan.study, found.folder, run, found.states[run.id]) for run in plan.runs)
+    cost = estimate(plan, found.executor, found.data, todo, found.tunings, progress, paraphrases=paraphrase_seconds)
+    return replace(found, estimate=cost)
 
 
 def _todo(plan: Plan, states: dict[str, RunState]) -> list[PlannedRun]:
@@ -135,16 +135,16 @@ def _todo(plan: Plan, states: dict[str, RunState]) -> list[PlannedRun]:
 
 
 def _paraphrase_seconds(study: StudyConfig, folder: StudyFolder, run: PlannedRun, state: RunState) -> float:
-    """Return how long a finished run is still to be decoded under other paraphrases of the definitions."""
-    place = folder.run_folder(run.id)
-    if state.record is None or state.status != "ok" or not (place / "adapter").is_dir():
+    """Return the seconds that decoding a finished run under its missing paraphrases takes."""
+    run_folder = folder.run_folder(run.id)
+    if state.record is None or state.status != "ok" or not (run_folder / "adapter").is_dir():
         return 0.0
-    return len(not_decoded(place, paraphrases_of(study, run))) * float(state.record.cost.get("seconds", {}).get("test", 0.0))
+    return len(not_decoded(run_folder, paraphrases_of(study, run))) * float(state.record.cost.get("seconds", {}).get("test", 0.0))
 
 
 def _detectable(study: StudyConfig, data: Prepared) -> float:
     seeds = len(study.seeds)
-    # From one run the verdicts cannot see the spread between seeds and assume it, however many tasks a mean is over.
+    # With one seed, verdicts cannot estimate the spread between seeds; they assume the same value for any number of tasks.
     seed_sd = ASSUMED_SEED_SD if seeds == 1 else TASK_SEED_SD / math.sqrt(len(data.tasks))
     instances = assumed_instances([max(len(task.test), 1) for task in data.tasks])
     return detectable_difference(seeds=seeds, instances=instances, seed_sd=seed_sd)

@@ -1,51 +1,44 @@
-"""Carries a study out: tuning, runs, trivial baselines. What it found is made afterwards, by :mod:`xeric.analysis`.
+"""Carries a study out: tuning, runs, trivial baselines. :mod:`xeric.analysis` makes the results afterwards.
 
-Every run has a folder and an identity of its own, and its record says that it is done. So a study that was killed goes on where
-it was, several processes can work on one folder (:mod:`xeric.run.locks`), and what is done is never done again.
+Every run has a folder and an identity of its own, and is finished once its record exists. So a killed study resumes with its
+unfinished runs, several processes can work on one folder (:mod:`xeric.run.locks`), and no run is computed twice.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from xeric.bases.loading import base_identity
-from xeric.config import build, digest
-from xeric.data.catalog import Catalog
-from xeric.data.preparing import Prepared
-from xeric.data.texts import TextOptions, texts_digest
-from xeric.errors import ConfigError, DataError, RunError, UserError
+from xeric.errors import ConfigError, RunError
 from xeric.execution.eta import EtaEstimator, PendingRun
 from xeric.execution.executor import RunExecutor
-from xeric.execution.trials import Trials, trial_settings, tuned_pairs
-from xeric.files import expanded, is_of_other_programs, writing
+from xeric.execution.opening import check_settings, open_folder, own_data
+from xeric.execution.trials import Trials, tuned_as, tuned_pairs
+from xeric.files import expanded
 from xeric.metrics import METRICS, PRIMARY
-from xeric.progress import Progress, Silent, StudyProgress
+from xeric.progress import Silent, StudyProgress
 from xeric.records import MANY_AT_LIMIT, Record, length_share
-from xeric.run.config import RunConfig, run_config
 from xeric.run.locks import sweep
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import ArmKey, StudyConfig
 from xeric.studies.folder import Failure, PlannedRun, RunState, StudyFolder, remove_parts
 from xeric.studies.paraphrases import no_longer_paraphrased, paraphrases_of
-from xeric.studies.plan import Plan, arm_settings, load_study, plan_study, study_identity, user_path
+from xeric.studies.plan import Plan, load_study, plan_study
 
-__all__ = ["Shard", "StudyRun", "check_settings", "identify", "open_folder", "own_data", "run_study"]
+__all__ = ["Shard", "StudyRun", "run_study"]
 
 Shard = tuple[int, int]
-"""Number (from 1 on) and count: of every ``count`` runs a process takes one."""
+"""Number (from 1) and count: the process takes one of every ``count`` runs."""
 
 
 @dataclass(frozen=True)
 class StudyRun:
-    """What became of a study.
+    """A study after its runs were carried out.
 
     Attributes:
         folder: where it lies.
-        plan: what was asked for.
+        plan: its arms and runs.
         states: what each run's folder holds, by run; all runs, also those of other shards.
     """
 
@@ -67,18 +60,18 @@ def run_study(
     progress: StudyProgress | None = None,
     poll: float = 1.0,
 ) -> StudyRun:
-    """Carry a study out, or go on with it where it was.
+    """Carry a study out, or resume it.
 
     Args:
         study: the study, or what :func:`xeric.studies.plan.load_study` takes.
         output: its folder; made where it is missing.
         overrides: of a study that is given by name or file.
-        shard: take a part of the runs only; the others are for other processes, and are not waited for.
+        shard: carry out a part of the runs only; the others are left to other processes and not waited for.
         progress: is told what happens.
-        poll: seconds between looks while other processes have the last runs.
+        poll: seconds between attempts while other processes work on the last runs.
 
     Raises:
-        UserError: settings, tasks or bases are at fault, or the folder holds another study. Nothing was written then.
+        UserError: settings, tasks or bases cannot be used, or the folder holds another study; nothing is written.
     """
     progress = progress or Silent()
     if not isinstance(study, StudyConfig):
@@ -115,113 +108,11 @@ def run_study(
     return StudyRun(folder, plan, states)
 
 
-def check_settings(plan: Plan) -> None:
-    """Check that every run of a study has valid settings, and that no two arms are the same under two names.
-
-    Raises:
-        UserError: one has not, or two are; ``where`` is the dotted path in the study file.
-    """
-    study = plan.study
-    untrained: dict[str, str] = {}
-    for arm in plan.arms:
-        try:
-            config, _ = run_config(arm_settings(study, arm.key, study.tasks))
-        except ConfigError as error:
-            raise user_path(study, arm.key, error) from None
-        if config.method.name == "none":
-            other = untrained.setdefault(_rows_mark(config), arm.label)
-            if other != arm.label:
-                both = f"the arms {other!r} and {arm.label!r} cannot differ: nothing is trained, and they show the same rows"
-                raise ConfigError(both, where="grids", hint="leave one of them out")
-    for key in tuned_pairs(plan):
-        if study.tuning:
-            trial_settings(study, key, study.tuning)
-    for label in study.tuning.space if study.tuning else ():
-        if label not in study.methods:
-            raise ConfigError(
-                f"names the unknown method {label!r}", where="tuning.space", hint="known: " + ", ".join(study.methods)
-            )
-
-
-def _rows_mark(config: RunConfig) -> str:
-    """Return a mark of everything in a run's settings that decides its rows and what answers them, where nothing is trained."""
-    prompt, count = config.prompt, config.prompt.demonstration_count
-    layout: list[object] = [prompt.template, prompt.definition, count]
-    layout += [prompt.demonstration_seed, prompt.demonstration_outputs] if count else []
-    return digest([layout, config.model_dump(mode="json", include={"base", "stages", "data"})])
-
-
-def identify(study: StudyConfig, progress: Progress | None = None) -> str:
-    """Return the hash of what a study computes, contents of bases, tasks and texts included.
-
-    Args:
-        study: the study.
-        progress: is told where a base is fetched first.
-
-    Raises:
-        UserError: a base, a task or a text is missing.
-    """
-    catalog = Catalog.of(study.tasks_dirs)
-    contents: dict[str, Any] = {
-        "bases": {label: base_identity(study.base_name(label), progress) for label in study.bases},
-        "tasks": {name: _sha256(catalog.find(name)) for name in (*study.tasks, *study.sources)},
-    }
-    if study.texts:
-        options = build(TextOptions, study.stage.get("corpus", {}), where="stage.corpus")
-        contents["texts"] = texts_digest(study.texts, options)
-    return study_identity(study, contents)
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
-
-
-def open_folder(study: StudyConfig, output: Path, progress: Progress | None = None) -> tuple[StudyFolder, str]:
-    """Return a study's folder and identity; nothing is written into it.
-
-    Args:
-        study: the study.
-        output: where the folder is.
-        progress: is told where a base is fetched first.
-
-    Raises:
-        UserError: the folder holds another study, or something that is no study.
-    """
-    folder, identity = StudyFolder(output), identify(study, progress)
-    elsewhere = "name another folder with -o"
-    with writing(output):
-        if output.exists() and not output.is_dir():
-            raise UserError("is a file, not a folder", where=str(output), hint=elsewhere)
-    there = folder.read_identity()
-    if there is not None and there != identity:
-        what = f"holds another study ({there}, this one is {identity}): its tasks, bases, methods or run settings differ"
-        raise UserError(what, where=str(output), hint=elsewhere)
-    if there is None and output.is_dir() and any(_counts(path.name) for path in output.iterdir()):
-        raise UserError("is not empty and holds no study", where=str(output), hint=elsewhere)
-    return folder, identity
-
-
-def _counts(name: str) -> bool:
-    """Say whether a file makes a folder one that is not empty."""
-    return not name.endswith(".part") and not is_of_other_programs(name)
-
-
-def own_data(plan: Plan, executor: RunExecutor) -> Prepared:
-    """Return the study's tasks as its trained arms have them."""
-    study = plan.study
-    key = ArmKey(base=next(iter(study.bases)), method=next(iter(study.methods)))
-    config, _ = run_config(arm_settings(study, key, study.tasks))
-    return executor.prepared(config)
-
-
-def _in_short(record: Record) -> str:
-    """Return what a run's note adds to its status: its score, and how many of its texts were cut off, where that is many."""
+def _summary(record: Record) -> str:
+    """Return what a run's note says after its status: its score, and the share of texts cut off at the limit, if it is large."""
     score, share = record.scores.get(PRIMARY), length_share(record.tasks.values())
-    said = f", {PRIMARY} {score.score:.1f}" if score else ""
-    return said + (f"; {share:.0%} of its texts end at the limit of new tokens" if share and share > MANY_AT_LIMIT else "")
+    score_text = f", {PRIMARY} {score.score:.1f}" if score else ""
+    return score_text + (f"; {share:.0%} of its texts end at the limit of new tokens" if share and share > MANY_AT_LIMIT else "")
 
 
 class _StudyRuns:
@@ -235,12 +126,12 @@ class _StudyRuns:
         self._pending: list[PendingRun] = []
 
     def write_list(self) -> None:
-        """Write the list of runs with what tuning has chosen so far."""
-        runs = [run.model_copy(update={"settings": self._trials.known(run.arm.key)}) for run in self._plan.runs]
+        """Write the list of runs with the settings that tuning has chosen so far."""
+        runs = [run.model_copy(update={"settings": self._trials.chosen_so_far(run.arm.key)}) for run in self._plan.runs]
         self._folder.write_runs(runs)
 
     def carry_out(self, runs: Sequence[PlannedRun]) -> None:
-        """Carry out runs and the trials that they need; wait for what another process is working on."""
+        """Carry out runs and the trials that they need; wait for those that another process works on."""
         needed = {self._tuned(run.arm.key) for run in runs} - {None}
         pairs = [key for key in tuned_pairs(self._plan) if (key.base, key.method) in needed]
         self._pending = [PendingRun(key) for key in pairs for _ in range(self._trials.runs(key))]
@@ -259,23 +150,23 @@ class _StudyRuns:
     def _tuned(self, key: ArmKey) -> tuple[str, str] | None:
         if self._plan.study.tuning is None or key.untrained:
             return None
-        return key.base, self._plan.study.own_entry(key.method).like or key.method
+        return key.base, tuned_as(self._plan.study, key)
 
     def _carry_out(self, run: PlannedRun) -> bool:
-        """Carry out a run; return whether it is done, by this process or another."""
-        done_before = self._executor.state(self._folder.run_folder(run.id))
+        """Carry out a run; return whether it is finished, by this process or another."""
+        state_before = self._executor.state(self._folder.run_folder(run.id))
         state = self._execute(run)
         if state is None:
             return False
-        if done_before is None and state.record is not None:
-            self._progress.note(f"{run.id}: {state.status}{_in_short(state.record)}")
+        if state_before is None and state.record is not None:
+            self._progress.note(f"{run.id}: {state.status}{_summary(state.record)}")
         self._finished(self._pending_run(run), state)
         return True
 
     def _execute(self, run: PlannedRun) -> RunState | None:
         folder = self._folder.run_folder(run.id)
         try:
-            # A run that is done needs no settings any more, whatever has become of the trials.
+            # A finished run needs no settings, so its trials are not read.
             chosen = self._trials.chosen(run.arm.key) if self._executor.state(folder) is None else {}
         except RunError as error:
             return self._executor.refuse(folder, Failure(error=str(error), hint=error.hint))

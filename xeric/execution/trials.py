@@ -1,4 +1,4 @@
-"""Carries tuning out: the trials of every method on every base, as runs that predict dev alone."""
+"""Carries tuning out: the trials of every method on every base, as runs that decode dev only."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from xeric.studies.folder import RunState, remove_parts
 from xeric.studies.plan import Plan, arm_settings, with_chosen
 from xeric.studies.tuning import Trial, TuningResult, choose, draw_trials, space_of
 
-__all__ = ["Trials", "tuned_pairs"]
+__all__ = ["Trials", "trial_settings", "tuned_as", "tuned_pairs"]
 
 
 def tuned_pairs(plan: Plan) -> list[ArmKey]:
-    """Return what has to be tuned, one key a base and method, in the order in which the arms need it."""
-    study, found = plan.study, dict[tuple[str, str], ArmKey]()
+    """Return what has to be tuned, one key per base and method, in the order of the arms."""
+    study, pairs = plan.study, dict[tuple[str, str], ArmKey]()
     for arm in plan.arms if study.tuning else ():
         if not arm.key.untrained:
             method = tuned_as(study, arm.key)
             key = ArmKey(base=arm.key.base, method=method, start=arm.key.start)
-            found.setdefault((key.base, key.method), key)
-    return list(found.values())
+            pairs.setdefault((key.base, key.method), key)
+    return list(pairs.values())
 
 
 def tuned_as(study: StudyConfig, key: ArmKey) -> str:
@@ -47,7 +47,7 @@ class Trials:
     Args:
         plan: of the study.
         executor: carries single runs out.
-        finished: is called when a run of a trial is done, with its method's label and what it left.
+        finished: is called when a run of a trial is done, with its key and the state of its folder.
     """
 
     def __init__(self, plan: Plan, executor: RunExecutor, finished: Callable[[ArmKey, RunState], None]) -> None:
@@ -71,15 +71,15 @@ class Trials:
             raise RunError(f"no trial of tuning {pair[1]!r} on {pair[0]!r} gave a score", hint="look into its failure.json files")
         return result.chosen
 
-    def known(self, key: ArmKey) -> dict[str, Any]:
-        """Return what tuning chose for an arm as far as that is written already; nothing is computed."""
+    def chosen_so_far(self, key: ArmKey) -> dict[str, Any]:
+        """Return what tuning chose for an arm if its result is written already; nothing is computed."""
         if self._study.tuning is None or key.untrained:
             return {}
         result = self._read(self._keys[key.base, tuned_as(self._study, key)])
         return result.chosen if result else {}
 
     def runs(self, key: ArmKey) -> int:
-        """Return how many runs the tuning of a method takes that is not done yet; 0 where it is done."""
+        """Return the number of runs that tuning a method takes; 0 where its result is written already."""
         if self._study.tuning is None or self._read(key) is not None:
             return 0
         return self._study.tuning.trials * len(self._groups())
@@ -105,7 +105,7 @@ class Trials:
         states = self._run_all(folder, key, tuning, drawn)
         trials = [_trial(settings, states[number]) for number, settings in enumerate(drawn)]
         with self._executor.alone(self._executor.folder.lock_name(folder)):
-            # Another process may have come to an end at the same time: what is written first holds for all.
+            # Another process may have finished at the same time: the result that is written first is used by all.
             if (written := self._read(key)) is None and (written := choose(key.method, key.base, trials)) is not None:
                 remove_parts(folder)
                 write_json(folder / "tuning.json", written)
@@ -114,20 +114,20 @@ class Trials:
     def _run_all(
         self, folder: Path, key: ArmKey, tuning: TuningConfig, drawn: list[dict[str, Any]]
     ) -> dict[int, dict[Path, RunState]]:
-        """Carry out every run of every trial; what another process has is waited for."""
+        """Carry out every run of every trial, and wait for those that another process works on."""
         study = self._study
         states: dict[int, dict[Path, RunState]] = {number: {} for number in range(len(drawn))}
         todo = [(number, tasks) for number in range(len(drawn)) for tasks in self._groups()]
         while todo:
             busy = []
             for number, tasks in todo:
-                place = folder / (f"trial-{number}" + ("" if study.joint else f"-{tasks[0]}"))
+                run_folder = folder / (f"trial-{number}" + ("" if study.joint else f"-{tasks[0]}"))
                 settings = arm_settings(study, key, tasks) | {"seed": tuning.seed, "predict": ["dev"]}
-                state = self._executor.run(place, with_chosen(settings, drawn[number]), keep_adapter=study.keep == "all")
+                state = self._executor.run(run_folder, with_chosen(settings, drawn[number]), keep_adapter=study.keep == "all")
                 if state is None:
                     busy.append((number, tasks))
                 else:
-                    states[number][place] = state
+                    states[number][run_folder] = state
                     self._finished(key, state)
             if len(busy) == len(todo):
                 self._executor.wait()
@@ -136,7 +136,7 @@ class Trials:
 
 
 def trial_settings(study: StudyConfig, key: ArmKey, tuning: TuningConfig) -> list[dict[str, Any]]:
-    """Return what each trial of a method tries, by dotted path, checked.
+    """Return the checked settings of each trial of a method, by dotted path.
 
     Raises:
         ConfigError: the space names a setting that the method does not have, or a value it cannot take.
@@ -145,7 +145,7 @@ def trial_settings(study: StudyConfig, key: ArmKey, tuning: TuningConfig) -> lis
     published = METHODS.get(config.method.name).space(config.method)
     space = space_of(key.method, study.entry(key.method), tuning, published)
     default = {path: _value(config, path, key.method) for path in space}
-    # Every value that could be drawn is looked at, not only those that are.
+    # Every value that could be drawn is checked, not only those that are.
     for path, values in space.items():
         for value in (values.low, values.high) if isinstance(values, Range) else values:
             try:
@@ -177,6 +177,6 @@ def _trial(settings: dict[str, Any], states: Mapping[Path, RunState]) -> Trial:
     return Trial(settings=settings, status=status, score=score, error=error, cost={"seconds": seconds})
 
 
-def _dev_score(places: list[Path]) -> float:
-    counted = [measured(place / PREDICTION_FILES["dev"], [PRIMARY]) for place in places]
+def _dev_score(folders: list[Path]) -> float:
+    counted = [measured(folder / PREDICTION_FILES["dev"], [PRIMARY]) for folder in folders]
     return Measured.joined(counted).scores()[PRIMARY]

@@ -1,6 +1,6 @@
-"""What the runs of an arm have to compute, before any of them is run: rows in tokens, steps, texts.
+"""The work of an arm's runs, counted before they start: tokens of rows, steps, texts.
 
-Tokens are counted on the first instances of each task; the rest are taken to be like them.
+Tokens are counted on the first instances of each task, which stand for the rest.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ class Training:
     """The training of one run.
 
     Attributes:
-        steps: of the optimiser, as planned: early stopping is not foreseen.
-        step: work of a step, on the average.
+        steps: of the optimiser, as planned, without early stopping.
+        step: mean work of a step.
         looks: evaluations on dev.
-        look: work of one of them.
+        look: work of one evaluation.
         shape: its usual micro-batch.
     """
 
@@ -60,7 +60,7 @@ class Training:
     shape: Shape
 
     def seconds(self, speed: Speed, size: Size, parts: Parts, trainable: int, *, recomputing: bool) -> float:
-        """Return how long the steps take, the optimiser's part included."""
+        """Return how long the steps take, the optimiser included."""
         step = speed.training(size, self.step, parts, recomputing=recomputing) + speed.parameter * trainable
         return self.steps * step
 
@@ -71,13 +71,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Decoding:
-    """The decoding of one part of the data.
+    """The decoding of one split of the data.
 
     Attributes:
         prompts: work of reading the prompts.
         batches: how many batches the texts are decoded in.
-        sequences: decoded together in a batch, on the average.
-        new: tokens that a text may have: trained models often stop sooner.
+        sequences: mean number decoded together in a batch.
+        new: limit of new tokens per text; trained models often stop earlier.
     """
 
     prompts: Work
@@ -92,7 +92,7 @@ class Decoding:
 
 
 def encoded_sample(base: Base, config: RunConfig, data: Prepared) -> dict[str, EncodedTask]:
-    """Return the rows of the first instances of each task, as a run would make them on a base without a method.
+    """Return the rows of the first instances of each task, encoded as in a run on a base without a method.
 
     Args:
         base: the base.
@@ -106,8 +106,8 @@ def encoded_sample(base: Base, config: RunConfig, data: Prepared) -> dict[str, E
     options = config.prompt
 
     def cut(task: PreparedTask) -> PreparedTask:
-        shown, _ = choose_demonstrations(task.task, task.train, options.demonstration_count, options.demonstration_seed)
-        return replace(task, demonstrations=tuple(shown), train=(task.train or task.test)[:_SAMPLE], dev=(), test=())
+        demonstrations, _ = choose_demonstrations(task.task, task.train, options.demonstration_count, options.demonstration_seed)
+        return replace(task, demonstrations=tuple(demonstrations), train=(task.train or task.test)[:_SAMPLE], dev=(), test=())
 
     session = TaskSession(
         base,
@@ -122,11 +122,11 @@ def encoded_sample(base: Base, config: RunConfig, data: Prepared) -> dict[str, E
 
 
 def counts_of(task: PreparedTask, n_train: int | None) -> Counts:
-    """Return how many instances an arm has that may use ``n_train`` examples; None is as the task was prepared."""
-    own = len(task.train) + len(task.dev)
-    if n_train is None or not own:
+    """Return the instances of an arm that uses ``n_train`` examples; None is as the task was prepared."""
+    examples = len(task.train) + len(task.dev)
+    if n_train is None or not examples:
         return Counts(len(task.train), len(task.dev), len(task.test))
-    dev = round(n_train * len(task.dev) / own) if n_train >= MIN_FOR_DEV else 0
+    dev = round(n_train * len(task.dev) / examples) if n_train >= MIN_FOR_DEV else 0
     return Counts(n_train - dev, dev, len(task.test))
 
 
@@ -139,21 +139,21 @@ def training_of(
         encoded: first rows of its tasks.
         counts: instances of its tasks.
         options: how it trains.
-        shared: whether the prefix is computed once a micro-batch.
+        shared: whether the prefix is computed once per micro-batch.
         learned: length of a learned prefix of keys and values.
     """
-    train = [row for task, one in encoded.items() for row in _many(one, counts[task].train)]
-    dev = [row for task, one in encoded.items() for row in _many(one, counts[task].dev)]
+    train = [row for task, task_rows in encoded.items() for row in _repeated(task_rows, counts[task].train)]
+    dev = [row for task, task_rows in encoded.items() for row in _repeated(task_rows, counts[task].dev)]
     steps = planned_steps(options, len(train)) if train else 0
     if not steps:
         return None
-    micro = options.micro_batch_size or options.batch_size
+    micro_batch_size = options.micro_batch_size or options.batch_size
     shared = shared and options.shared_prefix and not options.gradient_checkpointing
-    epoch = epoch_work(train, batch_size=options.batch_size, micro_batch_size=micro, shared=shared, learned=learned)
-    an_epoch = math.ceil(len(train) / options.batch_size)
+    epoch = epoch_work(train, batch_size=options.batch_size, micro_batch_size=micro_batch_size, shared=shared, learned=learned)
+    steps_per_epoch = math.ceil(len(train) / options.batch_size)
     looks, look = 0, Work()
     if dev and options.selects:
-        looks = math.ceil(steps / (options.dev_every or an_epoch))
+        looks = math.ceil(steps / (options.dev_every or steps_per_epoch))
         size = options.batch_size
         look = epoch_work(dev, batch_size=size, micro_batch_size=size, shared=shared, learned=learned)
     shape = Shape(
@@ -162,7 +162,7 @@ def training_of(
         tokens=round(statistics.fmean(row.tokens for row in train)),
         targets=max(round(statistics.fmean(row.targets for row in train)), 1),
     )
-    return Training(steps, epoch * (1 / an_epoch), looks, look, shape)
+    return Training(steps, epoch * (1 / steps_per_epoch), looks, look, shape)
 
 
 def decoding_of(
@@ -174,27 +174,27 @@ def decoding_of(
     shared: bool,
     learned: int = 0,
 ) -> Decoding:
-    """Return the decoding of so many texts of each task; see :func:`training_of`.
+    """Return the decoding of ``texts`` texts of each task; see :func:`training_of`.
 
     Args:
         encoded: first rows of the tasks.
-        texts: how many of each task.
+        texts: number of texts of each task.
         options: how to decode.
         context: of the base.
-        shared: whether the prefix is computed once a task.
+        shared: whether the prefix is computed once per task.
         learned: length of a learned prefix.
     """
     copies = options.candidates if options.strategy == "mbr" else 1
     size, beams = max(options.batch_size // copies, 1), options.beams if options.strategy == "beam" else 1
     prompts, batches, sequences = Work(), 0, 0
-    targets = [row.targets for one in encoded.values() for row in _rows(one)]
-    for task, one in encoded.items():
-        rows, count = _rows(one), texts.get(task, 0)
+    targets = [row.targets for task_rows in encoded.values() for row in _rows(task_rows)]
+    for task, task_rows in encoded.items():
+        rows, count = _rows(task_rows), texts.get(task, 0)
         if not count:
             continue
         prefix = round(statistics.fmean(row.prefix for row in rows))
-        given = round(statistics.fmean(row.tokens - row.targets for row in rows))
-        prompts += batch_work(prefix, [given] * (count * copies), count * copies, shared=shared, learned=learned)
+        input_tokens = round(statistics.fmean(row.tokens - row.targets for row in rows))
+        prompts += batch_work(prefix, [input_tokens] * (count * copies), count * copies, shared=shared, learned=learned)
         batches += math.ceil(count / size)
         sequences += count * copies * beams
     new = options.max_new_tokens or default_limit(targets, context)
@@ -205,6 +205,6 @@ def _rows(encoded: EncodedTask) -> list[Row]:
     return [Row(encoded.task, len(encoded.prefix_of(row).ids), len(row.ids), row.target_tokens) for row in encoded.rows]
 
 
-def _many(encoded: EncodedTask, count: int) -> list[Row]:
-    """Return so many rows like the first ones."""
+def _repeated(encoded: EncodedTask, count: int) -> list[Row]:
+    """Return ``count`` rows: the first ones, repeated."""
     return list(islice(cycle(_rows(encoded)), count))

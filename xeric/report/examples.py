@@ -1,7 +1,7 @@
-"""One test instance of each language, side by side: the input, what the base wrote before, what the adapted one writes.
+"""One test instance per language: the input, the text of the base without training, the text of the adapted base.
 
-Instances are chosen by rule, so nobody can pick the prettiest: of a language's first task the one whose adapted text is the
-median by chrF++, ties by id.
+Instances are chosen by rule, not by hand: of a language's first task the one whose adapted text has the median chrF++, ties by
+id.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Example:
         task: its task.
         language: of its output, the English name.
         input: its input.
-        before: what the base wrote without training.
-        before_label: how it was asked.
-        after: what the adapted base writes.
-        after_label: by which adaptation.
+        before: text of the base without training.
+        before_label: label of its arm.
+        after: text of the adapted base.
+        after_label: label of its arm.
         reference: its first reference.
     """
 
@@ -44,23 +44,23 @@ class Example:
 
 
 def examples(results: StudyResults, outputs: Sequence[ArmOutputs]) -> list[Example]:
-    """Return one example of each language, in the order of the study's tasks.
+    """Return one example per language, in the order of the study's tasks.
 
-    The adapted arm is the best of the trained ones on the primary metric; the arm before is the same base, asked without
-    training, zero-shot where the study has that. Where either is missing there is no example.
+    The adapted arm is the best of the trained ones on the primary metric; the arm before is the same base without
+    training, zero-shot if the study has it. Without both there are no examples.
 
     Args:
         results: of the study.
-        outputs: texts of its arms, as :func:`xeric.report.reading.read_outputs` gives them.
+        outputs: texts of its arms, of :func:`xeric.report.reading.read_outputs`.
     """
-    texts = {one.arm: {(row.task, row.id): row for row in one.predictions} for one in outputs if one.predictions}
-    scores = {one.arm: one.scores for one in outputs}
+    texts = {arm.arm: {(row.task, row.id): row for row in arm.predictions} for arm in outputs if arm.predictions}
+    scores = {arm.arm: arm.scores for arm in outputs}
     after = _best_trained(results, texts)
     before = _untrained(results, texts, after) if after else None
     if after is None or before is None:
         return []
     first = {language: task for task, language in reversed(results.tasks.items())}
-    found = []
+    chosen_examples = []
     for task in [task for task, language in results.tasks.items() if first[language] == task]:
         rows = [row for (name, _), row in texts[after.id].items() if name == task]
         if not rows:
@@ -68,7 +68,7 @@ def examples(results: StudyResults, outputs: Sequence[ArmOutputs]) -> list[Examp
         chosen = _median(rows, scores[after.id])
         earlier = texts[before.id].get((task, chosen.id))
         if earlier is not None:
-            found.append(
+            chosen_examples.append(
                 Example(
                     task=task,
                     language=results.tasks[task],
@@ -80,7 +80,7 @@ def examples(results: StudyResults, outputs: Sequence[ArmOutputs]) -> list[Examp
                     reference=chosen.references[0],
                 )
             )
-    return found
+    return chosen_examples
 
 
 def _best_trained(results: StudyResults, texts: Mapping[str, object]) -> ArmResult | None:

@@ -1,8 +1,8 @@
-"""The texts for the page's browser of test instances: one input, its references, and what every arm made of it.
+"""The texts for the page's browser of test instances: one input, its references, and every arm's output.
 
-Scores of single texts are chrF++, which serves every script; they sort instances and are no estimate of anything. A page that
-holds everything may be too large to open, so beyond a budget instances are left out, evenly over tasks and by a hash that knows
-nothing of scores; :class:`Browser` says how many. Very long texts are cut.
+Scores of single texts are chrF++, which works for every script; they sort instances and are not an estimate of quality. A page
+with all instances may be too large to open, so beyond a budget instances are left out, evenly over tasks and by a hash that does
+not depend on scores; :class:`Browser` says how many. Very long texts are cut.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ BUDGET = 10_000_000
 """Bytes of instances in a page."""
 
 LONGEST = 6_000
-"""Characters of one text; what is beyond is cut, and the text says so."""
+"""Characters of one text; longer ones are cut, with a remark at their end."""
 
 _RIGHT_TO_LEFT = {"Arabic", "Hebrew"}
 
 
 @dataclass(frozen=True)
 class Browser:
-    """What a page embeds.
+    """The data that a page embeds.
 
     Attributes:
-        data: plain values: ``tasks``, ``arms`` and ``instances``; an instance names its task and arms by their places.
+        data: plain values: ``tasks``, ``arms`` and ``instances``; an instance refers to its task and arms by their indices.
         shown: instances in ``data``.
-        total: instances there are.
+        total: test instances of the study.
     """
 
     data: dict[str, Any]
@@ -56,20 +56,20 @@ def browser(results: StudyResults, outputs: Sequence[ArmOutputs], *, budget: int
     """
     labels = {arm.id: arm for arm in results.arms}
     arms = [
-        {"label": labels[one.arm].label, "baseline": labels[one.arm].baseline is not None, "seed": one.seed, "why": one.why}
-        for one in outputs
+        {"label": labels[arm.arm].label, "baseline": labels[arm.arm].baseline is not None, "seed": arm.seed, "why": arm.why}
+        for arm in outputs
     ]
     rows: dict[tuple[str, str], Prediction] = {}
-    made: dict[tuple[str, str], list[list[Any]]] = {}
-    for place, one in enumerate(outputs):
-        for row in one.predictions:
+    by_instance: dict[tuple[str, str], list[list[Any]]] = {}
+    for index, arm in enumerate(outputs):
+        for row in arm.predictions:
             key = (row.task, row.id)
             rows.setdefault(key, row)
-            made.setdefault(key, []).append([place, _cut(row.prediction), _rounded(one.scores.get(key))])
+            by_instance.setdefault(key, []).append([index, _cut(row.prediction), _rounded(arm.scores.get(key))])
     names = [name for name in results.tasks if any(key[0] == name for key in rows)]
     names += sorted({task for task, _ in rows} - set(names))
     tasks = [_task(name, results, [row for key, row in rows.items() if key[0] == name]) for name in names]
-    instances = [_instance(row, names.index(row.task), made[key]) for key, row in rows.items()]
+    instances = [_instance(row, names.index(row.task), by_instance[key]) for key, row in rows.items()]
     kept = _within(instances, budget)
     return Browser({"tasks": tasks, "arms": arms, "instances": kept}, len(kept), len(instances))
 
@@ -79,7 +79,7 @@ def _instance(row: Prediction, task: int, outputs: list[list[Any]]) -> dict[str,
         "task": task,
         "id": row.id,
         "input": _cut(row.input),
-        "references": [_cut(one) for one in row.references],
+        "references": [_cut(reference) for reference in row.references],
         "outputs": outputs,
     }
 
@@ -88,27 +88,27 @@ def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, 1)
 
 
-def _cut(one: str) -> str:
-    return one if len(one) <= LONGEST else f"{one[:LONGEST]}\u2026 [cut: {len(one) - LONGEST:,} more characters]"
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\u2026 [cut: {len(text) - LONGEST:,} more characters]"
 
 
 def _task(name: str, results: StudyResults, rows: Sequence[Prediction]) -> dict[str, Any]:
-    spoken = results.tasks.get(name) or (rows[0].language if rows else "")
+    language_name = results.tasks.get(name) or (rows[0].language if rows else "")
     try:
-        known = language(spoken)
+        output_language = language(language_name)
     except UnknownNameError:
-        known = Language(spoken, "und")
-    written = _script(one for row in rows[:20] for one in row.references)
-    read = _script(row.input for row in rows[:20])
-    # The input of a translation is in another language; calling it by this one would have it read out wrongly.
-    same = not known.scripts or read in known.scripts
+        output_language = Language(language_name, "und")
+    output_script = _script(reference for row in rows[:20] for reference in row.references)
+    input_script = _script(row.input for row in rows[:20])
+    # The input of a translation is in another language; with this language's code a screen reader would mispronounce it.
+    same = not output_language.scripts or input_script in output_language.scripts
     return {
         "name": name,
-        "language": known.name,
-        "code": known.code,
-        "dir": _direction(written),
-        "inputCode": known.code if same else "und",
-        "inputDir": _direction(read),
+        "language": output_language.name,
+        "code": output_language.code,
+        "dir": _direction(output_script),
+        "inputCode": output_language.code if same else "und",
+        "inputDir": _direction(input_script),
     }
 
 
@@ -121,24 +121,24 @@ def _direction(script: str | None) -> str:
 
 
 def _within(instances: list[dict[str, Any]], budget: int) -> list[dict[str, Any]]:
-    """Return as many instances as fit, the same number of every task as far as it goes, in their own order."""
+    """Return as many instances as fit, the same number of every task as far as possible, in their own order."""
     queues: dict[int, list[tuple[str, int]]] = {}
-    for place, one in enumerate(instances):
-        draw = hashlib.sha256(f"{one['task']}\0{one['id']}".encode()).hexdigest()
-        queues.setdefault(one["task"], []).append((draw, place))
-    turns = sorted((turn, task, place) for task, queue in queues.items() for turn, (_, place) in enumerate(sorted(queue)))
-    kept: list[int] = []
-    for _, _, place in turns:
-        budget -= len(safe_json(instances[place]).encode()) + 1
+    for index, instance in enumerate(instances):
+        draw = hashlib.sha256(f"{instance['task']}\0{instance['id']}".encode()).hexdigest()
+        queues.setdefault(instance["task"], []).append((draw, index))
+    turns = sorted((turn, task, index) for task, queue in queues.items() for turn, (_, index) in enumerate(sorted(queue)))
+    chosen: list[int] = []
+    for _, _, index in turns:
+        budget -= len(safe_json(instances[index]).encode()) + 1
         if budget < 0:
             break
-        kept.append(place)
-    return [instances[place] for place in sorted(kept)]
+        chosen.append(index)
+    return [instances[index] for index in sorted(chosen)]
 
 
 _UNSAFE = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 
 
 def safe_json(value: Mapping[str, Any]) -> str:
-    """Return JSON that can stand inside a script element: nothing in it can close the element or open another."""
+    """Return JSON that is safe inside a script element: nothing in it can close the element or open another."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).translate(_UNSAFE)

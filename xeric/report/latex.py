@@ -2,7 +2,7 @@ r"""Tables of a study as LaTeX, to be taken into a paper with ``\input``.
 
 They need the packages ``array``, ``booktabs`` and ``graphicx``; for labels in scripts that pdfLaTeX does not know, XeLaTeX or
 LuaLaTeX and a font that has them. A table wider than its line has intervals below their estimates, and long texts and headings on
-several lines; what is still too wide is scaled down to the line.
+several lines; a table that is still too wide is scaled down to the line.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ _LATEX = {
     "\u2212": "$-$",
 }
 
-# TeX's fonts join these to one sign: a dash, a quotation mark, a mark upside down.
+# TeX's ligatures join these to one sign: a dash, a quotation mark, an inverted mark.
 _JOINED = re.compile(r"([-,'`])(?=\1)|([?!])(?=`)")
 
 _LINE = 92
-"""Characters on a line of ten-point type with ordinary margins, from which on a table counts as wide."""
+"""Characters on a line of ten-point type with ordinary margins, beyond which a table counts as wide."""
 _LONG = 24
 """Characters that a text of a wide table may have on one line."""
 _NARROW = 8
-"""Characters that a line of a heading has room for in any case."""
+"""Characters that every line of a heading has room for."""
 _SMALL = 0.8
-"""Size of an interval's type."""
+"""Type size of an interval, relative to the table's."""
 _EM = 0.5
-"""Width of a character, on the average, in the unit that LaTeX calls em."""
+"""Mean width of a character in em."""
 
 
 def escape_latex(text: str) -> str:
@@ -97,14 +97,14 @@ def to_latex(table: Table) -> str:
 
 
 def _widths(table: Table, *, wide: bool) -> list[float]:
-    """Return the width of every column with the space beside it, about, in characters."""
+    """Return the approximate width of every column with the space beside it, in characters."""
     headings = [max(map(len, lines)) for lines in _headings(table, wide)]
     return [2 + max(pair) for pair in zip(headings, _cell_widths(table, wide), strict=True)]
 
 
 def _cell_widths(table: Table, wide: bool) -> list[float]:
     return [
-        max((_width(row[place], column, wide) for row in table.rows), default=0.0) for place, column in enumerate(table.columns)
+        max((_width(row[index], column, wide) for row in table.rows), default=0.0) for index, column in enumerate(table.columns)
     ]
 
 
@@ -116,7 +116,7 @@ def _width(cell: Cell, column: Column, wide: bool) -> float:
 
 
 def _headings(table: Table, wide: bool) -> list[list[str]]:
-    """Return each heading's lines: in a wide table those of numbers are about as narrow as what they head."""
+    """Return each heading's lines: in a wide table those of number columns are wrapped to about the width of the numbers."""
     room = [max(_NARROW, int(width)) for width in _cell_widths(table, wide)]
     return [
         _wrapped(column.title, width) if wide and column.kind != "text" else [column.title]
@@ -129,17 +129,17 @@ def _wrapped(title: str, width: int) -> list[str]:
 
 
 def _alignments(table: Table, wide: bool) -> list[str]:
-    """Return each column's letter; in a wide table long texts have a width, which they share from what is left of the line."""
+    """Return each column's specifier; in a wide table columns of long texts share the width that is left of the line."""
     plain = ["l" if column.kind == "text" else "r" for column in table.columns]
     widths = _widths(table, wide=True)
     if not wide or sum(widths) <= _LINE:
         return plain
-    long = [place for place, letter in enumerate(plain) if letter == "l" and widths[place] - 2 > _LONG]
-    left = _LINE - sum(width for place, width in enumerate(widths) if place not in long)
+    long = [index for index, letter in enumerate(plain) if letter == "l" and widths[index] - 2 > _LONG]
+    left = _LINE - sum(width for index, width in enumerate(widths) if index not in long)
     share = max(_LONG, left / len(long) - 2) if long else 0
     return [
-        rf">{{\raggedright\arraybackslash}}p{{{_EM * min(share, widths[place]):.3g}em}}" if place in long else letter
-        for place, letter in enumerate(plain)
+        rf">{{\raggedright\arraybackslash}}p{{{_EM * min(share, widths[index]):.3g}em}}" if index in long else letter
+        for index, letter in enumerate(plain)
     ]
 
 

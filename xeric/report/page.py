@@ -1,8 +1,8 @@
 """The report as one HTML file that opens from disk: no network, no other file.
 
-Nothing that a model or a study file wrote is ever markup here. Templates escape every value; the texts of test instances travel
-as JSON that cannot close its element and are put on the page as text nodes; and the page's own policy lets no script run but the
-one whose hash it names, so that even a hole in the former two would run nothing.
+Text from a model or a study file is never treated as markup. Templates escape every value; the texts of test instances are
+embedded as JSON that cannot close its element, and are inserted as text nodes; and the page's content security policy allows only
+the script whose hash it names, so that even markup that escaped the former two could not run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class _Drawn:
 
 @dataclass(frozen=True)
 class _Claim:
-    """A claim, the links that decide it as a table and as bars, the others, and the ends of the bars' scale."""
+    """A claim, the links that decide it as a table and as bars, its other links, and the ends of the bars' scale."""
 
     result: ClaimResult
     links: Table | None
@@ -59,8 +59,8 @@ def render_page(
 
     Args:
         results: of the study.
-        study_tables: those that the study's file asks for.
-        figures: those that it asks for, each as it is drawn for a wide window.
+        study_tables: of the study file.
+        figures: of the study file, each with its SVG for a wide window.
         browser: the test instances.
     """
     script = _read("script.js")
@@ -72,9 +72,9 @@ def render_page(
         "verdict_meanings": summary.VERDICTS,
         "claims": _claims(results),
         "tables": study_tables,
-        "bars": [one for one in drawn if one.figure.kind == "bars"],
-        "costs": [one for one in drawn if one.figure.kind == "pareto"],
-        "curves": [one for one in drawn if one.figure.kind == "curve"],
+        "bars": [drawing for drawing in drawn if drawing.figure.kind == "bars"],
+        "costs": [drawing for drawing in drawn if drawing.figure.kind == "pareto"],
+        "curves": [drawing for drawing in drawn if drawing.figure.kind == "curve"],
         "recommended": _recommended(results),
         "parts": standard_tables.part_table(results),
         "baselines": standard_tables.baseline_table(results),
@@ -136,30 +136,30 @@ def _claim(claim: ClaimResult, results: StudyResults) -> _Claim:
 
 
 def _ends(link: LinkResult) -> list[float]:
-    shown = (link.difference, link.corrected)
-    return [end for one in shown if one for end in (one.value, one.low, one.high) if end is not None]
+    intervals = (link.difference, link.corrected)
+    return [end for interval in intervals if interval for end in (interval.value, interval.low, interval.high) if end is not None]
 
 
 def _bar(link: LinkResult, reach: float) -> dict[str, str]:
-    """Return the places, in percent of the width, of a link's difference and of its two intervals around 0 in the middle."""
+    """Return the positions, in percent of the width with 0 in the middle, of a link's difference and of its two intervals."""
 
-    def place(value: float) -> str:
+    def position(value: float) -> str:
         return f"{50 + 48 * value / reach:.2f}"
 
-    bar = {"value": place(link.difference.value), "own_left": "", "corrected_left": ""}
-    for name, one in (("own", link.difference), ("corrected", link.corrected)):
-        if one is not None and one.low is not None and one.high is not None:
-            bar[f"{name}_left"] = place(one.low)
-            bar[f"{name}_width"] = f"{48 * (one.high - one.low) / reach:.2f}"
+    bar = {"value": position(link.difference.value), "own_left": "", "corrected_left": ""}
+    for name, interval in (("own", link.difference), ("corrected", link.corrected)):
+        if interval is not None and interval.low is not None and interval.high is not None:
+            bar[f"{name}_left"] = position(interval.low)
+            bar[f"{name}_width"] = f"{48 * (interval.high - interval.low) / reach:.2f}"
     return bar
 
 
 def _recommended(results: StudyResults) -> Table | None:
-    found = results.recommendation
-    if found is None or not found.dev:
+    recommendation = results.recommendation
+    if recommendation is None or not recommendation.dev:
         return None
     labels = {arm.id: arm.label for arm in results.arms}
-    name = wording.metric_name(found.metric)
+    name = wording.metric_name(recommendation.metric)
     columns = (tables.Column("arm", "arm"), tables.Column("dev", f"{name} on dev", "estimate"))
-    rows: list[tuple[Any, ...]] = [(labels.get(arm, arm), score) for arm, score in found.dev.items()]
+    rows: list[tuple[Any, ...]] = [(labels.get(arm, arm), score) for arm, score in recommendation.dev.items()]
     return Table("recommendation", f"Chosen on development data, by {name}", columns, tuple(rows))

@@ -1,4 +1,4 @@
-"""What a report is made from: a study folder's results and the texts of its arms. Reads records only; no model, no torch."""
+"""Reading a report's inputs: a study folder's results and the texts of its arms. Reads records only; no model, no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ArmOutputs", "read_outputs", "read_results"]
 
 
 def read_results(folder: Path) -> StudyResults:
-    """Return a study's results; where they are missing or older than its records they are made and written first.
+    """Return a study's results; missing results, or results older than its records, are computed and written first.
 
     Args:
         folder: of the study.
@@ -34,14 +34,14 @@ def read_results(folder: Path) -> StudyResults:
 
 @dataclass(frozen=True)
 class ArmOutputs:
-    """What one arm wrote.
+    """The outputs of one arm.
 
     Attributes:
         arm: its id.
-        seed: of the run that the texts are from: the first that was finished.
+        seed: of the run that the texts are from: the first finished one.
         predictions: over all tasks; empty where no run was finished.
-        scores: of each text by itself, on :data:`xeric.metrics.PRIMARY`, by task and id.
-        why: why there are none.
+        scores: of each text, on :data:`xeric.metrics.PRIMARY`, by task and id.
+        why: the reason where there are none.
     """
 
     arm: str
@@ -55,15 +55,15 @@ def read_outputs(folder: Path, results: StudyResults) -> list[ArmOutputs]:
     """Return the test outputs of every arm and trivial baseline, in the order of the results, each of its first finished seed.
 
     Raises:
-        DataError: a predictions file is not one.
+        DataError: a file of predictions cannot be read.
     """
-    study, found = StudyFolder(folder), []
+    study, outputs = StudyFolder(folder), []
     for arm in results.arms:
         if arm.baseline:
-            found.append(_baseline_outputs(arm.id, study.baselines_dir / arm.baseline))
+            outputs.append(_baseline_outputs(arm.id, study.baselines_dir / arm.baseline))
         else:
-            found.append(_arm_outputs(arm.id, study, [run for run in results.runs if run.arm == arm.id]))
-    return found
+            outputs.append(_arm_outputs(arm.id, study, [run for run in results.runs if run.arm == arm.id]))
+    return outputs
 
 
 def _arm_outputs(arm: str, study: StudyFolder, runs: list[RunResult]) -> ArmOutputs:
@@ -75,8 +75,8 @@ def _arm_outputs(arm: str, study: StudyFolder, runs: list[RunResult]) -> ArmOutp
     if not files:
         states = sorted({run.status for run in runs} - {"ok"})
         return ArmOutputs(arm, None, why=f"no run of this arm was finished ({', '.join(states) or 'no outputs kept'})")
-    # One run per task: the seed that finished most of them, the first of those.
-    seed = min(files, key=lambda one: (-len(files[one]), one))
+    # Where each task has its own run: the first of the seeds with most tasks finished.
+    seed = min(files, key=lambda seed: (-len(files[seed]), seed))
     return _read(arm, seed, files[seed])
 
 

@@ -1,4 +1,4 @@
-"""The tables that every study has, beside those its file asks for: baselines, parts, stability, tuning, failed runs."""
+"""The tables that every study has, beside those of its file: baselines, languages and tasks, stability, tuning, failed runs."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def baseline_table(results: StudyResults) -> Table | None:
     arms = summary.baselines(results)
     if not arms:
         return None
-    said = {True: "yes", False: "no, shown only", None: None}
-    rows = [(arm.label, said[arm.gates], *(arm.scores.get(metric) for metric in results.metrics)) for arm in arms]
+    words = {True: "yes", False: "no, shown only", None: None}
+    rows = [(arm.label, words[arm.gates], *(arm.scores.get(metric) for metric in results.metrics)) for arm in arms]
     columns = (Column("baseline", "trivial baseline"), Column("gates", "to be beaten"), *_estimates(results.metrics))
     title = "Trivial baselines on the same test instances"
     return _without_empty(Table("trivial-baselines", title, columns, tuple(rows), results.baseline_notes))
@@ -59,32 +59,32 @@ def part_table(results: StudyResults) -> Table | None:
     if not languages and not tasks:
         return None
     columns = [Column("arm", "arm")]
-    columns += [Column(f"language_{one}", one, "estimate", "by language") for one in languages]
-    columns += [Column(f"task_{one}", one.replace("_", " "), "estimate", "by task") for one in tasks]
+    columns += [Column(f"language_{language}", language, "estimate", "by language") for language in languages]
+    columns += [Column(f"task_{task}", task.replace("_", " "), "estimate", "by task") for task in tasks]
 
     def row(arm: ArmResult) -> tuple[Cell, ...]:
-        parts = [arm.languages.get(one, {}) for one in languages] + [arm.tasks.get(one, {}) for one in tasks]
-        return (arm.label, *(part.get(results.primary) for part in parts))
+        by_part = [arm.languages.get(language, {}) for language in languages] + [arm.tasks.get(task, {}) for task in tasks]
+        return (arm.label, *(scores.get(results.primary) for scores in by_part))
 
     rows = tuple(row(arm) for arm in results.arms if arm.scores)
     return Table("by-part", f"{wording.metric_name(results.primary)} by language and task", tuple(columns), rows)
 
 
 def spread_table(results: StudyResults) -> Table | None:
-    """Return how far every arm's mean over tasks moves with the seed, and with the words of the definitions; None where unknown.
+    """Return the spread of every arm's mean over tasks over seeds, and over paraphrases of the definitions; None where unknown.
 
-    An arm has a row for each of the two that is known.
+    An arm has a row for each of the two that was computed.
     """
     arms = [arm for arm in summary.adaptations(results) if arm.scores]
     over = {name: results.stability.get(name, {}) for name in ("seeds", "definitions")}
     rows: list[tuple[Cell, ...]] = []
     for arm in arms:
         if arm.spread:
-            known = {metric: {"sd": sd} | over["seeds"].get(arm.id, {}).get(metric, {}) for metric, sd in arm.spread.items()}
-            rows.append((arm.label, "seeds", arm.seeds, *_spreads(known, results.metrics)))
-        if known := over["definitions"].get(arm.id, {}):
-            paraphrases = int(max(one["paraphrases"] for one in known.values()))
-            rows.append((arm.label, "paraphrases", paraphrases, *_spreads(known, results.metrics)))
+            spreads = {metric: {"sd": sd} | over["seeds"].get(arm.id, {}).get(metric, {}) for metric, sd in arm.spread.items()}
+            rows.append((arm.label, "seeds", arm.seeds, *_spreads(spreads, results.metrics)))
+        if spreads := over["definitions"].get(arm.id, {}):
+            paraphrases = int(max(spread["paraphrases"] for spread in spreads.values()))
+            rows.append((arm.label, "paraphrases", paraphrases, *_spreads(spreads, results.metrics)))
     if not rows:
         return None
     columns = [Column("arm", "arm"), Column("over", "over"), Column("number", "how many", "count")]
@@ -93,21 +93,21 @@ def spread_table(results: StudyResults) -> Table | None:
     return _without_empty(Table("stability", title, tuple(columns), tuple(rows), _spread_notes(results, arms)))
 
 
-def _spreads(known: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> list[Interval | None]:
-    found = [known.get(metric) for metric in metrics]
-    return [Interval(value=one["sd"], low=one.get("low"), high=one.get("high")) if one else None for one in found]
+def _spreads(by_metric: Mapping[str, Mapping[str, float]], metrics: Sequence[str]) -> list[Interval | None]:
+    spreads = [by_metric.get(metric) for metric in metrics]
+    return [Interval(value=sd["sd"], low=sd.get("low"), high=sd.get("high")) if sd else None for sd in spreads]
 
 
 def _spread_notes(results: StudyResults, arms: Sequence[ArmResult]) -> tuple[str, ...]:
     notes = []
     if any(arm.spread for arm in arms):
-        notes.append("Over seeds: how far an arm moves when it is trained again with another seed.")
+        notes.append("Over seeds: the spread of an arm's runs with different seeds.")
     if results.study.get("paraphrases"):
-        known = results.stability.get("definitions", {})
-        missing = [arm.label for arm in arms if arm.id not in known]
+        by_arm = results.stability.get("definitions", {})
+        missing = [arm.label for arm in arms if arm.id not in by_arm]
         notes.append(
-            "Over paraphrases: how far the run of the first seed moves when the tasks' definitions are worded otherwise and "
-            "nothing is trained again; the paraphrases are the same for all arms, and the task's own counts as one."
+            "Over paraphrases: the spread of the run of the first seed, decoded under the tasks' definitions and under "
+            "paraphrases of them without training again; all arms have the same paraphrases, and the definitions count as one."
         )
         notes += [f"Not known over paraphrases: {wording.listed(missing)}."] if missing else []
     return tuple(notes)
@@ -126,10 +126,10 @@ def tuning_table(results: StudyResults) -> Table | None:
         Column("chosen", "chosen"),
     )
     rows: list[tuple[Cell, ...]] = []
-    for one in results.tuning:
-        chosen = _settings(one.chosen)
-        scores = [score for score in one.best if score is not None]
-        rows.append((one.base, one.method, len(one.trials), scores[-1] if scores else None, one.seconds, chosen))
+    for tuning in results.tuning:
+        chosen = _settings(tuning.chosen)
+        scores = [score for score in tuning.best if score is not None]
+        rows.append((tuning.base, tuning.method, len(tuning.trials), scores[-1] if scores else None, tuning.seconds, chosen))
     return Table("tuning", "Tuning on development data", columns, tuple(rows))
 
 
@@ -144,9 +144,16 @@ def trial_table(results: StudyResults) -> Table | None:
         Column("settings", "settings"),
     )
     rows: list[tuple[Cell, ...]] = [
-        (one.base, one.method, number, trial.get("score"), str(trial.get("status", "")), _settings(trial.get("settings", {})))
-        for one in results.tuning
-        for number, trial in enumerate(one.trials, 1)
+        (
+            tuning.base,
+            tuning.method,
+            number,
+            trial.get("score"),
+            str(trial.get("status", "")),
+            _settings(trial.get("settings", {})),
+        )
+        for tuning in results.tuning
+        for number, trial in enumerate(tuning.trials, 1)
     ]
     return Table("trials", "Every trial", columns, tuple(rows)) if rows else None
 
@@ -157,14 +164,16 @@ def _settings(chosen: Mapping[str, Any]) -> str:
 
 def tuning_figure(results: StudyResults) -> FigureResult | None:
     """Return the best score so far after each trial, or None where nothing was tuned."""
-    several = len({one.base for one in results.tuning}) > 1
+    several = len({tuning.base for tuning in results.tuning}) > 1
     series = []
-    for one in results.tuning:
+    for tuning in results.tuning:
         points = [
-            FigurePoint(x=float(trial), y=Interval(value=score)) for trial, score in enumerate(one.best, 1) if score is not None
+            FigurePoint(x=float(trial), y=Interval(value=score))
+            for trial, score in enumerate(tuning.best, 1)
+            if score is not None
         ]
-        label = f"{one.method}, {one.base}" if several else one.method
-        series.append(FigureSeries(arm=f"{one.base}-{one.method}", label=label, points=tuple(points)))
+        label = f"{tuning.method}, {tuning.base}" if several else tuning.method
+        series.append(FigureSeries(arm=f"{tuning.base}-{tuning.method}", label=label, points=tuple(points)))
     if not series:
         return None
     label = f"{wording.metric_name(results.primary)} on dev"
@@ -192,7 +201,7 @@ def failure_table(results: StudyResults) -> Table | None:
     if not runs:
         return None
     labels = {arm.id: arm.label for arm in results.arms}
-    said = {"diverged": "the loss was no longer finite", "missing": "not run yet", "failed": "no reason was recorded"}
+    default_reasons = {"diverged": "the loss was no longer finite", "missing": "not run yet", "failed": "no reason was recorded"}
     columns = (
         Column("run", "run"),
         Column("arm", "arm"),
@@ -201,13 +210,14 @@ def failure_table(results: StudyResults) -> Table | None:
         Column("error", "why"),
     )
     rows = [
-        (run.id, labels.get(run.arm, run.arm), str(run.seed), run.status, run.error or said.get(run.status, "")) for run in runs
+        (run.id, labels.get(run.arm, run.arm), str(run.seed), run.status, run.error or default_reasons.get(run.status, ""))
+        for run in runs
     ]
-    return Table("failed-runs", "Cells without scores", columns, tuple(rows))
+    return Table("failed-runs", "Runs without scores", columns, tuple(rows))
 
 
 def deciding_links(claim: ClaimResult) -> tuple[list[LinkResult], list[LinkResult]]:
-    """Return the links that a verdict rests on, those that were corrected, and the rest: the same on single metrics."""
+    """Return the links that a verdict is based on, which are corrected, and the others: the same on single metrics."""
     deciding = [link for link in claim.links if link.corrected is not None or link.p_corrected is not None]
     if not deciding:
         return list(claim.links), []
@@ -271,22 +281,22 @@ def claims_table(results: StudyResults) -> Table | None:
 
 
 def _without_empty(table: Table) -> Table:
-    """Return a table without the columns that no row fills."""
-    kept = [place for place in range(len(table.columns)) if any(row[place] not in (None, "") for row in table.rows)]
-    rows = tuple(tuple(row[place] for place in kept) for row in table.rows)
-    return replace(table, columns=tuple(table.columns[place] for place in kept), rows=rows)
+    """Return a table without the columns that are empty in all rows."""
+    kept = [index for index in range(len(table.columns)) if any(row[index] not in (None, "") for row in table.rows)]
+    rows = tuple(tuple(row[index] for index in kept) for row in table.rows)
+    return replace(table, columns=tuple(table.columns[index] for index in kept), rows=rows)
 
 
 def figure_table(figure: FigureResult) -> Table:
     """Return a figure's numbers as a table."""
-    published = any(point.published is not None for one in figure.series for point in one.points)
+    published = any(point.published is not None for series in figure.series for point in series.points)
     y_label = wording.with_metrics(figure.y_label)
     columns = [Column("arm", "arm"), Column("x", figure.x_label), Column("y", y_label, "estimate")]
     columns += [Column("published", "published in the paper", "published")] if published else []
     write = formatting.duration if figure.kind == "pareto" else wording.plain
     rows: list[tuple[Cell, ...]] = []
-    for one in figure.series:
-        for point in one.points:
+    for series in figure.series:
+        for point in series.points:
             x = wording.with_metrics(point.x) if isinstance(point.x, str) else write(point.x)
-            rows.append((wording.with_metrics(one.label), x, point.y, *((point.published,) if published else ())))
+            rows.append((wording.with_metrics(series.label), x, point.y, *((point.published,) if published else ())))
     return Table(figure.name, figure.title, tuple(columns), tuple(rows))

@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 _NAMED = 3
-"""Arms that a sentence still names; the notes below the tables name all."""
+"""Largest number of arms that a sentence names; the notes below the tables name all."""
 
 VERDICTS: dict[Verdict, str] = {
     "holds": "every link of the claim is above 0, corrected for the number of claims",
@@ -41,7 +41,7 @@ VERDICTS: dict[Verdict, str] = {
 
 
 def adaptations(results: StudyResults) -> list[ArmResult]:
-    """Return the arms that are no trivial baselines."""
+    """Return the arms that are not trivial baselines."""
     return [arm for arm in results.arms if arm.baseline is None]
 
 
@@ -51,12 +51,12 @@ def baselines(results: StudyResults) -> list[ArmResult]:
 
 
 def failures(results: StudyResults) -> list[RunResult]:
-    """Return the runs that gave no scores."""
+    """Return the runs without scores."""
     return [run for run in results.runs if run.status != "ok"]
 
 
 def claims_title(results: StudyResults) -> str:
-    """Return the heading of the claims: the paper's only where the bundled study of the paper makes them, in its own words."""
+    """Return the heading of the claims: "Claims of the paper" only where the bundled study of the paper makes them unchanged."""
     sentences = {claim.sentence for claim in results.claims}
     return "Claims of the paper" if results.name == "paper" and sentences <= _of_the_paper() else "Claims"
 
@@ -91,54 +91,54 @@ def setup(results: StudyResults) -> str:
     compared += [_times(len(settings), "untrained setting")] if settings else []
     text = f"This study compared {wording.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
     text += _roles(results, bases)
-    # Before the first run is done nobody has looked into the tasks.
+    # Before the first run is done the results hold no tasks.
     text += f" and {_times(len(results.tasks or results.study.get('tasks', ())), 'task')}"
     text += f" in {wording.listed(languages)}" if languages else ""
     return f"{text}, with {_times(seeds, 'seed')}." if seeds else f"{text}."
 
 
 def _roles(results: StudyResults, used: Collection[str]) -> str:
-    """Return which base has which role, in brackets; nothing where a role is called as its base is."""
+    """Return which base has which role, in brackets; roles with the name of their base are left out."""
     names = {}
     for role, base in results.study.get("bases", {}).items():
         name = base.get("name", "") if isinstance(base, Mapping) else str(base)
-        # The last two parts tell a folder or a hub id well enough.
+        # The last two parts identify a folder or a hub id well enough.
         names[role] = "/".join(PurePath(name).parts[-2:])
-    told = [f"{role}: {name}" for role, name in names.items() if role in used and name != role]
-    return f" ({', '.join(told)})" if told else ""
+    roles = [f"{role}: {name}" for role, name in names.items() if role in used and name != role]
+    return f" ({', '.join(roles)})" if roles else ""
 
 
 def found(results: StudyResults) -> str:
-    """Return the main finding: the best arm, the best baseline, the verdicts, what could be seen at all."""
+    """Return the main findings: the best arm, the best baseline, the verdicts, the detectable difference."""
     sentences = [_best(results), _verdicts(results.claims)]
     if results.detectable is not None:
         name = wording.metric_name(results.primary)
         smallest = formatting.number(results.detectable.value)
-        sees = f"sees differences of {smallest} {name} points or more (80% power, 5% level)"
-        sentences.append(f"A study of this size, with the spread that it showed, {sees}.")
+        detects = f"can detect differences of {smallest} {name} points or more (80% power, 5% level)"
+        sentences.append(f"A study of this size, with the spread observed in it, {detects}.")
     if results.recommendation is not None:
         labels = [arm.label for arm in results.arms]
         sentences.append(wording.sentence(recommendation(results.recommendation), labels))
     sentences.append(_unfinished(results))
-    lost = failures(results)
-    if lost:
-        sentences.append(f"{_times(len(lost), 'run')} of {len(results.runs)} gave no scores.")
+    failed = failures(results)
+    if failed:
+        sentences.append(f"{_times(len(failed), 'run')} of {len(results.runs)} gave no scores.")
     return " ".join(sentence for sentence in sentences if sentence)
 
 
-def recommendation(found: Recommendation) -> str:
-    """Return what is recommended, or that nothing is and what does as well, as a clause."""
-    if found.recommended:
-        return f"recommended: {found.label}"
-    bar = found.baseline
-    if found.baseline_score is not None:
-        bar += f", reaches {wording.metric_name(found.metric)} {wording.estimate(found.baseline_score)} and"
-    return f"nothing is recommended: no arm is shown to beat every trivial baseline on test. The best, {bar} needs no model"
+def recommendation(chosen: Recommendation) -> str:
+    """Return, as a clause, what is recommended, or that nothing is and the best baseline."""
+    if chosen.recommended:
+        return f"recommended: {chosen.label}"
+    baseline = chosen.baseline
+    if chosen.baseline_score is not None:
+        baseline += f", reaches {wording.metric_name(chosen.metric)} {wording.estimate(chosen.baseline_score)} and"
+    return f"nothing is recommended: no arm is shown to beat every trivial baseline on test. The best, {baseline} needs no model"
 
 
-def choice(found: Recommendation) -> str:
+def choice(chosen: Recommendation) -> str:
     """Return which arm was chosen and why, as a clause."""
-    return found.reason if found.recommended else f"among the arms the choice would be ({found.label}): {found.reason}"
+    return chosen.reason if chosen.recommended else f"among the arms the choice would be ({chosen.label}): {chosen.reason}"
 
 
 def _best(results: StudyResults) -> str:
@@ -151,33 +151,35 @@ def _best(results: StudyResults) -> str:
     trivial = [arm for arm in baselines(results) if metric in arm.scores and arm.gates is not False]
     if not trivial:
         return text + "."
-    bar = max(trivial, key=lambda arm: arm.scores[metric].value)
-    text += f"; the best trivial baseline, {bar.label}, reaches {wording.estimate(bar.scores[metric])}"
-    judged = [arm for arm in scored if arm.beats_baselines is not None]
-    better = sum(bool(arm.beats_baselines) for arm in judged)
-    if not judged:
+    best_baseline = max(trivial, key=lambda arm: arm.scores[metric].value)
+    text += f"; the best trivial baseline, {best_baseline.label}, reaches {wording.estimate(best_baseline.scores[metric])}"
+    tested = [arm for arm in scored if arm.beats_baselines is not None]
+    better = sum(bool(arm.beats_baselines) for arm in tested)
+    if not tested:
         return text + "."
-    return f"{text}, and {better or 'none'} of {len(judged)} arms {'beats' if better == 1 else 'beat'} every baseline."
+    return f"{text}, and {better or 'none'} of {len(tested)} arms {'beats' if better == 1 else 'beat'} every baseline."
 
 
 def _unfinished(results: StudyResults) -> str:
-    """Return whose texts were often cut off at the limit of new tokens."""
-    found = [arm for arm in adaptations(results) if arm.at_limit is not None and arm.at_limit > MANY_AT_LIMIT]
-    if not found:
+    """Return the arms whose texts were often cut off at the limit of new tokens."""
+    arms = [arm for arm in adaptations(results) if arm.at_limit is not None and arm.at_limit > MANY_AT_LIMIT]
+    if not arms:
         return ""
-    named = f": {wording.listed([f'{arm.label} ({arm.at_limit:.0%})' for arm in found])}" if len(found) <= _NAMED else ""
-    return f"In {_times(len(found), 'arm')} more than a tenth of the texts end at the limit of new tokens, unfinished{named}."
+    named = f": {wording.listed([f'{arm.label} ({arm.at_limit:.0%})' for arm in arms])}" if len(arms) <= _NAMED else ""
+    return f"In {_times(len(arms), 'arm')} more than a tenth of the texts end at the limit of new tokens, unfinished{named}."
 
 
 def _verdicts(claims: Sequence[ClaimResult]) -> str:
     if not claims:
         return ""
     counted = Counter(claim.verdict for claim in claims)
-    parts = [f"{counted[verdict]} {_SAID[verdict][counted[verdict] > 1]}" for verdict in get_args(Verdict) if counted[verdict]]
-    return f"Of the {_times(len(claims), 'claim')} tested, {wording.listed(parts)}."
+    phrases = [
+        f"{counted[verdict]} {_VERB_PHRASES[verdict][counted[verdict] > 1]}" for verdict in get_args(Verdict) if counted[verdict]
+    ]
+    return f"Of the {_times(len(claims), 'claim')} tested, {wording.listed(phrases)}."
 
 
-_SAID: dict[Verdict, tuple[str, str]] = {
+_VERB_PHRASES: dict[Verdict, tuple[str, str]] = {
     "holds": ("holds", "hold"),
     "contradicted": ("is contradicted", "are contradicted"),
     "undecided": ("is undecided", "are undecided"),
@@ -189,11 +191,11 @@ def tuning_note(results: StudyResults) -> str:
     """Return what was tuned, in one sentence."""
     if not results.tuning:
         return "Nothing was tuned: documented defaults, apart from the training settings that the study file gives."
-    trials = sorted({len(one.trials) for one in results.tuning})
-    spent = formatting.duration(sum(one.seconds for one in results.tuning))
+    trials = sorted({len(tuning.trials) for tuning in results.tuning})
+    spent = formatting.duration(sum(tuning.seconds for tuning in results.tuning))
     number = _times(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"
     return f"Every method had {number} on development data, never on test data; together they took {spent}."
 
 
-def _times(count: int, one: str, many: str = "") -> str:
-    return f"{count} {one if count == 1 else many or one + 's'}"
+def _times(count: int, singular: str, plural: str = "") -> str:
+    return f"{count} {singular if count == 1 else plural or singular + 's'}"

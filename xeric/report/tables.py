@@ -1,8 +1,8 @@
 """Tables of a study as Markdown and CSV; :mod:`xeric.report.latex` has LaTeX.
 
-A :class:`Table` is a table that is ready to be written: columns, rows, notes. Measured numbers, what the paper published and what
-an arm cost stand in column groups of their own, so that nobody reads one as the other. Every format escapes what it would
-otherwise take for markup: texts come from study files and models.
+A :class:`Table` is ready to be written: columns, rows, notes. Measured numbers, published numbers and costs are separate column
+groups, so that they are not confused. Every format escapes what it would otherwise take for markup: texts come from study files
+and models.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table ready to be written in any format; a row has one cell for each column."""
+    """A table ready to be written in any format; a row has one cell per column."""
 
     name: str
     title: str
@@ -76,7 +76,7 @@ class Table:
 
 
 def study_table(table: TableResult, results: StudyResults) -> Table:
-    """Return a study's table with what its arms cost beside it; columns that would be empty throughout are left out."""
+    """Return a study's table with the costs of its arms; columns that would be empty are left out."""
     arms = {arm.id: arm for arm in results.arms}
     grouped = any(row.group for row in table.rows)
     columns = [Column("group", "part")] if grouped else []
@@ -90,11 +90,11 @@ def study_table(table: TableResult, results: StudyResults) -> Table:
     return Table(table.name, table.title, (*columns, *texts, *costs), tuple(rows), table.notes)
 
 
-def _text_columns(arms: Sequence[ArmResult], shown: Sequence[str]) -> list[Column]:
-    """Return columns on the length of the texts, which chrF++ and METEOR reward: beside every table that does not show it."""
-    offered = [Column("length_ratio", "length, %", "number", TEXTS)] if "length_ratio" not in shown else []
-    offered.append(Column("at_limit", "cut off, %", "number", TEXTS))
-    return [column for column in offered if any(_of_texts(arm, column.key) is not None for arm in arms)]
+def _text_columns(arms: Sequence[ArmResult], metrics: Sequence[str]) -> list[Column]:
+    """Return columns on the length of the texts, which chrF++ and METEOR reward, for tables that do not show it."""
+    columns = [Column("length_ratio", "length, %", "number", TEXTS)] if "length_ratio" not in metrics else []
+    columns.append(Column("at_limit", "cut off, %", "number", TEXTS))
+    return [column for column in columns if any(_of_texts(arm, column.key) is not None for arm in arms)]
 
 
 def _of_texts(arm: ArmResult | None, key: str) -> float | None:
@@ -108,12 +108,12 @@ def _of_texts(arm: ArmResult | None, key: str) -> float | None:
 
 
 def _cost_columns(arms: Sequence[ArmResult]) -> list[Column]:
-    offered = [
+    columns = [
         Column("trainable", "trainable", "count", COST),
         Column("seconds", "training", "duration", COST),
         Column("memory", "peak memory", "memory", COST),
     ]
-    return [column for column in offered if any(getattr(arm, column.key) is not None for arm in arms)]
+    return [column for column in columns if any(getattr(arm, column.key) is not None for arm in arms)]
 
 
 def _row(row: TableRow, metrics: Sequence[str], published: Sequence[str], grouped: bool) -> list[Cell]:
@@ -128,7 +128,7 @@ def _beside(arm: ArmResult | None, texts: Sequence[Column], costs: Sequence[Colu
 
 
 def shown(cell: Cell, column: Column) -> str:
-    """Return a cell as people read it, not yet escaped for any format."""
+    """Return a cell's text, not yet escaped for any format."""
     if cell is None:
         return ""
     if isinstance(cell, Interval):
@@ -162,15 +162,15 @@ _HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 def escape_markdown(text: str) -> str:
     """Return text that Markdown shows as it is, on one line: no markup, no HTML, no end of a table's cell."""
     flat = " ".join(text.split())
-    safe = _MARKDOWN.sub(r"\\\1", re.sub("[&<>]", lambda found: _HTML[found[0]], flat))
+    safe = _MARKDOWN.sub(r"\\\1", re.sub("[&<>]", lambda match: _HTML[match[0]], flat))
     # At the start of a line these would open a heading or a list.
-    return re.sub(r"^([#+-]|\d+[.)])(?=\s|$)", lambda found: f"{found[0][:-1]}\\{found[0][-1]}", safe)
+    return re.sub(r"^([#+-]|\d+[.)])(?=\s|$)", lambda match: f"{match[0][:-1]}\\{match[0][-1]}", safe)
 
 
 def markdown_rows(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
     """Return a Markdown table of texts that are not yet escaped; ``right`` says which columns are numbers."""
     aligned = ["---:" if flag else "---" for flag in itertools.islice(itertools.chain(right, itertools.repeat(False)), len(head))]
-    lines = [[escape_markdown(one) for one in head], aligned, *([escape_markdown(one) for one in row] for row in rows)]
+    lines = [[escape_markdown(title) for title in head], aligned, *([escape_markdown(cell) for cell in row] for row in rows)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -186,7 +186,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Return the table with unrounded numbers, an interval as two columns, and texts that no spreadsheet takes for a formula."""
+    """Return the table with unrounded numbers, an interval as two columns, and texts that spreadsheets do not run as formulas."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([name for column in table.columns for name in _csv_names(column)])
@@ -202,9 +202,9 @@ def _csv_names(column: Column) -> list[str]:
 def _csv_cells(cell: Cell, column: Column) -> list[str]:
     if column.kind in _WITH_INTERVAL:
         numbers = (cell.value, cell.low, cell.high) if isinstance(cell, Interval) else (None, None, None)
-        return ["" if one is None else repr(round(one, 6)) for one in numbers]
+        return ["" if number is None else repr(round(number, 6)) for number in numbers]
     if isinstance(cell, str):
-        # The csv module leaves a bare carriage return unquoted, and readers take it for the end of a row.
+        # The csv module leaves a bare carriage return unquoted, and readers treat it as the end of a row.
         text = cell.replace("\r\n", "\n").replace("\r", "\n")
         # What OWASP names "CSV injection": a cell that begins so is run by spreadsheets; the quote makes it text.
         return [f"'{text}" if text.lstrip().startswith(("=", "+", "-", "@")) else text]

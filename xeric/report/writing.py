@@ -1,4 +1,4 @@
-"""Writes a report into its study's folder, every file whole or not at all."""
+"""Writes a report into its study's folder, each file atomically."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ _EVERY_STUDY = (
 
 @dataclass(frozen=True)
 class Written:
-    """What was written.
+    """The written report.
 
     Attributes:
-        results: what it shows.
+        results: of the study.
         files: all paths; the page is the first.
         shown: test instances that the page holds.
-        total: test instances that there are.
+        total: test instances of the study.
     """
 
     results: StudyResults
@@ -67,16 +67,16 @@ def write_report(folder: Path) -> Written:
     figures = list(results.figures)
     if not any(figure.kind == "pareto" for figure in figures) and (cost := standard_tables.cost_figure(results)):
         figures.append(cost)
-    further = [found for found in (make(results) for make in _EVERY_STUDY) if found is not None]
+    further = [table for table in (make(results) for make in _EVERY_STUDY) if table is not None]
     content: dict[Path, str] = {}
     names = _file_names(table.name for table in (*tables, *further))
     for name, table in zip(names, (*tables, *further), strict=True):
         for ending, write in (("md", to_markdown), ("csv", to_csv), ("tex", to_latex)):
             content[folder / "tables" / f"{name}.{ending}"] = write(table)
     drawn = [(figure, draw(figure)) for figure in figures]
-    places = [f"figures/{name}.svg" for name in _file_names(figure.name for figure in figures)]
-    content |= {folder / place: svg for place, (_, svg) in zip(places, drawn, strict=True)}
-    markdown = report_markdown(results, tables, list(zip(figures, places, strict=True)))
+    figure_paths = [f"figures/{name}.svg" for name in _file_names(figure.name for figure in figures)]
+    content |= {folder / path: svg for path, (_, svg) in zip(figure_paths, drawn, strict=True)}
+    markdown = report_markdown(results, tables, list(zip(figures, figure_paths, strict=True)))
     first = {folder / "report.html": render_page(results, tables, drawn, texts), folder / "report.md": markdown}
     for path, text in (first | content).items():
         write_atomically(path, text)
@@ -84,12 +84,12 @@ def write_report(folder: Path) -> Written:
 
 
 def _file_names(names: Iterable[str]) -> list[str]:
-    """Return a file name for each name of a study file, which may be any text; no two are the same on any file system."""
-    found: list[str] = []
+    """Return a file name for each name of a study file, which may be any text; they differ even where case is ignored."""
+    file_names: list[str] = []
     for name in names:
         plain = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-") or "unnamed"
         number = 1
-        while (one := plain if number == 1 else f"{plain}-{number}") in found:
+        while (file_name := plain if number == 1 else f"{plain}-{number}") in file_names:
             number += 1
-        found.append(one)
-    return found
+        file_names.append(file_name)
+    return file_names

@@ -1,7 +1,7 @@
-"""The trivial baselines of a study, in its folder; what they are stands in :mod:`xeric.data.baselines`. No torch.
+"""Writing and reading the trivial baselines of a study; :mod:`xeric.data.baselines` defines them. No torch.
 
-Beside their predictions stands ``baselines.json``: which of them the study's arms are judged against, and how long the training
-targets of each task are, which some of them are cut to.
+``baselines.json`` lies beside their predictions: which of them the study's arms are compared with, and the mean length of each
+task's training targets, to which some of them are cut.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["TrivialBaselines", "read_baselines", "write_baselines"]
 
 
 class TrivialBaselines(Config):
-    """What is to be known of a study's trivial baselines beside their texts.
+    """The properties of a study's trivial baselines that readers of their scores need.
 
     Attributes:
-        gates: whether arms are judged against it, by baseline; the others are shown and no more.
+        gates: whether arms are compared with it, by baseline; the others are only shown.
         words: mean length of the training targets, by task.
-        as_input: tasks whose targets are about as long as their inputs, so that these are not cut.
+        as_input: tasks whose targets are about as long as their inputs, so that the inputs are copied whole.
     """
 
     gates: dict[str, bool] = {"copy_input": False}
@@ -36,11 +36,11 @@ class TrivialBaselines(Config):
     as_input: tuple[str, ...] = ()
 
     def gating(self, name: str) -> bool:
-        """Say whether arms are judged against a baseline."""
+        """Return whether arms are compared with a baseline."""
         return self.gates.get(name, True)
 
     def notes(self, names: Sequence[str]) -> tuple[str, ...]:
-        """Return what a reader of the baselines' scores has to know.
+        """Return notes for readers of the baselines' scores.
 
         Args:
             names: of the baselines that have scores, in their order.
@@ -48,11 +48,11 @@ class TrivialBaselines(Config):
         if not names:
             return ()
         gating = [baseline_label(name) for name in names if self.gating(name)]
-        shown = [baseline_label(name) for name in names if not self.gating(name)]
+        shown_only = [baseline_label(name) for name in names if not self.gating(name)]
         notes = [f"Arms are judged against: {', '.join(gating) or 'none'}."]
-        if shown:
+        if shown_only:
             why = "chrF++ and METEOR reward length, and it is longer than what the tasks ask for"
-            notes[0] += f" Shown only: {', '.join(shown)} ({why})."
+            notes[0] += f" Shown only: {', '.join(shown_only)} ({why})."
         cut = [f"{task} {words}" for task, words in self.words.items() if task not in self.as_input]
         if cut:
             notes.append(
@@ -68,10 +68,10 @@ class TrivialBaselines(Config):
 
 
 def read_baselines(folder: StudyFolder) -> TrivialBaselines:
-    """Return what is known of a study's trivial baselines.
+    """Return the properties of a study's trivial baselines.
 
     Raises:
-        DataError: the file is none of ours.
+        DataError: the file cannot be read as such.
     """
     path = folder.baselines_file
     if not path.is_file():
@@ -83,29 +83,29 @@ def read_baselines(folder: StudyFolder) -> TrivialBaselines:
 
 
 def write_baselines(folder: StudyFolder, data: Prepared, seeds: Iterable[int], metrics: Sequence[str]) -> None:
-    """Write the predictions and statistics of every baseline; what stands there already stays.
+    """Write the predictions and statistics of every baseline; existing ones are kept.
 
     Args:
         folder: of the study.
-        data: the study's tasks, prepared as its runs have them.
+        data: the study's tasks, prepared as for its runs.
         seeds: the study's, for the baselines that are drawn.
         metrics: that their statistics are written for.
     """
     gates = baselines_of(data)
     for name in gates:
         for seed in seeds if name in SEEDED else (0,):
-            place = folder.baseline(name, seed)
-            if not has_results(place / PREDICTION_FILES["test"]):
-                # Written last: its presence means that both are there.
-                write_jsonl(place / PREDICTION_FILES["dev"], baseline_predictions(name, data, "dev", seed))
-                write_jsonl(place / PREDICTION_FILES["test"], baseline_predictions(name, data, "test", seed))
-                if has_results(place / PREDICTION_FILES["test"]):
-                    renewed(place / PREDICTION_FILES["test"], metrics)
+            baseline_folder = folder.baseline(name, seed)
+            if not has_results(baseline_folder / PREDICTION_FILES["test"]):
+                # Test is written last: its file means that both are complete.
+                write_jsonl(baseline_folder / PREDICTION_FILES["dev"], baseline_predictions(name, data, "dev", seed))
+                write_jsonl(baseline_folder / PREDICTION_FILES["test"], baseline_predictions(name, data, "test", seed))
+                if has_results(baseline_folder / PREDICTION_FILES["test"]):
+                    renewed(baseline_folder / PREDICTION_FILES["test"], metrics)
     lengths = {task.name: length for task in data.tasks if (length := task.target_length) is not None}
-    known = TrivialBaselines(
+    description = TrivialBaselines(
         gates=gates,
         words={name: length.words for name, length in lengths.items()},
         as_input=tuple(name for name, length in lengths.items() if length.as_input),
     )
-    if not folder.baselines_file.is_file() or read_baselines(folder) != known:
-        write_json(folder.baselines_file, known)
+    if not folder.baselines_file.is_file() or read_baselines(folder) != description:
+        write_json(folder.baselines_file, description)

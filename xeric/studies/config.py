@@ -1,8 +1,10 @@
-"""The study file: axes, grids, and what is to be shown and claimed of them.
+"""The study file: axes, grids, and the tables, figures and claims on them.
 
-A *arm* is what stands in one row of a table: one base, method, setting, start and training size, over all tasks and seeds. A
-*run* is one run: an arm and a seed (and, with ``joint: false``, one task). A grid is a product of axes; the same arm in two
-grids is one line, so its runs are computed once.
+An *arm* is one row of a table: one base, method, setting, start and training size, over all tasks and seeds. A *run* is one
+training and decoding: an arm and a seed (and, with ``joint: false``, one task). A grid is a product of axes; an arm that is in
+two grids is computed once.
+
+The file is long because it is one schema: a study file is checked as a whole, and most of the lines document its settings.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class ArmKey(Config):
         method: a label under ``methods``; ``none`` in the untrained settings.
         setting: ``zero-shot``, ``few-shot`` or ``instruction``.
         start: from the pretrained base, or from the stage-1 model.
-        n_train: examples that may be used; None is the ``run`` settings' own.
+        n_train: examples that may be used; None takes that of the ``run`` settings.
     """
 
     base: str
@@ -63,7 +65,7 @@ class ArmKey(Config):
 
 
 class BasePrompt(Config):
-    """How a base is asked, whatever the arm; None leaves it to the ``run`` settings."""
+    """Prompt settings of a base in all arms; None takes those of the ``run`` settings."""
 
     template: Template | None = None
 
@@ -73,7 +75,7 @@ class BaseEntry(Config):
 
     Attributes:
         name: as ``--base`` takes it: a name, a ``.gguf`` file, a folder or a hub id.
-        prompt: goes before the ``run`` and ``stage`` settings in all runs on this base.
+        prompt: overrides the ``run`` and ``stage`` settings in all runs on this base.
     """
 
     name: BaseName
@@ -81,14 +83,14 @@ class BaseEntry(Config):
 
 
 class MethodEntry(Config):
-    """An entry under ``methods`` in its long form, for what needs settings outside the method or is another entry changed.
+    """An entry under ``methods`` in its long form: with settings outside the method, or as a change of another entry.
 
     The short form is the method's options alone: ``{name: lora, rank: 8}``.
 
     Attributes:
-        like: label of another entry whose settings, also those that tuning chose for it, this one takes over. An ablation is
+        like: label of another entry whose settings, tuned ones included, this one takes over. An ablation is
             ``{like: combined, method: {prefix: false}}``: the same settings with one part removed.
-        method: the method's name and options; they go before those of ``like``.
+        method: the method's name and options; they override those of ``like``.
         train: settings under ``train`` that belong to the method, such as ``weighting``.
         prompt: settings under ``prompt`` that make the arm a control: ``{definition: shuffled}`` (:mod:`xeric.data.controls`).
     """
@@ -100,7 +102,7 @@ class MethodEntry(Config):
 
 
 class Grid(Config):
-    """A product of axes; an empty axis is everything there is (bases, methods) or the default of :class:`ArmKey`."""
+    """A product of axes; an empty axis is all bases or all methods, else the default of :class:`ArmKey`."""
 
     bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
@@ -110,14 +112,14 @@ class Grid(Config):
 
 
 class TableConfig(Config):
-    """A table: the arms of some grids, one a row.
+    """A table: the arms of some grids, one per row.
 
     Attributes:
         title: its heading.
         grids: names of the grids whose arms are its rows, in their order.
         metrics: its columns.
         by: what the scores are broken down by.
-        published: the paper's figures, by method label (or setting, or base label) and metric; printed beside ours, never mixed.
+        published: the paper's figures, by method label (or setting, or base label) and metric; printed beside the study's own.
     """
 
     title: str
@@ -132,7 +134,7 @@ class FigureConfig(Config):
 
     Attributes:
         title: its heading.
-        kind: ``bars`` (groups of metrics or languages, one bar an arm), ``curve`` (score against n_train), ``pareto`` (score
+        kind: ``bars`` (groups of metrics or languages, one bar per arm), ``curve`` (score against n_train), ``pareto`` (score
             against training seconds).
         grids: whose arms it shows.
         metrics: what is drawn.
@@ -158,8 +160,8 @@ class ClaimConfig(Config):
         kind: ``better`` (each link is a difference above 0) or ``close`` (the first is not worse than the next by more than
             ``margin``).
         margin: in points, for ``close``.
-        controls: arms like the first of the chain whose instructions are wrong or missing: where they score as well, the claim is
-            one about tuning and not about instructions, and the report says so.
+        controls: arms like the first of the chain whose instructions are wrong or missing: where they score as well, the report
+            says that the claim is about tuning and not about instructions.
         family: claims of one family are corrected together.
     """
 
@@ -173,7 +175,7 @@ class ClaimConfig(Config):
 
 
 class TuningConfig(Config):
-    """The same number of trials for every method, on dev alone.
+    """The same number of trials for every method, scored on dev only.
 
     Attributes:
         trials: for each method; the first is the documented default.
@@ -188,7 +190,7 @@ class TuningConfig(Config):
 
 
 def _full_texts(stage: dict[str, Any]) -> dict[str, Any]:
-    """Return the settings of stage 1 with the full paths of its texts; what is no list of paths is refused where it is used."""
+    """Return the settings of stage 1 with the full paths of its texts; anything but a list of paths is refused later."""
     texts = stage.get("texts")
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
         return stage
@@ -206,22 +208,22 @@ class StudyConfig(Config):
         tasks_dirs: folders to look for tasks in.
         sources: tasks of stage 1; where a grid starts from ``stage-1``, either these or ``stage.texts`` are needed.
         methods: the method's options by label, ``{name: lora, rank: 8}``, or a :class:`MethodEntry`.
-        joint: one run over all tasks (the paper's joint training), or one run a task.
+        joint: one run over all tasks (the paper's joint training), or one run per task.
         run: settings of every run (``data``, ``prompt``, ``train``, ``decode``, ``metrics``, ``device``, ``precision``).
-        stage: settings of stage 1 (``method``, ``train``, ``data``, ``prompt``, ``seed``); or, in the place of ``sources``, plain
+        stage: settings of stage 1 (``method``, ``train``, ``data``, ``prompt``, ``seed``); or, instead of ``sources``, plain
             ``texts`` that it is trained on, and what is made of them (``corpus``). All arms that start from it start from the
             same model, one for each base: its method is ``full`` and its seed 0 unless they are given here.
         seeds: of the runs.
         grids: by name.
-        tuning: None takes what the methods' entries say and documented defaults for the rest, and says so in every table.
-        keep: which adapters stay on disk: ``none``, the ``adapter`` of every run, or ``all``: those of tuning's trials too.
+        tuning: None uses the methods' entries and documented defaults for the rest; every table then has a note on it.
+        keep: which adapters stay on disk: ``none``, the ``adapter`` of every run, or ``all``: those of tuning's trials, too.
         tables: by name, in their order.
         figures: by name.
         claims: by name.
         baselines: trivial baselines scored on the same test instances.
         margin: of ``recommend``, in points of the primary metric.
-        paraphrases: other paraphrases of the definitions, by task: the same number of every task. Each arm's first run is decoded
-            under them too, to see how far its scores move (docs/concepts/statistics.md, "Spread").
+        paraphrases: of the definitions, by task: the same number for every task. Each arm's first run is decoded under them, too,
+            to measure how much its scores depend on the words (docs/concepts/statistics.md, "Spread").
     """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
@@ -252,7 +254,7 @@ class StudyConfig(Config):
 
     @property
     def samples(self) -> bool:
-        """Whether decoding draws, so that the texts even of an untrained arm depend on the seed."""
+        """Whether decoding samples, so that even an untrained arm's texts depend on the seed."""
         decode = self.run.get("decode")
         return isinstance(decode, Mapping) and decode.get("strategy") in ("sample", "mbr")
 
@@ -262,35 +264,35 @@ class StudyConfig(Config):
         return entry if isinstance(entry, str) else entry.name
 
     def base_prompt(self, label: str) -> dict[str, Any]:
-        """Return the settings under ``prompt`` that belong to a base; empty where it has none of its own."""
+        """Return the settings under ``prompt`` that belong to a base; empty where it has none."""
         entry = self.bases[label]
         return {} if isinstance(entry, str) else entry.prompt.model_dump(mode="json", exclude_none=True)
 
     def canonical(self, key: ArmKey) -> ArmKey:
         """Return the one key of an arm that can be named in several ways.
 
-        An untrained arm has no method and depends on no training size; the ``run`` settings' own size is no size named.
+        An untrained arm has no method and depends on no training size; the size of the ``run`` settings is the same as None.
         """
-        own = self.run.get("data", {}).get("n_train") if isinstance(self.run.get("data"), Mapping) else None
+        default_size = self.run.get("data", {}).get("n_train") if isinstance(self.run.get("data"), Mapping) else None
         if key.untrained:
             return key.model_copy(update={"method": UNTRAINED, "n_train": None})
-        return key.model_copy(update={"n_train": None}) if key.n_train == own else key
+        return key.model_copy(update={"n_train": None}) if key.n_train == default_size else key
 
     def entry(self, label: str) -> MethodEntry:
-        """Return what stands under a method label, ``like`` resolved: all of the method's options and settings.
+        """Return the entry of a method label, ``like`` resolved: all of the method's options and settings.
 
         Raises:
-            ConfigError: the entry has an unknown setting, or ``like`` names no entry that stands for itself.
+            ConfigError: the entry has an unknown setting, or ``like`` names no entry or one with a ``like`` of its own.
         """
-        own = self.own_entry(label)
-        if own.like is None:
-            return own
-        other = self.own_entry(own.like)
-        parts = {name: merge(getattr(other, name), getattr(own, name)) for name in ("method", "train", "prompt")}
-        return MethodEntry(like=own.like, **parts)
+        entry = self.own_entry(label)
+        if entry.like is None:
+            return entry
+        other = self.own_entry(entry.like)
+        groups = {name: merge(getattr(other, name), getattr(entry, name)) for name in ("method", "train", "prompt")}
+        return MethodEntry(like=entry.like, **groups)
 
     def own_entry(self, label: str) -> MethodEntry:
-        """Return what stands under a method label itself, ``like`` unresolved.
+        """Return the entry of a method label as written, ``like`` unresolved.
 
         Raises:
             ConfigError: the entry has an unknown setting.
@@ -315,9 +317,9 @@ class StudyConfig(Config):
 
 
 def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with changes laid over them, group by group; the arguments stay as they are."""
+    """Return settings updated with changes, group by group; the arguments are not modified."""
     merged = {key: merge(value, {}) if isinstance(value, Mapping) else value for key, value in settings.items()}
     for key, value in changes.items():
-        under = merged.get(key)
-        merged[key] = merge(under if isinstance(under, Mapping) else {}, value) if isinstance(value, Mapping) else value
+        current = merged.get(key)
+        merged[key] = merge(current if isinstance(current, Mapping) else {}, value) if isinstance(value, Mapping) else value
     return merged

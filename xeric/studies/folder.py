@@ -1,16 +1,16 @@
-"""A study's folder: where everything lies in it, and its list of runs. No torch.
+"""A study's folder: the paths in it, its study file and its list of runs. No torch.
 
 ======================================  ==========================================================================================
-``study.yaml``                          the study as it is run, overrides applied; its first line names what is computed
+``study.yaml``                          the study as it is run, overrides applied; its first line holds the identity
 ``runs.json``                          every planned run
 ``runs/RUN/``                         a run folder, or ``failure.json`` where the run failed
-``runs/RUN/paraphrases/``             predictions of the run under other paraphrases of its tasks' definitions
-``tuning/BASE-METHOD/``                 ``tuning.json``, and a run folder for each trial, scored on dev alone
+``runs/RUN/paraphrases/``             predictions of the run under paraphrases of its tasks' definitions
+``tuning/BASE-METHOD/``                 ``tuning.json``, and a run folder for each trial, scored on dev only
 ``stages/HASH/``                        models that several runs start from
 ``baselines/NAME/SEED/``                predictions of the trivial baselines on the same instances
-``baselines/baselines.json``            which of them arms are judged against, and how long the tasks' training targets are
-``locks/``                              who works on what at the moment; empty when nobody does
-``results.json``                        what the statistics make of all that
+``baselines/baselines.json``            which of them arms are compared with, and the lengths of the tasks' training targets
+``locks/``                              locks of the processes that work on the study now; empty otherwise
+``results.json``                        the results of the analysis
 ======================================  ==========================================================================================
 """
 
@@ -42,8 +42,8 @@ class PlannedArm(Config):
     """An arm as the plan names it.
 
     Attributes:
-        id: readable, and with a hash of the arm's settings: the same settings always have the same id.
-        label: for people: the axes that tell it from the study's other arms.
+        id: readable words and a hash of the arm's settings: the same settings always have the same id.
+        label: for people: the axes in which it differs from the study's other arms.
         key: its axes.
     """
 
@@ -53,15 +53,15 @@ class PlannedArm(Config):
 
 
 class PlannedRun(Config):
-    """A run as the plan names it: one run.
+    """A run as the plan names it.
 
     Attributes:
         id: name of its folder under ``runs/``.
-        arm: the arm it belongs to.
+        arm: its arm.
         seed: of the run. Where an arm's outputs do not depend on the seed (nothing is trained, decoding is deterministic) the
-            arm has one run only, of the study's first seed, which stands for all seeds.
+            arm has one run only, of the study's first seed.
         tasks: what it is scored on.
-        settings: what tuning chose, by dotted path; empty where defaults are used, or as long as tuning is not done.
+        settings: what tuning chose, by dotted path; empty where defaults are used, or until tuning is done.
     """
 
     id: str
@@ -80,7 +80,7 @@ class Failure(Config):
 
 @dataclass(frozen=True)
 class RunState:
-    """What is in a run folder: a record, a failure, or neither (not begun, or not finished)."""
+    """The state of a run folder: a record, a failure, or neither (not begun, or not finished)."""
 
     record: Record | None
     failure: Failure | None
@@ -94,7 +94,7 @@ class RunState:
 
 
 class StudyFolder:
-    """The paths of a study's folder, and what stands in its own files.
+    """The paths of a study's folder, and reading and writing of its own files.
 
     Args:
         root: the folder; it need not exist.
@@ -124,9 +124,9 @@ class StudyFolder:
         """Return the folder of a trivial baseline's predictions."""
         return self.baselines_dir / name / str(seed)
 
-    def lock_name(self, place: Path) -> str:
+    def lock_name(self, folder: Path) -> str:
         """Return the name under which a run's folder is locked."""
-        return "-".join(place.relative_to(self.root).parts)
+        return "-".join(folder.relative_to(self.root).parts)
 
     def read_study(self) -> StudyConfig:
         """Return the study that the folder holds.
@@ -151,14 +151,14 @@ class StudyFolder:
         return first.removeprefix(_HEADING).strip()
 
     def write_study(self, study: StudyConfig, identity: str) -> None:
-        """Write the study file, unless it stands there as it is."""
+        """Write the study file, unless it has this content already."""
         _write_if_new(self.study_file, f"{_HEADING}{identity}\n{dump_yaml(study)}")
 
     def read_runs(self) -> list[PlannedRun]:
         """Return the planned runs, in their order.
 
         Raises:
-            UserError: the folder holds no list of runs, or one that is not ours.
+            UserError: the folder holds no list of runs, or a damaged one.
         """
         if not self.runs_file.is_file():
             raise UserError(
@@ -175,19 +175,19 @@ class StudyFolder:
         _write_if_new(self.runs_file, json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
     def state(self, run: str) -> RunState:
-        """Return what is in a run's folder.
+        """Return the state of a run's folder.
 
         Raises:
-            DataError: its record is not one of ours.
+            DataError: its record cannot be read.
         """
         return read_state(self.run_folder(run))
 
 
 def read_state(folder: Path) -> RunState:
-    """Return what is in a run folder of a study.
+    """Return the state of a run folder of a study.
 
     Raises:
-        DataError: its record or its failure is not one of ours.
+        DataError: its record or its failure cannot be read.
     """
     record = read_record(folder)
     path = folder / "failure.json"
@@ -202,7 +202,7 @@ def read_state(folder: Path) -> RunState:
 
 
 def remove_parts(folder: Path, pattern: str = ".*.part") -> None:
-    """Take away files that a killed process had begun to write; nobody else may be writing there now."""
+    """Delete files that a killed process left partly written; no other process may be writing there now."""
     for path in folder.glob(pattern):
         path.unlink(missing_ok=True)
 

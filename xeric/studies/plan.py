@@ -1,8 +1,8 @@
 """From a study file to arms, runs and the settings of every run. Nothing is loaded or computed here, and no torch.
 
 What a study computes is decided by its tasks, bases, methods, ``run``, ``stage`` and ``tuning`` settings; their hash is the
-study's identity and stands in its folder. Grids, seeds, paraphrases, tables, figures and claims say which of it is computed and
-what is shown: a study may grow by them in the same folder, and what is done already is not done again.
+study's identity, kept in its folder. Grids, seeds, paraphrases, tables, figures and claims select what is computed and shown:
+they may be added to a study in the same folder, and finished runs are not computed again.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Plan:
-    """A study, unfolded.
+    """A study's arms and runs.
 
     Attributes:
         study: the study.
@@ -53,7 +53,7 @@ class Plan:
     runs: tuple[PlannedRun, ...]
 
     def settings(self, run: PlannedRun) -> dict[str, Any]:
-        """Return the settings of a run's run, for :func:`xeric.run.config.run_config`; what tuning chose is in."""
+        """Return the settings of a run, tuned ones included, for :func:`xeric.run.config.run_config`."""
         settings = arm_settings(self.study, run.arm.key, run.tasks) | {"seed": run.seed, "predict": ["test", "dev"]}
         return with_chosen(settings, run.settings)
 
@@ -70,8 +70,8 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
     Args:
         source: the name of a bundled study, a study file, or the folder of a study (``./demo`` if a bundled one has its name).
         overrides: ``"seeds=[0]"``, ``"run.train.max_steps=50"``. ``bases.ROLE=BASE`` gives a role another base; a
-            list of names fills the roles in their order; a role without a base (null, or beyond the list) is left out with what
-            speaks of it, with a remark; ``bases.ROLE.prompt.template=chat`` also where the file gives a base by its name alone.
+            list of names fills the roles in their order; a role without a base (null, or beyond the list) is left out with
+            what needs it; ``bases.ROLE.prompt.template=chat`` also where the file gives a base by its name alone.
 
     Raises:
         UserError: there is no such study, or a setting is unknown, ill-typed or contradictory.
@@ -85,14 +85,14 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
 
 
 def _find(source: str) -> Path:
-    # A bundled name is that study wherever one stands; what lies there under this name is ./NAME.
-    if (known := bundled_studies()).get(source):
-        return known[source]
+    # A bundled name takes precedence over a file or folder of that name, which is ./NAME.
+    if (bundled := bundled_studies()).get(source):
+        return bundled[source]
     path = expanded(source)
     if path.is_dir() and (path / "study.yaml").is_file():
         return path / "study.yaml"
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
-        raise UnknownNameError("study", source, known)
+        raise UnknownNameError("study", source, bundled)
     return path
 
 
@@ -100,12 +100,12 @@ def study_identity(study: StudyConfig, contents: Mapping[str, Any]) -> str:
     """Return the hash of what a study computes: 16 hex digits.
 
     Args:
-        study: the study; where files lie is left out.
-        contents: hashes of what its bases, tasks and texts hold, by label and name.
+        study: the study; paths of files are left out.
+        contents: hashes of its bases, tasks and texts, by label and name.
     """
     settings = study.model_dump(mode="json", include={"tasks", "sources", "methods", "joint", "run", "stage", "tuning"})
     settings["run"].pop("device", None)
-    # Where a base lies is no part of it, how it is asked is.
+    # The path of a base is no part of the identity, its prompt settings are.
     settings["bases"] = {label: prompt for label in study.bases if (prompt := study.base_prompt(label))}
     settings["stage"].pop("texts", None)
     return digest({"study": settings, "contents": dict(contents), "result_version": RESULT_VERSION})[:16]
@@ -143,14 +143,14 @@ def _seeds(study: StudyConfig, key: ArmKey) -> tuple[int, ...]:
 
 
 def arm_settings(study: StudyConfig, key: ArmKey, tasks: tuple[str, ...]) -> dict[str, Any]:
-    """Return the settings of an arm's runs on some tasks; seed and what tuning chose are not in."""
+    """Return the settings of an arm's runs on some tasks, without the seed and what tuning chose."""
     entry = study.entry(key.method) if key.method != UNTRAINED else None
     prompt = {"setting": key.setting, **study.base_prompt(key.base), **(entry.prompt if entry else {})}
     changes: dict[str, Any] = {"prompt": prompt, "train": entry.train if entry else {}}
     if key.n_train is not None:
         changes["data"] = {"n_train": key.n_train}
     if key.setting == "zero-shot":
-        # How many demonstrations the other settings show is no matter of this one.
+        # The number of demonstrations concerns the other settings only.
         changes["prompt"]["demonstrations"] = None
     settings = merge(study.run, changes) | {
         "tasks": list(tasks),
@@ -165,17 +165,17 @@ def arm_settings(study: StudyConfig, key: ArmKey, tasks: tuple[str, ...]) -> dic
 
 def stage_settings(study: StudyConfig, base: str) -> dict[str, Any]:
     """Return the settings of stage 1: one model for all arms and seeds of a base, which is named by its label."""
-    own = study.base_prompt(base) if not study.texts else {}
-    stage = merge(study.stage, {"prompt": own} if own else {})
+    prompt = study.base_prompt(base) if not study.texts else {}
+    stage = merge(study.stage, {"prompt": prompt} if prompt else {})
     trained_on = {} if study.texts else {"tasks": list(study.sources)}
     return {"method": {"name": "full"}, "seed": 0, **stage, **trained_on}
 
 
 def with_chosen(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings with those laid over them that tuning chose, by dotted path.
+    """Return settings updated with those that tuning chose, by dotted path.
 
-    A path that leads into a part that is switched off (``method.prefix.length`` where ``method.prefix`` is false) is passed over:
-    an ablation takes over what was chosen for the parts that it has.
+    A path that leads into a part that is switched off (``method.prefix.length`` where ``method.prefix`` is false) is ignored: an
+    ablation takes over what was chosen for the parts that it has.
     """
     result = merge(settings, {})
     for path, value in chosen.items():
@@ -190,8 +190,8 @@ def with_chosen(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[
 
 def _arm_id(study: StudyConfig, key: ArmKey) -> str:
     settings = arm_settings(study, key, study.tasks)
-    for place in ("tasks_dirs", "base", "device"):
-        settings.pop(place, None)
+    for path_key in ("tasks_dirs", "base", "device"):
+        settings.pop(path_key, None)
     for stage in settings.get("stages", ()):
         stage.pop("texts", None)
     parts = [key.base, key.setting if key.untrained else key.method]
@@ -201,7 +201,7 @@ def _arm_id(study: StudyConfig, key: ArmKey) -> str:
 
 
 def _label(key: ArmKey, keys: list[ArmKey]) -> str:
-    """Return the axes that tell an arm from the others of its study, in words."""
+    """Return, in words, the axes in which an arm differs from the others of its study."""
     parts = [key.base] if len({other.base for other in keys}) > 1 else []
     parts.append(key.setting if key.untrained else key.method)
     if len({other.start for other in keys}) > 1 and key.start == "stage-1":
@@ -212,24 +212,24 @@ def _label(key: ArmKey, keys: list[ArmKey]) -> str:
 
 
 def user_path(study: StudyConfig, key: ArmKey, error: ConfigError) -> ConfigError:
-    """Return the complaint about a run's setting, with the path at which the user wrote it in the study file."""
+    """Return the error about a run's setting, with the path that the setting has in the study file."""
     path = (error.where or "").split(".")
     if path[:2] == ["stages", "0"]:
         return ConfigError(error.what, where=".".join(["stage", *path[2:]]), hint=error.hint)
     label = key.method if key.method != UNTRAINED else None
     while label is not None:
-        own = study.own_entry(label)
-        if _holds({"method": own.method, "train": own.train}, path):
+        entry = study.own_entry(label)
+        if _holds({"method": entry.method, "train": entry.train}, path):
             short = "name" in study.methods[label]
             return ConfigError(error.what, where=".".join(["methods", label, *path[short:]]), hint=error.hint)
-        label = own.like
+        label = entry.like
     where = ".".join(["run", *path]) if _holds(study.run, path) else error.where
     return ConfigError(error.what, where=where, hint=error.hint)
 
 
 def _holds(settings: Any, path: list[str]) -> bool:
-    for part in path:
-        if not isinstance(settings, Mapping) or part not in settings:
+    for key in path:
+        if not isinstance(settings, Mapping) or key not in settings:
             return False
-        settings = settings[part]
+        settings = settings[key]
     return True

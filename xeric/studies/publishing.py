@@ -1,8 +1,8 @@
-"""A study's folder without its texts: what others need to make its tables and verdicts again, and to go on with it.
+"""A study's folder without its texts: what others need to reproduce its tables and verdicts, and to continue it.
 
 Predictions hold the inputs and references of the tasks, which often may not be passed on. What is published are records, configs,
 tuning and the statistics that metrics counted (:mod:`xeric.metrics.stored`): no texts, no weights, no folder of tasks, no name of
-a machine. Every analysis runs on it as on the whole folder, and ``xeric study run`` goes on from it.
+a machine. Every analysis runs on it as on the whole folder, and ``xeric study run`` continues it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xeric.yaml_io import dump_yaml, load_yaml
 
 __all__ = ["publish"]
 
-_AS_THEY_ARE = ("runs.json", "baselines/baselines.json", "tuning/*/tuning.json", "runs/*/failure.json")
+_COPIED = ("runs.json", "baselines/baselines.json", "tuning/*/tuning.json", "runs/*/failure.json")
 _PREDICTIONS = (
     *(f"{runs}/{name}" for runs in ("runs/*", "tuning/*/*", "baselines/*/*") for name in PREDICTION_FILES.values()),
     f"runs/*/{FOLDER}/*.jsonl",
@@ -33,7 +33,7 @@ _OF_THIS_MACHINE = ("host", "platform")
 
 
 def publish(study: StudyFolder, target: Path) -> list[Path]:
-    """Copy what may be published of a study into another folder; what stands there already is brought up to date.
+    """Copy what may be published of a study into another folder; existing files there are updated.
 
     Args:
         study: the study's folder, finished or not.
@@ -45,13 +45,13 @@ def publish(study: StudyFolder, target: Path) -> list[Path]:
     Raises:
         UserError: the folder holds no study, or the target is the folder itself or holds another study.
     """
-    identity, there = study.read_identity(), StudyFolder(target).read_identity()
+    identity, other = study.read_identity(), StudyFolder(target).read_identity()
     if identity is None:
         raise UserError("holds no study", where=str(study.root), hint="make one with `xeric study run STUDY -o FOLDER`")
     if target.resolve() == study.root.resolve():
         raise UserError("is the study's own folder", where=str(target), hint="name another with -o")
-    if there is not None and there != identity:
-        raise UserError(f"holds another study ({there}, this one is {identity})", where=str(target), hint="name another with -o")
+    if other is not None and other != identity:
+        raise UserError(f"holds another study ({other}, this one is {identity})", where=str(target), hint="name another with -o")
     content = dict(_contents(study.root))
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
@@ -64,19 +64,19 @@ def publish(study: StudyFolder, target: Path) -> list[Path]:
 
 
 def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
-    """Yield what is published by its path in the folder: bytes, or a plain value for JSON."""
+    """Yield each published file's path in the folder and its content: bytes, or a plain value for JSON."""
     for pattern in ("study.yaml", "runs/*/config.yaml", "tuning/*/*/config.yaml"):
         for path in sorted(root.glob(pattern)):
             yield path.relative_to(root), _without_folders(path).encode()
-    for path in sorted(path for pattern in _AS_THEY_ARE for path in root.glob(pattern)):
+    for path in sorted(path for pattern in _COPIED for path in root.glob(pattern)):
         yield path.relative_to(root), path.read_bytes()
-    for path in sorted(path for place in ("runs/*", "tuning/*/*") for path in root.glob(f"{place}/{RECORD_FILE}")):
+    for path in sorted(path for runs in ("runs/*", "tuning/*/*") for path in root.glob(f"{runs}/{RECORD_FILE}")):
         record = read_json(path)
         record["cost"] = {key: value for key, value in record["cost"].items() if key not in _OF_THIS_MACHINE}
         yield path.relative_to(root), record
     for path in sorted(path for pattern in _PREDICTIONS for path in root.glob(pattern)):
         if path.stat().st_size:
-            # What is missing or out of date is counted here: where the texts are not, nothing can be.
+            # Missing or outdated statistics are counted here, because they cannot be without the texts.
             measured(path, [PRIMARY] if path.name == PREDICTION_FILES["dev"] else METRICS.names())
             yield statistics_file(path).relative_to(root), statistics_file(path).read_bytes()
 

@@ -1,4 +1,4 @@
-"""How far a study is: what each run's folder holds, who works on what, how tuning stands. No torch."""
+"""The progress of a study: the state of each run, the runs in work, and the trials of tuning. No torch."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class StudyStatus:
         runs: planned runs, in their order.
         states: what each run's folder holds, by run.
         running: runs and trials that a process works on now.
-        trials: how each run of a trial stands (``ok``, ``diverged``, ``failed``, ``missing``), by its folder's path in the study.
+        trials: status of each run of a trial (``ok``, ``diverged``, ``failed``, ``missing``), by its folder's path in the study.
         tuned: how many methods' tunings are done.
-        paraphrases: how many times a test set is decoded under paraphrases of the definitions, and how many the study asks for.
+        paraphrases: decodings of test sets under paraphrases that are done, and that the study asks for.
     """
 
     folder: StudyFolder
@@ -35,9 +35,9 @@ class StudyStatus:
     paraphrases: tuple[int, int]
 
     def counts(self) -> dict[str, int]:
-        """Return how many runs have each status; ``running`` ones are counted apart from ``missing`` ones."""
-        found = [self.status(run) for run in self.runs]
-        return {status: found.count(status) for status in ("ok", "diverged", "failed", "running", "missing")}
+        """Return how many runs have each status; ``running`` ones are not counted as ``missing``."""
+        statuses = [self.status(run) for run in self.runs]
+        return {status: statuses.count(status) for status in ("ok", "diverged", "failed", "running", "missing")}
 
     def status(self, run: PlannedRun) -> str:
         """Return ``ok``, ``diverged``, ``failed``, ``running`` or ``missing``."""
@@ -56,22 +56,22 @@ class StudyStatus:
                 row |= state.failure.model_dump(mode="json", exclude_none=True)
             rows.append(row)
         done, planned = self.paraphrases
-        found = {"folder": str(self.folder.root), "counts": self.counts(), "runs": rows, "trials": self.trials}
-        return found | {"paraphrases": {"done": done, "planned": planned}}
+        summary = {"folder": str(self.folder.root), "counts": self.counts(), "runs": rows, "trials": self.trials}
+        return summary | {"paraphrases": {"done": done, "planned": planned}}
 
 
 def study_status(folder: StudyFolder) -> StudyStatus:
-    """Return how far a study is.
+    """Return the progress of a study.
 
     Raises:
         UserError: the folder holds no study.
     """
     runs = tuple(folder.read_runs())
-    places = [folder.run_folder(run.id) for run in runs]
+    run_folders = [folder.run_folder(run.id) for run in runs]
     study = folder.read_study()
-    asked = [path for run in runs for path in prediction_files(folder.run_folder(run.id), paraphrases_of(study, run))]
+    paraphrase_files = [path for run in runs for path in prediction_files(folder.run_folder(run.id), paraphrases_of(study, run))]
     trials = sorted(path for path in folder.tuning_dir.glob("*/*") if path.is_dir())
-    running = tuple(path.name for path in (*places, *trials) if is_held(folder.locks_dir, folder.lock_name(path)))
+    running = tuple(path.name for path in (*run_folders, *trials) if is_held(folder.locks_dir, folder.lock_name(path)))
     return StudyStatus(
         folder=folder,
         runs=runs,
@@ -79,5 +79,5 @@ def study_status(folder: StudyFolder) -> StudyStatus:
         running=running,
         trials={str(path.relative_to(folder.root)): read_state(path).status for path in trials},
         tuned=len(list(folder.tuning_dir.glob("*/tuning.json"))),
-        paraphrases=(sum(path.is_file() for path in asked), len(asked)),
+        paraphrases=(sum(path.is_file() for path in paraphrase_files), len(paraphrase_files)),
     )

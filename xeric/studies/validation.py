@@ -1,7 +1,7 @@
-"""Whether a study's parts fit together: every label names something, every claim speaks of arms that are computed.
+"""Checks that a study's parts fit together: every label names something, every claim is about arms that are computed.
 
-The types of a study file are checked when it is read; what is checked here needs the whole of it. Every complaint carries the
-dotted path of the setting at fault.
+The types of a study file are checked when it is read; the checks here need the whole of it. Every error carries the dotted
+path of its setting.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _SETTINGS = ("zero-shot", "few-shot", "instruction")
 
 
 def check_study(study: StudyConfig) -> None:
-    """Do nothing if the study's parts fit together.
+    """Check that the study's parts fit together.
 
     Raises:
-        ConfigError: they do not; ``where`` is the dotted path of the setting at fault.
+        ConfigError: they do not; ``where`` is the dotted path of the setting.
         UnknownNameError: a metric is unknown.
     """
     _check_labels(study)
     _check_repeats(study)
-    for kind, settings, known in (("run", study.run, _RUN_KEYS), ("stage", study.stage, _STAGE_KEYS)):
+    for kind, settings, known_keys in (("run", study.run, _RUN_KEYS), ("stage", study.stage, _STAGE_KEYS)):
         for key in settings:
-            if key not in known:
-                raise ConfigError("unknown setting", where=f"{kind}.{key}", hint=suggest(key, known, "setting"))
+            if key not in known_keys:
+                raise ConfigError("unknown setting", where=f"{kind}.{key}", hint=suggest(key, known_keys, "setting"))
     _check_texts(study)
     _check_methods(study)
     _check_grids(study)
@@ -54,11 +54,11 @@ def check_study(study: StudyConfig) -> None:
         )
 
 
-def _check_names(where: str, kind: str, names: Iterable[str], known: Iterable[str]) -> None:
-    known = list(known)
+def _check_names(where: str, kind: str, names: Iterable[str], known_names: Iterable[str]) -> None:
+    known_names = list(known_names)
     for name in names:
-        if name not in known:
-            raise ConfigError(f"names the unknown {kind} {name!r}", where=where, hint=suggest(name, known, kind))
+        if name not in known_names:
+            raise ConfigError(f"names the unknown {kind} {name!r}", where=where, hint=suggest(name, known_names, kind))
 
 
 def _check_labels(study: StudyConfig) -> None:
@@ -95,7 +95,7 @@ def _check_texts(study: StudyConfig) -> None:
         raise ConfigError("expected a list of text files and folders", where="stage.texts", hint="write [FILE, FOLDER]")
     if texts and study.sources:
         hint = "stage 1 is trained on one of them: set sources=[], or leave stage.texts out"
-        raise ConfigError("stands beside sources", where="stage.texts", hint=hint)
+        raise ConfigError("is set, and so is sources", where="stage.texts", hint=hint)
 
 
 def _check_methods(study: StudyConfig) -> None:
@@ -145,11 +145,11 @@ def _shown_metrics(study: StudyConfig) -> Iterator[tuple[str, tuple[str, ...]]]:
 
 def _check_published(study: StudyConfig) -> None:
     labels = [*study.methods, *_SETTINGS, *study.bases]
-    for kind, shown in (("tables", study.tables), ("figures", study.figures)):
-        for name, one in shown.items():
+    for kind, entries in (("tables", study.tables), ("figures", study.figures)):
+        for name, entry in entries.items():
             where = f"{kind}.{name}.published"
-            _check_names(where, "method, setting or base", one.published, labels)
-            for label, figures in one.published.items():
+            _check_names(where, "method, setting or base", entry.published, labels)
+            for label, figures in entry.published.items():
                 _check_names(f"{where}.{label}", "metric", figures, METRICS.names())
 
 
@@ -178,44 +178,46 @@ def _check_paraphrases(study: StudyConfig) -> None:
             if not paraphrase.strip():
                 raise ConfigError("has no words", where=f"{where}.{number}")
             if paraphrase in paraphrases[:number]:
-                raise ConfigError("stands there before", where=f"{where}.{number}", hint="one paraphrase counts once")
+                raise ConfigError("repeats a paraphrase", where=f"{where}.{number}", hint="one paraphrase counts once")
 
 
 def _check_claims(study: StudyConfig) -> None:
     arms = {key for grid in study.grids.values() for key in study.arms_of(grid)}
     for name, claim in study.claims.items():
-        places = [(f"chain.{number}", link) for number, link in enumerate(claim.chain)]
-        places += [(f"controls.{number}", link) for number, link in enumerate(claim.controls)]
-        for place, link in places:
-            where = f"claims.{name}.{place}"
+        links = [(f"chain.{number}", link) for number, link in enumerate(claim.chain)]
+        links += [(f"controls.{number}", link) for number, link in enumerate(claim.controls)]
+        for path, link in links:
+            where = f"claims.{name}.{path}"
             _check_names(f"{where}.base", "base", [link.base], study.bases)
             _check_names(f"{where}.method", "method", [link.method], [*study.methods, UNTRAINED])
             if study.canonical(link) not in arms:
-                hint = "add it to a grid; such arms there are: " + "; ".join(_near(study.canonical(link), arms))
-                raise ConfigError("speaks of an arm that no grid computes", where=where, hint=hint)
+                hint = "add it to a grid; similar arms in grids: " + "; ".join(_near(study.canonical(link), arms))
+                raise ConfigError("names an arm that no grid computes", where=where, hint=hint)
         keys = [study.canonical(link) for link in (*claim.chain, *claim.controls)]
         if len(set(keys)) < len(keys):
             raise ConfigError("names an arm twice", where=f"claims.{name}.{'controls' if claim.controls else 'chain'}")
 
 
 def _check_claimed(study: StudyConfig) -> None:
-    """Refuse claims on metrics that have no better direction or no test: the analysis would find out after all the computing."""
+    """Refuse claims on metrics without a better direction or without a test now, not in the analysis after all runs."""
     measures = {name: METRICS.get(name)() for name in METRICS.names()}
-    good = [name for name, metric in measures.items() if metric.resampled and metric.better is not None]
+    good = [name for name, measure in measures.items() if measure.resampled and measure.better is not None]
     hint = f"take of {', '.join(good)}"
     for name, claim in study.claims.items():
         where = f"claims.{name}.metrics"
         if not claim.metrics:
             raise ConfigError("names no metric", where=where, hint=hint)
-        for one in claim.metrics:
-            if measures[one].better is None:
-                raise ConfigError(f"names {one!r}, of which neither direction is better", where=where, hint=hint)
-            if not measures[one].resampled:
-                what = f"names {one!r}, a measure of a whole set of predictions, for which there are no intervals and no tests"
-                raise ConfigError(what, where=where, hint=hint)
-        if len({measures[one].better for one in claim.metrics}) > 1:
-            what = "takes the mean of metrics that are better high and of metrics that are better low"
-            raise ConfigError(what, where=where, hint="make a claim of each kind")
+        for metric in claim.metrics:
+            if measures[metric].better is None:
+                raise ConfigError(f"names {metric!r}, of which neither direction is better", where=where, hint=hint)
+            if not measures[metric].resampled:
+                message = (
+                    f"names {metric!r}, a measure of a whole set of predictions, for which there are no intervals and no tests"
+                )
+                raise ConfigError(message, where=where, hint=hint)
+        if len({measures[metric].better for metric in claim.metrics}) > 1:
+            message = "takes the mean of metrics that are better high and of metrics that are better low"
+            raise ConfigError(message, where=where, hint="make a claim of each kind")
 
 
 def _near(key: ArmKey, arms: Iterable[ArmKey]) -> list[str]:

@@ -1,8 +1,8 @@
 """Figures of a study as SVG, by matplotlib, the same bytes every time.
 
-Bars lie on their side and carry their arm's name, so no colour has to be looked up; curves and points differ in marker as well
-as in colour (a palette after Okabe and Ito's, safe for the colour-blind). Texts stay texts: a browser sets them in its own fonts,
-so Devanagari does not become boxes. What the paper published is a hollow diamond, never a bar.
+Bars are horizontal and labelled with their arm's name, so they need no legend; curves and points differ in marker as well as in
+colour (a palette after Okabe and Ito's, safe for the colour-blind). Texts remain text elements: a browser sets them in its own
+fonts, so that Devanagari is readable. Published figures are hollow diamonds, never bars.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from xeric.analysis.results import FigureResult
 from xeric.report.figures.bars import draw_bars
-from xeric.report.figures.layout import GRID, INK, MUTED, PALETTE, PAPER, new_canvas
+from xeric.report.figures.layout import GRID, INK, MUTED, PALETTE, PAPER, new_figure
 from xeric.report.figures.scatter import draw_plane
 
 __all__ = ["NARROW", "WIDE", "draw", "inline"]
@@ -27,7 +27,7 @@ _FONT = "font-family: 'DejaVu Sans'"
 _SETTINGS: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "xeric",
-    "font.family": "DejaVu Sans",  # matplotlib carries it, so the layout is the same on every machine
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so the layout is the same on every machine
     "font.size": 8.5,
     "text.parse_math": False,
     "text.color": INK,
@@ -51,30 +51,30 @@ def draw(figure: FigureResult, *, width: float = WIDE) -> str:
     """Return a figure as an SVG document.
 
     Args:
-        figure: what to draw; it may be empty, and then says so.
+        figure: what to draw; an empty one becomes a sentence.
         width: in inches, :data:`WIDE` or :data:`NARROW`; texts have the same size in both.
     """
     import matplotlib as mpl
 
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
-        # Scripts that the layout's font lacks are set by whoever shows the SVG; only their width is a guess here.
+        # The viewer of the SVG has fonts for scripts that this font lacks; only the width of such text is a guess here.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support .* natively")
-        series = [one for one in figure.series if one.points]
+        series = [series for series in figure.series if series.points]
         if not series:
-            canvas = _nothing(width)
+            drawing = _nothing(width)
         elif figure.kind == "bars":
-            canvas = draw_bars(figure, series, width)
+            drawing = draw_bars(figure, series, width)
         else:
-            canvas = draw_plane(figure, series, width)
+            drawing = draw_plane(figure, series, width)
         out = io.StringIO()
         metadata = {"Date": None, "Creator": "Xeric", "Title": figure.title}
-        canvas.savefig(out, format="svg", metadata=metadata, transparent=True)
+        drawing.savefig(out, format="svg", metadata=metadata, transparent=True)
     return out.getvalue().replace(_FONT, f"{_FONT}, system-ui, sans-serif")
 
 
 def inline(svg: str, prefix: str) -> str:
-    """Return an SVG document as an element for a page: its colours the page's, its ids unique under ``prefix``."""
+    """Return an SVG document as an element for a page, with the page's colours, and ids prefixed with ``prefix``."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<title>.*?</metadata>\s*", "", body, count=1, flags=re.DOTALL)
     body = re.sub(r"<[^>]*>", lambda tag: _for_page(tag[0], prefix), body)
@@ -88,11 +88,11 @@ def _for_page(tag: str, prefix: str) -> str:
     tag = re.sub(r'( id="|url\(#|href="#)', rf"\1{prefix}-", tag)
     for colour, variable in _VARIABLES.items():
         tag = tag.replace(colour, f"var(--{variable})")
-    # The page's fonts are narrower than the font of the layout, so nothing is cut off.
+    # The page's fonts are narrower than the font of the layout, so no text is cut off.
     return tag.replace(f"{_FONT}, system-ui, sans-serif", "font-family: inherit")
 
 
 def _nothing(width: float) -> Any:
-    canvas = new_canvas(width, 0.6)
-    canvas.text(0.0, 0.5, "nothing to show: no run of this figure was finished", va="center", color=MUTED)
-    return canvas
+    drawing = new_figure(width, 0.6)
+    drawing.text(0.0, 0.5, "nothing to show: no run of this figure was finished", va="center", color=MUTED)
+    return drawing

@@ -1,31 +1,31 @@
-"""What all figures are drawn on: a canvas of a fixed width in inches, panels at places of it, colours, and labels that fit."""
+"""The layout that all figures share: a matplotlib figure of a fixed width in inches, panels, colours, and labels that fit."""
 
 from __future__ import annotations
 
 import textwrap
 from typing import Any
 
-__all__ = ["GRID", "INK", "MUTED", "PALETTE", "PAPER", "new_canvas", "panel_at", "shortened", "wrapped"]
+__all__ = ["GRID", "INK", "MUTED", "PALETTE", "PAPER", "new_figure", "panel_at", "shortened", "wrapped"]
 
-# Stand for themselves in a file; a page puts its own variables in their place, so that figures follow its theme.
+# Used as they are in a file; a page replaces them by its own variables, so that figures follow its theme.
 INK, MUTED, GRID, PAPER = "#26221d", "#6b645a", "#ded8cd", "#fffdf9"
 PALETTE = ("#0072b2", "#d55e00", "#00795a", "#b3578f", "#8a6d00", "#3a8fc4", "#7a4b2a", "#5b5b5b")
 
 
-def new_canvas(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
     """Return an empty matplotlib figure of a size in inches, apart from pyplot and its global state."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    canvas = Figure(figsize=(width, height))
-    FigureCanvasSVG(canvas)
-    return canvas
+    drawing = Figure(figsize=(width, height))
+    FigureCanvasSVG(drawing)
+    return drawing
 
 
-def panel_at(canvas: Any, left: float, top: float, width: float, height: float) -> Any:
-    """Add and return axes at a place in inches from the upper left: a figure is as wide as asked, whatever its labels."""
-    across, down = canvas.get_size_inches()
-    return canvas.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+def panel_at(drawing: Any, left: float, top: float, width: float, height: float) -> Any:
+    """Add and return axes at a position in inches from the upper left; labels do not change the figure's width."""
+    across, down = drawing.get_size_inches()
+    return drawing.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
 
 
 def wrapped(label: str, width: int) -> str:

@@ -1,0 +1,126 @@
+"""What is checked and read before a study starts: its settings, its identity, its folder and its tasks."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from xeric.bases.loading import base_identity
+from xeric.config import build, digest
+from xeric.data.catalog import Catalog
+from xeric.data.preparing import Prepared
+from xeric.data.texts import TextOptions, texts_digest
+from xeric.errors import ConfigError, DataError, UserError
+from xeric.execution.executor import RunExecutor
+from xeric.execution.trials import trial_settings, tuned_pairs
+from xeric.files import is_of_other_programs, writing
+from xeric.progress import Progress
+from xeric.run.config import RunConfig, run_config
+from xeric.studies.config import ArmKey, StudyConfig
+from xeric.studies.folder import StudyFolder
+from xeric.studies.plan import Plan, arm_settings, study_identity, user_path
+
+__all__ = ["check_settings", "identify", "open_folder", "own_data"]
+
+
+def check_settings(plan: Plan) -> None:
+    """Check that every run of a study has valid settings, and that no two arms are the same under two names.
+
+    Raises:
+        UserError: a run has invalid settings, or two arms are the same; ``where`` is the dotted path in the study file.
+    """
+    study = plan.study
+    untrained: dict[str, str] = {}
+    for arm in plan.arms:
+        try:
+            config, _ = run_config(arm_settings(study, arm.key, study.tasks))
+        except ConfigError as error:
+            raise user_path(study, arm.key, error) from None
+        if config.method.name == "none":
+            first = untrained.setdefault(_rows_digest(config), arm.label)
+            if first != arm.label:
+                message = f"the arms {first!r} and {arm.label!r} cannot differ: nothing is trained, and they show the same rows"
+                raise ConfigError(message, where="grids", hint="leave one of them out")
+    for key in tuned_pairs(plan):
+        if study.tuning:
+            trial_settings(study, key, study.tuning)
+    for label in study.tuning.space if study.tuning else ():
+        if label not in study.methods:
+            raise ConfigError(
+                f"names the unknown method {label!r}", where="tuning.space", hint="known: " + ", ".join(study.methods)
+            )
+
+
+def _rows_digest(config: RunConfig) -> str:
+    """Return a digest of the settings that decide the rows and outputs of a run that trains nothing."""
+    prompt, count = config.prompt, config.prompt.demonstration_count
+    layout: list[object] = [prompt.template, prompt.definition, count]
+    layout += [prompt.demonstration_seed, prompt.demonstration_outputs] if count else []
+    return digest([layout, config.model_dump(mode="json", include={"base", "stages", "data"})])
+
+
+def identify(study: StudyConfig, progress: Progress | None = None) -> str:
+    """Return the hash of what a study computes, contents of bases, tasks and texts included.
+
+    Args:
+        study: the study.
+        progress: is told if a base is downloaded first.
+
+    Raises:
+        UserError: a base, a task or a text is missing.
+    """
+    catalog = Catalog.of(study.tasks_dirs)
+    contents: dict[str, Any] = {
+        "bases": {label: base_identity(study.base_name(label), progress) for label in study.bases},
+        "tasks": {name: _sha256(catalog.find(name)) for name in (*study.tasks, *study.sources)},
+    }
+    if study.texts:
+        options = build(TextOptions, study.stage.get("corpus", {}), where="stage.corpus")
+        contents["texts"] = texts_digest(study.texts, options)
+    return study_identity(study, contents)
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+
+
+def open_folder(study: StudyConfig, output: Path, progress: Progress | None = None) -> tuple[StudyFolder, str]:
+    """Return a study's folder and identity; nothing is written into it.
+
+    Args:
+        study: the study.
+        output: where the folder is.
+        progress: is told if a base is downloaded first.
+
+    Raises:
+        UserError: the folder holds another study, or files that are not a study's.
+    """
+    folder, identity = StudyFolder(output), identify(study, progress)
+    hint = "name another folder with -o"
+    with writing(output):
+        if output.exists() and not output.is_dir():
+            raise UserError("is a file, not a folder", where=str(output), hint=hint)
+    existing = folder.read_identity()
+    if existing is not None and existing != identity:
+        message = f"holds another study ({existing}, this one is {identity}): its tasks, bases, methods or run settings differ"
+        raise UserError(message, where=str(output), hint=hint)
+    if existing is None and output.is_dir() and any(_counts(path.name) for path in output.iterdir()):
+        raise UserError("is not empty and holds no study", where=str(output), hint=hint)
+    return folder, identity
+
+
+def _counts(name: str) -> bool:
+    """Return whether a file of this name counts as content of a folder."""
+    return not name.endswith(".part") and not is_of_other_programs(name)
+
+
+def own_data(plan: Plan, executor: RunExecutor) -> Prepared:
+    """Return the study's tasks, prepared as for its trained arms."""
+    study = plan.study
+    key = ArmKey(base=next(iter(study.bases)), method=next(iter(study.methods)))
+    config, _ = run_config(arm_settings(study, key, study.tasks))
+    return executor.prepared(config)
