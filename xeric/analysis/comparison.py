@@ -134,7 +134,7 @@ class Arms:
 
     def drawn_means(self, arm: str, metrics: Sequence[str], weights: FloatArray | None = None) -> FloatArray:
         """Return the mean over strata and metrics of each run on every draw of test instances, ``[draws, runs]``."""
-        parts = self._parts(self.arms[arm].draws, metrics, self.weights() if weights is None else weights)
+        parts = self._contributions(self.arms[arm].draws, metrics, self.weights() if weights is None else weights)
         return np.asarray(parts.sum(axis=-1))
 
     def says(self, metric: str, weights: FloatArray | None = None) -> bool:
