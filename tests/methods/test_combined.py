@@ -160,7 +160,7 @@ def test_a_registered_part_is_switched_on_tuned_trained_and_saved_like_the_other
     assert Wider.space(options)["method.bottleneck.size"] == METHODS.get("bottleneck").search_space["method.size"]
     adaptation = Wider.attach(base, options, seed=1, definitions=attached.DEFINITIONS)
     scales = {group.name: group.lr_scale for group in adaptation.groups()}
-    assert scales == {"bottleneck": 0.5, "bottleneck biases": 0.5, "prefix": pytest.approx(15), "embedding": 50}
+    assert scales == {"bottleneck": 0.5, "bottleneck biases": 0.5, "prefix": pytest.approx(150), "embedding": 50}
     attached.fit(base, adaptation, rows.training_rows(base, TASK))
     trained = observed(base)
     adaptation.save(tmp_path)
@@ -177,7 +177,7 @@ def test_a_registered_part_is_switched_on_tuned_trained_and_saved_like_the_other
 
 def test_each_part_has_its_learning_rate_group(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
-    for options, scales in (({}, [15.0, 50.0, 1.0]), ({"lr_scale": {"prefix": 2.0, "lora": 0.5}}, [2.0, 50.0, 0.5])):
+    for options, scales in (({}, [150.0, 50.0, 1.0]), ({"lr_scale": {"prefix": 2.0, "lora": 0.5}}, [2.0, 50.0, 0.5])):
         adaptation = combined(base, **options)
         groups = adaptation.groups()
         assert [group.name for group in groups] == PARTS
