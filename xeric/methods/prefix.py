@@ -245,8 +245,8 @@ def _draw_pair(like: tuple[torch.Tensor, torch.Tensor], m: int, seed: int, numbe
 class Prefix(Method):
     """The learned prompt prefix.
 
-    The default learning rate is a hundred times LoRA's and more: a prefix is few numbers, and at the rates of 1e-3 to 1e-2 that the
-    literature takes for thousands of steps it had hardly moved after the few dozen that small data allow (docs/log.md).
+    The default learning rate is a hundred times LoRA's and more: a prefix is few numbers, and at the rates of 1e-3 to 1e-2 that
+    the literature takes for thousands of steps it had hardly moved after the few dozen that small data allow (docs/log.md).
     """
 
     Options = PrefixOptions
