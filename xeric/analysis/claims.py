@@ -127,7 +127,7 @@ def estimate(mean: Estimate, interval: tuple[float, float] | None = None) -> Int
 def bounded(metric: str, mean: Estimate) -> Interval:
     """Return a mean as it is stored, its interval clipped to the metric's scale."""
     interval = estimate(mean)
-    if interval.low is None or interval.high is None:
+    if interval.low is None or interval.high is None or metric not in METRICS:
         return interval
     low, high = within_scale(METRICS.get(metric)(), interval.value, interval.low, interval.high)
     return Interval(value=interval.value, low=low, high=high)
