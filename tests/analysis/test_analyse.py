@@ -11,6 +11,7 @@ import pytest
 
 from tests.made_study import STUDY, changed, predictions, write_study
 from xeric.analysis.analyse import analyse, current_results
+from xeric.analysis.rescore import rescore
 from xeric.analysis.results import StudyResults
 from xeric.cli import run as command
 from xeric.errors import DataError, UserError
@@ -21,6 +22,7 @@ from xeric.report import summary
 from xeric.report.markdown import report_markdown
 from xeric.report.standard_tables import baseline_table
 from xeric.studies.config import ArmKey, ClaimConfig, Grid, StudyConfig, TableConfig
+from xeric.studies.folder import StudyFolder
 
 SMALL: dict[str, object] = {
     "grids": {"table-1": Grid(bases=("multi",), methods=("full", "lora"))},
@@ -355,3 +357,15 @@ def test_markers_in_labels_are_printed_as_they_are(tmp_path: Path, capsys: pytes
     (root / "runs.json").write_text(text.replace("multi, full", "[bold]full[/bold]"), encoding="utf-8")
     assert command(["recommend", str(root)]) == 0
     assert "[bold]full[/bold]" in capsys.readouterr().out
+
+
+def test_rescoring_counts_everything_again_dev_included(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small())
+    before = analyse(root)
+    files = sorted(root.rglob("*.statistics.npz"))
+    assert any(path.name == "dev_predictions.statistics.npz" for path in files)
+    for path in files:
+        path.write_bytes(b"of another time")
+    rescore(StudyFolder(root))
+    assert not [path for path in files if path.read_bytes() == b"of another time"]
+    assert [arm.scores["chrf"] for arm in analyse(root).arms] == [arm.scores["chrf"] for arm in before.arms]

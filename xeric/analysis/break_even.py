@@ -17,12 +17,10 @@ import numpy as np
 from xeric.analysis.comparison import Arms
 from xeric.analysis.results import ArmResult, BreakEven, FigureResult
 from xeric.statistics.arrays import FloatArray
-from xeric.statistics.resampling import LEVEL
+from xeric.statistics.resampling import DEFAULT_SEED, LEVEL
 from xeric.studies.config import ArmKey
 
 __all__ = ["break_even", "crossing", "with_break_evens"]
-
-_SEED = 12345
 
 
 def with_break_evens(
@@ -119,7 +117,7 @@ def _drawn_means(arms: Arms, arm: str, metric: str) -> FloatArray:
     """Return an arm's mean over runs and tasks on every draw of test instances, ``[draws]``; its runs are drawn, too."""
     by_run = arms.drawn_means(arm, [metric])  # [draws, runs]
     draws, runs = by_run.shape
-    chosen = np.random.default_rng([_SEED, *arm.encode()]).integers(runs, size=(draws, runs))
+    chosen = np.random.default_rng([DEFAULT_SEED, *arm.encode()]).integers(runs, size=(draws, runs))
     return np.asarray(np.take_along_axis(by_run, chosen, axis=1).mean(axis=1))
 
 

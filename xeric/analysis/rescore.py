@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from xeric.errors import DataError, UserError
 from xeric.json_io import write_json
-from xeric.metrics import METRICS, Measured, score_measured
+from xeric.metrics import METRICS, PRIMARY, Measured, score_measured
 from xeric.metrics.stored import has_results, renewed, stored_metrics
 from xeric.records import PREDICTION_FILES, RECORD_FILE, Record, Score, TrivialScores
 from xeric.studies.folder import StudyFolder
@@ -54,19 +54,30 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
             scores = {**_others(record.scores, names), **report.scores}
             notes = {**_others(record.score_notes, names), **report.notes}
             baselines = {name: _comparable(baseline, scores) for name, baseline in record.baselines.items()}
-            renewed = record.model_copy(update={"scores": scores, "score_notes": notes, "tasks": tasks, "baselines": baselines})
-            changed[run.id] = _dump(renewed) != _dump(record)
+            updated = record.model_copy(update={"scores": scores, "score_notes": notes, "tasks": tasks, "baselines": baselines})
+            changed[run.id] = _dump(updated) != _dump(record)
             if changed[run.id]:
-                write_json(run_folder / RECORD_FILE, renewed)
+                write_json(run_folder / RECORD_FILE, updated)
         if progress:
             progress()
-    others = [folder.baselines_dir.glob("*/*/predictions.jsonl"), folder.root.glob(f"runs/*/{FOLDER}/*.jsonl")]
-    for path in (path for paths in others for path in paths):
-        if has_results(path):
-            _recounted(path, names)
+    _recount_others(folder, names)
     if not changed:
         raise UserError("holds no finished run", where=str(folder.root), hint="see `xeric study status`")
     return changed
+
+
+def _recount_others(folder: StudyFolder, names: Sequence[str]) -> None:
+    """Count again what has no record of its own scores: trivial baselines, paraphrases, and dev (by the primary metric)."""
+    counted_by = {
+        f"baselines/*/*/{PREDICTION_FILES['test']}": names,
+        f"runs/*/{FOLDER}/*.jsonl": names,
+        f"runs/*/{PREDICTION_FILES['dev']}": [PRIMARY],
+        f"tuning/*/*/{PREDICTION_FILES['dev']}": [PRIMARY],
+    }
+    for pattern, metrics in counted_by.items():
+        for path in folder.root.glob(pattern):
+            if has_results(path):
+                _recounted(path, metrics)
 
 
 def _recounted(predictions: Path, names: Sequence[str]) -> Measured:

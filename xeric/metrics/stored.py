@@ -63,7 +63,7 @@ def measured(predictions: Path, names: Sequence[str]) -> Measured:
         return stored.only(names)
     if content is None:
         missing = sorted(set(names) - set(stored.metrics if stored else ()))
-        raise DataError(f"its texts are not here, and its statistics lack {', '.join(missing)}", where=str(predictions)) from None
+        raise DataError(f"its texts are not here, and its statistics lack {', '.join(missing)}", where=str(predictions))
     kept = [name for name in (stored.metrics if stored else ()) if name not in names]
     # Without leave to write here, it is counted again the next time.
     with contextlib.suppress(StorageError):
