@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,17 @@ from safetensors import SafetensorError
 
 from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.errors import DataError, StorageError
-from xeric.files import expanded, full_path, give_usual_modes, is_of_other_programs, storage_error, write_atomically, writing
+from xeric.files import (
+    expanded,
+    files_below,
+    full_path,
+    give_usual_modes,
+    is_of_other_programs,
+    modified_ns,
+    storage_error,
+    write_atomically,
+    writing,
+)
 
 
 @pytest.fixture(params=[0o022, 0o077, 0o002], ids=oct)
@@ -162,3 +173,13 @@ def test_files_have_the_mode_that_the_user_asked_for(tmp_path: Path, mask: int) 
     finally:
         os.umask(before)
     assert (tmp_path / "f").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+def test_folders_that_another_process_deletes_meanwhile_are_passed_over(tmp_path: Path) -> None:
+    for name in ("first.txt", "temporary/second.txt"):
+        write_atomically(tmp_path / name, "text")
+    found = files_below(tmp_path)
+    assert next(found) == tmp_path / "first.txt"
+    shutil.rmtree(tmp_path / "temporary")
+    assert list(found) == []
+    assert modified_ns(tmp_path / "temporary" / "second.txt") is None

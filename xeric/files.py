@@ -18,9 +18,11 @@ from xeric.errors import DataError, StorageError, XericError
 
 __all__ = [
     "expanded",
+    "files_below",
     "full_path",
     "give_usual_modes",
     "is_of_other_programs",
+    "modified_ns",
     "reading",
     "replacing",
     "shown_path",
@@ -179,6 +181,20 @@ def write_atomically(path: Path, text: str | bytes) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8") if isinstance(text, str) else text)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder at any depth; other processes may add and delete files and folders meanwhile."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
+
+
+def modified_ns(path: Path) -> int | None:
+    """Return when a file was last modified, in nanoseconds since the epoch, or None where it does not exist."""
+    try:
+        return path.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
 
 
 def give_usual_modes(folder: Path) -> None:

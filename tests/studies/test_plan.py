@@ -38,6 +38,8 @@ def test_an_arm_in_two_grids_is_one_arm_and_untrained_arms_have_one_run(where: W
     ]
     seeds = {arm.label: [run.seed for run in plan.runs if run.arm == arm] for arm in plan.arms}
     assert seeds == {"lora": [0, 1], "full": [0, 1], "zero-shot": [0], "few-shot": [0]}
+    # Every arm with the first seed, before the second seed.
+    assert [run.seed for run in plan.runs] == [0, 0, 0, 0, 1, 1]
     sampled = plan_study(small.study(*where, "run.decode.strategy=sample"))
     assert [run.seed for run in sampled.runs if run.arm.label == "zero-shot"] == [0, 1]
 

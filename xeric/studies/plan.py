@@ -45,7 +45,8 @@ class Plan:
     Attributes:
         study: the study.
         arms: each once, in the order of the grids.
-        runs: in the order in which one process computes them: base by base, arm by arm, seed by seed.
+        runs: in the order in which one process computes them: seed by seed, base by base, arm by arm, so that a study that is not
+            finished yet compares all its arms with the seeds it has.
     """
 
     study: StudyConfig
@@ -119,10 +120,11 @@ def plan_study(study: StudyConfig) -> Plan:
     """
     check_study(study)
     keys = list(dict.fromkeys(key for grid in study.grids.values() for key in study.arms_of(grid)))
-    # Base by base, so that one process opens each base once; within a base the order of the grids is kept.
+    # Base by base, so that one process opens each base once a seed; within a base the order of the grids is kept.
     keys.sort(key=lambda key: list(study.bases).index(key.base))
     arms = tuple(PlannedArm(id=_arm_id(study, key), label=_label(key, keys), key=key) for key in keys)
-    runs = tuple(run for arm in arms for run in _runs(study, arm))
+    by_arm = (run for arm in arms for run in _runs(study, arm))
+    runs = tuple(sorted(by_arm, key=lambda run: study.seeds.index(run.seed)))
     repeated = [name for name, count in Counter(run.id for run in runs).items() if count > 1]
     assert not repeated, f"two runs with the id {repeated[0]}"
     return Plan(study, arms, runs)
