@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from xeric import __version__
+from xeric.cli.adapt import adapt
 from xeric.cli.bases import bases_app
 from xeric.cli.demo import demo
 from xeric.cli.listing import list_app
@@ -37,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, generate, score, recommend, report, demo):
+for command in (adapt, train, generate, score, recommend, report, demo):
     app.command()(command)
 for name, commands in (("study", study_app), ("tasks", tasks_app), ("bases", bases_app), ("list", list_app)):
     app.add_typer(commands, name=name)
@@ -52,7 +53,7 @@ _REMOVED = {
 }
 """Commands that earlier versions had, with the complaint and the hint."""
 
-_RESUMED = ("train", "study", "demo", "bases")
+_RESUMED = ("adapt", "train", "study", "demo", "bases")
 _GOES_ON = "what was finished is kept; the same command goes on from there"
 
 

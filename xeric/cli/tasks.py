@@ -80,7 +80,9 @@ def check(
 
 @tasks_app.command("import")
 def import_table(
-    source: Annotated[str, typer.Argument(help="A .csv, .tsv, .json or .jsonl file, or a Hugging Face dataset's folder or id.")],
+    source: Annotated[
+        str, typer.Argument(help="A .csv, .tsv, .json, .jsonl or .parquet file, or a Hugging Face dataset's folder or id.")
+    ],
     name: Annotated[str, typer.Option(help="Name of the new task.")],
     definition: Annotated[str, typer.Option(help="The instruction: what to do with an input, in a sentence.")],
     language: Annotated[str, typer.Option(help="Language of the outputs, by name or code.")],

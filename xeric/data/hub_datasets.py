@@ -12,9 +12,9 @@ from typing import Any
 
 from xeric.data.tables import Table
 from xeric.encodings import nfc
-from xeric.errors import RunError, UserError
+from xeric.errors import DataError, RunError, UserError
 
-__all__ = ["dataset_table"]
+__all__ = ["dataset_table", "parquet_table"]
 
 _SAVED = ("state.json", "dataset_dict.json")
 """One of these is in the folder of a dataset that was saved by ``save_to_disk``."""
@@ -49,6 +49,28 @@ def dataset_table(source: str, is_folder: bool, split: str, subset: str | None, 
         hint = "check the id, --split, --subset, --revision and the network"
         raise RunError(f"the dataset cannot be loaded: {reason}", where=source, hint=hint) from None
     return Table(columns, [(f"{source}, row {number}", row) for number, row in enumerate(rows)])
+
+
+def parquet_table(source: str) -> Table:
+    """Return the table in a Parquet file, read by the library that datasets are kept with.
+
+    Raises:
+        UserError: the extra is not installed.
+        DataError: it is no Parquet file.
+    """
+    try:
+        parquet = importlib.import_module("pyarrow.parquet")
+    except ImportError:
+        hint = "pip install 'xeric[hub]', or save it as .csv or .jsonl"
+        raise UserError("reading a Parquet file needs the extra 'hub'", where=source, hint=hint) from None
+    try:
+        loaded = parquet.read_table(source)
+    except (OSError, ValueError) as error:  # pyarrow's own errors are children of these
+        raise DataError(f"is no Parquet file that can be read: {str(error).splitlines()[0][:120]}", where=source) from None
+    rows = [{nfc(key): value for key, value in row.items()} for row in loaded.to_pylist()]
+    return Table(
+        tuple(nfc(column) for column in loaded.column_names), [(f"{source}, row {n}", row) for n, row in enumerate(rows)]
+    )
 
 
 def _load(datasets: Any, source: str, is_folder: bool, split: str, subset: str | None, revision: str | None) -> Any:

@@ -8,7 +8,7 @@ said through ``note``, because only the user can see that a guess is wrong.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import regex
 
 from xeric.config import Config
 from xeric.data.code_pages import read_user_text
-from xeric.data.hub_datasets import dataset_table
+from xeric.data.hub_datasets import dataset_table, parquet_table
 from xeric.data.quoting import Quotes
 from xeric.data.tables import Table, delimited_table, json_table, the_delimiter
 from xeric.data.tasks import Task, check_task_name, parse_task
@@ -27,16 +27,37 @@ from xeric.files import shown_path
 from xeric.json_io import write_json
 from xeric.languages import language
 
-__all__ = ["ImportOptions", "import_task", "task_to_json", "write_task"]
+__all__ = ["ImportOptions", "ReadOptions", "import_task", "read_table", "task_to_json", "write_task"]
 
 Note = Callable[[str], None]
 
 _DELIMITED = (".csv", ".tsv", ".txt")
 _JSON = (".json", ".jsonl", ".ndjson")
+_PARQUET = (".parquet", ".pq")
 _HUB_ID = regex.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
 
-class ImportOptions(Config):
+class ReadOptions(Config):
+    """How a table is read.
+
+    Attributes:
+        encoding: of a file; detected where None.
+        delimiter: of a CSV or TSV file, a character or ``tab``; detected where None.
+        quotes: whether quotation marks in a CSV or TSV file ``enclose`` cells or are ``text``; ``auto`` looks at them.
+        split: of a Hugging Face dataset.
+        subset: configuration of a Hugging Face dataset.
+        revision: commit of a Hugging Face dataset, so that the same data comes again.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    quotes: Quotes = "auto"
+    split: str = "train"
+    subset: str | None = None
+    revision: str | None = None
+
+
+class ImportOptions(ReadOptions):
     """What a table is to become, and how it is read.
 
     Attributes:
@@ -50,12 +71,6 @@ class ImportOptions(Config):
         input_language: where it differs from ``language``.
         instruction_language: language of the definition.
         license: the instances' licence.
-        encoding: of a file; detected where None.
-        delimiter: of a CSV or TSV file, a character or ``tab``; detected where None.
-        quotes: whether quotation marks in a CSV or TSV file ``enclose`` cells or are ``text``; ``auto`` looks at them.
-        split: of a Hugging Face dataset.
-        subset: configuration of a Hugging Face dataset.
-        revision: commit of a Hugging Face dataset, so that the same data comes again.
     """
 
     name: str
@@ -68,12 +83,6 @@ class ImportOptions(Config):
     input_language: str | None = None
     instruction_language: str | None = None
     license: str | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
-    quotes: Quotes = "auto"
-    split: str = "train"
-    subset: str | None = None
-    revision: str | None = None
 
     @property
     def columns(self) -> list[str]:
@@ -86,8 +95,7 @@ def import_task(source: Path | str, options: ImportOptions, *, note: Note | None
     """Return a task made from a table.
 
     Args:
-        source: a ``.csv``, ``.tsv``, ``.json`` or ``.jsonl`` file, the folder of a saved Hugging Face dataset, or a dataset's
-            id on its hub.
+        source: as in :func:`read_table`.
         options: what it is to become, and how it is read.
         note: called with a sentence for the user about everything that was guessed or left out.
 
@@ -100,7 +108,7 @@ def import_task(source: Path | str, options: ImportOptions, *, note: Note | None
     name = check_task_name(options.name)
     outputs = _language_name(options.language, say)
     inputs = _language_name(options.input_language, say) if options.input_language else outputs
-    table = _read(source, options, [outputs, inputs], say)
+    table = read_table(source, options, columns=options.columns, languages=[outputs, inputs], note=say)
     for column in options.columns:
         if column not in table.columns:
             columns = ", ".join(map(repr, table.columns)) or "none"
@@ -188,7 +196,30 @@ def _language_name(name: str, say: Note) -> str:
         return name
 
 
-def _read(source: Path | str, options: ImportOptions, languages: list[str], say: Note) -> Table:
+def read_table(
+    source: Path | str,
+    options: ReadOptions | None = None,
+    *,
+    columns: Sequence[str] = (),
+    languages: Sequence[str] = (),
+    note: Note | None = None,
+) -> Table:
+    """Return the rows and columns of a file or dataset.
+
+    Args:
+        source: a ``.csv``, ``.tsv``, ``.json``, ``.jsonl`` or ``.parquet`` file, the folder of a saved Hugging Face dataset, or a
+            dataset's id on its hub.
+        options: how it is read.
+        columns: names that the header has to hold, where they are known: the header is then found below other lines.
+        languages: of the texts, where they are known: they help to find the encoding of a file that is not Unicode.
+        note: called with a sentence for the user about everything that was guessed.
+
+    Raises:
+        UserError: there is no such encoding or delimiter, or the extra ``hub`` is not installed.
+        DataError: the source cannot be read.
+        RunError: a dataset cannot be loaded.
+    """
+    options, say = options or ReadOptions(), note or (lambda _: None)
     path = existing(source)
     suffix = path.suffix.lower()
     try:
@@ -197,13 +228,17 @@ def _read(source: Path | str, options: ImportOptions, languages: list[str], say:
         is_folder = is_file = False
     delimiter = the_delimiter(options.delimiter) if options.delimiter else None
     if not is_folder and (suffix in _DELIMITED or (is_file and suffix not in _JSON and delimiter)):
-        text = read_user_text(path, languages, options.encoding, say)
-        return delimited_table(text, path, options.columns, delimiter, options.quotes, say)
+        text = read_user_text(path, list(languages), options.encoding, say)
+        return delimited_table(text, path, columns, delimiter, options.quotes, say)
     if not is_folder and suffix in _JSON:
-        return json_table(read_user_text(path, languages, options.encoding, say), path, say)
+        return json_table(read_user_text(path, list(languages), options.encoding, say), path, say)
+    if is_file and suffix in _PARQUET:
+        return parquet_table(str(path))
     if is_folder or (not is_file and _HUB_ID.fullmatch(str(source))):
         return dataset_table(str(path), is_folder, options.split, options.subset, options.revision)
-    hint = "give a .csv, .tsv, .json or .jsonl file, the folder of a saved dataset, or a dataset's id such as owner/name"
+    hint = (
+        "give a .csv, .tsv, .json, .jsonl or .parquet file, the folder of a saved dataset, or a dataset's id such as owner/name"
+    )
     what = "is not a table that can be imported" if is_file else "there is no such file"
     raise DataError(what, where=shown_path(source), hint=hint)
 

@@ -25,13 +25,13 @@ from xeric.report.figures.drawing import NARROW, draw, inline
 from xeric.report.instances import Browser, safe_json
 from xeric.report.tables import Table
 
-__all__ = ["render_page"]
+__all__ = ["DrawnFigure", "drawn_figure", "page_environment", "render_page", "style"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
-class _Drawn:
+class DrawnFigure:
     """A figure for a wide and for a narrow window, and its numbers."""
 
     figure: FigureResult
@@ -64,7 +64,7 @@ def render_page(
         browser: the test instances.
     """
     script = _read("script.js")
-    drawn = [_drawn(figure, f"f{number}", svg) for number, (figure, svg) in enumerate(figures)]
+    drawn = [drawn_figure(figure, f"f{number}", svg) for number, (figure, svg) in enumerate(figures)]
     tuning = standard_tables.tuning_figure(results)
     context = {
         "results": results,
@@ -79,27 +79,38 @@ def render_page(
         "parts": standard_tables.part_table(results),
         "baselines": standard_tables.baseline_table(results),
         "tuning": standard_tables.tuning_table(results),
-        "tuning_figure": _drawn(tuning, "ft", draw(tuning)) if tuning else None,
+        "tuning_figure": drawn_figure(tuning, "ft", draw(tuning)) if tuning else None,
         "trials": standard_tables.trial_table(results),
         "spread": standard_tables.spread_table(results),
         "failures": standard_tables.failure_table(results),
         "provenance": wording.flat(results.provenance),
         "browser": browser,
         "instances": Markup(safe_json(browser.data)),
-        "style": Markup(_read("style.css") + _read("browser.css")),
+        "style": Markup(style() + _read("browser.css")),
         "script": Markup(script),
         "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     }
-    return _environment(results).get_template("report.html").render(context)
+    return page_environment([arm.label for arm in results.arms]).get_template("report.html").render(context)
+
+
+def style() -> str:
+    """Return the style sheet that all pages have."""
+    return _read("style.css")
 
 
 def _read(name: str) -> str:
     return (_TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _environment(results: StudyResults) -> jinja2.Environment:
+def page_environment(names: Sequence[str], *templates: Path) -> jinja2.Environment:
+    """Return the environment that pages are made in: every value is escaped, and words are those of the report.
+
+    Args:
+        names: of arms, which keep their first letter as it is at the beginning of a sentence.
+        templates: folders of templates beside the report's own.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        loader=jinja2.FileSystemLoader([*templates, _TEMPLATES]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -108,7 +119,7 @@ def _environment(results: StudyResults) -> jinja2.Environment:
     environment.filters |= {
         "estimate": wording.estimate,
         "ends": tables.ends,
-        "sentence": functools.partial(wording.sentence, names=[arm.label for arm in results.arms]),
+        "sentence": functools.partial(wording.sentence, names=names),
         "metric": wording.metric_name,
         "point": tables.point,
         "shown": tables.shown,
@@ -117,9 +128,16 @@ def _environment(results: StudyResults) -> jinja2.Environment:
     return environment
 
 
-def _drawn(figure: FigureResult, prefix: str, svg: str) -> _Drawn:
+def drawn_figure(figure: FigureResult, prefix: str, svg: str) -> DrawnFigure:
+    """Return a figure for the page.
+
+    Args:
+        figure: its data.
+        prefix: of the ids inside, different for every figure of a page.
+        svg: the figure for a wide window.
+    """
     wide, narrow = inline(svg, f"{prefix}w"), inline(draw(figure, width=NARROW), f"{prefix}n")
-    return _Drawn(figure, Markup(wide), Markup(narrow), standard_tables.figure_table(figure))
+    return DrawnFigure(figure, Markup(wide), Markup(narrow), standard_tables.figure_table(figure))
 
 
 def _claims(results: StudyResults) -> list[_Claim]:

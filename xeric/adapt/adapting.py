@@ -1,0 +1,350 @@
+"""``adapt``: reads the file, spends the time, writes the folder."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from xeric.adapt.card import model_card
+from xeric.adapt.clock import Clock, Ticking
+from xeric.adapt.costs import MeasuredCosts
+from xeric.adapt.curve import more_examples
+from xeric.adapt.folder import AdaptFolder
+from xeric.adapt.options import AdaptOptions
+from xeric.adapt.outcome import Compared, Outcome, Use, compared_arms
+from xeric.adapt.page import render
+from xeric.adapt.planning import CandidateSettings, Sizes, TimePlan, plan_time
+from xeric.adapt.search import Search, SearchResult, settings_label
+from xeric.adapt.source import SourceOptions, read_source
+from xeric.adapt.studies import BEST, candidates, final_study, search_study
+from xeric.analysis.analyse import write_results
+from xeric.analysis.recommend import judged
+from xeric.analysis.results import Recommendation, StudyResults
+from xeric.bases.base import Base
+from xeric.bases.loading import load_base
+from xeric.bases.named import NAMED_BASES, NamedBase
+from xeric.config import Config
+from xeric.data.preparing import DataOptions, Prepared, prepare
+from xeric.data.tasks import Task
+from xeric.errors import ConfigError, DataError, RunError
+from xeric.execution.run_study import run_study
+from xeric.files import write_atomically
+from xeric.formatting import data_size, duration
+from xeric.json_io import write_json
+from xeric.languages import language_or_unknown
+from xeric.metrics import METRICS
+from xeric.progress import Silent, StudyProgress
+from xeric.record_io import read_record
+from xeric.studies.config import StudyConfig
+from xeric.studies.folder import StudyFolder
+from xeric.training.memory import available_memory, held_memory
+
+__all__ = ["adapt"]
+
+_ENOUGH_TIME = 0.3
+"""Share of the time that a final training on a base may take, where a smaller base would do."""
+
+
+def adapt(
+    source: str,
+    output: Path,
+    *,
+    source_options: SourceOptions | None = None,
+    options: AdaptOptions | None = None,
+    progress: StudyProgress | None = None,
+) -> Outcome:
+    """Adapt a base to a file of examples within a time, and say what to use; a finished adaptation is returned as it is.
+
+    Args:
+        source: see :func:`xeric.adapt.source.read_source`.
+        output: folder for what is found; an interrupted call goes on in it.
+        source_options: what is known of the file; the rest is guessed.
+        options: what the adaptation may take.
+        progress: is told what happens.
+
+    Raises:
+        UserError: file, base or settings cannot be used, or the folder holds something else.
+        RunError: no training came to its end.
+    """
+    source_options, options, told = source_options or SourceOptions(), options or AdaptOptions(), progress or Silent()
+    METRICS.check(options.metric)
+    guessed: list[str] = []
+
+    def note(text: str) -> None:
+        guessed.append(text)
+        told.note(text)
+
+    task = read_source(source, source_options, note)
+    folder = AdaptFolder(output)
+    with folder.occupied(told):
+        settings = options.model_dump(mode="json", exclude={"device", "precision", "memory"})
+        folder.begin(task, settings)
+        if folder.result_file.is_file():
+            return _read(Outcome, folder.result_file)
+        clock = Clock(folder.clock_file, options.seconds)
+        return _Adapting(task, folder, options, clock, Ticking(told, clock), tuple(guessed)).run()
+
+
+@dataclass
+class _Opened:
+    """An open base with what was measured on it, and the study that names what may be tried."""
+
+    base: Base
+    study: StudyConfig
+    costs: MeasuredCosts
+    candidates: list[CandidateSettings]
+
+
+class _Adapting:
+    """One adaptation; the work of :func:`adapt`."""
+
+    def __init__(
+        self, task: Task, folder: AdaptFolder, options: AdaptOptions, clock: Clock, progress: Ticking, guessed: tuple[str, ...]
+    ) -> None:
+        self._task, self._folder, self._options, self._clock, self._progress = task, folder, options, clock, progress
+        self._guessed = guessed
+        self._seconds: dict[str, float] = {}
+
+    def run(self) -> Outcome:
+        """Do all of it."""
+        whole = prepare([self._task], DataOptions())
+        for remark in whole.notes:
+            self._progress.note(remark)
+        sizes = Sizes(len(whole.tasks[0].train) + len(whole.tasks[0].dev), len(whole.tasks[0].test))
+        opened = self._open(whole, sizes)
+        plan = self._plan(opened, sizes)
+        study = search_study(self._task, self._folder, opened.base.name, self._options, self._data_settings(plan))
+        found = Search(
+            self._folder.search_dir,
+            opened.base,
+            self._task,
+            study,
+            plan,
+            opened.costs,
+            self._clock,
+            self._options.metric,
+            self._progress,
+        ).run(opened.candidates)
+        base, last_step = opened.base.name, opened.costs.step(found.best_trained)
+        del opened
+        gc.collect()  # the final study opens the base again
+        results, final = self._final(study, found, plan, sizes, last_step)
+        outcome = self._outcome(base, found, results, final)
+        self._hand_over(outcome, results)
+        return outcome
+
+    def _data_settings(self, plan: TimePlan | None) -> dict[str, Any]:
+        return {"max_test": plan.max_test, "dev_fraction": plan.dev_fraction} if plan else {}
+
+    # --- base and plan ------------------------------------------------------------------------------------------------------
+
+    def _open(self, whole: Prepared, sizes: Sizes) -> _Opened:
+        """Return the base, opened and timed: the one that is named, or the largest known one that memory and time allow."""
+        names = [self._options.base] if self._options.base else _bases_for(self._task)
+        for position, name in enumerate(names):
+            opened = self._time(name, whole)
+            last = position == len(names) - 1
+            steps = -(-sizes.pool // 8)
+            seconds = steps * opened.costs.step(opened.candidates[0]) if opened.candidates else 0.0
+            if opened.candidates and (last or seconds <= _ENOUGH_TIME * self._clock.left):
+                if not self._options.base:
+                    self._progress.note(f"base: {name}, chosen by language, memory and time (--base names another)")
+                return opened
+            if last:
+                raise ConfigError(
+                    f"no method fits into {data_size(self._memory(opened.base))} of memory on {name}",
+                    where="--memory",
+                    hint="allow more, or name a smaller base with --base",
+                )
+            self._progress.note(f"{name} would take {duration(seconds)} for an epoch: a smaller base is tried")
+            del opened
+            gc.collect()
+        raise AssertionError("there is always a base")
+
+    def _time(self, name: str, whole: Prepared) -> _Opened:
+        base = load_base(name, device=self._options.device, precision=self._options.precision, progress=self._progress)
+        study = search_study(self._task, self._folder, name, self._options, {})
+        costs = MeasuredCosts(base, study, whole, self._progress)
+        refusals = {method: costs.refusal(method, self._memory(base)) for method in study.methods}
+        for method, reason in refusals.items():
+            if reason:
+                self._progress.note(f"{method} is not tried: {reason}")
+        kept = [candidate for candidate in candidates(study) if refusals[candidate.method] is None]
+        return _Opened(base, study, costs, kept)
+
+    def _memory(self, base: Base) -> int:
+        """Return the bytes that a training may take in all, the open base included."""
+        return self._options.memory or available_memory(base.device) + held_memory(base)
+
+    def _plan(self, opened: _Opened, sizes: Sizes) -> TimePlan:
+        """Return the plan, decided at the first start."""
+        if self._folder.plan_file.is_file():
+            return _read(TimePlan, self._folder.plan_file)
+        plan = plan_time(self._clock.left, sizes, opened.candidates, opened.costs, batch_size=8)
+        write_json(self._folder.plan_file, plan)
+        self._progress.note(f"plan: {_in_words(plan, len(opened.candidates))}; {duration(self._clock.left)} are left")
+        return plan
+
+    # --- final study --------------------------------------------------------------------------------------------------------
+
+    def _final(
+        self, study: StudyConfig, found: SearchResult, plan: TimePlan, sizes: Sizes, step: float
+    ) -> tuple[StudyResults, StudyConfig]:
+        folder = StudyFolder(self._folder.final_dir)
+        if folder.study_file.is_file():
+            final = folder.read_study()
+        else:
+            needed = sum(plan.expected[what] for what in ("final", "test", "curve"))
+            draws_curve = bool(plan.curve) and self._clock.left >= needed
+            final = final_study(study, found.best_trained, plan, self._options, pool=sizes.pool, draws_curve=draws_curve)
+        done = run_study(final, folder.root, progress=self._progress)
+        trained = [run.id for run in done.plan.runs if not run.arm.key.untrained and run.arm.key.n_train is None]
+        if not set(trained) & set(done.with_status("ok")):
+            raise RunError(
+                f"the final training of {settings_label(found.best_trained)} did not come to its end",
+                where=str(folder.root),
+                hint="give the same command again; if that does not help, try a smaller base",
+            )
+        return write_results(folder.root), final
+
+    # --- outcome ------------------------------------------------------------------------------------------------------------
+
+    def _outcome(self, base: str, found: SearchResult, results: StudyResults, final: StudyConfig) -> Outcome:
+        metric, label = self._options.metric, settings_label(found.best_trained)
+        compared = compared_arms(results, label, metric)
+        recommendation = _on_test(found, results, label)
+        prompting = recommendation.arm in {arm.id for arm in results.arms if arm.key and arm.key.untrained}
+        use: Use = "baseline" if not recommendation.recommended else "prompting" if prompting else "trained"
+        return Outcome(
+            task=self._task.name,
+            definition=self._task.definition,
+            language=self._task.language,
+            base=base,
+            metric=metric,
+            use=use,
+            **_verdict(use, recommendation, compared, base, self._folder.root, metric),
+            tried=found.tried,
+            untried=found.untried,
+            compared=tuple(compared),
+            examples=_examples(self._folder.final_dir, self._task.name),
+            more=more_examples(self._folder.final_dir, results, metric),
+            guessed=self._guessed,
+            seconds={"given": self._options.seconds, "total": round(self._clock.spent, 1)},
+        )
+
+    def _hand_over(self, outcome: Outcome, results: StudyResults) -> None:
+        """Copy the run that is to be used into the folder, and write card, page and result, the result last."""
+        wanted = "few-shot" if outcome.use == "prompting" and outcome.label.startswith("few-shot") else None
+        if outcome.use == "prompting" and wanted is None:
+            wanted = "zero-shot"
+        arm = next(
+            arm
+            for arm in results.arms
+            if arm.key and arm.key.n_train is None and (arm.key.setting == wanted if wanted else not arm.key.untrained)
+        )
+        run = next(run for run in results.runs if run.arm == arm.id and run.status == "ok")
+        source = StudyFolder(self._folder.final_dir).run_folder(run.id)
+        for path in sorted(source.iterdir()):
+            target = self._folder.root / path.name
+            if path.is_dir():
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(path, target)
+            else:
+                write_atomically(target, path.read_bytes())
+        record = read_record(source)
+        assert record is not None
+        write_atomically(self._folder.root / "README.md", model_card(outcome, record.fingerprint))
+        write_atomically(self._folder.root / "report.html", render(self._folder, outcome, results))
+        write_json(self._folder.result_file, outcome)
+        self._clock.tick(now=True)
+
+
+_Read = TypeVar("_Read", bound=Config)
+
+
+def _read(kind: type[_Read], path: Path) -> _Read:
+    """Return what an earlier start wrote.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise DataError("was not written by this version", where=str(path), hint="delete it") from None
+
+
+def _in_words(plan: TimePlan, candidates: int) -> str:
+    """Return a plan for people."""
+    if plan.rungs:
+        steps = ", ".join(f"{rung.candidates} for {rung.steps} steps" for rung in plan.rungs)
+        search = f"of {candidates} candidates {steps}"
+    elif plan.dev_fraction:
+        search = "no time to try several settings, so the most promising ones are taken"
+    else:
+        search = "too few examples to hold some out for choosing, so the most promising settings are taken"
+    final = f"{plan.epochs} epochs" if plan.epochs else f"{plan.max_steps} steps"
+    curve = f", a learning curve through {' and '.join(map(str, plan.curve))} examples" if plan.curve else ""
+    return f"{search}; then a final training of {final}{curve}"
+
+
+def _bases_for(task: Task) -> list[str]:
+    """Return the known bases that are meant for the task's language, the largest first; for other languages those of many."""
+    code = language_or_unknown(task.language).code.split("-")[0]
+    known: list[NamedBase] = [NAMED_BASES.get(name) for name in NAMED_BASES.names()]
+    fitting = [base for base in known if not base.languages or code in base.languages]
+    return [base.name for base in sorted(fitting, key=lambda base: -base.size)]
+
+
+def _on_test(found: SearchResult, results: StudyResults, label: str) -> Recommendation:
+    """Return the choice that was made on dev, after comparing it with the trivial baselines on test."""
+    arms = {arm.key.setting if arm.key.untrained else BEST: arm for arm in results.arms if arm.key and arm.key.n_train is None}
+    chosen = arms[found.chosen if found.chosen in arms else BEST]
+    if found.recommendation is None:
+        why = (
+            "there are too few examples to hold some out for choosing"
+            if not found.tried
+            else "there was no time to compare others"
+        )
+        base = Recommendation(
+            arm=chosen.id,
+            label=label,
+            best=chosen.id,
+            margin=1.0,
+            metric=results.primary,
+            dev={},
+            reason=f"not chosen but taken, as the first to try: {why}",
+        )
+    else:
+        base = found.recommendation.model_copy(update={"arm": chosen.id})
+    return judged(base, [arm for arm in results.arms if not (arm.key and arm.key.n_train is not None)])
+
+
+def _verdict(
+    use: str, recommendation: Recommendation, compared: list[Compared], base: str, folder: Path, metric: str
+) -> dict[str, str]:
+    if use == "baseline":
+        best = max((one for one in compared if one.kind == "baseline"), key=lambda one: one.scores[metric].value)
+        reason = f"nothing is shown to be better on test ({recommendation.label} was the choice on dev)"
+        return {"label": f"the trivial baseline {best.label!r}", "reason": reason}
+    label = recommendation.label if use == "trained" else f"{recommendation.label} prompting"
+    return {
+        "label": f"{label} on {base}",
+        "reason": recommendation.reason,
+        "caution": recommendation.caution or "",
+        "command": f"xeric generate {folder} --input TEXT",
+    }
+
+
+def _examples(final: Path, task: str) -> dict[str, Any]:
+    """Return the counts of the data that the final training used."""
+    folder = StudyFolder(final)
+    run = next(run for run in folder.read_runs() if not run.arm.key.untrained and run.arm.key.n_train is None)
+    record = folder.state(run.id).record
+    assert record is not None
+    return record.tasks[task].data

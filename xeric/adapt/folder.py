@@ -1,0 +1,97 @@
+"""The folder of an adaptation.
+
+::
+
+adapter/, config.yaml, predictions.jsonl, ...   the run that is handed over: what ``xeric generate`` and ``xeric export`` take
+README.md, report.html, adapt.json              what was found, as a model card, as a page and as data
+work/                                           task, search and final study: what the same command goes on from
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from xeric.config import digest
+from xeric.data.importing import task_to_json, write_task
+from xeric.data.tasks import Task
+from xeric.errors import UserError
+from xeric.files import is_of_other_programs, writing
+from xeric.json_io import read_json, write_json
+from xeric.progress import Progress
+from xeric.run.locks import held
+
+__all__ = ["AdaptFolder"]
+
+_WORK = "work"
+_ELSEWHERE = "name another folder with -o"
+
+
+class AdaptFolder:
+    """The paths of an adaptation, and who may work there.
+
+    Args:
+        root: the folder; it need not exist.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.work = root / _WORK
+        self.tasks_dir = self.work / "task"
+        self.search_dir = self.work / "search"
+        self.final_dir = self.work / "final"
+        self.clock_file = self.work / "time.json"
+        self.plan_file = self.work / "plan.json"
+        self.settings_file = self.work / "settings.json"
+        self.result_file = root / "adapt.json"
+
+    @contextlib.contextmanager
+    def occupied(self, progress: Progress) -> Iterator[None]:
+        """Keep other processes out; wait for one that works here.
+
+        Raises:
+            UserError: the folder holds something else.
+        """
+        self._check()
+        with writing(self.root):
+            self.work.mkdir(parents=True, exist_ok=True)
+
+        def waiting() -> None:
+            progress.note(f"another process works in {self.root}; waiting until it is done")
+
+        with held(self.work / "locks", "adapt", waiting=waiting):
+            yield
+
+    def _check(self) -> None:
+        with writing(self.root):
+            if self.root.exists() and not self.root.is_dir():
+                raise UserError("is a file, not a folder", where=str(self.root), hint=_ELSEWHERE)
+            names = {path.name for path in self.root.iterdir()} if self.root.is_dir() else set()
+        if _WORK not in names and (strange := sorted(name for name in names if not is_of_other_programs(name))):
+            raise UserError(
+                f"holds files that are not an adaptation's: {', '.join(strange[:3])}", where=str(self.root), hint=_ELSEWHERE
+            )
+
+    def begin(self, task: Task, settings: dict[str, Any]) -> None:
+        """Write the task and the settings, or check that the folder was begun with the same ones.
+
+        Args:
+            task: that is adapted to.
+            settings: all that decides what is done.
+
+        Raises:
+            UserError: the folder holds another adaptation.
+        """
+        identity = {"settings": settings, "task": digest(task_to_json(task))}
+        if self.settings_file.is_file():
+            if read_json(self.settings_file) != identity:
+                raise UserError(
+                    "holds an adaptation of another file, or with other settings",
+                    where=str(self.root),
+                    hint=f"{_ELSEWHERE}, or delete it; the same command goes on where it was",
+                )
+            return
+        write_task(task, self.tasks_dir / f"{task.name}.json")
+        write_json(self.settings_file, identity)

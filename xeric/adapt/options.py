@@ -1,0 +1,76 @@
+"""The settings of ``xeric adapt``."""
+
+from __future__ import annotations
+
+import regex
+from pydantic import Field
+
+from xeric.bases.names import BaseName
+from xeric.bases.precision import PrecisionName
+from xeric.config import Config, Seed
+from xeric.errors import UserError
+from xeric.metrics import PRIMARY
+
+__all__ = ["AdaptOptions", "parse_bytes", "parse_seconds"]
+
+_NUMBER = r"(\d+(?:\.\d+)?)"
+_DURATION = regex.compile(rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m(?:in)?)?(?:{_NUMBER}s)?")
+_SECONDS = (86_400.0, 3600.0, 60.0, 1.0)
+_SIZE = regex.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?)(?:i?b)?", regex.IGNORECASE)
+_UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
+_LEAST_SECONDS = 30.0
+
+
+class AdaptOptions(Config):
+    """What an adaptation may take, and what it is chosen by.
+
+    Attributes:
+        seconds: of wall clock, everything included: reading, trying, training, scoring, the report.
+        base: as ``--base`` takes it; None chooses among the known bases by language, memory and time.
+        memory: most bytes that a training may take; None is what is free.
+        metric: that the choice is made by.
+        seeds: trainings of the chosen method, whose spread is reported; the first is the one that is handed over.
+        seed: of everything that is drawn.
+        device: as in a run.
+        precision: as in a run.
+    """
+
+    seconds: float = Field(default=1800.0, ge=_LEAST_SECONDS, le=30 * 86_400.0)
+    base: BaseName | None = None
+    memory: int | None = Field(default=None, ge=1)
+    metric: str = PRIMARY
+    seeds: int = Field(default=1, ge=1, le=20)
+    seed: Seed = 0
+    device: str = "auto"
+    precision: PrecisionName = "auto"
+
+
+def parse_seconds(text: str) -> float:
+    """Return the seconds in "30m", "1h30m", "90s" or "2d"; a number alone is minutes.
+
+    Raises:
+        UserError: it is no duration, or one under half a minute.
+    """
+    compact = text.replace(" ", "").lower()
+    matched = _DURATION.fullmatch(compact)
+    if regex.fullmatch(r"\d+(?:\.\d+)?", compact):
+        seconds = 60 * float(compact)
+    elif compact and matched:
+        seconds = sum(unit * float(number) for unit, number in zip(_SECONDS, matched.groups(), strict=True) if number)
+    else:
+        raise UserError(f"{text!r} is no duration", where="--for", hint="write 30m, 1h30m or 90s")
+    if seconds < _LEAST_SECONDS:
+        raise UserError(f"{text!r} is too short to train anything", where="--for", hint="give a few minutes at least, such as 5m")
+    return seconds
+
+
+def parse_bytes(text: str) -> int:
+    """Return the bytes in "8GB", "8G" or "800 MiB" (powers of 1024).
+
+    Raises:
+        UserError: it is no size.
+    """
+    matched = _SIZE.fullmatch(text.strip())
+    if matched is None or not float(matched["number"]):
+        raise UserError(f"{text!r} is no size of memory", where="--memory", hint="write 8GB or 800MB")
+    return int(float(matched["number"]) * _UNITS[matched["unit"].lower()])

@@ -1,0 +1,127 @@
+"""The studies that an adaptation consists of: one that the candidates' settings are derived from, and the final one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from xeric.adapt.folder import AdaptFolder
+from xeric.adapt.options import AdaptOptions
+from xeric.adapt.planning import CandidateSettings, TimePlan
+from xeric.config import build
+from xeric.data.tasks import Task
+from xeric.execution.trials import trial_settings
+from xeric.studies.config import ArmKey, StudyConfig
+from xeric.studies.plan import arm_settings, with_chosen
+
+__all__ = ["BASE", "BEST", "PROMPTING", "candidate_run", "candidates", "final_study", "prompting_run", "search_study"]
+
+BASE = "base"
+"""Label of the one base."""
+
+BEST = "trained"
+"""Label of the chosen method in the final study."""
+
+PROMPTING = ("few-shot", "zero-shot")
+
+# Most promising first: on small data LoRA is rarely far from the best; full fine-tuning pays where the base is small.
+_METHODS = ("lora", "full", "bottleneck", "prefix", "combined")
+_TRIALS = 4
+
+
+def search_study(task: Task, folder: AdaptFolder, base: str, options: AdaptOptions, data: Mapping[str, Any]) -> StudyConfig:
+    """Return the study that names all methods that may be tried.
+
+    Args:
+        task: that is adapted to.
+        folder: of the adaptation.
+        base: name of the base.
+        options: of the adaptation.
+        data: settings under ``data``.
+    """
+    return build(
+        StudyConfig,
+        {
+            "name": "adapt",
+            "title": task.name,
+            "bases": {BASE: base},
+            "tasks": [task.name],
+            "tasks_dirs": [str(folder.tasks_dir)],
+            "methods": {name: {"name": name} for name in _METHODS},
+            "grids": {"all": {}},
+            "run": {"data": dict(data), "device": options.device, "precision": options.precision},
+            "seeds": [options.seed],
+            "tuning": {"trials": _TRIALS, "seed": options.seed + 1000},
+        },
+    )
+
+
+def candidates(study: StudyConfig) -> list[CandidateSettings]:
+    """Return what may be tried, most promising first: the defaults of every method, then draws from their search spaces."""
+    assert study.tuning is not None
+    drawn = {label: trial_settings(study, ArmKey(base=BASE, method=label), study.tuning) for label in study.methods}
+    return [
+        CandidateSettings(id=label if number == 0 else f"{label}-{number}", method=label, settings=drawn[label][number])
+        for number in range(study.tuning.trials)
+        for label in study.methods
+    ]
+
+
+def candidate_run(study: StudyConfig, candidate: CandidateSettings, steps: int) -> dict[str, Any]:
+    """Return the settings of a candidate's run, which is compared on dev."""
+    settings = arm_settings(study, ArmKey(base=BASE, method=candidate.method), study.tasks)
+    fixed = {"seed": study.seeds[0], "predict": ["dev"]}
+    return with_chosen(settings | fixed, {**candidate.settings, "train.max_steps": steps})
+
+
+def prompting_run(study: StudyConfig, setting: str) -> dict[str, Any]:
+    """Return the settings of an untrained run, which is compared on dev."""
+    key = ArmKey.model_validate({"base": BASE, "method": "none", "setting": setting})
+    return arm_settings(study, key, study.tasks) | {"seed": study.seeds[0], "predict": ["dev"]}
+
+
+def final_study(
+    study: StudyConfig, candidate: CandidateSettings, plan: TimePlan, options: AdaptOptions, *, pool: int, draws_curve: bool
+) -> StudyConfig:
+    """Return the study that trains the chosen settings on all examples and tests them, beside prompting and trivial baselines.
+
+    Args:
+        study: of the search.
+        candidate: chosen.
+        plan: what there is time for.
+        options: of the adaptation.
+        pool: training examples, all of which are trained on now.
+        draws_curve: whether the choice is also trained on parts of them.
+    """
+    length = {"epochs": plan.epochs} if plan.epochs else {"max_steps": plan.max_steps}
+    chosen = with_chosen({"method": study.methods[candidate.method], "train": length}, candidate.settings)
+    data = {**study.run.get("data", {}), "n_train": pool, "dev_fraction": 0.0}
+    grids: dict[str, Any] = {
+        "trained": {"methods": [BEST]},
+        "prompting": {"methods": [BEST], "settings": list(PROMPTING)},
+    }
+    if draws_curve:
+        grids["curve"] = {"methods": [BEST], "n_train": list(plan.curve)}
+    trained = {"base": BASE, "method": BEST}
+    claims = {
+        f"over-{setting}": {
+            "sentence": f"The trained model surpasses {setting} prompting.",
+            "chain": [trained, {"base": BASE, "method": "none", "setting": setting}],
+            "metrics": [options.metric],
+            "family": "gains",
+        }
+        for setting in PROMPTING
+    }
+    return build(
+        StudyConfig,
+        {
+            **study.model_dump(mode="json"),
+            "run": {**study.run, "data": data},
+            "methods": {BEST: chosen},
+            "grids": grids,
+            "claims": claims,
+            "seeds": [options.seed + number for number in range(options.seeds)],
+            "tuning": None,
+            "keep": "adapter",
+        },
+    )

@@ -1,0 +1,239 @@
+"""What a table does not say: which columns hold inputs, outputs and groups, and the language of the outputs.
+
+A guess is made where names or contents leave one reading, is always said, and is refused otherwise: a wrong column gives a
+model that answers the wrong question, without any error. Languages are identified by :mod:`py3langid` (Lui & Baldwin 2012), on
+pieces of text of a fixed length, since it is unsure of single short ones; the share of pieces that agree tells how sure it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import statistics
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import regex
+
+from xeric.data.tables import Table
+from xeric.data.values import is_missing
+from xeric.encodings import nfc
+from xeric.errors import UnknownNameError, UserError
+from xeric.languages import Language, language
+
+__all__ = ["Columns", "GuessedLanguage", "guess_columns", "guess_language"]
+
+# Names that columns of inputs and of outputs have in files of chats, tickets, articles and benchmarks, most telling first.
+_INPUTS = """
+input inputs question questions prompt query source source_text request instruction dialogue dialog conversation chat article
+document passage context description body content post review ticket email letter message text entrada pregunta preguntas
+consulta texto documento artículo articulo mensaje correo pergunta mensagem texte entrée entree frage eingabe इनपुट प्रश्न
+लेख पाठ swali maandishi
+"""
+_OUTPUTS = """
+output outputs answer answers response responses target targets completion reply replies summary summaries highlights
+headline title label translation reference output_text solution result salida respuesta respuestas resumen titular título
+titulo traducción traduccion resposta saída saida resumo réponse reponse résumé antwort ausgabe zusammenfassung आउटपुट उत्तर
+सारांश शीर्षक jibu muhtasari
+"""
+_GROUPS = """
+group group_id customer customer_id customerid client client_id user user_id userid author author_id speaker speaker_id
+thread thread_id conversation_id conversationid dialogue_id dialog_id session session_id patient_id patient case_id ticket_id
+source_id document_id doc_id cliente id_cliente usuario autor hilo sesión sesion
+"""
+
+_DISTINCT = 0.5
+"""Share of different values that a column of texts has at least: a category repeats its few values."""
+
+_MEAN_LENGTH = 3.0
+_PIECE = 200
+_MOST_PIECES = 200
+_SURE = 0.7
+_FEWEST_CHARACTERS = 400
+_NO_LANGUAGE = "zxx"
+"""ISO 639-2: no linguistic content, such as numbers."""
+
+_FEWEST_GROUPS = 5
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Columns of a table.
+
+    Attributes:
+        input: of the inputs.
+        output: of the outputs.
+        group: of what belongs together; None where there is none.
+        guessed: sentences on what was guessed, for the user.
+    """
+
+    input: str
+    output: str
+    group: str | None
+    guessed: tuple[str, ...]
+
+
+def guess_columns(
+    table: Table, *, input_column: str | None = None, output_column: str | None = None, group_column: str | None = None
+) -> Columns:
+    """Return the columns that are named, and a guess of those that are not.
+
+    Args:
+        table: rows and columns.
+        input_column: of the inputs; None to guess it.
+        output_column: of the outputs; None to guess it.
+        group_column: whose equal values belong together (a customer, a thread); None to guess it, which takes both a usual name
+            and values that repeat.
+
+    Raises:
+        UserError: there is no such column, or names and contents leave several readings.
+    """
+    named = {nfc(column) for column in (input_column, output_column, group_column) if column}
+    for column in named:
+        if column not in table.columns:
+            raise UserError(f"there is no column {column!r}", hint=f"the columns are {_listed(table.columns)}")
+    texts = [column for column in table.columns if column not in named and _holds_texts(table, column)]
+    output = nfc(output_column) if output_column else _by_name(texts, _OUTPUTS)
+    texts = [column for column in texts if column != output]
+    inputs = nfc(input_column) if input_column else _by_name(texts, _INPUTS)
+    texts = [column for column in texts if column != inputs]
+    # What only one column is left for needs no usual name; two nameless columns are read as a table is written, input first.
+    if inputs is None and output is None and len(texts) == 2:
+        inputs, output = texts
+    elif inputs is None and len(texts) == 1:
+        inputs = texts[0]
+    elif output is None and len(texts) == 1:
+        output = texts[0]
+    if inputs is None or output is None:
+        which = "inputs and outputs" if inputs is None and output is None else "inputs" if inputs is None else "outputs"
+        raise UserError(
+            f"cannot tell which column holds the {which}: the columns are {_listed(table.columns)}",
+            hint="name them with --input COLUMN and --output COLUMN",
+        )
+    group = nfc(group_column) if group_column else _group(table, {inputs, output})
+    return Columns(inputs, output, group, tuple(_sentences(input_column, output_column, group_column, inputs, output, group)))
+
+
+def _sentences(
+    input_column: str | None, output_column: str | None, group_column: str | None, inputs: str, output: str, group: str | None
+) -> list[str]:
+    sentences = []
+    if not input_column:
+        sentences.append(f"inputs are taken from column {inputs!r} (--input names another)")
+    if not output_column:
+        sentences.append(f"outputs are taken from column {output!r} (--output names another)")
+    if group and not group_column:
+        sentences.append(
+            f"rows with the same {group!r} stay on one side of the split, so that none is tested on what it was trained on "
+            "(--group names another column, --group none switches this off)"
+        )
+    return sentences
+
+
+def _listed(columns: Sequence[str]) -> str:
+    return ", ".join(map(repr, columns)) or "none"
+
+
+def _key(column: str) -> str:
+    return str(regex.sub(r"[\s_.-]+", "_", column.strip().casefold()))
+
+
+def _by_name(columns: Sequence[str], names: str) -> str | None:
+    """Return the column with the most telling of the usual names, or the only one with such a word in its name."""
+    usual = names.split()
+    for wanted in usual:
+        for column in columns:
+            if _key(column) == _key(wanted):
+                return column
+    containing = [column for column in columns if set(_key(column).split("_")) & set(usual)]
+    return containing[0] if len(containing) == 1 else None
+
+
+def _values(table: Table, column: str) -> list[Any]:
+    return [row.get(column) for _, row in table.rows if not is_missing(row.get(column))]
+
+
+def _holds_texts(table: Table, column: str) -> bool:
+    texts = [" ".join(map(str, value)) if isinstance(value, list) else value for value in _values(table, column)]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return False
+    worded = [text for text in texts if regex.search(r"\p{L}", text)]
+    long_enough = statistics.fmean(map(len, texts)) >= _MEAN_LENGTH
+    return len(worded) >= len(texts) / 2 and long_enough and len(set(texts)) >= _DISTINCT * len(texts) and not _are_ids(texts)
+
+
+def _are_ids(texts: Sequence[str]) -> bool:
+    """Say whether texts are names for machines: one word each, with a digit in it."""
+    return all(regex.fullmatch(r"\S*\d\S*", text.strip()) for text in texts)
+
+
+def _group(table: Table, taken: Collection[str]) -> str | None:
+    usual = {_key(name) for name in _GROUPS.split()}
+    for column in table.columns:
+        values = [str(value) for value in _values(table, column)]
+        different = len(set(values))
+        if column not in taken and _key(column) in usual and _FEWEST_GROUPS <= different < len(values):
+            return column
+    return None
+
+
+@dataclass(frozen=True)
+class GuessedLanguage:
+    """A language identified by its texts.
+
+    Attributes:
+        language: the language.
+        share: of the pieces of text that were identified as it.
+    """
+
+    language: Language
+    share: float
+
+
+def guess_language(texts: Sequence[str]) -> GuessedLanguage | None:
+    """Return the language of texts; None where they are too few or too short, too few pieces agree, or they are no language.
+
+    A text that stands several times counts once: a hundred times "yes" says no more than one.
+    """
+    distinct = list(dict.fromkeys(texts))
+    if sum(map(len, distinct)) < _FEWEST_CHARACTERS:
+        return None
+    votes = Counter(_identified(piece) for piece in _pieces(distinct))
+    code, count = votes.most_common(1)[0]
+    share = count / votes.total()
+    if code == _NO_LANGUAGE:
+        return None
+    try:
+        named = language(code)
+    except UnknownNameError:
+        return None
+    return GuessedLanguage(named, share) if share >= _SURE else None
+
+
+def _pieces(texts: Sequence[str]) -> list[str]:
+    """Return texts joined to pieces of some two hundred characters, a fixed number of them spread over the whole."""
+    pieces, piece = [], ""
+    for text in texts:
+        piece = f"{piece} {text}".strip()
+        if len(piece) >= _PIECE:
+            pieces.append(piece[: 5 * _PIECE])
+            piece = ""
+    if piece and not pieces:
+        pieces.append(piece)
+    step = max(len(pieces) // _MOST_PIECES, 1)
+    return pieces[::step][:_MOST_PIECES]
+
+
+def _identified(text: str) -> str:
+    return str(_identifier()(text)[0])
+
+
+@functools.cache
+def _identifier() -> Callable[[str], tuple[str, float]]:
+    logging.getLogger("py3langid").setLevel(logging.ERROR)
+    import py3langid
+
+    classify: Callable[[str], tuple[str, float]] = py3langid.classify
+    return classify
