@@ -5,7 +5,7 @@
 
 A curve is cut off at n examples, forecast at 2 n and 4 n from what is left, and compared with what was reached there. Scores are
 chrF++ on 100 test rows. The truth is measured twice: on the same rows, and on 150 rows that the forecast has not seen; what other
-150 rows would have shown counts against the forecast. The prior of :mod:`xeric.statistics.curve_model` was chosen on the first
+150 rows would have shown counts against the forecast. The prior of :mod:`xeric.statistics.curve_prior` was chosen on the first
 24 tasks; the others were not looked at before.
 
 ``--lcdb`` adds curves of another kind, none of them looked at before: accuracies of classifiers from the Learning Curve Database
@@ -177,6 +177,17 @@ def held(outcomes: Sequence[Outcome], *, other_rows: bool) -> str:
     return f"{right / every:.0%} [{100 * low:.0f}, {100 * high:.0f}]"
 
 
+ANSWERS = {"": "given", "do not rise": "not rising", "jump": "jumps", "anything from": "too wide"}
+"""Kinds of answers, by a part of the refusal."""
+
+_COLUMNS = "number | held, same rows | held, other rows | median width | error | of power law | of no change |"
+
+
+def answer(outcome: Outcome) -> str:
+    """Return the kind of answer that was given."""
+    return next(kind for part, kind in ANSWERS.items() if (part in outcome.refusal if part else not outcome.refusal))
+
+
 def line(outcomes: Sequence[Outcome]) -> str:
     """Return a line of the table."""
     if not outcomes:
@@ -205,22 +216,17 @@ def main() -> None:
     if given.lcdb:
         outcomes += lcdb_outcomes(given.lcdb, given.curves)
     print(f"Nominal: {COVERAGE:.0%}. In brackets: 95% intervals, tasks drawn with replacement. Widths and errors in points.\n")
-    head = "curves | answer | forecast | number | held, same rows | held, other rows | median width | error | of power law | of no change"
-    print(f"| {head} |\n|" + "---|" * 10)
+    print(f"| curves | answer | forecast | {_COLUMNS}\n|" + "---|" * 10)
     for source in dict.fromkeys(outcome.source for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.source == source]
-        for answer, chosen in (("given", [o for o in own if not o.refusal]), ("refused", [o for o in own if o.refusal])):
+        for kind in ANSWERS.values():
             for factor in (2, 4):
-                print(f"| {source} | {answer} | {factor}x | " + line([o for o in chosen if o.factor == factor]))
+                chosen = [o for o in outcomes if (o.source, answer(o), o.factor) == (source, kind, factor)]
+                print(f"| {source} | {kind} | {factor}x | " + line(chosen))
     _details([outcome for outcome in outcomes if outcome.source == "held-out tasks"])
-    for source in dict.fromkeys(outcome.source for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.source == source]
-        _reasons(source, own)
 
 
 def _details(outcomes: Sequence[Outcome]) -> None:
-    print("\nHeld-out tasks, answers given:\n\n| | forecast | number | held, same rows | held, other rows | median width | error | of power law | of no change |")
-    print("|" + "---|" * 9)
+    print(f"\nHeld-out tasks, forecasts given:\n\n| | forecast | {_COLUMNS}\n|" + "---|" * 9)
     given = [outcome for outcome in outcomes if not outcome.refusal]
     groups = {
         **{f"{points} sizes": [o for o in given if o.points == points] for points in POINTS},
@@ -231,13 +237,6 @@ def _details(outcomes: Sequence[Outcome]) -> None:
         for factor in (2, 4):
             if of_factor := [outcome for outcome in chosen if outcome.factor == factor]:
                 print(f"| {name} | {factor}x | " + line(of_factor))
-
-
-def _reasons(source: str, outcomes: Sequence[Outcome]) -> None:
-    reasons = {"do not rise": "not rising", "jump": "jumps", "anything from": "too wide"}
-    counts = {name: sum(part in outcome.refusal for outcome in outcomes) for part, name in reasons.items()}
-    shown = ", ".join(f"{count / len(outcomes):.0%} {name}" for name, count in counts.items())
-    print(f"\n{source}: {len(outcomes)} forecasts; refused: {shown}.")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ Learner = Callable[[Sequence[Instance], Sequence[str]], list[str]]
 def _features(text: str) -> dict[int, float]:
     words = text[:_LONGEST].lower().split()
     flat = " ".join(words)
-    parts = [*words, *map(" ".join, zip(words, words[1:], strict=False)), *(flat[i : i + 4] for i in range(len(flat) - 3))]
+    parts = [*words, *map(" ".join, itertools.pairwise(words)), *(flat[i : i + 4] for i in range(len(flat) - 3))]
     counted = Counter(_hash(part) for part in parts)
     return {key: 1 + math.log(times) for key, times in counted.items()}
 

@@ -2,28 +2,26 @@
 
 The score that a run on n examples has on test instances like those at hand is
 
-    score(n) = level + rise * g(n) + wander(n) + run(n),
+    score(n) = level + rise * g(n) + deviation(n) + run(n),
 
-    g(n) = -1 at the smallest size, 0 at the largest, and between and beyond them a power law -(n + k)^(-c) in linear terms.
+where g is -1 at the smallest size, 0 at the largest, and linear in (n + k)^(-c).
 
-* **Shape**: c = 0 is a line in log n, c < 0 bends upwards, a large c levels off; k > 0 is a curve that starts late (a run on a
-  dozen examples has hardly begun). So the power law with free exponent, the line in log n and the saturating forms (POW4; MMF4 is
-  near k = n, c = 1) are one family. Which of them a learner follows is not known from a handful of sizes: Mohr, Viering, Loog &
-  van Rijn (2022, "LCDB 1.0") and Viering & Loog (2021, "The Shape of Learning Curves: a Review", arXiv:2103.10948) find no form that
-  serves all learners, the power law with offset among the best. So all of them are kept, each with the weight that the scores
-  give it. Errors of large networks follow power laws over orders of magnitude (Hestness et al. 2017, arXiv:1712.00409; Kaplan et al.
-  2020, arXiv:2001.08361), with a late start at small n.
-* **run(n)**, standard deviation sigma at the largest size and more at smaller ones: initialisation and order, anew in every run,
-  and which examples the subset holds. Subsets are nested, so the latter is alike in neighbouring sizes, and no further seed
-  averages it out.
-* **wander(n)**, a random walk in log n with standard deviation tau per doubling: no curve keeps to its formula.
-* **Test instances**: the covariance of the scores under resampling of instances, the same draw for all sizes. It moves all sizes
-  alike, mostly, which is why a gain is known better than a score.
+* **Shape.** c = 0 is a line in log n, c < 0 bends upwards, a large c levels off; with k > 0 a curve starts late, as where a dozen
+  examples change next to nothing. So the power law with free exponent, the line in log n and saturating forms (POW4; MMF4 is near
+  c = 1) are one family. Which of them a learner follows a handful of sizes cannot tell. No form serves all learners; power
+  laws with an offset are among the best, and some curves are ill-behaved (Viering & Loog 2021, "The Shape of Learning Curves: a
+  Review", arXiv:2103.10948; Mohr, Viering, Loog & van Rijn 2022, "LCDB 1.0"). So all of them are kept, each with the weight
+  that the scores give it. Errors of large networks follow power laws over orders of magnitude, after a late start (Hestness et
+  al. 2017, arXiv:1712.00409; Kaplan et al. 2020, arXiv:2001.08361).
+* **run(n)**: what initialisation and order make, anew in every run, and what the choice of examples makes. Its standard deviation
+  is sigma at the largest size and more at smaller ones. Subsets are nested, so what the choice of examples makes is alike in
+  neighbouring sizes, and no further seed averages it out.
+* **deviation(n)**: no curve keeps to its formula; a random walk in log n with standard deviation tau per doubling.
+* **Test instances**: the covariance of the scores under resampling of instances, the same draw for all sizes. Mostly it moves all
+  sizes alike, so a gain is known better than a score.
 
-Level and rise are integrated out in closed form, the rest over a grid. The prior over the grid is what :data:`_PRIOR` says: it was
-chosen on real curves (docs/concepts/learning-curves.md), and stands in for what a few points cannot show, such as the spread
-between runs where each size has one run. The same idea with a network in place of the grid: Adriaensen et al. (2023, "LC-PFN",
-arXiv:2310.20447).
+Level and rise are integrated out in closed form, everything else over the grid of :mod:`xeric.statistics.curve_prior`. The same
+idea with a network in place of the grid: Adriaensen et al. (2023), "LC-PFN", arXiv:2310.20447.
 """
 
 from __future__ import annotations
@@ -37,46 +35,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from xeric.statistics.arrays import FloatArray
+from xeric.statistics.curve_prior import PRIOR, CurvePrior
 
 __all__ = ["CurveModel", "Draws", "Observed"]
-
-
-class _Prior(NamedTuple):
-    """Values of the grid, and the prior over them; sigma, tau and rise are in hundredths of the metric's scale.
-
-    Attributes:
-        exponents: values of c.
-        exponent: mean and standard deviation of a normal prior on c.
-        offsets: values of k, in units of the smallest size.
-        offset_weights: prior of each.
-        sigmas: values of sigma.
-        sigma: median, and standard deviation of its logarithm.
-        taus: values of tau.
-        tau: median where the scale of the rise is 1, and standard deviation of its logarithm; the median grows as the root of that
-            scale, as curves that rise more also stray more from their formula.
-        rises: scales of half-normal priors on the rise from the smallest to the largest size.
-        rise_weights: prior of each.
-        growth: how sigma grows towards smaller sizes: as n^-growth.
-        shared: share of the variance between runs that a subset makes, and not initialisation or order.
-        kept: correlation of what two subsets make, the one twice as large as the other.
-    """
-
-    exponents: tuple[float, ...] = (-0.25, 0.0, 0.15, 0.3, 0.5, 0.75, 1.0, 1.4, 2.0)
-    exponent: tuple[float, float] = (0.35, 0.5)
-    offsets: tuple[float, ...] = (0.0, 1.0, 4.0)
-    offset_weights: tuple[float, ...] = (0.3, 0.3, 0.4)
-    sigmas: tuple[float, ...] = (0.15, 0.3, 0.5, 0.9, 1.5, 2.5, 4.5)
-    sigma: tuple[float, float] = (0.7, 0.8)
-    taus: tuple[float, ...] = (0.05, 0.15, 0.35, 0.7, 1.4, 2.8)
-    tau: tuple[float, float] = (0.15, 1.0)
-    rises: tuple[float, ...] = (1.0, 4.0, 16.0)
-    rise_weights: tuple[float, ...] = (0.2, 0.3, 0.5)
-    growth: float = 0.2
-    shared: float = 0.5
-    kept: float = 0.6
-
-
-_PRIOR = _Prior()
 
 _LARGEST_SIGMA = 1.5
 """Of runs that nothing is wrong with, where single runs do not show it; as :data:`xeric.statistics.decisions.TASK_SEED_SD`."""
@@ -124,7 +85,7 @@ class CurveModel:
         prior: of everything that the points do not settle.
     """
 
-    def __init__(self, observed: Observed, prior: _Prior = _PRIOR) -> None:
+    def __init__(self, observed: Observed, prior: CurvePrior = PRIOR) -> None:
         self.observed = observed
         self.prior = prior
         noise = self._noise(observed.sizes, observed.runs)
@@ -169,8 +130,8 @@ class CurveModel:
         return float(chi2.sf(scores @ contrast @ scores - explained.max(), len(scores) - 2))
 
     def _covariance(self, sigma: float, tau: float) -> FloatArray:
-        run, wander = self._unit_noise(self.observed.sizes, self.observed.runs)
-        return np.asarray(sigma**2 * run + tau**2 * wander + self.observed.instances)
+        run, deviation = self._unit_noise(self.observed.sizes, self.observed.runs)
+        return np.asarray(sigma**2 * run + tau**2 * deviation + self.observed.instances)
 
     def draw(self, targets: ArrayLike, *, draws: int, seed: int) -> Draws:
         """Return what runs on ``targets`` examples may score, as many runs for each as the largest size has.
@@ -270,18 +231,18 @@ class CurveModel:
 
         def curve(c: float, k: float, n: FloatArray) -> FloatArray:
             ratio = np.log((n + k) / (last + k))
-            return ratio if not c else -np.expm1(-c * ratio) / c
+            return np.asarray(-np.expm1(-c * ratio) / c if c else ratio)
 
         return np.stack([curve(c, k, sizes) / -curve(c, k, np.array([first])) for c, k in self.shapes])
 
     def _noise(self, sizes: FloatArray, runs: FloatArray) -> FloatArray:
-        """Return the covariance of run(n) + wander(n) for each sigma and tau, ``[noise, sizes, sizes]``."""
+        """Return the covariance of run(n) + deviation(n) for each sigma and tau, ``[noise, sizes, sizes]``."""
         variances = np.array([(sigma**2, tau**2) for sigma in self.prior.sigmas for tau in self.prior.taus])
-        run, wander = self._unit_noise(sizes, runs)
-        return np.asarray(variances[:, :1, None] * run + variances[:, 1:, None] * wander)
+        run, deviation = self._unit_noise(sizes, runs)
+        return np.asarray(variances[:, :1, None] * run + variances[:, 1:, None] * deviation)
 
     def _unit_noise(self, sizes: FloatArray, runs: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the covariances of run(n) and wander(n) for sigma = tau = 1, ``[sizes, sizes]`` each."""
+        """Return the covariances of run(n) and deviation(n) for sigma = tau = 1, ``[sizes, sizes]`` each."""
         prior = self.prior
         doublings = np.log2(sizes / self.observed.sizes[0])
         growth = self._growth(sizes)

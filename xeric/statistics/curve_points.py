@@ -48,7 +48,9 @@ class CurvePoints:
             raise UserError("a score or a standard error of the learning curve is not a finite number")
         eigenvalues = np.linalg.eigvalsh(self.instances)
         if not np.allclose(self.instances, self.instances.T) or eigenvalues.min() < -1e-6 * max(eigenvalues.max(), 1.0):
-            raise UserError("what was given as covariance over test instances is none", hint="it is symmetric, without negative variances")
+            raise UserError(
+                "what was given as covariance over test instances is none", hint="it is symmetric, without negative variances"
+            )
 
     @property
     def means(self) -> FloatArray:
@@ -61,7 +63,9 @@ class CurvePoints:
         return np.array([len(runs) for runs in self.scores], dtype=np.float64)
 
     @staticmethod
-    def of_samples(runs: Mapping[int, Sequence[Sequence[Sample]]], *, resamples: int = 1000, seed: int = DEFAULT_SEED) -> CurvePoints:
+    def of_samples(
+        runs: Mapping[int, Sequence[Sequence[Sample]]], *, resamples: int = 1000, seed: int = DEFAULT_SEED
+    ) -> CurvePoints:
         """Return points whose covariance is that of a bootstrap over test instances, the same draw for all sizes and runs.
 
         Args:
@@ -113,7 +117,9 @@ class CurvePoints:
             raise UserError("a standard error of the learning curve is negative")
         runs = (scores[size] for size in sizes)
         return CurvePoints(
-            sizes, tuple(tuple(map(float, np.atleast_1d(values))) for values in runs), np.diag(errors**2)  # type: ignore[arg-type]
+            sizes,
+            tuple(tuple(map(float, np.atleast_1d(values))) for values in runs),
+            np.diag(errors**2),
         )
 
 

@@ -1,8 +1,8 @@
 """How many more examples would help: scores on nested subsets of the training set, continued to twice and four times its size.
 
-A forecast has an interval that holds what a new training on the larger set reaches in :data:`COVERAGE` of cases; how often it did on
-real curves whose continuation was known stands in docs/concepts/learning-curves.md, with the command that counts it. Where the points
-do not support a forecast there is a reason in its place, as a sentence. What is modelled: :mod:`xeric.statistics.curve_model`.
+A forecast's interval is meant to hold what a new training on the larger set reaches in :data:`COVERAGE` of cases; how often it
+did on real curves whose continuation was known stands in docs/concepts/learning-curves.md, with the command that counts it. Where
+the points do not support a forecast there is a reason in its place. What is modelled: :mod:`xeric.statistics.curve_model`.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Forecast:
         more: examples beyond those at hand.
         score: that new runs would reach, as many as the largest size has.
         gain: over the runs at hand on the same test instances; both are None where there are too few points for any interval.
-        refusal: why the points do not support this forecast, as a clause; empty where they do. Its numbers are then not to be shown
-            as an estimate.
+        refusal: why the points do not support this forecast, as a clause; empty where they do. Where it is not empty, the numbers
+            are not to be shown as an estimate.
         unlikely: the gain that would be a surprise; known also where a forecast is refused because nothing rises yet.
     """
 
@@ -77,7 +77,11 @@ class Forecast:
     def sentence(self) -> str:
         """The forecast as a sentence for its user."""
         if self.refusal or self.gain is None:
-            most = f" A gain of more than {formatting.number(self.unlikely)} points is unlikely." if self.unlikely is not None else ""
+            most = (
+                f" A gain of more than {formatting.number(self.unlikely)} points is unlikely."
+                if self.unlikely is not None
+                else ""
+            )
             return f"What {self.more} more examples would bring cannot be told: {self.refusal}.{most}"
         low, high = formatting.number(self.gain.low), formatting.number(self.gain.high)
         return f"{self.more} more examples would bring {low} to {high} points ({COVERAGE:.0%} interval)."
@@ -102,7 +106,9 @@ class LearningCurve:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.upper) and self.upper > 0):
-            raise UserError(f"the scale of a learning curve cannot end at {self.upper}", hint="it goes from 0 to upper, such as 100")
+            raise UserError(
+                f"the scale of a learning curve cannot end at {self.upper}", hint="it goes from 0 to upper, such as 100"
+            )
         if any(not 0 <= score <= self.upper for runs in self.points.scores for score in runs):
             raise UserError(f"a score of the learning curve is not between 0 and {self.upper:g}")
 
@@ -120,9 +126,9 @@ class LearningCurve:
         """Why no forecast at all can be made, as a clause; empty where some can."""
         sizes, rows = self.points.sizes, self.points.rows
         if len(sizes) < LEAST_SIZES:
-            return f"a learning curve needs {LEAST_SIZES} sizes of the training set, and there {'is 1' if len(sizes) == 1 else f'are {len(sizes)}'}"
+            return f"a learning curve needs {LEAST_SIZES} sizes of the training set, and there {_are(len(sizes))}"
         if sizes[-1] < LEAST_SPAN * sizes[0]:
-            return f"the sizes reach from {sizes[0]} to {sizes[-1]} only, and a learning curve needs a factor of {LEAST_SPAN}"
+            return f"a learning curve needs sizes that span a factor of {LEAST_SPAN}, and these go from {sizes[0]} to {sizes[-1]}"
         if rows is not None and rows < LEAST_ROWS:
             return f"{rows} test instances are too few to tell a rise from noise (at least {LEAST_ROWS})"
         assert self._model is not None
@@ -210,3 +216,7 @@ class LearningCurve:
 def _interval(draws: FloatArray) -> CurveInterval:
     low, value, high = np.quantile(draws, [(1 - COVERAGE) / 2, 0.5, (1 + COVERAGE) / 2]).tolist()
     return CurveInterval(value, low, high)
+
+
+def _are(count: int) -> str:
+    return f"is {count}" if count == 1 else f"are {count}"

@@ -56,7 +56,7 @@ def fit_power_law(sizes: Sequence[int], scores: ArrayLike, covariance: FloatArra
         solved = lsq_linear(np.linalg.solve(factor, columns), target, bounds=([0.0, 0.0], [upper, np.inf]), method="bvls")
         return float(solved.cost), solved.x
 
-    grid = np.linspace(*np.log(EXPONENTS), 25)
+    grid = np.linspace(np.log(EXPONENTS[0]), np.log(EXPONENTS[1]), 25).tolist()
     best = int(np.argmin([fitted(log_c)[0] for log_c in grid]))
     around = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
     log_c = float(minimize_scalar(lambda x: fitted(x)[0], bounds=around, method="bounded", options={"xatol": 1e-9}).x)
