@@ -9,13 +9,16 @@ import sys
 import warnings
 from xml.etree import ElementTree as ET
 
+import numpy as np
 import pytest
 
 from tests.report.made import LABEL, results
 from xeric.analysis.results import FigurePoint, FigureResult, FigureSeries, Interval
-from xeric.report.figures.drawing import NARROW, WIDE, draw, inline
+from xeric.report.figures.drawing import NARROW, WIDE, draw, draw_curve, inline
 from xeric.report.figures.layout import GRID, INK, MUTED, PALETTE, PAPER
 from xeric.report.figures.scatter import frontier
+from xeric.statistics.curve_points import CurvePoints
+from xeric.statistics.learning_curve import LearningCurve
 
 SVG = "{http://www.w3.org/2000/svg}"
 FIGURES = {figure.kind: figure for figure in results().figures}
@@ -123,3 +126,34 @@ def test_the_front_goes_the_better_way() -> None:
     assert frontier(points, "higher") == [(1.0, 5.0), (3.0, 7.0)]
     assert frontier(points, "lower") == [(1.0, 5.0), (2.0, 4.0), (3.0, 2.0)]
     assert frontier(points, None) == []
+
+
+def learning_curve(*scores: tuple[float, ...]) -> LearningCurve:
+    sizes = (25, 50, 100, 200)
+    return LearningCurve(CurvePoints(sizes[: len(scores)], scores, np.eye(len(scores)), 100))
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_a_learning_curve_shows_its_forecasts(width: float) -> None:
+    curve = learning_curve((20.0, 21.0), (25.0, 25.5), (30.0, 29.0), (34.0, 34.5))
+    svg = draw_curve(curve, title="Examples & scores", y_label="chrF++ on dev", width=width)
+    assert svg == draw_curve(curve, title="Examples & scores", y_label="chrF++ on dev", width=width)
+    found = texts(svg)
+    assert {"25", "200", "400", "800", "training examples", "chrF++ on dev"} <= set(found)
+    for size in (400, 800):
+        gain = curve.forecast(size).gain
+        assert gain is not None
+        assert f"+{gain.low:.1f} to +{gain.high:.1f}" in found
+    assert "80% interval" in " ".join(found)
+    assert f'width="{width * 72:g}pt"' in svg
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"), [(((30.0,), (30.2,), (29.8,), (30.1,)), "do not rise"), (((30.0,), (35.0,)), "there are 2")]
+)
+def test_a_learning_curve_without_a_forecast_shows_its_points_and_the_reason(
+    scores: tuple[tuple[float, ...], ...], reason: str
+) -> None:
+    found = texts(draw_curve(learning_curve(*scores), title="t", y_label="chrF++"))
+    assert reason in " ".join(found)
+    assert not {"400", "800"} & set(found)

@@ -10,14 +10,17 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 from xeric.analysis.results import FigureResult
 from xeric.report.figures.bars import draw_bars
 from xeric.report.figures.layout import GRID, INK, MUTED, PALETTE, PAPER, new_figure
+from xeric.report.figures.learning import draw_learning_curve
 from xeric.report.figures.scatter import draw_plane
+from xeric.statistics.learning_curve import LearningCurve
 
-__all__ = ["NARROW", "WIDE", "draw", "inline"]
+__all__ = ["NARROW", "WIDE", "draw", "draw_curve", "inline"]
 
 WIDE, NARROW = 7.4, 2.9
 """Widths in inches: of a page's column, and of a telephone."""
@@ -54,22 +57,39 @@ def draw(figure: FigureResult, *, width: float = WIDE) -> str:
         figure: what to draw; an empty one becomes a sentence.
         width: in inches, :data:`WIDE` or :data:`NARROW`; texts have the same size in both.
     """
+    series = [series for series in figure.series if series.points]
+
+    def drawing() -> Any:
+        if not series:
+            return _nothing(width)
+        return draw_bars(figure, series, width) if figure.kind == "bars" else draw_plane(figure, series, width)
+
+    return _saved(drawing, figure.title)
+
+
+def draw_curve(curve: LearningCurve, *, title: str, y_label: str, width: float = WIDE) -> str:
+    """Return a learning curve as an SVG document: its points, and where a forecast is possible, how it goes on.
+
+    Args:
+        curve: what to draw.
+        title: of the document; it is not shown in the figure.
+        y_label: what its scores are, such as "chrF++ on dev".
+        width: in inches, :data:`WIDE` or :data:`NARROW`; texts have the same size in both.
+    """
+    return _saved(lambda: draw_learning_curve(curve, y_label, width), title)
+
+
+def _saved(drawing: Callable[[], Any], title: str) -> str:
+    """Return what is drawn under the settings of all figures as an SVG document."""
     import matplotlib as mpl
 
     with mpl.rc_context(_SETTINGS), warnings.catch_warnings():
         # The viewer of the SVG has fonts for scripts that this font lacks; only the width of such text is a guess here.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         warnings.filterwarnings("ignore", message=r"Matplotlib currently does not support .* natively")
-        series = [series for series in figure.series if series.points]
-        if not series:
-            drawing = _nothing(width)
-        elif figure.kind == "bars":
-            drawing = draw_bars(figure, series, width)
-        else:
-            drawing = draw_plane(figure, series, width)
         out = io.StringIO()
-        metadata = {"Date": None, "Creator": "Xeric", "Title": figure.title}
-        drawing.savefig(out, format="svg", metadata=metadata, transparent=True)
+        metadata = {"Date": None, "Creator": "Xeric", "Title": title}
+        drawing().savefig(out, format="svg", metadata=metadata, transparent=True)
     return out.getvalue().replace(_FONT, f"{_FONT}, system-ui, sans-serif")
 
 
