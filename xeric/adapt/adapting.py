@@ -13,13 +13,13 @@ from pydantic import ValidationError
 from xeric.adapt.card import model_card
 from xeric.adapt.clock import Clock, Ticking
 from xeric.adapt.costs import MeasuredCosts
-from xeric.adapt.curve import more_examples
+from xeric.adapt.curve import learning_curve, more_examples
 from xeric.adapt.folder import AdaptFolder
 from xeric.adapt.options import AdaptOptions
 from xeric.adapt.outcome import Compared, Outcome, Use, compared_arms
 from xeric.adapt.page import render
-from xeric.adapt.planning import CandidateSettings, Sizes, TimePlan, plan_time
-from xeric.adapt.search import Search, SearchResult, settings_label
+from xeric.adapt.planning import BATCH_SIZE, FEWEST_STEPS, CandidateSettings, Sizes, TimePlan, plan_time, steps_of
+from xeric.adapt.search import Search, SearchResult, chosen_on_dev, settings_label
 from xeric.adapt.source import SourceOptions, read_source
 from xeric.adapt.studies import BEST, candidates, final_study, search_study
 from xeric.analysis.analyse import write_results
@@ -29,7 +29,9 @@ from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.bases.named import NAMED_BASES, NamedBase
 from xeric.config import Config
+from xeric.data.batching import steps_per_epoch
 from xeric.data.preparing import DataOptions, Prepared, prepare
+from xeric.data.splits import MAX_TRAIN
 from xeric.data.tasks import Task
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.execution.run_study import run_study
@@ -115,7 +117,7 @@ class _Adapting:
         whole = prepare([self._task], DataOptions())
         for remark in whole.notes:
             self._progress.note(remark)
-        sizes = Sizes(len(whole.tasks[0].train) + len(whole.tasks[0].dev), len(whole.tasks[0].test))
+        sizes = _sizes(whole)
         opened = self._open(whole, sizes)
         plan = self._plan(opened, sizes)
         study = search_study(self._task, self._folder, opened.base.name, self._options, self._data_settings(plan))
@@ -130,11 +132,11 @@ class _Adapting:
             self._options.metric,
             self._progress,
         ).run(opened.candidates)
-        base, last_step = opened.base.name, opened.costs.step(found.best_trained)
+        base, steps = opened.base.name, self._shortened(plan, sizes, opened.costs.step(found.best_trained))
         del opened
         gc.collect()  # the final study opens the base again
-        results, final = self._final(study, found, plan, sizes, last_step)
-        outcome = self._outcome(base, found, results, final)
+        results = self._final(study, found, plan, steps)
+        outcome = self._outcome(base, found, results)
         self._hand_over(outcome, results)
         return outcome
 
@@ -149,7 +151,7 @@ class _Adapting:
         for position, name in enumerate(names):
             opened = self._time(name, whole)
             last = position == len(names) - 1
-            steps = -(-sizes.pool // 8)
+            steps = steps_per_epoch(sizes.pool, BATCH_SIZE)
             seconds = steps * opened.costs.step(opened.candidates[0]) if opened.candidates else 0.0
             if opened.candidates and (last or seconds <= _ENOUGH_TIME * self._clock.left):
                 if not self._options.base:
@@ -185,23 +187,29 @@ class _Adapting:
         """Return the plan, decided at the first start."""
         if self._folder.plan_file.is_file():
             return _read(TimePlan, self._folder.plan_file)
-        plan = plan_time(self._clock.left, sizes, opened.candidates, opened.costs, batch_size=8)
+        plan = plan_time(self._clock.left, sizes, opened.candidates, opened.costs)
         write_json(self._folder.plan_file, plan)
         self._progress.note(f"plan: {_in_words(plan, len(opened.candidates))}; {duration(self._clock.left)} are left")
         return plan
 
     # --- final study --------------------------------------------------------------------------------------------------------
 
-    def _final(
-        self, study: StudyConfig, found: SearchResult, plan: TimePlan, sizes: Sizes, step: float
-    ) -> tuple[StudyResults, StudyConfig]:
+    def _shortened(self, plan: TimePlan, sizes: Sizes, step: float) -> int | None:
+        """Return the steps of the final training, where there is less time left than was planned for it; else None."""
+        left, planned = self._clock.left - plan.expected["test"], steps_of(plan, sizes.pool)
+        if planned * step + plan.expected["curve"] <= max(left, 0.0):
+            return None
+        fitting = max(int(max(left, 0.0) / step), FEWEST_STEPS)
+        return fitting if fitting < planned else None
+
+    def _final(self, study: StudyConfig, found: SearchResult, plan: TimePlan, steps: int | None) -> StudyResults:
         folder = StudyFolder(self._folder.final_dir)
         if folder.study_file.is_file():
             final = folder.read_study()
         else:
-            needed = sum(plan.expected[what] for what in ("final", "test", "curve"))
-            draws_curve = bool(plan.curve) and self._clock.left >= needed
-            final = final_study(study, found.best_trained, plan, self._options, pool=sizes.pool, draws_curve=draws_curve)
+            final = final_study(study, found.best_trained, plan, self._options, steps=steps)
+            if steps is not None:
+                self._progress.note(f"{duration(max(self._clock.left, 0.0))} are left: the final training has {steps} steps")
         done = run_study(final, folder.root, progress=self._progress)
         trained = [run.id for run in done.plan.runs if not run.arm.key.untrained and run.arm.key.n_train is None]
         if not set(trained) & set(done.with_status("ok")):
@@ -210,14 +218,14 @@ class _Adapting:
                 where=str(folder.root),
                 hint="give the same command again; if that does not help, try a smaller base",
             )
-        return write_results(folder.root), final
+        return write_results(folder.root)
 
     # --- outcome ------------------------------------------------------------------------------------------------------------
 
-    def _outcome(self, base: str, found: SearchResult, results: StudyResults, final: StudyConfig) -> Outcome:
+    def _outcome(self, base: str, found: SearchResult, results: StudyResults) -> Outcome:
         metric, label = self._options.metric, settings_label(found.best_trained)
         compared = compared_arms(results, label, metric)
-        recommendation = _on_test(found, results, label)
+        recommendation = self._recommendation(found, results, label)
         prompting = recommendation.arm in {arm.id for arm in results.arms if arm.key and arm.key.untrained}
         use: Use = "baseline" if not recommendation.recommended else "prompting" if prompting else "trained"
         return Outcome(
@@ -232,9 +240,31 @@ class _Adapting:
             untried=found.untried,
             compared=tuple(compared),
             examples=_examples(self._folder.final_dir, self._task.name),
-            more=more_examples(self._folder.final_dir, results, metric),
+            more=more_examples(learning_curve(self._folder.final_dir, results, metric), metric),
             guessed=self._guessed,
             seconds={"given": self._options.seconds, "total": round(self._clock.spent, 1)},
+        )
+
+    def _recommendation(self, found: SearchResult, results: StudyResults, label: str) -> Recommendation:
+        """Return the choice that was made on dev, after comparing it with the trivial baselines on test."""
+        whole = [arm for arm in results.arms if not (arm.key and arm.key.n_train is not None)]
+        arms = {arm.key.setting if arm.key.untrained else BEST: arm for arm in whole if arm.key}
+        if found.recommendation is not None:
+            arm = arms[found.chosen if found.chosen in arms else BEST]
+            return judged(found.recommendation.model_copy(update={"arm": arm.id}), whole)
+        labels = {arm.id: label if name == BEST else name for name, arm in arms.items()}
+        if (chosen := chosen_on_dev(self._folder.final_dir, results, labels, self._options.metric)) is not None:
+            return judged(chosen, whole)
+        return judged(
+            Recommendation(
+                arm=arms[BEST].id,
+                label=label,
+                best=arms[BEST].id,
+                margin=1.0,
+                metric=self._options.metric,
+                reason="taken as the most promising: there are too few examples to hold some out for choosing",
+            ),
+            whole,
         )
 
     def _hand_over(self, outcome: Outcome, results: StudyResults) -> None:
@@ -301,28 +331,10 @@ def _bases_for(task: Task) -> list[str]:
     return [base.name for base in sorted(fitting, key=lambda base: -base.size)]
 
 
-def _on_test(found: SearchResult, results: StudyResults, label: str) -> Recommendation:
-    """Return the choice that was made on dev, after comparing it with the trivial baselines on test."""
-    arms = {arm.key.setting if arm.key.untrained else BEST: arm for arm in results.arms if arm.key and arm.key.n_train is None}
-    chosen = arms[found.chosen if found.chosen in arms else BEST]
-    if found.recommendation is None:
-        why = (
-            "there are too few examples to hold some out for choosing"
-            if not found.tried
-            else "there was no time to compare others"
-        )
-        base = Recommendation(
-            arm=chosen.id,
-            label=label,
-            best=chosen.id,
-            margin=1.0,
-            metric=results.primary,
-            dev={},
-            reason=f"not chosen but taken, as the first to try: {why}",
-        )
-    else:
-        base = found.recommendation.model_copy(update={"arm": chosen.id})
-    return judged(base, [arm for arm in results.arms if not (arm.key and arm.key.n_train is not None)])
+def _sizes(data: Prepared) -> Sizes:
+    """Return how many examples there are; what serves as demonstrations is trained on, too."""
+    counts = data.tasks[0].counts
+    return Sizes(min(counts["pool"], MAX_TRAIN), counts["test"])
 
 
 def _verdict(
@@ -330,7 +342,7 @@ def _verdict(
 ) -> dict[str, str]:
     if use == "baseline":
         best = max((one for one in compared if one.kind == "baseline"), key=lambda one: one.scores[metric].value)
-        reason = f"nothing is shown to be better on test ({recommendation.label} was the choice on dev)"
+        reason = "because nothing that was tried is shown to be better on test"
         return {"label": f"the trivial baseline {best.label!r}", "reason": reason}
     label = recommendation.label if use == "trained" else f"{recommendation.label} prompting"
     return {

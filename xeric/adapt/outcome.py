@@ -38,12 +38,13 @@ class MoreExamples(Config):
 
     Attributes:
         sentence: for people.
-        points: training sizes and scores with intervals.
-        gains: by number of examples in all, what they would bring; empty where the curve does not support a statement.
+        points: scores on test by number of training examples.
+        gains: by number of examples in all, what they would bring beyond those at hand, with 80% intervals; empty where the
+            curve does not support a statement.
     """
 
     sentence: str
-    points: dict[int, Interval] = {}
+    points: dict[int, float] = {}
     gains: dict[int, Interval] = {}
 
 
@@ -150,6 +151,8 @@ def _help(outcome: Outcome) -> str:
             f"best is not known; from {MIN_FOR_DEV} on it can be."
         )
     sentences = [outcome.more.sentence]
-    if outcome.untried:
+    if outcome.untried and outcome.tried:
         sentences.append(f"{outcome.untried} candidates were not tried for want of time: --for longer tries them.")
+    elif outcome.untried:
+        sentences.append("More time: only one way of training was tried; --for longer compares several.")
     return " ".join(sentence for sentence in sentences if sentence)

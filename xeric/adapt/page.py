@@ -5,21 +5,22 @@ Texts of models and users are escaped as in a study's report; the page runs no s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from markupsafe import Markup
 
+from xeric.adapt.curve import learning_curve
 from xeric.adapt.folder import AdaptFolder
 from xeric.adapt.outcome import Outcome, lines
-from xeric.analysis.results import FigurePoint, FigureResult, FigureSeries, Interval, StudyResults
+from xeric.analysis.results import StudyResults
 from xeric.formatting import duration
 from xeric.metrics import quality_metrics
 from xeric.records import Prediction
 from xeric.report import wording
-from xeric.report.figures.drawing import draw
-from xeric.report.page import drawn_figure, page_environment, style
+from xeric.report.figures.drawing import NARROW, WIDE, draw_curve, inline
+from xeric.report.page import page_environment, style
 from xeric.report.reading import ArmOutputs, read_outputs
 from xeric.report.tables import Cell, Column, Table
 
@@ -61,13 +62,12 @@ def render(folder: AdaptFolder, outcome: Outcome, results: StudyResults) -> str:
         results: of the final study.
     """
     examples = examples_of(read_outputs(folder.final_dir, results), results)
-    curve = _curve(outcome)
     context = {
         "outcome": outcome,
         "lines": [line.partition(": ")[::2] for line in lines(outcome)],
         "compared": _compared_table(outcome),
         "tried": _tried_table(outcome),
-        "curve": drawn_figure(curve, "c", draw(curve)) if curve else None,
+        "curve": _curve(folder, outcome, results),
         "examples": examples[:_MOST_EXAMPLES],
         "hidden": max(len(examples) - _MOST_EXAMPLES, 0),
         "before_label": next((one.label for one in outcome.compared if one.kind == "prompting"), "prompting"),
@@ -116,36 +116,16 @@ def _counts(outcome: Outcome) -> list[tuple[str, int]]:
     return [(words, int(outcome.examples[key])) for key, words in _DROPS.items() if key in outcome.examples]
 
 
-def _curve(outcome: Outcome) -> FigureResult | None:
-    """Return the learning curve as a figure of the report, what it is extrapolated to as a curve of its own."""
-    if not outcome.more.points:
+def _curve(folder: AdaptFolder, outcome: Outcome, results: StudyResults) -> tuple[Markup, Markup] | None:
+    """Return the learning curve, for a wide and for a narrow window; None where none was measured."""
+    curve = learning_curve(folder.final_dir, results, outcome.metric)
+    if curve is None:
         return None
-    trained = next(one for one in outcome.compared if one.kind == "trained")
-    series = [FigureSeries(arm="trained", label="measured", points=_points(outcome.more.points))]
-    if outcome.more.gains:
-        last = outcome.more.points[max(outcome.more.points)].value
-        ahead = {
-            size: Interval(value=last + gain.value, low=_sum(last, gain.low), high=_sum(last, gain.high))
-            for size, gain in outcome.more.gains.items()
-        }
-        series.append(FigureSeries(arm="expected", label="expected", points=_points(ahead)))
     name = wording.metric_name(outcome.metric)
-    return FigureResult(
-        name="curve",
-        title=f"{name} of {trained.label} by number of training examples",
-        kind="curve",
-        x_label="training examples",
-        y_label=name,
-        series=tuple(series),
+    wide, narrow = (
+        draw_curve(curve, title=f"{name} by training examples", y_label=f"{name} on test", width=w) for w in (WIDE, NARROW)
     )
-
-
-def _sum(value: float, change: float | None) -> float | None:
-    return None if change is None else value + change
-
-
-def _points(values: Mapping[int, Interval]) -> tuple[FigurePoint, ...]:
-    return tuple(FigurePoint(x=float(size), y=score) for size, score in sorted(values.items()))
+    return Markup(inline(wide, "cw")), Markup(inline(narrow, "cn"))
 
 
 def examples_of(outputs: Sequence[ArmOutputs], results: StudyResults) -> list[Example]:

@@ -16,11 +16,26 @@ from typing import Any, Protocol
 from xeric.config import Config
 from xeric.data.batching import steps_per_epoch
 from xeric.data.splits import MIN_FOR_DEV
+from xeric.training.options import TrainOptions
 
-__all__ = ["CandidateSettings", "Costs", "Rung", "Sizes", "TimePlan", "halving", "plan_time", "search_seconds", "steps_of"]
+__all__ = [
+    "BATCH_SIZE",
+    "FEWEST_STEPS",
+    "CandidateSettings",
+    "Costs",
+    "Rung",
+    "Sizes",
+    "TimePlan",
+    "halving",
+    "plan_time",
+    "search_seconds",
+    "steps_of",
+]
+
+BATCH_SIZE = TrainOptions().batch_size
 
 _EPOCHS = (3, 2, 1)
-_FEWEST_STEPS = 8
+FEWEST_STEPS = 8
 """Optimiser steps under which a comparison says nothing."""
 
 _KEEP = 3
@@ -106,16 +121,14 @@ class Costs(Protocol):
         """Return the seconds of decoding a text."""
 
 
-def steps_of(plan: TimePlan, examples: int, batch_size: int) -> int:
+def steps_of(plan: TimePlan, examples: int) -> int:
     """Return the steps of a final training on so many examples."""
     if plan.epochs is None:
-        return plan.max_steps or _FEWEST_STEPS
-    return plan.epochs * steps_per_epoch(examples, batch_size)
+        return plan.max_steps or FEWEST_STEPS
+    return plan.epochs * steps_per_epoch(examples, BATCH_SIZE)
 
 
-def plan_time(
-    seconds: float, sizes: Sizes, candidates: Sequence[CandidateSettings], costs: Costs, *, batch_size: int
-) -> TimePlan:
+def plan_time(seconds: float, sizes: Sizes, candidates: Sequence[CandidateSettings], costs: Costs) -> TimePlan:
     """Return what is done in the time that is left.
 
     Args:
@@ -123,14 +136,13 @@ def plan_time(
         sizes: of the data.
         candidates: most promising first; at least one.
         costs: of this machine.
-        batch_size: instances in a step.
     """
     text, step = max(costs.text(), 1e-9), max(costs.step(candidates[0]), 1e-9)
     tested = min(sizes.test, max(_FEWEST_TEST, int(_TEST_SHARE * seconds / (_SETTINGS_TESTED * text))))
     dev = _dev_size(sizes.pool, int(_PROMPTING_SHARE * seconds / (2 * text)))
-    epochs = next((e for e in _EPOCHS if e * steps_per_epoch(sizes.pool, batch_size) * step <= _FINAL_SHARE * seconds), None)
-    max_steps = None if epochs else max(_FEWEST_STEPS, int(_FINAL_SHARE * seconds / step))
-    final_steps = epochs * steps_per_epoch(sizes.pool, batch_size) if epochs else (max_steps or 0)
+    epochs = next((e for e in _EPOCHS if e * steps_per_epoch(sizes.pool, BATCH_SIZE) * step <= _FINAL_SHARE * seconds), None)
+    max_steps = None if epochs else max(FEWEST_STEPS, int(_FINAL_SHARE * seconds / step))
+    final_steps = epochs * steps_per_epoch(sizes.pool, BATCH_SIZE) if epochs else (max_steps or 0)
     expected = {
         "prompting": 2 * dev * text,
         "final": final_steps * step,
@@ -178,7 +190,7 @@ def halving(candidates: int, rungs: int, steps: int) -> tuple[Rung, ...]:
     """Return so many rungs, the last with all steps; empty where the first would have too few steps, or a rung drops nobody."""
     sizes = [math.ceil(candidates / _KEEP**number) for number in range(rungs)]
     lengths = [steps // _KEEP ** (rungs - 1 - number) for number in range(rungs)]
-    if len(set(sizes)) < rungs or (rungs > 1 and lengths[0] < _FEWEST_STEPS):
+    if len(set(sizes)) < rungs or (rungs > 1 and lengths[0] < FEWEST_STEPS):
         return ()
     return tuple(Rung(steps=length, candidates=size) for length, size in zip(lengths, sizes, strict=True))
 

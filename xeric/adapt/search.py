@@ -6,7 +6,8 @@ import contextlib
 import json
 import math
 import shutil
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from xeric.adapt.costs import MeasuredCosts
 from xeric.adapt.planning import CandidateSettings, TimePlan
 from xeric.adapt.studies import PROMPTING, candidate_run, prompting_run
 from xeric.analysis.recommend import Candidate, recommend
-from xeric.analysis.results import Recommendation
+from xeric.analysis.results import Recommendation, StudyResults
 from xeric.bases.base import Base
 from xeric.config import Config
 from xeric.data.preparing import Prepared, prepare
@@ -24,15 +25,16 @@ from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.errors import XericError
 from xeric.metrics import METRICS, Measured
-from xeric.metrics.stored import measured
+from xeric.metrics.stored import has_results, measured
 from xeric.progress import StudyProgress
 from xeric.records import PREDICTION_FILES, Record
 from xeric.run.config import run_config
 from xeric.run.execute import execute
 from xeric.run.folder import ADAPTER
 from xeric.studies.config import StudyConfig
+from xeric.studies.folder import StudyFolder
 
-__all__ = ["Search", "SearchResult", "Tried", "settings_label"]
+__all__ = ["Search", "SearchResult", "Tried", "chosen_on_dev", "settings_label"]
 
 _NAMES = {
     "lora": "LoRA",
@@ -72,9 +74,9 @@ class SearchResult(Config):
     Attributes:
         tried: in the order of trying.
         untried: how many candidates there was no time for.
-        chosen: id of the choice: a candidate's, or a prompting setting; None where there is no dev set to choose on.
+        chosen: id of the choice: a candidate's, or a prompting setting; None where nothing was searched.
         best_trained: the best candidate; the most promising one where none was tried.
-        recommendation: the choice and its reason; None where there is no dev set.
+        recommendation: the choice and its reason; None where nothing was searched.
     """
 
     tried: tuple[Tried, ...]
@@ -94,6 +96,29 @@ def settings_label(candidate: CandidateSettings) -> str:
     ]
     name = _NAMES.get(candidate.method, candidate.method)
     return f"{name} ({', '.join(parts)})" if parts else name
+
+
+def chosen_on_dev(final: Path, results: StudyResults, labels: Mapping[str, str], metric: str) -> Recommendation | None:
+    """Return the choice among the arms of a final study that held dev out; None where it did not.
+
+    Args:
+        final: folder of the final study.
+        results: of the final study.
+        labels: of the arms to choose among, by id.
+        metric: to compare by.
+    """
+    dev: dict[str, dict[int, Measured]] = defaultdict(dict)
+    arms = {arm.id: arm for arm in results.arms}
+    for run in results.runs:
+        path = StudyFolder(final).run_folder(run.id) / PREDICTION_FILES["dev"]
+        if run.arm in labels and run.status == "ok" and has_results(path):
+            dev[run.arm][run.seed] = measured(path, [metric])
+    untrained = [name for name in dev if (key := arms[name].key) and key.untrained]
+    if len(dev) == len(untrained):
+        return None
+    candidates = {name: Candidate(labels[name], arms[name].seconds or 0.0, arms[name].trainable or 0) for name in dev}
+    margin = float(results.study["margin"])
+    return recommend(candidates, dev, metric=metric, margin=margin, fixed=untrained)
 
 
 @dataclass
@@ -148,7 +173,7 @@ class Search:
         Args:
             candidates: most promising first.
         """
-        if not self._plan.dev_fraction:
+        if not self._plan.rungs:
             return SearchResult(tried=(), untried=len(candidates), chosen=None, best_trained=candidates[0], recommendation=None)
         for setting in PROMPTING:
             self._try(setting, setting, 0, prompting_run(self._study, setting), estimated=None)

@@ -81,26 +81,27 @@ def prompting_run(study: StudyConfig, setting: str) -> dict[str, Any]:
 
 
 def final_study(
-    study: StudyConfig, candidate: CandidateSettings, plan: TimePlan, options: AdaptOptions, *, pool: int, draws_curve: bool
+    study: StudyConfig, candidate: CandidateSettings, plan: TimePlan, options: AdaptOptions, *, steps: int | None
 ) -> StudyConfig:
     """Return the study that trains the chosen settings on all examples and tests them, beside prompting and trivial baselines.
+
+    Where there was no time for a search, dev is held out here, too, so that training can be compared with prompting on it.
 
     Args:
         study: of the search.
         candidate: chosen.
         plan: what there is time for.
         options: of the adaptation.
-        pool: training examples, all of which are trained on now.
-        draws_curve: whether the choice is also trained on parts of them.
+        steps: of the training, where there is less time left than was planned; there is no learning curve then.
     """
-    length = {"epochs": plan.epochs} if plan.epochs else {"max_steps": plan.max_steps}
+    length = {"max_steps": steps or plan.max_steps} if steps or not plan.epochs else {"epochs": plan.epochs}
     chosen = with_chosen({"method": study.methods[candidate.method], "train": length}, candidate.settings)
-    data = {**study.run.get("data", {}), "n_train": pool, "dev_fraction": 0.0}
+    data = {**study.run.get("data", {}), **({"dev_fraction": 0.0} if plan.rungs else {})}
     grids: dict[str, Any] = {
         "trained": {"methods": [BEST]},
         "prompting": {"methods": [BEST], "settings": list(PROMPTING)},
     }
-    if draws_curve:
+    if plan.curve and steps is None:
         grids["curve"] = {"methods": [BEST], "n_train": list(plan.curve)}
     trained = {"base": BASE, "method": BEST}
     claims = {

@@ -25,13 +25,13 @@ from xeric.report.figures.drawing import NARROW, draw, inline
 from xeric.report.instances import Browser, safe_json
 from xeric.report.tables import Table
 
-__all__ = ["DrawnFigure", "drawn_figure", "page_environment", "render_page", "style"]
+__all__ = ["page_environment", "render_page", "style"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
 
 @dataclass(frozen=True)
-class DrawnFigure:
+class _Drawn:
     """A figure for a wide and for a narrow window, and its numbers."""
 
     figure: FigureResult
@@ -64,7 +64,7 @@ def render_page(
         browser: the test instances.
     """
     script = _read("script.js")
-    drawn = [drawn_figure(figure, f"f{number}", svg) for number, (figure, svg) in enumerate(figures)]
+    drawn = [_drawn(figure, f"f{number}", svg) for number, (figure, svg) in enumerate(figures)]
     tuning = standard_tables.tuning_figure(results)
     context = {
         "results": results,
@@ -79,7 +79,7 @@ def render_page(
         "parts": standard_tables.part_table(results),
         "baselines": standard_tables.baseline_table(results),
         "tuning": standard_tables.tuning_table(results),
-        "tuning_figure": drawn_figure(tuning, "ft", draw(tuning)) if tuning else None,
+        "tuning_figure": _drawn(tuning, "ft", draw(tuning)) if tuning else None,
         "trials": standard_tables.trial_table(results),
         "spread": standard_tables.spread_table(results),
         "failures": standard_tables.failure_table(results),
@@ -128,16 +128,9 @@ def page_environment(names: Sequence[str], *templates: Path) -> jinja2.Environme
     return environment
 
 
-def drawn_figure(figure: FigureResult, prefix: str, svg: str) -> DrawnFigure:
-    """Return a figure for the page.
-
-    Args:
-        figure: its data.
-        prefix: of the ids inside, different for every figure of a page.
-        svg: the figure for a wide window.
-    """
+def _drawn(figure: FigureResult, prefix: str, svg: str) -> _Drawn:
     wide, narrow = inline(svg, f"{prefix}w"), inline(draw(figure, width=NARROW), f"{prefix}n")
-    return DrawnFigure(figure, Markup(wide), Markup(narrow), standard_tables.figure_table(figure))
+    return _Drawn(figure, Markup(wide), Markup(narrow), standard_tables.figure_table(figure))
 
 
 def _claims(results: StudyResults) -> list[_Claim]:
