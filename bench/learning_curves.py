@@ -1,15 +1,16 @@
 """How often does the interval of a learning curve's continuation hold what is then reached?
 
     python bench/task_curves.py TASKS_DIR -o CURVES          # once: real curves of three simple learners
-    python bench/learning_curves.py CURVES [--lcdb database-accuracy.csv] [--curves 400]
+    python bench/model_curves.py TASKS_DIR -o MODEL_CURVES   # once: of a small language model
+    python bench/learning_curves.py CURVES [--model MODEL_CURVES] [--lcdb database-accuracy.csv] [--curves 400]
 
 A curve is cut off at n examples, forecast at 2 n and 4 n from what is left, and compared with what was reached there. Scores are
-chrF++ on 100 test rows. The truth is measured twice: on the same rows, and on 150 rows that the forecast has not seen; what other
-150 rows would have shown counts against the forecast. The prior of :mod:`xeric.statistics.curve_prior` was chosen on the first
-24 tasks; the others were not looked at before.
+chrF++ on 100 test rows. The truth is measured twice: on the same rows, and on rows that the forecast has not seen (150, of the
+model 100); what chance makes of these counts against the forecast. The prior of :mod:`xeric.statistics.curve_prior` was chosen on
+the first 24 tasks and on LCDB's data sets of even number.
 
-``--lcdb`` adds curves of another kind, none of them looked at before: accuracies of classifiers from the Learning Curve Database
-(Mohr, Viering, Loog & van Rijn 2022), the file ``lcdb/database-accuracy.csv`` of the package ``lcdb``.
+``--lcdb`` adds curves of another kind: accuracies of classifiers from the Learning Curve Database (Mohr, Viering, Loog & van Rijn
+2022), data sets of odd number; the file is ``lcdb/database-accuracy.csv`` of the package ``lcdb``.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from xeric.statistics.resampling import Sample
 SIZES = (12, 25, 50, 100, 200, 400, 800)  # as in task_curves.py
 LCDB_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 OWN_ROWS = 100
-TUNED_TASKS = 24
+TUNED_TASKS, SEEN_TASKS = 24, 72
 POINTS = (3, 4, 5)
 
 
@@ -70,22 +71,29 @@ class Outcome:
     guesses: tuple[float, float, float]
 
 
-def task_outcomes(folder: Path) -> Iterator[Outcome]:
-    """Forecast the curves of task_curves.py."""
+def task_outcomes(folder: Path, source: str = "") -> Iterator[Outcome]:
+    """Forecast the curves of task_curves.py or model_curves.py."""
     paths = sorted(folder.glob("*.npz"), key=lambda path: zlib.crc32(path.stem.encode()))
     metric = Chrf()
     for number, path in enumerate(paths):
-        source = "tasks the prior was chosen on" if number < TUNED_TASKS else "held-out tasks"
+        part = source or _part(number)
         with np.load(path) as curves:
             for learner in curves.files:
                 rows = curves[learner].astype(np.float64)  # [orders, sizes, rows, columns]
-                for orders in ([0], [1], list(range(len(rows)))):
-                    yield from _of_task(source, path.stem, rows[orders], metric)
+                for orders in [[0], [1], [*range(len(rows))]] if len(rows) > 1 else [[0]]:
+                    yield from _of_task(part, path.stem, rows[orders], metric)
+
+
+def _part(number: int) -> str:
+    if number < TUNED_TASKS:
+        return "tasks the prior was chosen on"
+    return "tasks held out, first part" if number < SEEN_TASKS else "tasks held out, second part"
 
 
 def _of_task(source: str, task: str, rows: FloatArray, metric: Chrf) -> Iterator[Outcome]:
     own, other = (metric.score_sums(part.sum(axis=2)).mean(axis=0) for part in np.split(rows, [OWN_ROWS], axis=2))
-    for last in range(2, len(SIZES) - 1):
+    sizes = SIZES[: rows.shape[1]]
+    for last in range(2, len(sizes) - 1):
         for points in POINTS:
             used = range(last - points + 1, last + 1)
             if used.start < 0:
@@ -94,7 +102,7 @@ def _of_task(source: str, task: str, rows: FloatArray, metric: Chrf) -> Iterator
                 SIZES[size]: [[Sample(order[size, :OWN_ROWS], metric.score_sums, key="rows")] for order in rows] for size in used
             }
             curve = LearningCurve(CurvePoints.of_samples(samples, resamples=300))
-            yield from _compared(source, task, curve, SIZES, own, other)
+            yield from _compared(source, task, curve, sizes, own, other)
 
 
 def lcdb_outcomes(file: Path, curves: int) -> Iterator[Outcome]:
@@ -104,7 +112,13 @@ def lcdb_outcomes(file: Path, curves: int) -> Iterator[Outcome]:
     with file.open(encoding="utf-8", newline="") as opened:
         for line in csv.DictReader(opened):
             size, inner = int(line["size_train"]), int(line["inner_seed"])
-            if size in LCDB_SIZES and line["outer_seed"] == "0" and inner < 3 and line["score_test"]:
+            if (
+                size in LCDB_SIZES
+                and line["outer_seed"] == "0"
+                and inner < 3
+                and line["score_test"]
+                and int(line["openmlid"]) % 2
+            ):
                 scores[line["openmlid"], line["learner"]][size, inner] = 100 * float(line["score_test"])
                 rows[line["openmlid"]] = int(line["size_test"])
     whole = sorted(key for key, own in scores.items() if len(own) == 3 * len(LCDB_SIZES) and rows[key[0]] >= OWN_ROWS)
@@ -209,10 +223,13 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", type=Path)
     parser.add_argument("--lcdb", type=Path)
     parser.add_argument("--curves", type=int, default=400, help="of LCDB")
     given = parser.parse_args()
     outcomes = list(task_outcomes(given.folder))
+    if given.model:
+        outcomes += task_outcomes(given.model, "small language model")
     if given.lcdb:
         outcomes += lcdb_outcomes(given.lcdb, given.curves)
     print(f"Nominal: {COVERAGE:.0%}. In brackets: 95% intervals, tasks drawn with replacement. Widths and errors in points.\n")
@@ -222,11 +239,11 @@ def main() -> None:
             for factor in (2, 4):
                 chosen = [o for o in outcomes if (o.source, answer(o), o.factor) == (source, kind, factor)]
                 print(f"| {source} | {kind} | {factor}x | " + line(chosen))
-    _details([outcome for outcome in outcomes if outcome.source == "held-out tasks"])
+    _details([outcome for outcome in outcomes if outcome.source.startswith("tasks held out")])
 
 
 def _details(outcomes: Sequence[Outcome]) -> None:
-    print(f"\nHeld-out tasks, forecasts given:\n\n| | forecast | {_COLUMNS}\n|" + "---|" * 9)
+    print(f"\nTasks held out, forecasts given:\n\n| | forecast | {_COLUMNS}\n|" + "---|" * 9)
     given = [outcome for outcome in outcomes if not outcome.refusal]
     groups = {
         **{f"{points} sizes": [o for o in given if o.points == points] for points in POINTS},

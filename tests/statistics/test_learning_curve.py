@@ -11,6 +11,8 @@ import pytest
 import scipy.optimize
 
 from xeric.errors import UserError
+from xeric.metrics.measuring import measure
+from xeric.records import Prediction
 from xeric.statistics.curve_model import CurveModel, Observed
 from xeric.statistics.curve_points import CurvePoints
 from xeric.statistics.curve_prior import CurvePrior
@@ -221,7 +223,7 @@ def test_the_curve_passes_its_points_and_can_be_drawn_between_them() -> None:
         (points((35.0, 32.0, 31.0, 30.0)), 400, "do not rise by more than their noise (\u22125.0 points"),
         (points((20.0, 45.0, 22.0, 50.0)), 400, "jump by more than chance explains"),
         (points(RISING), 801, "801 is more than 4 times the 200 examples at hand"),
-        (points((20.0, 22.0, 24.0, 26.0), common=9.0, own=9.0), 800, "points is possible"),
+        (points((20.0, 24.0, 28.0, 32.0), common=9.0, own=9.0), 800, "points is possible"),
     ],
 )
 def test_what_the_points_do_not_support_is_refused_with_its_reason(given: CurvePoints, size: int, reason: str) -> None:
@@ -280,6 +282,25 @@ def test_runs_are_averaged_and_tasks_weighed() -> None:
     ]
     assert np.diag(made.instances) == pytest.approx(expected, rel=0.1)
     assert [len(scores) for scores in made.scores] == [2, 2]
+
+
+def test_measured_predictions_make_points() -> None:
+    references = [f"the {word} boat leaves at dawn" for word in ("red", "old", "small", "long", "grey", "last") * 5]
+
+    def answers(right: int) -> list[Prediction]:
+        return [
+            Prediction(
+                id=str(number), task="t", language="English", input="", references=(reference,),
+                prediction=reference if number < right else "the boat",
+            )
+            for number, reference in enumerate(references)
+        ]  # fmt: skip
+
+    measured = {size: measure(answers(right), ["chrf"]) for size, right in ((10, 4), (20, 9), (40, 15))}
+    made = CurvePoints.of_samples({size: [runs.only(["chrf"]).samples()] for size, runs in measured.items()})
+    assert made.means == pytest.approx([runs.scores()["chrf"] for runs in measured.values()])
+    assert made.rows == 30
+    assert LearningCurve(made).forecast(80).gain is not None
 
 
 def test_plain_scores_are_taken_as_independent() -> None:

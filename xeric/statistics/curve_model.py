@@ -32,7 +32,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from xeric.statistics.arrays import FloatArray
 from xeric.statistics.curve_prior import PRIOR, CurvePrior
@@ -42,6 +42,8 @@ __all__ = ["CurveModel", "Draws", "Observed"]
 _LARGEST_SIGMA = 1.5
 """Of runs that nothing is wrong with, where single runs do not show it; as :data:`xeric.statistics.decisions.TASK_SEED_SD`."""
 
+_HORIZON = 8.0
+_LEAST_INSIDE = 0.02
 _TYPICAL_TAU = 0.3
 _LEAST_RUN_DF = 3
 
@@ -141,43 +143,55 @@ class CurveModel:
             draws: how many.
             seed: of the random numbers.
         """
+        rng = np.random.default_rng(seed)
+        sizes = np.concatenate([self.observed.sizes, np.asarray(targets, dtype=np.float64)])
+        runs = np.concatenate([self.observed.runs, np.full(len(sizes) - len(self.observed.runs), self.observed.runs[-1])])
+        trends, noise = self._trends(sizes, draws, rng)
+        covariance, instances = self._noise(sizes, runs), self._instances(sizes)
+        scores = np.empty_like(trends)
+        here = np.arange(len(trends)) % 2 == 0
+        for number in np.unique(noise):
+            chosen = noise == number
+            own, of_instances = self._around(trends[chosen], int(number), covariance[number], instances, rng)
+            scores[chosen] = trends[chosen] + own + np.where(here[chosen, None], of_instances, 0.0)
+        known = len(self.observed.sizes)
+        return Draws(scores[:, known:], scores[:, known:] - scores[:, known - 1 : known])
+
+    def _trends(self, sizes: FloatArray, draws: int, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.intp]]:
+        """Draw level + rise * g(n), ``[draws, sizes]``, and the cell of the noise that each was drawn with.
+
+        Trends that would leave the scale at :data:`_HORIZON` times the largest size are left out: they cannot be right.
+        """
         from scipy.special import ndtr, ndtri
 
-        rng = np.random.default_rng(seed)
         cells = rng.choice(self._weights.size, size=draws, p=self._weights.ravel())
         shape, noise, scale = np.unravel_index(cells, self._weights.shape)
         mean, sd = self._rise[shape, noise, scale], self._rise_sd[shape, noise, scale]
         below = ndtr(-mean / sd)
         rises = np.maximum(mean + sd * ndtri(np.clip(below + (1 - below) * rng.random(draws), 1e-12, 1 - 1e-12)), 0.0)
-        sizes = np.concatenate([self.observed.sizes, np.asarray(targets, dtype=np.float64)])
-        trends = rises[:, None] * self._basis(sizes)[shape]
-        runs = np.concatenate([self.observed.runs, np.full(len(sizes) - len(self.observed.runs), self.observed.runs[-1])])
-        covariance, instances = self._noise(sizes, runs), self._instances(sizes)
-        scores = np.empty((draws, len(sizes)))
-        here = np.arange(draws) % 2 == 0
-        for number in np.unique(noise):
-            chosen = noise == number
-            own, of_instances = self._scores(trends[chosen], int(number), covariance[number], instances, rng)
-            scores[chosen] = own + np.where(here[chosen, None], of_instances, 0.0)
-        known = len(self.observed.sizes)
-        return Draws(scores[:, known:], scores[:, known:] - scores[:, known - 1 : known])
+        horizon = _HORIZON * self.observed.sizes[-1:]
+        trends = rises[:, None] * self._basis(np.concatenate([sizes, horizon]))[shape]
+        left = self.observed.scores - trends[:, : len(self.observed.sizes)]
+        precision = self._level_precision[noise]
+        trends += ((left * self._ones[noise]).sum(axis=1) / precision + rng.standard_normal(draws) / np.sqrt(precision))[:, None]
+        inside = trends[:, -1] <= 100.0
+        if inside.mean() < _LEAST_INSIDE:  # scores at the very end of the scale: nothing else is left to go by
+            inside[:] = True
+        return trends[inside, :-1], noise[inside]
 
-    def _scores(
+    def _around(
         self, trends: FloatArray, number: int, noise: FloatArray, instances: FloatArray, rng: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:
-        """Return scores at all sizes and targets, and what the instances at hand add to them: ``[draws, sizes + targets]``."""
+        """Draw what runs add to trends, and what the instances at hand add, two of ``[draws, sizes + targets]``."""
         known = len(self.observed.sizes)
-        left = self.observed.scores - trends[:, :known]
-        level = left @ self._ones[number] / self._level_precision[number]
-        level += rng.standard_normal(len(left)) / math.sqrt(self._level_precision[number])
         # Noise of runs and noise of instances together, given their sum at the known sizes.
         joint = np.block([[noise, np.zeros_like(noise)], [np.zeros_like(noise), instances]])
         to_sum = np.vstack([noise[:, :known], instances[:, :known]]) @ self._inverse[number]
         rest = joint - to_sum @ np.vstack([noise[:, :known], instances[:, :known]]).T
         values, vectors = np.linalg.eigh(rest)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        both = (left - level[:, None]) @ to_sum.T + rng.standard_normal((len(left), len(rest))) @ root.T
-        return trends + level[:, None] + both[:, : len(noise)], both[:, len(noise) :]
+        both = (self.observed.scores - trends[:, :known]) @ to_sum.T + rng.standard_normal((len(trends), len(rest))) @ root.T
+        return both[:, : len(noise)], both[:, len(noise) :]
 
     def _solve(self, log_determinants: FloatArray) -> None:
         """Find weight of each cell of the grid, and mean and standard deviation of the rise there, ``[shape, noise, scale]``."""
