@@ -136,7 +136,7 @@ def test_under_fifty_examples_it_says_what_cannot_be_known(options: AdaptOptions
     outcome = adapt(str(small), tmp_path / "out", source_options=KNOWN, options=options)
     assert outcome.tried == ()
     assert "too few examples" in outcome.reason or outcome.use == "baseline"
-    assert "nothing could be held out to choose on" in lines(outcome)[2]
+    assert "none could be held out to choose on" in lines(outcome)[2]
 
 
 def test_a_folder_with_something_else_is_refused_and_left_as_it_is(

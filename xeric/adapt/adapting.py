@@ -235,6 +235,7 @@ class _Adapting:
             base=base,
             metric=metric,
             use=use,
+            choice=f"{recommendation.label} is {recommendation.reason}",
             **_verdict(use, recommendation, compared, base, self._folder.root, metric),
             tried=found.tried,
             untried=found.untried,
@@ -262,7 +263,7 @@ class _Adapting:
                 best=arms[BEST].id,
                 margin=1.0,
                 metric=self._options.metric,
-                reason="taken as the most promising: there are too few examples to hold some out for choosing",
+                reason="taken as the most promising, because there are too few examples to hold some out for choosing",
             ),
             whole,
         )

@@ -10,6 +10,7 @@ from xeric.adapt.outcome import Outcome, lines
 from xeric.bases.named import NAMED_BASES
 from xeric.languages import language_or_unknown
 from xeric.metrics import quality_metrics
+from xeric.report.wording import metric_name
 from xeric.yaml_io import dump_yaml
 
 __all__ = ["model_card"]
@@ -67,7 +68,7 @@ def _scores(outcome: Outcome) -> str:
     names = [name for name in quality_metrics() if any(name in one.scores for one in outcome.compared)]
     if not names:
         return ""
-    table = [f"| on test, 95% intervals | {' | '.join(names)} |", "|---|" + "---:|" * len(names)]
+    table = [f"| on test, 95% intervals | {' | '.join(map(metric_name, names))} |", "|---|" + "---:|" * len(names)]
     for one in outcome.compared:
         cells = [one.scores.get(name) for name in names]
         shown = [formatting.estimate(cell.value, cell.low, cell.high) if cell else "" for cell in cells]

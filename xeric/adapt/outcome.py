@@ -9,6 +9,7 @@ from xeric.adapt.search import Tried
 from xeric.analysis.results import ArmResult, Interval, StudyResults
 from xeric.config import Config
 from xeric.data.splits import MIN_FOR_DEV
+from xeric.report.wording import metric_name
 
 __all__ = ["Compared", "MoreExamples", "Outcome", "Use", "compared_arms", "lines"]
 
@@ -60,6 +61,7 @@ class Outcome(Config):
         use: what to use: the trained model, prompting, or a trivial baseline.
         label: of what to use.
         reason: for it.
+        choice: how the trained model and prompting compared on dev, or why they could not be compared.
         caution: what speaks against it; empty where nothing does.
         command: that uses it; empty for a trivial baseline.
         tried: on dev.
@@ -79,6 +81,7 @@ class Outcome(Config):
     use: Use
     label: str
     reason: str
+    choice: str
     caution: str = ""
     command: str = ""
     tried: tuple[Tried, ...]
@@ -140,14 +143,14 @@ def _how_good(outcome: Outcome) -> str:
             )
         parts.append(text)
     tested = outcome.examples.get("test", 0)
-    return f"on {tested} test examples, {outcome.metric}, with 95% intervals: " + "; ".join(parts) + "."
+    return f"on {tested} test examples, {metric_name(outcome.metric)}, with 95% intervals: " + "; ".join(parts) + "."
 
 
 def _help(outcome: Outcome) -> str:
     trained = int(outcome.examples.get("train", 0))
     if trained < MIN_FOR_DEV:
         return (
-            f"more examples: with {trained} to train on nothing could be held out to choose on, so which method and settings are "
+            f"more examples: with {trained} to train on, none could be held out to choose on, so which method and settings are "
             f"best is not known; from {MIN_FOR_DEV} on it can be."
         )
     sentences = [outcome.more.sentence]

@@ -67,6 +67,7 @@ def render(folder: AdaptFolder, outcome: Outcome, results: StudyResults) -> str:
         "lines": [line.partition(": ")[::2] for line in lines(outcome)],
         "compared": _compared_table(outcome),
         "tried": _tried_table(outcome),
+        "base": Path(outcome.base).name,
         "curve": _curve(folder, outcome, results),
         "examples": examples[:_MOST_EXAMPLES],
         "hidden": max(len(examples) - _MOST_EXAMPLES, 0),
@@ -97,18 +98,20 @@ def _compared_table(outcome: Outcome) -> Table:
 def _tried_table(outcome: Outcome) -> Table | None:
     if not outcome.tried:
         return None
-    columns = (
+    columns: tuple[Column, ...] = (
         Column("label", "tried"),
         Column("score", f"{wording.metric_name(outcome.metric)} on dev", "number"),
         Column("steps", "steps", "count"),
         Column("trainable", "parameters trained", "count"),
         Column("seconds", "time", "duration"),
-        Column("note", ""),
     )
+    if any(tried.note for tried in outcome.tried):
+        columns = (*columns, Column("note", "remark"))
     rows: list[tuple[Cell, ...]] = [
         (tried.label, tried.score, tried.steps or None, tried.trainable or None, tried.seconds, tried.note)
         for tried in outcome.tried
     ]
+    rows = [row[: len(columns)] for row in rows]
     return Table("tried", "Tried, compared on dev", columns, tuple(rows))
 
 
