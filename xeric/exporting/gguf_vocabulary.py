@@ -20,6 +20,7 @@ from xeric.errors import UserError
 
 __all__ = ["vocabulary_keys"]
 
+_BLANK = "\u2581"
 _SPECIAL = {"bos_token_id": "bos", "eos_token_id": "eos", "unknown_token_id": "unk", "padding_token_id": "pad"}
 
 
@@ -48,17 +49,21 @@ def _tokens(base: Base, described: Mapping[str, Any]) -> tuple[list[str], list[i
     """Return text and type of every token, one for each row of the embedding."""
     texts = {number: text for text, number in described["model"]["vocab"].items()}
     texts |= {token["id"]: token["content"] for token in described["added_tokens"]}
-    # The rows behind the tokenizer's last token were never trained.
-    types = [TokenType.NORMAL if number in texts else TokenType.UNUSED for number in range(base.vocabulary)]
+    # The rows behind the tokenizer's last token were never trained; a converter fills them up with names of this form.
+    fillers = [f"[PAD{number}]" for number in range(base.vocabulary)]
+    unused = [texts.get(number, filler) == filler for number, filler in enumerate(fillers)]
+    types = [TokenType.UNUSED if is_unused else TokenType.NORMAL for is_unused in unused]
     for number, content in texts.items():
         if number < len(types) and content == described["model"].get("unk_token"):
             types[number] = TokenType.UNKNOWN
         elif number < len(types) and described["model"].get("byte_fallback") and _is_byte(content):
             types[number] = TokenType.BYTE
+        elif number < len(types) and "gemma" in base.model.config.model_type and len(content) > 1 and set(content) == {_BLANK}:
+            types[number] = TokenType.USER_DEFINED  # transformers keeps Gemma's runs of blanks as ordinary tokens
     for token in described["added_tokens"]:
         if token["id"] < len(types):
             types[token["id"]] = TokenType.CONTROL if token["special"] else TokenType.USER_DEFINED
-    return [texts.get(number, f"[PAD{number}]") for number in range(base.vocabulary)], [int(kind) for kind in types]
+    return [texts.get(number, filler) for number, filler in enumerate(fillers)], [int(kind) for kind in types]
 
 
 def _is_byte(content: str) -> bool:
@@ -74,8 +79,7 @@ def _sentencepiece(described: Mapping[str, Any], tokens: list[str], types: list[
     scores = [-float(ranks[token]) if token in ranks else never for token in tokens]
     # A user-defined token is found in the text as it is, not in the text whose blanks are replaced.
     texts = [
-        token.replace("\u2581", " ") if kind == TokenType.USER_DEFINED else token
-        for token, kind in zip(tokens, types, strict=True)
+        token.replace(_BLANK, " ") if kind == TokenType.USER_DEFINED else token for token, kind in zip(tokens, types, strict=True)
     ]
     return {
         "model": KeyValue("llama", GGUFValueType.STRING),
