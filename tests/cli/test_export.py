@@ -40,7 +40,7 @@ def test_the_folder_goes_to_standard_output_and_the_difference_beside(xeric: Xer
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "complaint"),
     [
         (("--to", "onnx"), "unknown target 'onnx'"),
         (("--to", "merged", "--precision", "int4"), "unknown precision 'int4'"),
@@ -52,12 +52,12 @@ def test_the_folder_goes_to_standard_output_and_the_difference_beside(xeric: Xer
     ],
 )
 def test_what_is_at_fault_is_said_in_a_sentence_and_a_hint(
-    arguments: tuple[str, ...], said: str, xeric: Xeric, run: Path, tmp_path: Path
+    arguments: tuple[str, ...], complaint: str, xeric: Xeric, run: Path, tmp_path: Path
 ) -> None:
     code, out, notes = xeric("export", run, *arguments, "-o", tmp_path / "out")
-    complaint = [line for line in notes.splitlines() if line.startswith(("xeric: ", "hint: "))]
-    assert (code, out, len(complaint)) == (2, "", 2), notes
-    assert said in complaint[0]
+    lines = [line for line in notes.splitlines() if line.startswith(("xeric: ", "hint: "))]
+    assert (code, out, len(lines)) == (2, "", 2), notes
+    assert complaint in lines[0]
     assert not (tmp_path / "out").exists()
 
 

@@ -43,12 +43,16 @@ def run_texts(run: Path, task: str = "words") -> list[str]:
     return open_adapted(run, device="cpu", precision="fp32").generate(INPUTS, task=task)
 
 
-def printed_by_example(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Run the example of an export's card, as written, in its folder; return its input and what it prints."""
+def run_text(run: Path, task: str = "words") -> str:
+    """The greedy text of the run's own model for the input of every example."""
+    return open_adapted(run, device="cpu", precision="fp32").generate(["Put an input here."], task=task)[0]
+
+
+def printed_by_example(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run the example of an export's card, as written, in its folder; return what it prints."""
     (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
     monkeypatch.chdir(folder)
-    names: dict[str, Any] = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(code, names)
+        exec(code, {})
     assert len(code.splitlines()) <= 16
-    return names["text"], printed.getvalue().strip()
+    return printed.getvalue().strip()

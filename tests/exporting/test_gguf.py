@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from xeric.bases.finding import find_folder
 from xeric.bases.gguf_header import HEADER_FILE, read_header
 from xeric.bases.loading import load_base
 from xeric.errors import UserError
+from xeric.run.adapted import open_adapted
 
 BaseFolder = Callable[[str], Path]
 F16, Q8_0, F32 = gguf.GGMLQuantizationType.F16, gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.F32
@@ -130,9 +132,9 @@ def test_matrices_are_quantised_where_asked_and_vectors_never(file: Path, save_r
         out = tmp_path / quantisation
         export = xeric.export(run, "gguf", out, quantisation=quantisation, device="cpu")
         logit[quantisation] = export.description["difference"]["logit"]
-        found = types(out / "model.gguf")
-        assert {found[name] for name in found if "norm" in name} == {F32}
-        assert {found[name] for name in found if "norm" not in name} == {kind}
+        stored = types(out / "model.gguf")
+        assert {stored[name] for name in stored if "norm" in name} == {F32}
+        assert {stored[name] for name in stored if "norm" not in name} == {kind}
     assert logit["f16"] < logit["q8_0"]
     assert read_header(tmp_path / "q8_0" / "model.gguf")["general.file_type"].value == 7
 
@@ -141,8 +143,8 @@ def test_rows_that_blocks_do_not_fill_are_kept_in_float16(save_run: SaveRun, tmp
     model = ggufs.random_model("llama", hidden_size=48, head_dim=12)
     run = save_run(ggufs.write_gguf(tmp_path / "m.gguf", model, "llama"), "lora", scale=0.05)
     xeric.export(run, "gguf", tmp_path / "out", quantisation="q8_0", device="cpu")
-    found = types(tmp_path / "out" / "model.gguf")
-    assert (found["blk.0.attn_q.weight"], found["blk.0.ffn_down.weight"]) == (F16, Q8_0)
+    stored = types(tmp_path / "out" / "model.gguf")
+    assert (stored["blk.0.attn_q.weight"], stored["blk.0.ffn_down.weight"]) == (F16, Q8_0)
 
 
 def test_frequencies_scaled_as_in_llama_3_are_a_tensor_of_the_file(save_run: SaveRun, tmp_path: Path) -> None:
@@ -188,9 +190,9 @@ def test_what_the_formats_cannot_hold_is_refused(save_run: SaveRun, base_folder:
             "--to gguf",
         ),
     ]
-    for shape, method, options, to, said, hint in cases:
+    for shape, method, options, to, complaint, hint in cases:
         run = save_run(base_folder(shape), method, **options)
-        with pytest.raises(UserError, match=said) as caught:
+        with pytest.raises(UserError, match=complaint) as caught:
             xeric.export(run, to, tmp_path / "out", device="cpu")
         assert hint in str(caught.value.hint)
         assert not (tmp_path / "out").exists()
@@ -204,7 +206,7 @@ def test_a_gemma_that_llama_cpp_would_compute_otherwise_is_refused(save_run: Sav
 
 
 @pytest.mark.parametrize("to", ["gguf", "gguf-adapter"])
-def test_llama_cpp_gives_the_runs_texts(to: Any, file: Path, save_run: SaveRun, tmp_path: Path) -> None:
+def test_llama_cpp_gives_the_runs_tokens(to: Any, file: Path, save_run: SaveRun, tmp_path: Path) -> None:
     llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
     run = save_run(file, "lora", scale=0.05)
     out = tmp_path / "out"
@@ -217,8 +219,13 @@ def test_llama_cpp_gives_the_runs_texts(to: Any, file: Path, save_run: SaveRun, 
     def tokenizer(text: str, add_special_tokens: bool, split_special_tokens: bool) -> dict[str, list[int]]:
         return {"input_ids": llm.tokenize(text.encode(), add_bos=add_special_tokens, special=not split_special_tokens)}
 
-    answers = [
-        llm.create_completion(ids_of(out, tokenizer, text), max_tokens=12, temperature=0)["choices"][0]["text"].strip()
-        for text in INPUTS
-    ]
-    assert answers == run_texts(run)
+    adapted = open_adapted(run, device="cpu", precision="fp32")
+    for text in INPUTS:
+        ids = ids_of(out, tokenizer, text)
+        assert ids == ids_of(out, adapted.base.tokenizer, text)
+        asked = torch.tensor([ids])
+        expected = adapted.base.model.generate(
+            input_ids=asked, attention_mask=torch.ones_like(asked), max_new_tokens=12, do_sample=False
+        )[0, len(ids) :].tolist()
+        llm.reset()
+        assert list(itertools.islice(llm.generate(ids, temp=0.0), len(expected))) == expected

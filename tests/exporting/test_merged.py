@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import xeric
 from tests import tiny
-from tests.exporting.asking import ids_of, printed_by_example, run_texts, texts_of
+from tests.exporting.asking import ids_of, printed_by_example, run_text, run_texts, texts_of
 from tests.exporting.conftest import MakeRun, SaveRun
 from xeric.bases.loading import load_base
 from xeric.errors import UserError
@@ -58,16 +58,12 @@ def test_stages_before_the_run_are_in_the_weights(make_run: MakeRun, base_folder
     assert texts_of(tmp_path / "out", tokenizer, model) == run_texts(run)
 
 
-def test_the_example_of_the_card_prints_the_runs_prediction(
-    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_of_the_card_prints_the_runs_text(make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a chat template, two tasks, and stop texts: an untrained run ends its texts by them."""
     base = tiny.write_base(tmp_path / "chat", "llama", chat_template=tiny.chat_template())
     run = make_run(base, "none", ("words", "shabd"), prompt={"setting": "few-shot", "template": "chat"})
     xeric.export(run, "merged", tmp_path / "out", device="cpu")
-    text, printed = printed_by_example(tmp_path / "out", monkeypatch)
-    rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {row["input"]: row["prediction"] for row in rows}[text] == printed
+    assert printed_by_example(tmp_path / "out", monkeypatch) == run_text(run)
     layout = json.loads((tmp_path / "out" / "prompt.json").read_text(encoding="utf-8"))["tasks"]
     assert list(layout) == ["words", "shabd"]
     assert layout["words"]["begin"] == []  # the template writes BOS
@@ -109,7 +105,7 @@ def test_a_weight_beyond_float16_is_refused(save_run: SaveRun, tmp_path: Path) -
 
 @pytest.mark.parametrize("to", ["merged", "gguf"])
 @pytest.mark.parametrize(
-    ("method", "said", "hint"),
+    ("method", "complaint", "hint"),
     [
         ("prefix", "prefix cannot be merged into the base's weights: a learned prefix is no change", "--to peft"),
         ("bottleneck", "bottleneck cannot be merged into the base's weights: .* non-linear", "xeric generate"),
@@ -119,10 +115,10 @@ def test_a_weight_beyond_float16_is_refused(save_run: SaveRun, tmp_path: Path) -
     ],
 )
 def test_methods_that_are_no_change_of_the_weights_are_refused(
-    method: str, said: str, hint: str, to: Any, save_run: SaveRun, base_folder: BaseFolder, tmp_path: Path
+    method: str, complaint: str, hint: str, to: Any, save_run: SaveRun, base_folder: BaseFolder, tmp_path: Path
 ) -> None:
     run = save_run(base_folder("llama"), method)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=complaint) as caught:
         xeric.export(run, to, tmp_path / "out", device="cpu")
     assert hint in str(caught.value.hint)
     assert caught.value.exit_code == 2

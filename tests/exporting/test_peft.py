@@ -12,11 +12,13 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import xeric
-from tests.exporting.asking import printed_by_example, run_texts, texts_of
+from tests import tiny
+from tests.exporting.asking import INPUTS, ids_of, printed_by_example, run_text, run_texts, texts_of
 from tests.exporting.conftest import MakeRun, SaveRun
 from xeric.errors import UnknownNameError, UserError
 from xeric.exporting.measuring import Difference
 from xeric.methods.peft_names import TUNERS
+from xeric.run.adapted import open_adapted
 
 BaseFolder = Callable[[str], Path]
 TUNED = ["lora", *(f"peft:{name}" for name in TUNERS)]
@@ -63,20 +65,32 @@ def test_a_prefix_computes_the_same_in_plain_peft(
     assert peft.PeftConfig.from_pretrained(str(tmp_path / "out")).peft_type == kind
 
 
-def test_the_example_of_the_card_prints_the_runs_prediction(
+def test_the_example_of_the_card_prints_the_runs_text(
     make_run: MakeRun, base_folder: BaseFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = make_run(base_folder("llama"), "lora")
     xeric.export(run, "peft", tmp_path / "out", device="cpu")
-    text, printed = printed_by_example(tmp_path / "out", monkeypatch)
-    rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert {row["input"]: row["prediction"] for row in rows}[text] == printed
+    assert printed_by_example(tmp_path / "out", monkeypatch) == run_text(run)
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     record = json.loads((run / "record.json").read_text(encoding="utf-8"))
     assert record["fingerprint"] in card
+    assert not any(json.loads(line)["input"] in card for line in (run / "predictions.jsonl").read_text("utf-8").splitlines())
     assert "language:\n- en\n" in card
     score = record["tasks"]["words"]["scores"]["chrf"]
     assert f"| words | {score['score']:.1f} [{score['low']:.1f}, {score['high']:.1f}] |" in card
+
+
+def test_a_prefix_stands_for_the_bos_that_a_chat_template_writes(
+    make_run: MakeRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tiny.write_base(tmp_path / "chat", "llama", chat_template=tiny.chat_template())
+    run = make_run(base, {"name": "prefix"}, prompt={"template": "chat", "demonstrations": 1})
+    xeric.export(run, "peft", tmp_path / "out", device="cpu")
+    assert printed_by_example(tmp_path / "out", monkeypatch) == run_text(run)
+    adapted = open_adapted(run, device="cpu", precision="fp32")
+    encoded = adapted.base.encoder("words").decoding_rows(adapted.prompts["words"], [("", INPUTS[0])], 12)
+    expected = [*encoded.prefixes[-1].ids, *encoded.rows[0].ids]
+    assert ids_of(tmp_path / "out", adapted.base.tokenizer, INPUTS[0]) == expected
 
 
 def test_one_of_several_tasks_has_to_be_named_where_each_has_a_prefix(
@@ -136,7 +150,7 @@ def test_the_base_beside_is_written_on_request_and_rounded_where_asked(
 
 
 @pytest.mark.parametrize(
-    ("method", "said", "hint"),
+    ("method", "complaint", "hint"),
     [
         ("bottleneck", "PEFT has no bottleneck adapters", "xeric generate"),
         ("embedding", "cannot express fused embeddings", "xeric generate"),
@@ -145,10 +159,10 @@ def test_the_base_beside_is_written_on_request_and_rounded_where_asked(
     ],
 )
 def test_methods_that_peft_cannot_express_are_refused(
-    method: str, said: str, hint: str, save_run: SaveRun, base_folder: BaseFolder, tmp_path: Path
+    method: str, complaint: str, hint: str, save_run: SaveRun, base_folder: BaseFolder, tmp_path: Path
 ) -> None:
     run = save_run(base_folder("llama"), method)
-    with pytest.raises(UserError, match=said) as caught:
+    with pytest.raises(UserError, match=complaint) as caught:
         xeric.export(run, "peft", tmp_path / "out", device="cpu")
     assert hint in str(caught.value.hint)
     assert caught.value.exit_code == 2

@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from xeric.exporting.prompt_layout import LAYOUT_FILE
-from xeric.exporting.target import Job
 
 __all__ = ["llama_cpp_example", "python_example"]
 
 _ENCODE = "tokenizer(text, add_special_tokens=False, split_special_tokens=not special)['input_ids']"
 
 
-def python_example(job: Job, layout: Mapping[str, Any], imports: str, opening: str) -> str:
+def python_example(layout: Mapping[str, Any], imports: str, opening: str) -> str:
     """Return an example for transformers or PEFT.
 
     Args:
-        job: the export.
         layout: content of ``prompt.json``.
         imports: lines that import what ``opening`` uses.
         opening: lines that make ``tokenizer`` and ``model``.
@@ -31,7 +29,7 @@ def python_example(job: Job, layout: Mapping[str, Any], imports: str, opening: s
         imports,
         "",
         opening,
-        *_asked(job, task),
+        *_asked(task),
         f"ids = [i for text, special in segments for i in {_ENCODE}]".replace("'", '"'),
         'ids = torch.tensor([task["begin"] + ids])',
         f"new = {new}",
@@ -40,11 +38,10 @@ def python_example(job: Job, layout: Mapping[str, Any], imports: str, opening: s
     return "\n".join(lines)
 
 
-def llama_cpp_example(job: Job, layout: Mapping[str, Any], opening: str) -> str:
+def llama_cpp_example(layout: Mapping[str, Any], opening: str) -> str:
     """Return an example for llama.cpp through ``llama-cpp-python``.
 
     Args:
-        job: the export.
         layout: content of ``prompt.json``.
         opening: the line that makes ``llm``.
     """
@@ -54,7 +51,7 @@ def llama_cpp_example(job: Job, layout: Mapping[str, Any], opening: str) -> str:
         "from llama_cpp import Llama",
         "",
         opening,
-        *_asked(job, task),
+        *_asked(task),
         "ids = [i for text, special in segments for i in llm.tokenize(text.encode(), add_bos=False, special=special)]",
         'answer = llm.create_completion(task["begin"] + ids, max_tokens=task["max_new_tokens"], temperature=0)',
         f'print(answer["choices"][0]["text"]{stop}.strip())',
@@ -68,10 +65,9 @@ def _task(layout: Mapping[str, Any]) -> tuple[str, str]:
     return name, "".join(f".split({json.dumps(stop)})[0]" for stop in task["stop"])
 
 
-def _asked(job: Job, task: str) -> list[str]:
-    text = next((text for name, text in job.source.inputs if name == task), "some input")
+def _asked(task: str) -> list[str]:
     return [
         f'task = json.load(open("{LAYOUT_FILE}", encoding="utf-8"))["tasks"][{json.dumps(task, ensure_ascii=False)}]',
-        f"text = {json.dumps(text, ensure_ascii=False)}",
+        'text = "Put an input here."',  # none of the run's: a card is published, its data need not be
         'segments = [(part["text"] + text * part["input"], part["special"]) for part in task["segments"]]',
     ]

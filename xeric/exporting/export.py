@@ -92,10 +92,10 @@ def export_run(
     return Export(folder, description, tuple(_notes(source, job, written)))
 
 
-def _named(kind: str, name: str, known: dict[str, Any]) -> Any:
-    if name not in known:
-        raise UnknownNameError(kind, name, known)
-    return known[name]
+def _named(kind: str, name: str, choices: dict[str, Any]) -> Any:
+    if name not in choices:
+        raise UnknownNameError(kind, name, choices)
+    return choices[name]
 
 
 def _description(target: Target, job: Job, written: Written) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _write(job: Job) -> Written:
 
 def _example(job: Job, layout: Mapping[str, Any]) -> str:
     opening = f'llm = Llama("{MODEL_FILE}", n_ctx={min(job.base.context, 2048)}, verbose=False)'
-    return llama_cpp_example(job, layout, opening)
+    return llama_cpp_example(layout, opening)
 
 
 GGUF = Target("gguf", divide, _write, _example, "gguf")

@@ -91,7 +91,7 @@ def _tensors(job: Job) -> Iterator[Tensor]:
 
 def _example(job: Job, layout: Mapping[str, Any]) -> str:
     opening = f'llm = Llama("{BASE_FILE}", lora_path="{ADAPTER_FILE}", n_ctx={min(job.base.context, 2048)}, verbose=False)'
-    return llama_cpp_example(job, layout, opening)
+    return llama_cpp_example(layout, opening)
 
 
 GGUF_ADAPTER = Target("gguf-adapter", _divide, _write, _example, "gguf")

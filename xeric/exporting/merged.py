@@ -50,7 +50,7 @@ def _write(job: Job) -> Written:
 def _example(job: Job, layout: Mapping[str, Any]) -> str:
     imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
     opening = 'tokenizer, model = AutoTokenizer.from_pretrained("."), AutoModelForCausalLM.from_pretrained(".")'
-    return python_example(job, layout, imports, opening)
+    return python_example(layout, imports, opening)
 
 
 MERGED = Target("merged", divide, _write, _example, "transformers")

@@ -63,8 +63,8 @@ def model_card(target: Target, job: Job, written: Written) -> str:
 def _header(target: Target, job: Job, license_: str) -> str:
     """Return the YAML in front of the card."""
     codes = [language_or_unknown(name).code for name in _languages(job.source)]
-    known = license_.lower() if license_.lower() in ("apache-2.0", "mit", "gemma") else "other"
-    fields: dict[str, Any] = {"base_model": _base(job), "license": known, "language": codes, "library_name": target.library}
+    identifier = license_.lower() if license_.lower() in ("apache-2.0", "mit", "gemma") else "other"
+    fields: dict[str, Any] = {"base_model": _base(job), "license": identifier, "language": codes, "library_name": target.library}
     return f"---\n{dump_yaml({**fields, 'pipeline_tag': 'text-generation', 'tags': ['xeric']}).strip()}\n---\n"
 
 

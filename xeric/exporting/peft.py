@@ -177,7 +177,7 @@ def _example(job: Job, layout: Mapping[str, Any]) -> str:
             'model = PeftModel.from_pretrained(model, ".")',
         ]
     )
-    return python_example(job, layout, imports, opening)
+    return python_example(layout, imports, opening)
 
 
 PEFT = Target("peft", _divide, _write, _example, "peft")

@@ -7,14 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xeric.bases.base import Base
-from xeric.bases.finding import find_folder
-from xeric.bases.loading import load_base
 from xeric.encodings import nfc
-from xeric.errors import DataError, UnknownNameError, UserError
+from xeric.errors import UnknownNameError, UserError
 from xeric.exporting.parts import parts_of
 from xeric.methods.prefix import PrefixOptions
 from xeric.record_io import read_predictions, read_record
 from xeric.records import PREDICTION_FILES, Prediction, Record
+from xeric.run.adapted import open_base_of
 from xeric.run.adapter_files import SavedAdapter, read_adapter
 
 __all__ = ["Source", "open_base", "read_source"]
@@ -90,16 +89,7 @@ def open_base(source: Source, base: str | None, device: str) -> Base:
     Raises:
         DataError: the base is not there, or has other weights.
     """
-    name = base or source.saved.base
-    try:
-        find_folder(name)
-    except UserError as error:
-        if base is not None:
-            raise
-        hint = "say where it is now with --base (base= in Python)"
-        raise DataError(f"the run's base is not there: {error.what}", where=name, hint=hint) from None
-    opened = load_base(name, device=device, precision="fp32")
-    source.saved.check_base(opened)
+    opened = open_base_of(source.saved, base, device=device, precision="fp32")
     for stage in source.saved.stages:
         stage.apply(opened)
     return opened
