@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from xeric.analysis.analyse import write_results
 from xeric.analysis.results import StudyResults
@@ -37,9 +37,10 @@ if TYPE_CHECKING:
     # Behind the extra ``train``: imported by the functions that need it, so that the others work without.
     from xeric.bases.base import Base
     from xeric.execution.run_study import Shard, StudyRun
+    from xeric.exporting.export import Export
     from xeric.run.execute import Run
 
-__all__ = ["StudyOutcome", "generate", "load_task", "prepare", "run_study", "score", "train"]
+__all__ = ["StudyOutcome", "export", "generate", "load_task", "prepare", "run_study", "score", "train"]
 
 
 def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] = ()) -> Task:
@@ -141,6 +142,61 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return texts
+
+
+def export(
+    run: Run | str | Path,
+    to: Literal["peft", "merged", "gguf", "gguf-adapter"],
+    output: str | Path,
+    *,
+    task: str | None = None,
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32",
+    quantisation: Literal["f16", "q8_0"] = "f16",
+    without: Sequence[str] = (),
+    with_base: bool = False,
+    base: str | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Export:
+    """Write a finished run in the form that PEFT, transformers or llama.cpp opens, with a model card and the prompts' layout.
+
+    What is written is opened again and tried on a few test inputs against the run's own model, in float32; the difference stands
+    in the result, in the card and in ``export.json``. (transformers opens no adapter for llama.cpp, so that one is not tried.)
+
+    Args:
+        run: a run, or its folder.
+        to: ``peft`` (an adapter), ``merged`` (one model), ``gguf`` (one file for llama.cpp) or ``gguf-adapter`` (a LoRA for
+            llama.cpp).
+        output: the folder to write; an earlier export in it is replaced.
+        task: for a run with a learned prefix for each of several tasks: which.
+        precision: of weights in safetensors; an adapter's own stay in float32.
+        quantisation: of weights in a GGUF file.
+        without: parts of a combined method to leave out; the model is then another than the run's, by the measured difference.
+        with_base: write the base beside an adapter, in the adapter's form, even where the published one would do.
+        base: where the base is now, if it has moved.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        progress: is told what happens.
+
+    Raises:
+        UserError: the target cannot express the run, an argument is unknown, the folder holds something else, or the extra
+            ``train`` is not installed. Nothing was written then.
+        RunError: the export computes something else than the run; nothing of it is left.
+    """
+    with asking_for_train():
+        from xeric.exporting.export import export_run
+    return export_run(
+        expanded(run) if isinstance(run, (str, Path)) else run.folder,
+        to,
+        expanded(output),
+        task=task,
+        precision=precision,
+        quantisation=quantisation,
+        without=[without] if isinstance(without, str) else without,
+        with_base=with_base,
+        base=base,
+        device=device,
+        progress=progress,
+    )
 
 
 def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str] | None = None) -> dict[str, Score]:

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tests import ggufs, tiny
 from xeric.bases import store
+from xeric.bases.gguf_header import HEADER_FILE, KeyValue, read_header
 from xeric.bases.loading import base_identity, load_base
 from xeric.errors import DataError, UserError
 
@@ -258,3 +259,21 @@ def test_a_model_is_not_what_it_was_when_it_is_stored_otherwise(tmp_path: Path) 
     weight = model.state_dict()["model.layers.0.self_attn.q_proj.weight"]
     weight.copy_(weight.flip(0))
     assert not torch.allclose(right, logits(model, list(range(3, 30))), atol=2e-2 * float(right.std()))
+
+
+def test_a_conversion_keeps_the_metadata_of_its_file_as_a_gguf_file_without_weights(file: Path) -> None:
+    base = load_base(str(file))
+    kept = read_header(base.source / HEADER_FILE)
+    assert kept == read_header(file)
+    fields = gguf.GGUFReader(file).fields
+    assert set(kept) == {key for key in fields if not key.startswith("GGUF.")}
+    assert {key: value.value for key, value in kept.items()} == {key: fields[key].contents() for key in kept}
+    assert kept["general.license"] == KeyValue("apache-2.0", gguf.GGUFValueType.STRING)
+    assert kept["tokenizer.ggml.token_type"].items == gguf.GGUFValueType.INT32
+    assert gguf.GGUFReader(base.source / HEADER_FILE).tensors == []
+    for name, content, _ in _broken(file):
+        if name not in ("short.gguf", "version.gguf", "strange.gguf"):
+            broken = file.with_name(name)
+            broken.write_bytes(content)
+            with pytest.raises(DataError, match="cannot be read"):
+                read_header(broken)

@@ -150,10 +150,13 @@ def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: N
     """Convert a file in a working folder and rename that to its final path."""
     from xeric.bases.card import model_card
     from xeric.bases.conversion import STEPS, convert
+    from xeric.bases.gguf_header import HEADER_FILE, copy_header
 
     progress.start(f"convert {folder.name}", STEPS)
     with _working_folder(folder.name) as work:
         conversion = convert(gguf, work, progress, expected=named.bits_per_character if named else None)
+        # Added without a new format: a folder that an earlier version made is used as it is, and does without.
+        copy_header(gguf, work / HEADER_FILE)
         (work / "README.md").write_text(model_card(conversion, sha256, named), encoding="utf-8")
         source = {
             "format": _FORMAT,

@@ -17,6 +17,7 @@ from xeric import __version__
 from xeric.cli.adapt import adapt
 from xeric.cli.bases import bases_app
 from xeric.cli.demo import demo
+from xeric.cli.export import export
 from xeric.cli.listing import list_app
 from xeric.cli.options import speak_utf8
 from xeric.cli.recommend import recommend
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (adapt, train, generate, score, recommend, report, demo):
+for command in (adapt, train, generate, score, export, recommend, report, demo):
     app.command()(command)
 for name, commands in (("study", study_app), ("tasks", tasks_app), ("bases", bases_app), ("list", list_app)):
     app.add_typer(commands, name=name)

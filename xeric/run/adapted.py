@@ -26,7 +26,7 @@ from xeric.methods.base import Adaptation
 from xeric.run.adapter_files import SavedAdapter, read_adapter
 from xeric.run.stages import restored
 
-__all__ = ["Adapted", "adapted_on", "open_adapted"]
+__all__ = ["Adapted", "adapted_on", "open_adapted", "open_base_of"]
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,21 @@ def open_adapted(
         UserError: the device cannot do the precision.
     """
     saved = read_adapter(expanded(folder))
+    return _put_on(saved, open_base_of(saved, base, device=device, precision=precision or saved.precision))
+
+
+def open_base_of(saved: SavedAdapter, base: str | None, *, device: str, precision: PrecisionName) -> Base:
+    """Open the base of a run, as it was before the run's stages.
+
+    Args:
+        saved: the run's adaptation.
+        base: where the base is now; None is where it was when the run was made.
+        device: as in :func:`xeric.bases.loading.load_base`.
+        precision: likewise.
+
+    Raises:
+        DataError: the base is not there, or has other weights than the run's.
+    """
     try:
         find_folder(base or saved.base)
     except UserError as error:
@@ -160,9 +175,9 @@ def open_adapted(
             raise
         hint = "say where it is now with --base (base= in Python)"
         raise DataError(f"the run's base is not there: {error.what}", where=saved.base, hint=hint) from None
-    opened = load_base(base or saved.base, device=device, precision=precision or saved.precision)
+    opened = load_base(base or saved.base, device=device, precision=precision)
     saved.check_base(opened)
-    return _put_on(saved, opened)
+    return opened
 
 
 @contextmanager
