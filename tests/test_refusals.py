@@ -1,4 +1,4 @@
-"""What a user reads where a setting is refused: plain words, whatever the model and the value; every mistake, not the first alone."""
+"""What a user reads where a setting is refused: plain words for every model and value, and every mistake."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _complaints(model: type[Config], name: str, value: Any) -> list[str]:
 def test_what_a_study_is_refused_for(data: dict[str, Any], where: str, what: str) -> None:
     with pytest.raises(ConfigError) as caught:
         build(StudyConfig, data)
-    assert [(each.where, each.what) for each in (caught.value, *caught.value.others)][0] == (where, what)
+    assert (caught.value.where, caught.value.what) == (where, what)
 
 
 def test_a_complaint_that_nobody_foresaw_still_has_no_words_of_the_validator() -> None:

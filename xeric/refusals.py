@@ -18,6 +18,8 @@ __all__ = ["NAME_PATTERN", "config_error", "expectation"]
 NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
 """The form of a study's name."""
 
+_FORMS: dict[str, str] = {NAME_PATTERN: "small letters, digits, '-' and '_', beginning with a letter or digit"}
+
 # What pydantic says about values, in the words of its own types.
 _PLAIN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "int_type": lambda _: "a whole number",
@@ -50,7 +52,6 @@ _PLAIN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "too_long": lambda context: f"at most {_count(context['max_length'], 'entry', 'entries')}",
     "invalid_key": lambda _: "keys that are text",
 }
-_FORMS = {NAME_PATTERN: "small letters, digits, '-' and '_', beginning with a letter or digit"}
 _MAPPINGS = {"dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"}
 _OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 _NEAR = 0.5
