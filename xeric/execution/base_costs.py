@@ -5,6 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
@@ -15,6 +18,7 @@ from xeric.data.texts import TEXT, PreparedTexts
 from xeric.decoding import default_limit
 from xeric.execution.operations import Parts, Speed, training_operations
 from xeric.execution.probe import parts_of, probe_decoding, probe_training, size_of
+from xeric.execution.speeds import Measurement, keep_measurement, kept_measurement
 from xeric.execution.workload import Counts, Decoding, Training, counts_of, decoding_of, encoded_sample, training_of
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
@@ -104,26 +108,53 @@ class BaseCosts:
         return decoding_of(encoded, texts, config.decode, shared=self.shares and config.train.shared_prefix, **lengths)
 
     def probe(self, runs: Sequence[tuple[RunConfig, Prepared, Mapping[str, Counts]]]) -> None:
-        """Time the base: training by the method with the median number of operations per step, and decoding."""
+        """Time the base: training by the method with the median number of operations per step, and decoding.
+
+        What was measured not long ago on this machine is taken from the cache folder.
+        """
         trained = [(config, data, training) for config, data, counts in runs if (training := self.training(config, data, counts))]
         trained.sort(key=lambda run: training_operations(self.size, run[2].step, self.attached(run[0], run[1]).parts))
         self._progress.begin(f"{self._label}:")
-        if trained:
-            config, data, training = trained[len(trained) // 2]
+        median = trained[len(trained) // 2] if trained else None
+        what = self._measured(median[0] if median else None, runs[0][0])
+        if (kept := kept_measurement(what)) is not None:
+            measurement, written = kept
+            self._progress.note(f"speed of {self._label}: as measured at {written} on this machine")
+        else:
+            measurement = self._timed(median, *runs[0][:2])
+            keep_measurement(what, measurement)
+        self.speed, self._memory_factor = measurement.speed, measurement.memory
+
+    def _measured(self, trained: RunConfig | None, decoded: RunConfig) -> dict[str, Any]:
+        """Return what the speed depends on, but for the machine."""
+        return {
+            "base": dict(self.base.sha256),
+            "device": str(self.base.device),
+            "precision": self.base.precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "shares": self.shares,
+            "training": trained.method.model_dump(mode="json") if trained else None,
+            "decoding": decoded.decode.model_dump(mode="json", include={"strategy", "batch_size", "candidates", "beams"}),
+        }
+
+    def _timed(self, trained: tuple[RunConfig, Prepared, Training] | None, decoded: RunConfig, tasks: Prepared) -> Measurement:
+        """Return what is measured now."""
+        speed, memory = Speed(), 1.0
+        if trained is not None:
+            config, data, training = trained
             self._progress.note(f"probing {self._label}: training ({config.method.name})")
             parts = self.attached(config, data).parts
             adaptation = _attach(self.base, config.method, data)
             try:
-                task = data.tasks[0].name
                 arguments = self.base, adaptation, self.size, parts
-                self.speed, self._memory_factor = probe_training(*arguments, task, training.shape, self._progress)
+                speed, memory = probe_training(*arguments, data.tasks[0].name, training.shape, self._progress)
             finally:
                 adaptation.detach()
         self._progress.note(f"probing {self._label}: decoding")
-        config, data, _ = runs[0]
-        lengths = [len(task.prefix_of(row).ids) for task in self.encoded(config, data).values() for row in task.rows]
-        prefix = round(statistics.fmean(lengths)) if lengths else 1
-        self.speed = probe_decoding(self.base, self.size, config.decode, max(prefix, 1), self.speed, self._progress)
+        lengths = [len(task.prefix_of(row).ids) for task in self.encoded(decoded, tasks).values() for row in task.rows]
+        prefix = max(round(statistics.fmean(lengths)) if lengths else 1, 1)
+        return Measurement(probe_decoding(self.base, self.size, decoded.decode, prefix, speed, self._progress), memory)
 
     def memory(self, config: RunConfig, data: Prepared) -> int:
         """Return the peak bytes of a run, micro-batches corrected by the factor that the probe measured."""
