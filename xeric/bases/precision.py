@@ -80,7 +80,7 @@ def precision_remark(name: PrecisionName, device: torch.device) -> str | None:
             "those in fp32, which precision=fp32 asks for"
         )
     return (
-        f"computing in fp32: this processor has bf16 and usually computes it several times as fast, but in a short measurement now "
+        "computing in fp32: this processor has bf16 and usually computes it several times as fast, but in a measurement now "
         f"only {gain:.1f} times; precision=bf16 asks for it, and texts may differ from those in fp32"
     )
 
