@@ -237,5 +237,5 @@ def test_controls_say_whether_a_claim_is_about_instructions(arms: Arms) -> None:
     assert "empty" not in tuning.controls_note
     # The same intervals, where a thousandth of a point counts: too wide for saying that there is no difference.
     unsure = judged("empty", "twin", margin=0.001)
-    assert unsure.controls_note.startswith("whether the instruction matters, beside the tuning, is not shown")
+    assert unsure.controls_note.startswith("whether the instruction matters beside the tuning is not shown")
     assert judged("twin", "best").controls_note.startswith("it is not the instruction that helps")

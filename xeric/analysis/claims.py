@@ -199,8 +199,8 @@ def _controls_note(controls: Sequence[LinkResult], margin: float, context: Judge
         )
     unsure = [link for link in controls if link not in matters]
     return (
-        "whether the instruction matters, beside the tuning, is not shown: the difference to an arm with a wrong or missing one may "
-        f"be 0 or larger ({described(unsure)})"
+        "whether the instruction matters beside the tuning is not shown: the difference to an arm with a wrong or missing one "
+        f"may be 0 or larger ({described(unsure)})"
     )
 
 

@@ -29,7 +29,7 @@ from xeric.run.cost import Stopwatch
 from xeric.training.loss import step_loss
 from xeric.training.memory import estimate_memory, held_memory
 
-__all__ = ["Shape", "parts_of", "probe_decoding", "probe_training", "size_of"]
+__all__ = ["Shape", "arbitrary_rows", "parts_of", "probe_decoding", "probe_training", "size_of"]
 
 _ENOUGH = 1.5
 """Seconds of a micro-batch from which its speed is that of larger ones: no larger one is timed."""
@@ -132,7 +132,7 @@ def probe_training(
     def timed(used: Shape) -> tuple[float, float]:
         nonlocal peak
         work = batch_work(used.prefix, [used.tokens] * used.rows, used.rows * used.targets, shared=shared)
-        encoded = _arbitrary_rows(base, task, used)
+        encoded = arbitrary_rows(base, task, used)
         watch = Stopwatch(base.device)
         batch = [[(encoded, row) for row in encoded.rows]]
         with base.mode(training=True):
@@ -151,7 +151,7 @@ def probe_training(
             break
     progress.advance(len(_SHARES) - 1 - len(points))
     largest = shape.scaled(_SHARES[len(points)])
-    expected = estimate_memory(base, adaptation, [_arbitrary_rows(base, task, largest)], largest.rows, shared=shared)
+    expected = estimate_memory(base, adaptation, [arbitrary_rows(base, task, largest)], largest.rows, shared=shared)
     memory = (peak - held_before - expected.gradients) / (expected.training - expected.gradients - expected.optimizer)
     return Speed(*fitted(points[-2:]), parameter=_optimizer_seconds(base, adaptation)), max(memory, 1.0)
 
@@ -196,7 +196,7 @@ def probe_decoding(base: Base, size: Size, options: DecodeOptions, prefix: int, 
         prefix = max(prefix // 2, _SHORTEST_PREFIX)
     while rows > 1 and reading(rows * copies) * speed.operation > _PATIENCE:
         rows //= 2
-    encoded = _arbitrary_rows(base, "", Shape(prefix, rows, _INPUT_TOKENS, 0))
+    encoded = arbitrary_rows(base, "", Shape(prefix, rows, _INPUT_TOKENS, 0))
     # No token ends a text, so that every text has all its tokens.
     endless = dataclasses.replace(base, eos=(base.vocabulary,))
     endless.shares_prefix = shared
@@ -223,7 +223,7 @@ def probe_decoding(base: Base, size: Size, options: DecodeOptions, prefix: int, 
     return dataclasses.replace(speed, reading=per_operation, writing=writing, together=sequences * beams)
 
 
-def _arbitrary_rows(base: Base, task: str, shape: Shape) -> EncodedTask:
+def arbitrary_rows(base: Base, task: str, shape: Shape) -> EncodedTask:
     """Return rows of a shape, made of arbitrary tokens; they are rows for decoding where the shape has no targets."""
     usable = [token for token in range(min(base.vocabulary, 1000)) if token not in base.eos]
     ids = tuple(usable[(7 * position) % len(usable)] for position in range(max(shape.prefix, shape.tokens)))
