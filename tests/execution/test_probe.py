@@ -163,11 +163,12 @@ def test_a_micro_batch_that_takes_long_enough_is_the_last_one(
         rows.append(sum(len(group) for group in batch))
 
     monkeypatch.setattr(probe, "step_loss", step_loss)
-    monkeypatch.setattr(probe, "_seconds", lambda _, action: action() or rows[-1] * 0.5)
+    monkeypatch.setattr(probe, "_seconds", lambda _, action: action() or 1.0 + rows[-1] * 0.5)
     speed, _ = probe_training(base, adaptation, size_of(base), parts, "one", Shape(12, 40, 9, 4), Told())
-    # 40 rows: one to warm up, then 2 and 5 of them; 5 take 2.5 seconds.
-    assert rows[:3] == [1, 2, 5]
-    assert max(rows) == 5
+    # 40 rows: one to warm up, then 2, 5 and 10 of them. 5 take long enough, and 10 are the first that are thrice as many as 2.
+    assert rows == [1, 2, 5, 10]
+    # The second that does not depend on the number of rows is told apart from the half that each of them takes.
+    assert speed.batch == pytest.approx(1.0, abs=0.2)
     assert speed.operation > 0
 
 
@@ -249,5 +250,5 @@ def test_decoding_is_tried_as_the_study_decodes_and_no_text_ends_early(
 
 def test_prompts_that_would_take_too_long_are_tried_on_fewer_texts(open_base: Callable[[], Base]) -> None:
     base = open_base()
-    assert probe_decoding(base, size_of(base), DecodeOptions(batch_size=16), 7, Speed(operation=1e-6), Told()).together < 16
+    assert probe_decoding(base, size_of(base), DecodeOptions(batch_size=16), 7, Speed(operation=5e-6), Told()).together < 16
     assert probe_decoding(base, size_of(base), DecodeOptions(batch_size=16), 7, Speed(operation=1.0), Told()).together == 1

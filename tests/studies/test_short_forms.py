@@ -75,7 +75,12 @@ def test_a_base_without_a_label_is_called_after_its_name(tmp_path: Path, name: s
 def test_overrides_reach_what_the_file_leaves_out(tmp_path: Path) -> None:
     assert study(tmp_path, "methods.lora.rank=4").methods["lora"] == {"name": "lora", "rank": 4}
     assert arms(study(tmp_path, "methods=[lora]", "tasks=summarization_en")) == ["lora", "few-shot", "zero-shot"]
-    assert study(tmp_path, "bases=[smollm2-135m]").bases == {"gemma-3-270m": "smollm2-135m"}
+    # A base by its name alone has no role that another could take.
+    assert study(tmp_path, "bases=[smollm2-135m]").bases == {"smollm2-135m": "smollm2-135m"}
+    one = study(tmp_path, "bases.big=null", bases={"big": "gemma-3-270m", "small": "smollm2-135m"})
+    assert arms(one) == ["full", "lora", "bottleneck", "prefix", "combined", "few-shot", "zero-shot"]
+    assert {link.base for claim in one.claims.values() for link in claim.chain} == {"small"}
+    assert study(tmp_path, "bases=[smollm2-135m]", bases={"big": "gemma-3-270m"}).bases == {"big": "smollm2-135m"}
 
 
 def test_own_grids_come_without_foreign_tables_and_claims(tmp_path: Path) -> None:

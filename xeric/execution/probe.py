@@ -31,14 +31,18 @@ from xeric.training.memory import estimate_memory, held_memory
 
 __all__ = ["Shape", "arbitrary_rows", "parts_of", "probe_decoding", "probe_training", "size_of"]
 
-_ENOUGH = 1.5
-"""Seconds of a micro-batch from which its speed is that of larger ones: no larger one is timed."""
-
 _SHARES = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
-"""Of the usual micro-batch: the first warms up, the next ones are timed until one takes long enough."""
+"""Of the usual micro-batch: the first warms up, the next ones are timed until that has taken long enough."""
 
-_PATIENCE = 2.0
-"""Seconds that the prompts of the decoding probe may take; longer ones are shortened, then fewer."""
+_ENOUGH = 1.5
+"""Seconds of a micro-batch from which no larger one is timed."""
+
+_LEVER = 3.0
+"""At least so many times the operations of the smallest that is timed has the largest: reading the weights, which takes the same
+time for any number of rows, is told apart from computing."""
+
+_SHORTENED, _PATIENCE = 2.0, 8.0
+"""Seconds that the prompts of the decoding probe may take: their prefix is shortened to the first, then there are fewer texts."""
 
 _INPUT_TOKENS, _NEW_TOKENS = 4, 5
 """Tokens of an input, and new tokens, in the decoding probe."""
@@ -147,13 +151,13 @@ def probe_training(
     points: list[tuple[float, float]] = []
     for share in _SHARES[1:]:
         points.append(timed(shape.scaled(share)))
-        if points[-1][1] >= _ENOUGH:
+        if points[-1][1] >= _ENOUGH and points[-1][0] >= _LEVER * points[0][0]:
             break
     progress.advance(len(_SHARES) - 1 - len(points))
     largest = shape.scaled(_SHARES[len(points)])
     expected = estimate_memory(base, adaptation, [arbitrary_rows(base, task, largest)], largest.rows, shared=shared)
     memory = (peak - held_before - expected.gradients) / (expected.training - expected.gradients - expected.optimizer)
-    return Speed(*fitted(points[-2:]), parameter=_optimizer_seconds(base, adaptation)), max(memory, 1.0)
+    return Speed(*fitted((points[0], points[-1])), parameter=_optimizer_seconds(base, adaptation)), max(memory, 1.0)
 
 
 def _optimizer_seconds(base: Base, adaptation: Adaptation) -> float:
@@ -192,7 +196,7 @@ def probe_decoding(base: Base, size: Size, options: DecodeOptions, prefix: int, 
     def reading(sequences: int) -> float:
         return reading_operations(size, batch_work(prefix, [_INPUT_TOKENS] * sequences, sequences, shared=shared))
 
-    while prefix > _SHORTEST_PREFIX and reading(rows * copies) * speed.operation > _PATIENCE:
+    while prefix > _SHORTEST_PREFIX and reading(rows * copies) * speed.operation > _SHORTENED:
         prefix = max(prefix // 2, _SHORTEST_PREFIX)
     while rows > 1 and reading(rows * copies) * speed.operation > _PATIENCE:
         rows //= 2

@@ -99,7 +99,11 @@ def plain_study(data: Mapping[str, Any], overrides: Iterable[str], name: str) ->
         ConfigError: an override cannot be applied, or the bases do not fill the study's roles.
     """
     file = with_default_methods(long_form(data))
-    changed, remarks = fill_roles(file, override_bases(file, overrides))
+    overridden = override_bases(file, overrides)
+    if not isinstance(data.get("bases"), Mapping):
+        # Bases by their names alone have no roles that others could take: other names replace them.
+        overridden = long_form(overridden)
+    changed, remarks = fill_roles(file, overridden)
     changed, more = fit_paraphrases(file, changed)
     return with_defaults(long_form(changed), name), [*remarks, *more]
 

@@ -108,8 +108,8 @@ def estimate_memory(
         further = kept_bytes(base, task, [rows[0]] * 2, shared=shared) - first if len(rows) > 1 else 0
         return first + further * (len(rows) - 1)
 
-    sizes = {"recomputing": recomputing, "selecting": selecting, "decoding": decoding}
-    return memory_of(base, held, trained, tasks, micro_batch_size, kept, **sizes)
+    arguments = base, held, trained, tasks, micro_batch_size, kept
+    return memory_of(*arguments, recomputing=recomputing, selecting=selecting, decoding=decoding)
 
 
 def memory_of(
