@@ -43,7 +43,7 @@ def plan(
     all_overrides = with_tasks_dirs(overrides, tasks_dir)
     config, folder = _load(study, output, all_overrides)
     # Loading the libraries takes seconds: the first line comes before them.
-    typer.echo(f"planning {config.title!r}: {len(config.bases)} bases, {len(config.tasks)} tasks", err=True)
+    typer.echo(f"planning {config.title!r}: loading the libraries", err=True)
     quiet_libraries()
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_estimate, show_plan
