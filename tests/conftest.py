@@ -33,6 +33,12 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pat
     return get
 
 
+@pytest.fixture(autouse=True)
+def own_speeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test measures for itself: speeds that were measured before are not in its cache folder."""
+    monkeypatch.setattr("xeric.execution.speeds.home", lambda: tmp_path / "cache")
+
+
 @pytest.fixture
 def open_base(base_folder: Callable[[str], Path]) -> Callable[[str], Base]:
     """A tiny random base of a shape, opened anew for each test."""

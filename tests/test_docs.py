@@ -17,6 +17,7 @@ from typer.main import get_command
 from xeric.cli.main import app
 from xeric.config import build
 from xeric.studies.config import StudyConfig, TuningConfig
+from xeric.studies.plan import plain_study
 from xeric.studies.validation import check_study
 
 ROOT = Path(__file__).parents[1]
@@ -93,11 +94,11 @@ def test_every_table_of_settings_can_be_made(hooks: ModuleType) -> None:
 
 def test_every_study_that_is_shown_fits_together() -> None:
     shown = [yaml.safe_load(block) for text in TEXTS.values() for block in blocks("yaml", text)]
-    studies = [data for data in shown if "grids" in data]
+    studies = [data for data in shown if "bases" in data]
     assert len(studies) >= 2
     for data in studies:
-        check_study(build(StudyConfig, data))
-    others = [data for data in shown if "grids" not in data]
+        check_study(build(StudyConfig, plain_study(data, (), "shown")[0]))
+    others = [data for data in shown if "bases" not in data]
     assert others
     for data in others:
         assert set(data) == {"tuning"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from xeric.errors import DataError
-from xeric.yaml_io import load_yaml, parse_yaml
+from xeric.yaml_io import YamlLines, load_yaml, parse_yaml
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,12 @@ def test_a_byte_that_is_not_utf8_is_refused_by_line(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not UTF-8 text: byte 0xf1") as caught:
         load_yaml(path)
     assert caught.value.where == f"{path}, line 2"
+
+
+def test_the_line_of_a_setting() -> None:
+    lines = YamlLines("a:\n  b.c: {d: 1,\n    e: 2}\n  b: 3\ntasks:\n- one\n- two\nlists: [{x: 1},\n  {x: 2}]\n")
+    wanted = {"a": 1, "a.b.c.e": 3, "a.b.c.d": 2, "a.b": 4, "tasks.1": 7, "tasks.two": 7, "lists.1.x": 9}
+    assert {path: lines.line(path) for path in wanted} == wanted
+    assert lines.line("a.b.c.missing") == 2, "what is not there belongs to what it would be in"
+    assert lines.line("other.thing") is None
+    assert YamlLines("").line("a") is None

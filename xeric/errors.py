@@ -56,7 +56,13 @@ class UserError(XericError):
 
 
 class ConfigError(UserError):
-    """A setting is unknown, ill-typed or contradictory; ``where`` is its dotted path."""
+    """A setting is unknown, ill-typed or contradictory; ``where`` is its dotted path.
+
+    Attributes:
+        others: further mistakes that were found in the same settings.
+    """
+
+    others: tuple[ConfigError, ...] = ()
 
 
 class DataError(UserError):

@@ -13,28 +13,52 @@ from pydantic.fields import FieldInfo
 
 from xeric.errors import ConfigError
 
-__all__ = ["config_error", "expectation"]
+__all__ = ["NAME_PATTERN", "config_error", "expectation"]
 
-_EXPECTED = "Input should be "
+NAME_PATTERN = r"^[a-z0-9][a-z0-9_-]*$"
+"""The form of a study's name."""
 
-# What pydantic says about values in the words of its own types.
+_FORMS: dict[str, str] = {NAME_PATTERN: "small letters, digits, '-' and '_', beginning with a letter or digit"}
+
+# What pydantic says about values, in the words of its own types.
 _PLAIN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "int_type": lambda _: "a whole number",
     "int_from_float": lambda _: "a whole number",
+    "int_parsing": lambda _: "a whole number",
     "int_parsing_size": lambda _: "a whole number of fewer digits",
     "float_type": lambda _: "a number",
+    "float_parsing": lambda _: "a number",
+    "finite_number": lambda _: "a finite number",
+    "greater_than": lambda context: f"a number above {context['gt']}",
+    "greater_than_equal": lambda context: f"a number of at least {context['ge']}",
+    "less_than": lambda context: f"a number below {context['lt']}",
+    "less_than_equal": lambda context: f"a number of at most {context['le']}",
+    "multiple_of": lambda context: f"a multiple of {context['multiple_of']}",
     "bool_type": lambda _: "true or false",
+    "bool_parsing": lambda _: "true or false",
+    "none_required": lambda _: "null",
+    "literal_error": lambda context: context["expected"],
+    "enum": lambda context: context["expected"],
     "string_type": lambda _: "text",
-    "tuple_type": lambda _: "a list",
-    "list_type": lambda _: "a list",
-    "too_short": lambda context: f"at least {_count(context['min_length'], 'entry', 'entries')}",
-    "too_long": lambda context: f"at most {_count(context['max_length'], 'entry', 'entries')}",
+    "string_unicode": lambda _: "text that is valid Unicode",
     "string_too_short": lambda context: f"at least {_count(context['min_length'], 'letter', 'letters')}",
     "string_too_long": lambda context: f"at most {_count(context['max_length'], 'letter', 'letters')}",
-    "string_pattern_mismatch": lambda context: f"text of the form {context['pattern']}",
+    "string_pattern_mismatch": lambda context: _FORMS.get(context["pattern"], f"text of the form {context['pattern']}"),
+    "tuple_type": lambda _: "a list",
+    "list_type": lambda _: "a list",
+    "set_type": lambda _: "a list",
+    "iterable_type": lambda _: "a list",
+    "too_short": lambda context: f"at least {_count(context['min_length'], 'entry', 'entries')}",
+    "too_long": lambda context: f"at most {_count(context['max_length'], 'entry', 'entries')}",
+    "invalid_key": lambda _: "keys that are text",
 }
-_MAPPINGS = {"dict_type", "model_type", "model_attributes_type"}
+_MAPPINGS = {"dict_type", "mapping_type", "model_type", "model_attributes_type", "dataclass_type"}
 _OUT_OF_RANGE = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
+_NEAR = 0.5
+"""How similar a key must be to a known one to be taken for it."""
+
+_OWN_WORDS = {"value_error", "assertion_error"}
+"""Complaints of Xeric's own validators, which are sentences for the user already."""
 
 
 def _count(number: int, singular: str, plural: str) -> str:
@@ -42,17 +66,21 @@ def _count(number: int, singular: str, plural: str) -> str:
 
 
 def expectation(raw: Any, *, mapping: str = "a group of settings") -> str | None:
-    """Return what should stand in the place of a value that pydantic complains of, in plain words; None where it does not say.
+    """Return what should stand in the place of a value that pydantic complains of, in plain words.
+
+    None where the complaint is a sentence of Xeric's own, or about a key and not about a value.
 
     Args:
         raw: an entry of :meth:`pydantic.ValidationError.errors`.
         mapping: what the user calls a mapping.
     """
+    if raw["type"] in {*_OWN_WORDS, "missing", "extra_forbidden", "json_invalid"}:
+        return None
     if raw["type"] in _MAPPINGS:
         return mapping
     if raw["type"] in _PLAIN:
         return _PLAIN[raw["type"]](raw.get("ctx", {}))
-    return raw["msg"].removeprefix(_EXPECTED) if raw["msg"].startswith(_EXPECTED) else None
+    return "another value"
 
 
 class _Fault:
@@ -82,18 +110,27 @@ class _Fault:
 def config_error(model: type[BaseModel], error: pydantic.ValidationError, data: Any, where: str) -> ConfigError:
     """Return what pydantic says of settings as an error with the dotted path, in plain words, and near names in the hint.
 
+    Further mistakes in the same settings are its :attr:`xeric.errors.ConfigError.others`.
+
     Args:
         model: that refused.
         error: pydantic's.
         data: the settings, plain.
         where: dotted path of ``data`` itself.
     """
-    faults = _most_telling([_Fault(raw, data) for raw in error.errors(include_url=False)])
+    faults = [_Fault(raw, data) for raw in error.errors(include_url=False)]
+    first, *others = [_described(model, group, where) for group in _by_value(faults)]
+    first.others = tuple(others)
+    return first
+
+
+def _described(model: type[BaseModel], faults: list[_Fault], where: str) -> ConfigError:
+    """Return the error about one value: what the branch that was meant says of it, and behind it what the others say."""
     first = faults[0]
     path = ".".join(([where] if where else []) + first.path) or None
     if first.type == "extra_forbidden":
         settings = _keys(model, first.path[:-1], first.branches)
-        near = difflib.get_close_matches(first.path[-1], settings, n=1, cutoff=0.5)
+        near = difflib.get_close_matches(first.path[-1], settings, n=1, cutoff=_NEAR)
         hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(sorted(settings)) if settings else None
         return ConfigError("unknown setting", where=path, hint=hint)
     if first.type == "missing":
@@ -147,24 +184,42 @@ def _annotated(annotation: Any) -> list[Any]:
     return own + [limit for inner in get_args(annotation) for limit in _annotated(inner)]
 
 
-def _most_telling(faults: list[_Fault]) -> list[_Fault]:
-    """Return the fault to report, and behind it what the other branches of a union say about the same value.
+def _by_value(faults: list[_Fault]) -> list[list[_Fault]]:
+    """Return the faults of each value; the first value is not a missing one unless all are.
 
     A value that fits no branch of a union is refused once by each. The branch that was meant is the one that went deepest
     into the value, then the one with the fewest complaints. A misspelt key goes before the key that is missing for it.
     """
-    start = min(faults, key=lambda fault: fault.type == "missing")
-    if start.branch_at is None:
-        return [start]
-    stem = start.location[: start.branch_at]
+    stems: dict[tuple[int | str, ...], list[_Fault]] = {}
+    for fault in faults:
+        stem = fault.location if fault.branch_at is None else fault.location[: fault.branch_at]
+        stems.setdefault(stem, []).append(fault)
+    values = [value for of_stem in stems.values() for value in _most_telling(of_stem)]
+    misspelt = [value[0].path for value in values if value[0].type == "extra_forbidden"]
+    meant = [value for value in values if value[0].type != "missing" or not _misspelt(value[0].path, misspelt)]
+    return sorted(meant, key=lambda value: value[0].type == "missing")
+
+
+def _misspelt(path: list[str], unknown: list[list[str]]) -> bool:
+    """Return whether an unknown key beside a missing one has a name near to its."""
+    beside = [other[-1] for other in unknown if other[:-1] == path[:-1]]
+    return bool(difflib.get_close_matches(path[-1], beside, n=1, cutoff=_NEAR))
+
+
+def _most_telling(faults: list[_Fault]) -> list[list[_Fault]]:
+    """Return the faults of the branch that was meant, by value, and behind each what the other branches say of the value."""
+    if faults[0].branch_at is None:
+        return [faults]
     branches: dict[int | str, list[_Fault]] = {}
     for fault in faults:
-        if fault.branch_at == start.branch_at and fault.location[: start.branch_at] == stem:
-            branches.setdefault(fault.location[start.branch_at], []).append(fault)
+        branches.setdefault(fault.location[fault.branch_at or 0], []).append(fault)
     meant = min(branches.values(), key=lambda of_branch: (-max(len(fault.path) for fault in of_branch), len(of_branch)))
-    first = min(meant, key=lambda fault: fault.type == "missing")
-    others = [fault for of_branch in branches.values() for fault in of_branch if fault.path == first.path and fault is not first]
-    return [first, *others]
+    others = [fault for of_branch in branches.values() if of_branch is not meant for fault in of_branch]
+    return [
+        [first, *(fault for fault in [*meant, *others] if fault.path == first.path and fault is not first)]
+        for number, first in enumerate(meant)
+        if first.path not in [fault.path for fault in meant[:number]]
+    ]
 
 
 def _keys(model: type[BaseModel], path: list[str], branches: list[str]) -> list[str]:

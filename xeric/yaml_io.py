@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from xeric.encodings import read_text
 from xeric.errors import DataError
 
-__all__ = ["dump_yaml", "load_yaml", "parse_yaml"]
+__all__ = ["YamlLines", "dump_yaml", "load_yaml", "parse_yaml"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -90,6 +90,44 @@ def load_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"expected a mapping of settings, found {type(value).__name__}", where=str(path))
     return value
+
+
+class YamlLines:
+    """The lines of a YAML text on which its settings stand.
+
+    Args:
+        text: that :func:`parse_yaml` reads.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._root: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+
+    def line(self, where: str) -> int | None:
+        """Return the line, from 1, of the setting at a dotted path; where it is not in the text, that of the group it belongs to.
+
+        In a list, its entry's number or the entry itself may stand in the path. None where no part of the path is in the text.
+        """
+        node, rest, line = self._root, where, None
+        while rest and node is not None:
+            entry = self._entry(node, rest)
+            if entry is None:
+                break
+            line, node, rest = entry
+        return line
+
+    def _entry(self, node: yaml.Node, path: str) -> tuple[int, yaml.Node, str] | None:
+        """Return the line and the node of the entry that a path begins with, and the rest of the path."""
+        entries: list[tuple[str, yaml.Node, yaml.Node]] = []
+        if isinstance(node, yaml.MappingNode):
+            entries = [(str(key.value), key, value) for key, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            entries = [(str(number), value, value) for number, value in enumerate(node.value)]
+            entries += [(str(value.value), value, value) for value in node.value if isinstance(value, yaml.ScalarNode)]
+        # A label may hold dots: the longest key that the path begins with.
+        for key, marked, value in sorted(entries, key=lambda entry: -len(entry[0])):
+            if key and (path == key or path.startswith(f"{key}.")):
+                return marked.start_mark.line + 1, value, path[len(key) + 1 :]
+        return None
 
 
 def dump_yaml(value: BaseModel | Mapping[str, Any]) -> str:

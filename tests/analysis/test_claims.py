@@ -220,8 +220,8 @@ def test_a_mean_of_metrics_with_two_directions_is_refused() -> None:
 
 
 def test_controls_say_whether_a_claim_is_about_instructions(arms: Arms) -> None:
-    def judged(*controls: str) -> ClaimResult:
-        made = replace(chain("good", "fair"), controls=controls)
+    def judged(*controls: str, margin: float = 1.0) -> ClaimResult:
+        made = replace(chain("good", "fair", margin=margin), controls=controls)
         labels = {name: name for name in ("good", "fair", *controls)}
         return judge(arms, [made], Judged(labels, ("copy",)))[0]
 
@@ -235,3 +235,7 @@ def test_controls_say_whether_a_claim_is_about_instructions(arms: Arms) -> None:
     assert tuning.controls_note.startswith("what is tested here is tuning, not the instruction")
     assert "(twin +0.0 [" in tuning.controls_note
     assert "empty" not in tuning.controls_note
+    # The same intervals, where a thousandth of a point counts: too wide for saying that there is no difference.
+    unsure = judged("empty", "twin", margin=0.001)
+    assert unsure.controls_note.startswith("whether the instruction matters beside the tuning is not shown")
+    assert judged("twin", "best").controls_note.startswith("it is not the instruction that helps")

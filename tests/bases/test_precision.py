@@ -9,17 +9,19 @@ import pytest
 import torch
 
 from xeric.bases import precision
-from xeric.bases.precision import bf16_is_faster, resolve_precision
+from xeric.bases.precision import resolve_precision
+from xeric.execution.opening import check_settings
 from xeric.run.config import run_config
+from xeric.studies.plan import load_study, plan_study
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
 def _asked_anew() -> Iterator[None]:
-    bf16_is_faster.cache_clear()
+    precision._bf16_gain.cache_clear()
     yield
-    bf16_is_faster.cache_clear()
+    precision._bf16_gain.cache_clear()
 
 
 def native(monkeypatch: pytest.MonkeyPatch, *checks: str) -> None:
@@ -58,6 +60,38 @@ def test_a_processor_without_bf16_is_not_measured_and_its_user_is_warned(
     config, remarks = run_config(settings)
     assert config.precision == "fp32"
     assert not remarks
+
+
+@pytest.mark.parametrize(
+    ("bf16", "named", "said"),
+    [
+        (0.25, None, ("computing in bf16", "4.0 times as fast", "texts may differ", "precision=fp32")),
+        (0.9, None, ("computing in fp32", "1.1 times", "precision=bf16 asks for it", "texts may differ")),
+        (0.25, "bf16", ()),
+        (0.25, "fp32", ()),
+        (1.2, "bf16", ("computes fp32 as fast",)),
+    ],
+)
+def test_where_the_processor_has_bf16_and_nobody_chose_a_note_says_what_is_used_and_what_it_costs(
+    bf16: float,
+    named: str | None,
+    said: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    base_folder: Callable[[str], Path],
+) -> None:
+    native(monkeypatch, "_is_avx512_bf16_supported")
+    seconds(monkeypatch, bf16, 1.0)
+    settings = {"tasks": ["t"], "base": str(base_folder("llama")), "method": "lora", "device": "cpu"}
+    _, remarks = run_config(settings | ({"precision": named} if named else {}))
+    assert len(remarks) == bool(said)
+    assert all(words in remarks[0] for words in said)
+
+
+def test_a_study_says_it_once_for_all_its_arms(monkeypatch: pytest.MonkeyPatch) -> None:
+    native(monkeypatch, "_is_amx_tile_supported")
+    seconds(monkeypatch, 0.25, 1.0)
+    study, _ = load_study("demo", ["run.device=cpu"])
+    assert [remark[:17] for remark in check_settings(plan_study(study))] == ["computing in bf16"]
 
 
 def test_the_measurement_itself_runs() -> None:

@@ -95,6 +95,8 @@ def test_a_plan_shows_what_it_has_before_it_tries_anything(
         assert xeric("plan", *given, "--no-probe") == (0, said, notes.partition("xeric:")[0])
     code, said, notes = xeric("plan", *given)
     assert code == 0
+    assert notes.startswith("planning 'A small study': loading the libraries\npreparing 1 tasks\n")
+    assert "trying full on tiny" in notes
     assert "probing tiny: training (full)" in notes
     assert (
         said.index("smallest difference")
@@ -146,7 +148,8 @@ def test_a_mistake_is_one_sentence_a_hint_and_exit_code_2(
     names = {"STUDY": str(study), "TASKS": str(tmp_path / "tasks")}
     code, out, err = xeric(*[names.get(argument, argument) for argument in arguments])
     assert (code, out) == (2, "")
-    first, second = err.splitlines()
+    # A plan says first what it is about.
+    first, second = [line for line in err.splitlines() if not line.startswith("planning ")]
     assert said in first
     assert second.startswith("hint: ")
     assert hint in second

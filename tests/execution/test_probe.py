@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +14,12 @@ from tests.execution.test_run_study import Told
 from xeric.bases.base import Base
 from xeric.decoding import DecodeOptions
 from xeric.errors import ConfigError
-from xeric.execution import base_costs
+from xeric.execution import base_costs, probe
 from xeric.execution.cost_estimate import UNSURE, CostEstimate
 from xeric.execution.operations import Parts, Size, Speed
 from xeric.execution.preview import estimated, preview
 from xeric.execution.probe import Shape, parts_of, probe_decoding, probe_training, size_of
+from xeric.execution.speeds import Measurement, keep_measurement, kept_measurement
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 
@@ -29,10 +32,12 @@ class Counting(Told):
     def __init__(self) -> None:
         super().__init__()
         self.units: dict[str, int] = {}
+        self.totals: dict[str, int] = {}
         self._phase = ""
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
         self._phase = phase
+        self.totals[phase] = total
 
     def advance(self, units: int, loss: float | None = None) -> None:
         self.units[self._phase] = self.units.get(self._phase, 0) + units
@@ -77,7 +82,8 @@ def test_every_arm_is_estimated_from_one_probe_of_its_base(
         "probing second: training (lora)",
         "probing second: decoding",
     ]
-    assert told.units == {"training": 2 * 3, "decoding": 2 * 6}
+    assert told.units["training"] == 2 * told.totals["training"]
+    assert told.units["decoding"] == 2 * told.totals["decoding"]
     assert not (tmp_path / "out").exists()
 
 
@@ -141,7 +147,58 @@ def test_a_probe_leaves_the_base_as_it_was(name: str, open_base: Callable[[], Ba
     adaptation.detach()
     after = base.model.state_dict()
     assert all(bool((after[key] == value).all()) for key, value in before.items())
-    assert told.units["training"] == 3
+    assert told.units == told.totals
+
+
+def test_a_micro_batch_that_takes_long_enough_is_the_last_one(
+    open_base: Callable[[], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine where a micro-batch of a tenth takes seconds, the usual one is not waited for."""
+    base = open_base()
+    adaptation = METHODS.get("lora").attach(base, method_options("lora"), seed=0, definitions=DEFINITIONS)
+    parts = parts_of(adaptation, {key for key, _ in base.model.named_parameters()})
+    rows: list[int] = []
+
+    def step_loss(_: Base, batch: list[list[object]]) -> None:
+        rows.append(sum(len(group) for group in batch))
+
+    monkeypatch.setattr(probe, "step_loss", step_loss)
+    monkeypatch.setattr(probe, "_seconds", lambda _, action: action() or 1.0 + rows[-1] * 0.5)
+    speed, _ = probe_training(base, adaptation, size_of(base), parts, "one", Shape(12, 40, 9, 4), Told())
+    # 40 rows: one to warm up, then 2, 5 and 10 of them. 5 take long enough, and 10 are the first that are thrice as many as 2.
+    assert rows == [1, 2, 5, 10]
+    # The second that does not depend on the number of rows is told apart from the half that each of them takes.
+    assert speed.batch == pytest.approx(1.0, abs=0.2)
+    assert speed.operation > 0
+
+
+def test_a_second_plan_takes_the_speed_of_the_first(tasks: Path, base: Path, tmp_path: Path) -> None:
+    settings = ("tuning=null", "seeds=[0]", "grids={methods: {methods: [lora]}}")
+    first, again, other = Told(), Told(), Told()
+    measured = plan(tasks, base, tmp_path / "out", *settings, told=first)
+    kept = plan(tasks, base, tmp_path / "out", *settings, told=again)
+    assert kept.arms[0].memory == pytest.approx(measured.arms[0].memory, rel=0.3)
+    assert not [note for note in again.notes if "probing" in note]
+    assert [note for note in again.notes if note.startswith("speed of tiny: as measured at ")]
+    plan(tasks, base, tmp_path / "out", *settings, "run.decode.batch_size=4", told=other)
+    assert [note for note in other.notes if "probing" in note], "decoded together by fours, it is another speed"
+
+
+def test_a_kept_speed_is_measured_again_after_a_day_or_when_it_is_damaged(tmp_path: Path) -> None:
+    what = {"base": "b"}
+    measurement = Measurement(Speed(batch=0.5, together=4), 1.25)
+    assert kept_measurement(what) is None
+    keep_measurement(what, measurement)
+    kept = kept_measurement(what)
+    assert kept is not None
+    assert kept[0] == measurement
+    assert kept_measurement({"base": "c"}) is None
+    (path,) = (tmp_path / "cache" / "speeds").iterdir()
+    yesterday = time.time() - 25 * 3600
+    os.utime(path, (yesterday, yesterday))
+    assert kept_measurement(what) is None
+    path.write_text("{}", encoding="utf-8")
+    assert kept_measurement(what) is None
 
 
 def test_what_a_method_adds_is_what_tokens_pass_through(open_base: Callable[[], Base]) -> None:
@@ -185,7 +242,7 @@ def test_decoding_is_tried_as_the_study_decodes_and_no_text_ends_early(
     base, told = open_base(), Counting()
     before = base.eos
     speed = probe_decoding(base, size_of(base), options, 7, Speed(batch=1.0), told)
-    assert told.units == {"decoding": 6}
+    assert told.units == told.totals
     assert (speed.together, speed.batch, base.eos) == (together, 1.0, before)
     assert speed.reading > 0
     assert speed.writing > 0
@@ -193,5 +250,5 @@ def test_decoding_is_tried_as_the_study_decodes_and_no_text_ends_early(
 
 def test_prompts_that_would_take_too_long_are_tried_on_fewer_texts(open_base: Callable[[], Base]) -> None:
     base = open_base()
-    assert probe_decoding(base, size_of(base), DecodeOptions(batch_size=16), 7, Speed(operation=1e-6), Told()).together < 16
+    assert probe_decoding(base, size_of(base), DecodeOptions(batch_size=16), 7, Speed(operation=5e-6), Told()).together < 16
     assert probe_decoding(base, size_of(base), DecodeOptions(batch_size=16), 7, Speed(operation=1.0), Told()).together == 1

@@ -47,10 +47,12 @@ def test_best_arm_and_best_baseline_are_named_with_their_scores() -> None:
     assert f"{best.scores['chrf'].value:.1f} [" in said
     assert f"({best.label})" in said
     assert f"the best trivial baseline, {trivial.label}, reaches {trivial.scores['chrf'].value:.1f}" in said
-    assert "6 of 9 arms beat every baseline" in said
+    assert "6 of 9 arms are shown to beat every baseline in chrF++" in said
 
 
-@pytest.mark.parametrize(("beating", "said"), [(0, "none of 9 arms beat"), (1, "1 of 9 arms beats"), (9, "9 of 9 arms beat ")])
+@pytest.mark.parametrize(
+    ("beating", "said"), [(0, "none of 9 arms is shown to"), (1, "1 of 9 arms is shown to"), (9, "9 of 9 arms are shown to")]
+)
 def test_how_many_arms_beat_the_baselines(beating: int, said: str) -> None:
     arms, left = [], beating
     for arm in results().arms:

@@ -120,7 +120,7 @@ def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
         ("methods.lora.rnk=3", "methods.lora.rnk", "rank"),
         ("methods.lora={method: {name: lora, rnk: 3}}", "methods.lora.method.rnk", "rank"),
         ("methods.lora={method: {name: lora}, trian: {}}", "methods.lora.trian", "train"),
-        ("methods.lora={rank: 3}", "methods.lora.rank", ""),
+        ("methods.lora={rnk: 3}", "methods.lora.rnk", "rank"),
         ("methods.other={like: lor}", "methods.other.like", "lora"),
         ("methods.few-shot={name: lora}", "methods.few-shot", ""),
         ("run.train.max_step=3", "run.train.max_step", "max_steps"),

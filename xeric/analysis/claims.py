@@ -157,7 +157,7 @@ def _tested(arms: Arms, chain: Chain, decisions: Sequence[Decision | None], cont
         reason=reason,
         links=tuple(links),
         controls=tuple(controls),
-        controls_note=_controls_note(controls, context),
+        controls_note=_controls_note(controls, chain.claim.margin, context),
     )
 
 
@@ -171,24 +171,42 @@ def _controls(arms: Arms, chain: Chain) -> list[LinkResult]:
     ]
 
 
-def _controls_note(controls: Sequence[LinkResult], context: Judged) -> str:
-    """Return what the controls mean for a claim about instructions, in one sentence."""
+def _controls_note(controls: Sequence[LinkResult], margin: float, context: Judged) -> str:
+    """Return what the controls mean for a claim about instructions, in one sentence, as far as their intervals allow.
+
+    Args:
+        controls: differences of the claim's first arm and the arms with a wrong or missing instruction.
+        margin: points within which a difference counts as none.
+        context: of the claim.
+    """
     if not controls:
         return ""
 
-    def described(link: LinkResult) -> str:
-        ends = link.corrected
-        interval = f" [{ends.low:+.1f}, {ends.high:+.1f}]" if ends and ends.low is not None and ends.high is not None else ""
-        return f"{context.labels[link.worse]} {link.difference.value:+.1f}{interval}"
+    def described(links: Sequence[LinkResult]) -> str:
+        return "; ".join(f"{context.labels[link.worse]} {link.difference.value:+.1f}{_bounds(link)}" for link in links)
 
-    similar = [link for link in controls if not (link.corrected and link.corrected.low is not None and link.corrected.low > 0)]
-    differences = "; ".join(described(link) for link in similar or controls)
-    if similar:
+    ends = [(link, link.corrected.low, link.corrected.high) for link in controls if link.corrected]
+    matters = [link for link, low, _ in ends if low is not None and low > 0]
+    if len(matters) == len(controls):
+        return f"the instruction itself matters: every arm with a wrong or missing one is worse ({described(controls)})"
+    if better := [link for link, _, high in ends if high is not None and high < 0]:
+        return f"it is not the instruction that helps: with a wrong or missing one the arm is better ({described(better)})"
+    same = [link for link, low, high in ends if low is not None and high is not None and -margin < low <= 0 <= high < margin]
+    if same:
         return (
-            "what is tested here is tuning, not the instruction: the difference to an arm with a wrong or missing instruction "
-            f"is not shown to be above 0 ({differences})"
+            "what is tested here is tuning, not the instruction: a wrong or missing one makes a difference of less than "
+            f"{margin:g} points ({described(same)})"
         )
-    return f"the instruction itself matters: every arm with a wrong or missing one is worse ({differences})"
+    unsure = [link for link in controls if link not in matters]
+    return (
+        "whether the instruction matters beside the tuning is not shown: the difference to an arm with a wrong or missing one "
+        f"may be 0 or larger ({described(unsure)})"
+    )
+
+
+def _bounds(link: LinkResult) -> str:
+    ends = link.corrected
+    return f" [{ends.low:+.1f}, {ends.high:+.1f}]" if ends and ends.low is not None and ends.high is not None else ""
 
 
 def _link(arms: Arms, better: str, worse: str, metrics: Sequence[str], null: float, decision: Decision | None) -> LinkResult:

@@ -12,7 +12,7 @@ import torch
 from xeric.bases.base import Precision
 from xeric.errors import UserError
 
-__all__ = ["PrecisionName", "bf16_is_faster", "resolve_device", "resolve_precision"]
+__all__ = ["PrecisionName", "bf16_is_faster", "precision_remark", "resolve_device", "resolve_precision"]
 
 PrecisionName = Literal["auto", "fp32", "bf16", "4bit"]
 
@@ -59,15 +59,47 @@ def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
     return name
 
 
-@functools.cache
+def precision_remark(name: PrecisionName, device: torch.device) -> str | None:
+    """Return what the user should know of the precision that a name stands for on a processor; None where there is nothing.
+
+    Args:
+        name: as the user gave it.
+        device: where the base is.
+    """
+    if device.type != "cpu":
+        return None
+    gain = _bf16_gain()
+    if name == "bf16" and not bf16_is_faster():
+        slower = "does not compute bf16 natively: fp32 is faster, often by far" if gain is None else "computes fp32 as fast"
+        return f"this processor {slower} (--precision fp32)"
+    if name != "auto" or gain is None:
+        return None
+    if bf16_is_faster():
+        return (
+            f"computing in bf16, which this processor has and computes {gain:.1f} times as fast as fp32; texts may differ from "
+            "those in fp32, which precision=fp32 asks for"
+        )
+    return (
+        "computing in fp32: this processor has bf16 and usually computes it several times as fast, but in a measurement now "
+        f"only {gain:.1f} times; precision=bf16 asks for it, and texts may differ from those in fp32"
+    )
+
+
 def bf16_is_faster() -> bool:
-    """Whether this processor computes bfloat16 natively (AMX, AVX512-BF16) and multiplies matrices faster in it than in float32.
+    """Whether this processor computes bfloat16 natively (AMX, AVX512-BF16), and matrix products faster than in float32."""
+    gain = _bf16_gain()
+    return gain is not None and _FASTER * gain > 1
+
+
+@functools.cache
+def _bf16_gain() -> float | None:
+    """Return how many times as fast as float32 this processor computes bfloat16; None where it does not compute it natively.
 
     Emulated it can be hundreds of times slower, so that is not measured.
     """
     if not (_has("_is_amx_tile_supported") or _has("_is_avx512_bf16_supported")):
-        return False
-    return _seconds(torch.bfloat16) < _FASTER * _seconds(torch.float32)
+        return None
+    return _seconds(torch.float32) / _seconds(torch.bfloat16)
 
 
 def _has(check: str) -> bool:

@@ -1,4 +1,7 @@
-"""``xeric study``: plan a study, carry it out, show its progress, score it again, publish it."""
+"""``xeric study``: plan a study, carry it out, show its progress, score it again, publish it.
+
+What concerns its file alone is in :mod:`xeric.cli.study_file`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from xeric.cli.options import AsJson, TasksDir, path_option, print_json, quiet_libraries
+from xeric.cli.study_file import Set, Source, check, new, pointing_to_check, with_tasks_dirs
 from xeric.errors import UserError
 from xeric.files import expanded
 
@@ -21,9 +25,9 @@ study_app = typer.Typer(
     help="A grid of runs from one file, with tables, figures and a verdict on each claim.", no_args_is_help=True
 )
 
-Source = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, a bundled study's name, or the folder of a study.")]
 Output = Annotated[Path | None, path_option("--output", "-o", help="Folder of the study; studies/NAME if not given.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="By dotted path: seeds=[0,1], bases.ROLE=BASE, tasks=[T].")]
+study_app.command()(new)
+study_app.command()(check)
 
 
 @study_app.command()
@@ -36,13 +40,16 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a study will compute, what is finished, its cost, and the difference it can detect."""
-    config, folder = _load(study, output, overrides, tasks_dir)
+    all_overrides = with_tasks_dirs(overrides, tasks_dir)
+    config, folder = _load(study, output, all_overrides)
+    # Loading the libraries takes seconds: the first line comes before them.
+    typer.echo(f"planning {config.title!r}: loading the libraries", err=True)
     quiet_libraries()
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_estimate, show_plan
     from xeric.execution.preview import estimated, preview
 
-    with TerminalStudyProgress() as progress:
+    with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
         shown = preview(config, folder, progress=progress)
     if not as_json:
         show_plan(shown)
@@ -70,14 +77,15 @@ def run(
     Leaves with exit code 1 if a run failed or diverged. Several processes may work on one folder, on several machines too.
     """
     part_of_runs = _shard(shard)
-    config, folder = _load(study, output, overrides, tasks_dir)
+    all_overrides = with_tasks_dirs(overrides, tasks_dir)
+    config, folder = _load(study, output, all_overrides)
     quiet_libraries()
     from xeric.api import run_study
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_status
     from xeric.studies.status import study_status
 
-    with TerminalStudyProgress() as progress:
+    with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
         done, results = run_study(config, folder, shard=part_of_runs, progress=progress)
     study_state = study_status(done.folder)
     if as_json:
@@ -145,15 +153,11 @@ def publish(
     typer.echo(f"{len(written)} files in {to}; `xeric report {to}` makes the tables from them")
 
 
-def _load(
-    source: str, output: Path | None, overrides: list[str] | None, tasks_dir: list[Path] | None
-) -> tuple[StudyConfig, Path]:
-    import json
-
+def _load(source: str, output: Path | None, overrides: list[str]) -> tuple[StudyConfig, Path]:
     from xeric.studies.plan import load_study
 
-    folders = [f"tasks_dirs={json.dumps([str(folder) for folder in tasks_dir])}"] if tasks_dir else []
-    study, remarks = load_study(source, [*folders, *(overrides or [])])
+    with pointing_to_check(source, overrides):
+        study, remarks = load_study(source, overrides)
     for remark in remarks:
         typer.echo(remark, err=True)
     return study, output or _default_folder(source, study)

@@ -21,6 +21,7 @@ from xeric.data.prompts import PromptOptions, choose_demonstrations
 from xeric.data.splits import SplitOptions, SplitTask, draw_output, fingerprint, split
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
+from xeric.progress import Progress, Silent
 from xeric.text import words
 
 __all__ = ["DataOptions", "Prepared", "PreparedTask", "TargetLength", "prepare"]
@@ -143,6 +144,7 @@ def prepare(
     prompt: PromptOptions | None = None,
     *,
     protect: Mapping[str, Sequence[Instance]] | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Clean and split tasks, take out leaks between any two of them, and choose their demonstrations.
 
@@ -151,6 +153,7 @@ def prepare(
         options: how to clean and split; None for the defaults.
         prompt: how many demonstrations, and their seed.
         protect: test sets of other tasks, by name, that these tasks must not give away; None protects their own.
+        progress: is told of each task.
 
     Raises:
         ConfigError: a task is named twice or is among those to protect, or there are not enough instances or demonstrations.
@@ -163,8 +166,14 @@ def prepare(
     if both := sorted(set(names) & set(protect or {})):
         raise ConfigError(f"names {both[0]!r}, which is scored", where="stages", hint="train a stage on other tasks")
     languages = {task.name: task.language for task in tasks}
-    cleaned_tasks = [clean(task, options.cleaning) for task in tasks]
-    splits = [split(cleaned, options) for cleaned in cleaned_tasks]
+    cleaned_tasks: list[Cleaned] = []
+    splits: list[SplitTask] = []
+    progress = progress or Silent()
+    progress.start("tasks cleaned", len(tasks))
+    for task in tasks:
+        cleaned_tasks.append(clean(task, options.cleaning))
+        splits.append(split(cleaned_tasks[-1], options))
+        progress.advance(1)
     report = _leaks(splits, protect) if options.leak_check else None
     if isinstance(prompt.definition, str):
         definitions = control_definitions([cleaned.task for cleaned in cleaned_tasks], prompt.definition)

@@ -5,34 +5,48 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import torch
 
 from xeric.bases.base import Base
 from xeric.bases.causal import can_share_prefix
 from xeric.config import digest
-from xeric.data.encoding import EncodedTask
+from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.data.preparing import Prepared
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.decoding import default_limit
+from xeric.execution.activations import Kept, counted
 from xeric.execution.operations import Parts, Speed, training_operations
 from xeric.execution.probe import parts_of, probe_decoding, probe_training, size_of
+from xeric.execution.speeds import Measurement, keep_measurement, kept_measurement
 from xeric.execution.workload import Counts, Decoding, Training, counts_of, decoding_of, encoded_sample, training_of
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.progress import StudyProgress
 from xeric.run.config import RunConfig
-from xeric.training.memory import MemoryEstimate, decoding_memory, estimate_memory
+from xeric.training.memory import MemoryEstimate, decoding_memory, held_memory, memory_of
 
 __all__ = ["BaseCosts"]
 
 
 @dataclass(frozen=True)
 class _Attached:
-    """A method on a base: what trains, how many parameters, length of its learned prefix of keys and values, memory."""
+    """A method on a base.
+
+    Attributes:
+        parts: what trains.
+        trainable: number of parameters.
+        learned: length of its learned prefix of keys and values.
+        held: bytes that the process holds with it.
+        kept: bytes that a micro-batch keeps for its backward pass.
+    """
 
     parts: Parts
     trainable: int
     learned: int
-    memory: MemoryEstimate
+    held: int
+    kept: Kept
 
 
 class BaseCosts:
@@ -63,30 +77,55 @@ class BaseCosts:
         return self._encoded[key]
 
     def attached(self, config: RunConfig, data: Prepared) -> _Attached:
-        """Return what a run's method is on this base."""
-        settings = config.model_dump(mode="json", include={"method", "train", "prompt"})
-        if (key := digest([settings, data.fingerprint])) not in self._attached:
-            self.encoded(config, data)  # rows of the base without a method
+        """Return what a run's method is on this base: attached once for all runs that have it."""
+        key = digest([config.method.model_dump(mode="json"), data.fingerprint])
+        if key not in self._attached:
+            self._progress.note(f"trying {config.method.name} on {self._label}")
             adaptation = _attach(self.base, config.method, data)
             try:
-                self._attached[key] = self._describe(adaptation, config, data)
+                self._attached[key] = self._describe(adaptation, data)
             finally:
                 adaptation.detach()
         return self._attached[key]
 
-    def _describe(self, adaptation: Adaptation, config: RunConfig, data: Prepared) -> _Attached:
-        encoded, learned, name = self.encoded(config, data), self.base.learned_prefix, data.tasks[0].name
-        micro_batch_size = config.train.micro_batch_size or config.train.batch_size
-        counts = {task.name: counts_of(task, None) for task in data.tasks if task.name in encoded}
-        training = training_of(encoded, counts, config.train, shared=self.shares)
-        if self._joint and training:
-            # A step on many tasks holds only a few rows of each.
-            micro_batch_size = training.step.largest
+    def _describe(self, adaptation: Adaptation, data: Prepared) -> _Attached:
+        learned, name = self.base.learned_prefix, data.tasks[0].name
+        trainable = sum(parameter.numel() for parameter in adaptation.trainable().values())
         return _Attached(
             parts=parts_of(adaptation, self._own),
-            trainable=sum(parameter.numel() for parameter in adaptation.trainable().values()),
+            trainable=trainable,
             learned=learned.length(name) if learned and learned.keys_and_values(name) else 0,
-            memory=_memory(self.base, adaptation, config, list(encoded.values()), micro_batch_size),
+            held=held_memory(self.base),
+            kept=counted(self.base, name, shared=self.shares) if trainable else Kept(),
+        )
+
+    def _memory(self, config: RunConfig, data: Prepared) -> MemoryEstimate:
+        """Return the memory that a run takes, with the activations that follow from those of short rows."""
+        encoded, attached = self.encoded(config, data), self.attached(config, data)
+        counts = {task.name: counts_of(task, None) for task in data.tasks if task.name in encoded}
+        training = training_of(encoded, counts, config.train, shared=self.shares)
+        recomputing = config.train.gradient_checkpointing
+        shared = self.shares and config.train.shared_prefix and not recomputing
+        targets = [row.target_tokens for rows in encoded.values() for row in rows.rows]
+        limit = config.decode.max_new_tokens or default_limit(targets, self.base.context)
+        micro_batch_size = config.train.micro_batch_size or config.train.batch_size
+        # A step on many tasks holds only a few rows of each.
+        micro_batch_size = training.step.largest if self._joint and training else micro_batch_size
+
+        def kept(task: EncodedTask, rows: Sequence[InstanceRow]) -> int:
+            prefix = len(task.prefix_of(rows[0]).ids)
+            return attached.kept.of(prefix, len(rows), len(rows[0].ids), shared=shared, learned=attached.learned)
+
+        return memory_of(
+            self.base,
+            attached.held,
+            attached.trainable,
+            list(encoded.values()),
+            micro_batch_size,
+            kept,
+            recomputing=recomputing,
+            selecting=config.train.selects,
+            decoding=decoding_memory(self.base, list(encoded.values()), config.decode.sequences, limit),
         )
 
     def training(self, config: RunConfig, data: Prepared, counts: Mapping[str, Counts]) -> Training | None:
@@ -104,30 +143,57 @@ class BaseCosts:
         return decoding_of(encoded, texts, config.decode, shared=self.shares and config.train.shared_prefix, **lengths)
 
     def probe(self, runs: Sequence[tuple[RunConfig, Prepared, Mapping[str, Counts]]]) -> None:
-        """Time the base: training by the method with the median number of operations per step, and decoding."""
+        """Time the base: training by the method with the median number of operations per step, and decoding.
+
+        What was measured not long ago on this machine is taken from the cache folder.
+        """
         trained = [(config, data, training) for config, data, counts in runs if (training := self.training(config, data, counts))]
         trained.sort(key=lambda run: training_operations(self.size, run[2].step, self.attached(run[0], run[1]).parts))
         self._progress.begin(f"{self._label}:")
-        if trained:
-            config, data, training = trained[len(trained) // 2]
+        median = trained[len(trained) // 2] if trained else None
+        what = self._measured(median[0] if median else None, runs[0][0])
+        if (kept := kept_measurement(what)) is not None:
+            measurement, written = kept
+            self._progress.note(f"speed of {self._label}: as measured at {written} on this machine")
+        else:
+            measurement = self._timed(median, *runs[0][:2])
+            keep_measurement(what, measurement)
+        self.speed, self._memory_factor = measurement.speed, measurement.memory
+
+    def _measured(self, trained: RunConfig | None, decoded: RunConfig) -> dict[str, Any]:
+        """Return what the speed depends on, but for the machine."""
+        return {
+            "base": dict(self.base.sha256),
+            "device": str(self.base.device),
+            "precision": self.base.precision,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "shares": self.shares,
+            "training": trained.method.model_dump(mode="json") if trained else None,
+            "decoding": decoded.decode.model_dump(mode="json", include={"strategy", "batch_size", "candidates", "beams"}),
+        }
+
+    def _timed(self, trained: tuple[RunConfig, Prepared, Training] | None, decoded: RunConfig, tasks: Prepared) -> Measurement:
+        """Return what is measured now."""
+        speed, memory = Speed(), 1.0
+        if trained is not None:
+            config, data, training = trained
             self._progress.note(f"probing {self._label}: training ({config.method.name})")
             parts = self.attached(config, data).parts
             adaptation = _attach(self.base, config.method, data)
             try:
-                task = data.tasks[0].name
                 arguments = self.base, adaptation, self.size, parts
-                self.speed, self._memory_factor = probe_training(*arguments, task, training.shape, self._progress)
+                speed, memory = probe_training(*arguments, data.tasks[0].name, training.shape, self._progress)
             finally:
                 adaptation.detach()
         self._progress.note(f"probing {self._label}: decoding")
-        config, data, _ = runs[0]
-        lengths = [len(task.prefix_of(row).ids) for task in self.encoded(config, data).values() for row in task.rows]
-        prefix = round(statistics.fmean(lengths)) if lengths else 1
-        self.speed = probe_decoding(self.base, self.size, config.decode, max(prefix, 1), self.speed, self._progress)
+        lengths = [len(task.prefix_of(row).ids) for task in self.encoded(decoded, tasks).values() for row in task.rows]
+        prefix = max(round(statistics.fmean(lengths)) if lengths else 1, 1)
+        return Measurement(probe_decoding(self.base, self.size, decoded.decode, prefix, speed, self._progress), memory)
 
     def memory(self, config: RunConfig, data: Prepared) -> int:
         """Return the peak bytes of a run, micro-batches corrected by the factor that the probe measured."""
-        estimate = self.attached(config, data).memory
+        estimate = self._memory(config, data)
         micro_batch = estimate.activations + estimate.logits + estimate.passing
         return estimate.held + max(estimate.training + round((self._memory_factor - 1) * micro_batch), estimate.decoding)
 
@@ -175,30 +241,3 @@ class BaseCosts:
 
 def _attach(base: Base, method: MethodOptions, data: Prepared) -> Adaptation:
     return METHODS.get(method.name).attach(base, method, seed=0, definitions=data.definitions)
-
-
-def _memory(
-    base: Base, adaptation: Adaptation, config: RunConfig, encoded: Sequence[EncodedTask], micro_batch_size: int
-) -> MemoryEstimate:
-    """Return the memory that a run takes.
-
-    Args:
-        base: with the method attached.
-        adaptation: the method's.
-        config: of the run.
-        encoded: rows of its tasks.
-        micro_batch_size: rows of the largest micro-batch.
-    """
-    recomputing = config.train.gradient_checkpointing
-    targets = [row.target_tokens for rows in encoded for row in rows.rows]
-    limit = config.decode.max_new_tokens or default_limit(targets, base.context)
-    return estimate_memory(
-        base,
-        adaptation,
-        encoded,
-        micro_batch_size,
-        shared=config.train.shared_prefix and not recomputing,
-        recomputing=recomputing,
-        selecting=config.train.selects,
-        decoding=decoding_memory(base, encoded, config.decode.sequences, limit),
-    )

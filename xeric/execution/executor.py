@@ -164,7 +164,7 @@ class RunExecutor:
         """Return a run's tasks, prepared once for all runs with the same tasks and data settings."""
         key = digest(config.model_dump(mode="json", include={"tasks", "tasks_dirs", "data", "prompt"}))
         if key not in self._prepared:
-            self._prepared[key] = prepare_run(config)
+            self._prepared[key] = prepare_run(config, self._progress)
         return self._prepared[key]
 
     def _compute(self, folder: Path, settings: Mapping[str, Any], progress: _RunProgress) -> None:

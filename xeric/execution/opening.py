@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,35 +22,54 @@ from xeric.studies.config import ArmKey, StudyConfig
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import Plan, arm_settings, study_identity, user_path
 
-__all__ = ["check_settings", "identify", "open_folder", "own_data"]
+__all__ = ["check_settings", "identify", "open_folder", "own_data", "setting_mistakes"]
 
 
-def check_settings(plan: Plan) -> None:
+def check_settings(plan: Plan) -> list[str]:
     """Check that every run of a study has valid settings, and that no two arms are the same under two names.
+
+    Returns:
+        Remarks on the settings, for the user, each once.
 
     Raises:
         UserError: a run has invalid settings, or two arms are the same; ``where`` is the dotted path in the study file.
+    """
+    remarks: list[str] = []
+    for error in setting_mistakes(plan, remarks):
+        raise error
+    return list(dict.fromkeys(remarks))
+
+
+def setting_mistakes(plan: Plan, remarks: list[str]) -> Iterator[UserError]:
+    """Yield what is wrong with the settings of a study's runs; see :func:`check_settings`.
+
+    Args:
+        plan: of the study.
+        remarks: those on the settings are added to it.
     """
     study = plan.study
     untrained: dict[str, str] = {}
     for arm in plan.arms:
         try:
-            config, _ = run_config(arm_settings(study, arm.key, study.tasks))
+            config, own_remarks = run_config(arm_settings(study, arm.key, study.tasks))
         except ConfigError as error:
-            raise user_path(study, arm.key, error) from None
+            yield from (user_path(study, arm.key, each) for each in (error, *error.others))
+            continue
+        except UserError as error:
+            yield error
+            continue
+        remarks += own_remarks
         if config.method.name == "none":
             first = untrained.setdefault(_rows_digest(config), arm.label)
             if first != arm.label:
                 message = f"the arms {first!r} and {arm.label!r} cannot differ: nothing is trained, and they show the same rows"
-                raise ConfigError(message, where="grids", hint="leave one of them out")
+                yield ConfigError(message, where="grids", hint="leave one of them out")
     for key in tuned_pairs(plan):
         if study.tuning:
-            trial_settings(study, key, study.tuning)
-    for label in study.tuning.space if study.tuning else ():
-        if label not in study.methods:
-            raise ConfigError(
-                f"names the unknown method {label!r}", where="tuning.space", hint="known: " + ", ".join(study.methods)
-            )
+            try:
+                trial_settings(study, key, study.tuning)
+            except UserError as error:
+                yield error
 
 
 def _rows_digest(config: RunConfig) -> str:

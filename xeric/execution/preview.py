@@ -99,7 +99,8 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
         UserError: settings, tasks or bases cannot be used, or the folder holds another study.
     """
     plan = plan_study(study)
-    check_settings(plan)
+    for remark in check_settings(plan):
+        progress.note(remark)
     folder, _ = open_folder(study, output)
     executor = RunExecutor(folder, progress)
     progress.note(f"preparing {len(study.tasks)} tasks")

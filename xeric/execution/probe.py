@@ -1,4 +1,4 @@
-"""The speed of a base on this machine: two micro-batches of training and a few tokens of decoding, on rows of arbitrary tokens.
+"""The speed of a base on this machine: growing micro-batches of training and a few tokens of decoding, of arbitrary tokens.
 
 The time depends on the length of rows, not on their tokens; so a probe needs no data, and a large base on a slow machine is timed
 on shorter rows. :mod:`xeric.execution.operations` derives the times of other methods and other rows.
@@ -29,13 +29,26 @@ from xeric.run.cost import Stopwatch
 from xeric.training.loss import step_loss
 from xeric.training.memory import estimate_memory, held_memory
 
-__all__ = ["Shape", "parts_of", "probe_decoding", "probe_training", "size_of"]
+__all__ = ["Shape", "arbitrary_rows", "parts_of", "probe_decoding", "probe_training", "size_of"]
 
-_PATIENCE = 8.0
-"""Seconds that one micro-batch, or the prompts of the decoding probe, may take; longer ones are timed on fewer rows."""
+_SHARES = (0.03, 0.06, 0.12, 0.25, 0.5, 1.0)
+"""Of the usual micro-batch: the first warms up, the next ones are timed until that has taken long enough."""
 
-_INPUT_TOKENS, _NEW_TOKENS = 16, 6
+_ENOUGH = 1.5
+"""Seconds of a micro-batch from which no larger one is timed."""
+
+_LEVER = 3.0
+"""At least so many times the operations of the smallest that is timed has the largest: reading the weights, which takes the same
+time for any number of rows, is told apart from computing."""
+
+_SHORTENED, _PATIENCE = 2.0, 8.0
+"""Seconds that the prompts of the decoding probe may take: their prefix is shortened to the first, then there are fewer texts."""
+
+_INPUT_TOKENS, _NEW_TOKENS = 4, 5
 """Tokens of an input, and new tokens, in the decoding probe."""
+
+_SHORTEST_PREFIX = 16
+"""Tokens to which the prefix is shortened in the decoding probe before there are fewer texts."""
 
 _OPTIMIZER_PARAMETERS = 1 << 22
 """Largest number of parameters in the optimiser's probe."""
@@ -101,7 +114,7 @@ def parts_of(adaptation: Adaptation, own: set[str]) -> Parts:
 def probe_training(
     base: Base, adaptation: Adaptation, size: Size, parts: Parts, task: str, shape: Shape, progress: Progress
 ) -> tuple[Speed, float]:
-    """Time two micro-batches, a small and a usual one, after a first one that is not counted, and the optimiser.
+    """Time micro-batches of growing size until one takes long enough, after a first one that is not counted, and the optimiser.
 
     Args:
         base: with the method attached.
@@ -116,33 +129,35 @@ def probe_training(
         The speed of training; and the ratio of the last micro-batch's memory to its estimate, at least 1.
     """
     shared = can_share_prefix(base)
-    progress.start("training", 3)
+    progress.start("training", len(_SHARES))
     # Memory that one micro-batch frees is used again by the next one, so all are compared with the memory before the first.
-    held_before, memory = held_memory(base), 1.0
+    held_before, peak = held_memory(base), 0
 
     def timed(used: Shape) -> tuple[float, float]:
-        nonlocal memory
+        nonlocal peak
         work = batch_work(used.prefix, [used.tokens] * used.rows, used.rows * used.targets, shared=shared)
-        encoded = _arbitrary_rows(base, task, used)
+        encoded = arbitrary_rows(base, task, used)
         watch = Stopwatch(base.device)
         batch = [[(encoded, row) for row in encoded.rows]]
         with base.mode(training=True):
             seconds = _seconds(base, lambda: step_loss(base, batch))
-        expected = estimate_memory(base, adaptation, [encoded], used.rows, shared=shared)
-        memory = max(
-            (watch.peak() - held_before - expected.gradients) / (expected.training - expected.gradients - expected.optimizer), 1.0
-        )
+        peak = watch.peak()
         for trained in adaptation.trainable().values():
             trained.grad = None
         progress.advance(1)
         return training_operations(size, work, parts), seconds
 
-    first = timed(shape.scaled(0.1))
-    small = first if first[1] > _PATIENCE else timed(shape.scaled(0.25))
-    whole = batch_work(shape.prefix, [shape.tokens] * shape.rows, shape.rows * shape.targets, shared=shared)
-    share = min(_PATIENCE / max(small[1] / small[0] * training_operations(size, whole, parts), 1e-9), 1.0)
-    points = [small] if share < 0.3 else [small, timed(shape.scaled(share) if share < 1 else shape)]
-    return Speed(*fitted(points), parameter=_optimizer_seconds(base, adaptation)), memory
+    timed(shape.scaled(_SHARES[0]))
+    points: list[tuple[float, float]] = []
+    for share in _SHARES[1:]:
+        points.append(timed(shape.scaled(share)))
+        if points[-1][1] >= _ENOUGH and points[-1][0] >= _LEVER * points[0][0]:
+            break
+    progress.advance(len(_SHARES) - 1 - len(points))
+    largest = shape.scaled(_SHARES[len(points)])
+    expected = estimate_memory(base, adaptation, [arbitrary_rows(base, task, largest)], largest.rows, shared=shared)
+    memory = (peak - held_before - expected.gradients) / (expected.training - expected.gradients - expected.optimizer)
+    return Speed(*fitted((points[0], points[-1])), parameter=_optimizer_seconds(base, adaptation)), max(memory, 1.0)
 
 
 def _optimizer_seconds(base: Base, adaptation: Adaptation) -> float:
@@ -181,9 +196,11 @@ def probe_decoding(base: Base, size: Size, options: DecodeOptions, prefix: int, 
     def reading(sequences: int) -> float:
         return reading_operations(size, batch_work(prefix, [_INPUT_TOKENS] * sequences, sequences, shared=shared))
 
+    while prefix > _SHORTEST_PREFIX and reading(rows * copies) * speed.operation > _SHORTENED:
+        prefix = max(prefix // 2, _SHORTEST_PREFIX)
     while rows > 1 and reading(rows * copies) * speed.operation > _PATIENCE:
         rows //= 2
-    encoded = _arbitrary_rows(base, "", Shape(prefix, rows, _INPUT_TOKENS, 0))
+    encoded = arbitrary_rows(base, "", Shape(prefix, rows, _INPUT_TOKENS, 0))
     # No token ends a text, so that every text has all its tokens.
     endless = dataclasses.replace(base, eos=(base.vocabulary,))
     endless.shares_prefix = shared
@@ -210,7 +227,7 @@ def probe_decoding(base: Base, size: Size, options: DecodeOptions, prefix: int, 
     return dataclasses.replace(speed, reading=per_operation, writing=writing, together=sequences * beams)
 
 
-def _arbitrary_rows(base: Base, task: str, shape: Shape) -> EncodedTask:
+def arbitrary_rows(base: Base, task: str, shape: Shape) -> EncodedTask:
     """Return rows of a shape, made of arbitrary tokens; they are rows for decoding where the shape has no targets."""
     usable = [token for token in range(min(base.vocabulary, 1000)) if token not in base.eos]
     ids = tuple(usable[(7 * position) % len(usable)] for position in range(max(shape.prefix, shape.tokens)))

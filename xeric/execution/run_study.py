@@ -79,7 +79,8 @@ def run_study(
         for remark in remarks:
             progress.note(remark)
     plan = plan_study(study)
-    check_settings(plan)
+    for remark in check_settings(plan):
+        progress.note(remark)
     folder, identity = open_folder(study, expanded(output), progress)
     executor = RunExecutor(folder, progress, poll=poll)
     progress.note(f"preparing {len(study.tasks)} tasks")

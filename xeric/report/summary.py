@@ -157,7 +157,8 @@ def _best(results: StudyResults) -> str:
     better = sum(bool(arm.beats_baselines) for arm in tested)
     if not tested:
         return text + "."
-    return f"{text}, and {better or 'none'} of {len(tested)} arms {'beats' if better == 1 else 'beat'} every baseline."
+    shown = "are" if better > 1 else "is"
+    return f"{text}, and {better or 'none'} of {_times(len(tested), 'arm')} {shown} shown to beat every baseline in {name}."
 
 
 def _unfinished(results: StudyResults) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field, PlainValidator, SerializeAsAny
 
 from xeric.bases.names import BaseName
-from xeric.bases.precision import PrecisionName, bf16_is_faster, resolve_device, resolve_precision
+from xeric.bases.precision import PrecisionName, precision_remark, resolve_device, resolve_precision
 from xeric.config import Config, FullPath, Name, Seed, build, digest
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
@@ -158,8 +158,8 @@ def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
     config = config.model_copy(update={"stages": _stages(config), "train": _weighted(config.train, config.method)})
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
-    if precision == "bf16" and device.type == "cpu" and not bf16_is_faster():
-        remarks.append("this processor does not compute bf16 natively: fp32 is faster, often by far (--precision fp32)")
+    if (remark := precision_remark(config.precision, device)) is not None:
+        remarks.append(remark)
     return config.model_copy(update={"device": str(device), "precision": precision}), remarks
 
 

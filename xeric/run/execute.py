@@ -62,15 +62,19 @@ class Run:
         return self.record.scores
 
 
-def prepare_run(config: RunConfig) -> Prepared:
+def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared:
     """Find, clean and split the config's tasks.
+
+    Args:
+        config: of the run.
+        progress: is told of each task.
 
     Raises:
         UserError: a task is unknown, its file cannot be used, or it has too few instances.
     """
     catalog = Catalog.of(config.tasks_dirs)
     tasks = [catalog.load(name, group_key=config.data.group_column) for name in config.tasks]
-    return prepare(tasks, config.data, config.prompt)
+    return prepare(tasks, config.data, config.prompt, progress=progress)
 
 
 def execute(

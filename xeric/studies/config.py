@@ -19,6 +19,7 @@ from xeric.config import Config, FullPath, Name, Seed, build
 from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
 from xeric.data.splits import MAX_TRAIN
 from xeric.files import full_path
+from xeric.refusals import NAME_PATTERN
 
 __all__ = [
     "UNTRAINED",
@@ -226,7 +227,7 @@ class StudyConfig(Config):
             to measure how much its scores depend on the words (docs/concepts/statistics.md, "Spread").
     """
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")
+    name: str = Field(pattern=NAME_PATTERN)
     title: str
     bases: dict[str, BaseName | BaseEntry] = Field(min_length=1)
     tasks: tuple[Name, ...] = Field(min_length=1)

@@ -84,17 +84,19 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _without(data: dict[str, Any], removed: Sequence[str], remarks: list[str]) -> None:
-    """Remove the grids, tables, figures and claims that need a role without a base."""
+    """Remove the grids, tables, figures and claims that need a role without a base, as far as the file has any."""
     grids = {name: _grid_without(grid, removed) for name, grid in _mapping(data.get("grids")).items()}
     remarks += [
         f"the grid {name!r} is left out: it is about a base that is not given" for name, grid in grids.items() if grid is None
     ]
-    data["grids"] = {name: grid for name, grid in grids.items() if grid is not None}
-    for kind in ("tables", "figures"):
+    kept_names = [name for name, grid in grids.items() if grid is not None]
+    if "grids" in data:
+        data["grids"] = {name: grids[name] for name in kept_names}
+    for kind in [kind for kind in ("tables", "figures") if kind in data and "grids" in data]:
         kept_entries = {}
         for name, entry in _mapping(data.get(kind)).items():
             grid_names = entry.get("grids") if isinstance(entry, Mapping) else None
-            kept_grids = [grid for grid in grid_names if grid in data["grids"]] if isinstance(grid_names, list) else None
+            kept_grids = [grid for grid in grid_names if grid in kept_names] if isinstance(grid_names, list) else None
             if kept_grids or kept_grids is None:
                 changes = {} if kept_grids is None else {"grids": kept_grids, **_published_without(entry, removed)}
                 kept_entries[name] = {**entry, **changes} if changes else entry
@@ -104,7 +106,8 @@ def _without(data: dict[str, Any], removed: Sequence[str], remarks: list[str]) -
     claims = _mapping(data.get("claims"))
     about_removed = [name for name, claim in claims.items() if _names_role(claim, removed)]
     remarks += [f"the claim {name!r} is left out: it is about a base that is not given" for name in about_removed]
-    data["claims"] = {name: claim for name, claim in claims.items() if name not in about_removed}
+    if "claims" in data:
+        data["claims"] = {name: claim for name, claim in claims.items() if name not in about_removed}
 
 
 def _grid_without(grid: Any, removed: Sequence[str]) -> Any:

@@ -22,6 +22,7 @@ from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig, merge
 from xeric.studies.folder import PlannedArm, PlannedRun
 from xeric.studies.overrides import fill_roles, override_bases
 from xeric.studies.paraphrases import fit_paraphrases
+from xeric.studies.short_forms import long_form, with_default_methods, with_defaults
 from xeric.studies.validation import check_study
 from xeric.yaml_io import load_yaml
 
@@ -30,8 +31,10 @@ __all__ = [
     "arm_settings",
     "bundled_studies",
     "load_study",
+    "plain_study",
     "plan_study",
     "stage_settings",
+    "study_file",
     "study_identity",
     "user_path",
     "with_chosen",
@@ -77,15 +80,41 @@ def load_study(source: str | Path, overrides: Iterable[str] = ()) -> tuple[Study
     Raises:
         UserError: there is no such study, or a setting is unknown, ill-typed or contradictory.
     """
-    data = load_yaml(_find(str(source)))
-    changed, remarks = fill_roles(data, override_bases(data, overrides))
-    changed, more = fit_paraphrases(data, changed)
-    study = build(StudyConfig, changed)
+    path = study_file(source)
+    data, remarks = plain_study(load_yaml(path), overrides, path.stem)
+    study = build(StudyConfig, data)
     check_study(study)
-    return study, [*remarks, *more]
+    return study, remarks
 
 
-def _find(source: str) -> Path:
+def plain_study(data: Mapping[str, Any], overrides: Iterable[str], name: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the settings of a study, complete, with overrides applied, for :class:`StudyConfig`; and remarks for the user.
+
+    Args:
+        data: what the study file holds.
+        overrides: as of :func:`load_study`.
+        name: of the study where its file has none.
+
+    Raises:
+        ConfigError: an override cannot be applied, or the bases do not fill the study's roles.
+    """
+    file = with_default_methods(long_form(data))
+    overridden = override_bases(file, overrides)
+    if not isinstance(data.get("bases"), Mapping):
+        # Bases by their names alone have no roles that others could take: other names replace them.
+        overridden = long_form(overridden)
+    changed, remarks = fill_roles(file, overridden)
+    changed, more = fit_paraphrases(file, changed)
+    return with_defaults(long_form(changed), name), [*remarks, *more]
+
+
+def study_file(source: str | Path) -> Path:
+    """Return the file of a study that is named as for :func:`load_study`; it need not exist where its name is one of a file.
+
+    Raises:
+        UnknownNameError: there is no such study.
+    """
+    source = str(source)
     # A bundled name takes precedence over a file or folder of that name, which is ./NAME.
     if (bundled := bundled_studies()).get(source):
         return bundled[source]
@@ -218,13 +247,14 @@ def user_path(study: StudyConfig, key: ArmKey, error: ConfigError) -> ConfigErro
     path = (error.where or "").split(".")
     if path[:2] == ["stages", "0"]:
         return ConfigError(error.what, where=".".join(["stage", *path[2:]]), hint=error.hint)
-    label = key.method if key.method != UNTRAINED else None
-    while label is not None:
+    labels = [key.method] if key.method != UNTRAINED else []
+    labels += [like for label in labels if (like := study.own_entry(label).like) is not None]
+    for label in labels:
         entry = study.own_entry(label)
-        if _holds({"method": entry.method, "train": entry.train}, path):
+        settings = {"method": entry.method, "train": entry.train, "prompt": entry.prompt}
+        if _holds(settings, path):
             short = "name" in study.methods[label]
             return ConfigError(error.what, where=".".join(["methods", label, *path[short:]]), hint=error.hint)
-        label = entry.like
     where = ".".join(["run", *path]) if _holds(study.run, path) else error.where
     return ConfigError(error.what, where=where, hint=error.hint)
 

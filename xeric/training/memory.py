@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import psutil
@@ -21,7 +21,15 @@ from xeric.bases.causal import target_logits
 from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.methods.base import Adaptation
 
-__all__ = ["MemoryEstimate", "available_memory", "decoding_memory", "estimate_memory", "held_memory"]
+__all__ = [
+    "MemoryEstimate",
+    "available_memory",
+    "decoding_memory",
+    "estimate_memory",
+    "held_memory",
+    "kept_bytes",
+    "memory_of",
+]
 
 
 _PASSING = 0.5
@@ -92,12 +100,51 @@ def estimate_memory(
     """
     held = held_memory(base)
     trained = sum(p.numel() for p in adaptation.trainable().values())
+
+    def kept(task: EncodedTask, rows: Sequence[InstanceRow]) -> int:
+        """Return the bytes of a prefix and a first row, plus those of each further row; they are padded to the first."""
+        first = kept_bytes(base, task, rows[:1], shared=shared)
+        # A single row needs no second measurement.
+        further = kept_bytes(base, task, [rows[0]] * 2, shared=shared) - first if len(rows) > 1 else 0
+        return first + further * (len(rows) - 1)
+
+    arguments = base, held, trained, tasks, micro_batch_size, kept
+    return memory_of(*arguments, recomputing=recomputing, selecting=selecting, decoding=decoding)
+
+
+def memory_of(
+    base: Base,
+    held: int,
+    trained: int,
+    tasks: Sequence[EncodedTask],
+    micro_batch_size: int,
+    kept: Callable[[EncodedTask, Sequence[InstanceRow]], int],
+    *,
+    recomputing: bool,
+    selecting: bool,
+    decoding: int,
+) -> MemoryEstimate:
+    """Return the estimate of :func:`estimate_memory` where a function says what a micro-batch keeps.
+
+    Args:
+        base: the base.
+        held: bytes held before training.
+        trained: number of trained parameters.
+        tasks: rows that are trained on.
+        micro_batch_size: rows of the largest micro-batch.
+        kept: returns the bytes that rows of a task keep for their backward pass, without logits; the first row is the longest.
+        recomputing: as of :func:`estimate_memory`.
+        selecting: likewise.
+        decoding: likewise.
+    """
     batches = [_largest_micro_batch(task, micro_batch_size) for task in tasks if task.rows]
     if not trained or not batches or not micro_batch_size:
         return MemoryEstimate(held, decoding=decoding)
     task, rows = max(batches, key=lambda batch: sum(len(row.ids) for row in batch[1]))
     targets = max(sum(row.target_tokens for row in batch) for _, batch in batches)
-    activations = _activations(base, task, rows, shared=shared, recomputing=recomputing)
+    activations = kept(task, rows)
+    if recomputing:
+        activations = _recomputed(base, task, rows, activations)
     logits = targets * base.vocabulary * (4 if base.precision == "fp32" else 2)
     return MemoryEstimate(
         held=held,
@@ -157,26 +204,23 @@ def _largest_micro_batch(task: EncodedTask, size: int) -> tuple[EncodedTask, lis
     return task, sorted(task.rows, key=lambda row: len(row.ids), reverse=True)[:size]
 
 
-def _activations(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool, recomputing: bool) -> int:
-    """Return the bytes kept for a micro-batch: those of its prefix and first row, plus those of each further row.
-
-    Rows are padded to the first, the longest, so each further row keeps as much as the second.
-    """
-    first = _kept(base, task, rows[:1], shared=shared)
-    # A single row needs no second measurement.
-    further = _kept(base, task, [rows[0]] * 2, shared=shared) - first if len(rows) > 1 else 0
-    whole = first + further * (len(rows) - 1)
-    if not recomputing:
-        return whole
+def _recomputed(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], whole: int) -> int:
+    """Return the bytes kept where activations are recomputed: the input of every layer, and the one layer at hand."""
     config = base.model.config.get_text_config(decoder=True)
     layers, hidden = int(config.num_hidden_layers), int(config.hidden_size)
     tokens = len(rows) * (len(task.prefix_of(rows[0]).ids) + len(rows[0].ids))
-    # The input of every layer, and the activations of the one layer that is recomputed.
     return layers * tokens * hidden * (4 if base.precision == "fp32" else 2) + whole // layers
 
 
-def _kept(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool) -> int:
-    """Return the bytes of all tensors that autograd keeps for a micro-batch, without parameters and logits."""
+def kept_bytes(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool) -> int:
+    """Return the bytes of all tensors that autograd keeps for a micro-batch, without parameters and logits.
+
+    Args:
+        base: with the method attached.
+        task: that the rows belong to.
+        rows: of the micro-batch.
+        shared: whether the task prefix is computed once.
+    """
     own = {tensor.untyped_storage().data_ptr() for tensor in (*base.model.parameters(), *base.model.buffers())}
     # The hook keeps storages, not tensors: an output that its own graph refers to through Python would never be freed.
     storages: dict[int, torch.UntypedStorage] = {}
