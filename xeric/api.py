@@ -11,7 +11,7 @@ print(xeric.generate(run, ["Some text to summarise."])[0])
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from xeric.execution.run_study import Shard, StudyRun
     from xeric.run.execute import Run
 
-__all__ = ["StudyOutcome", "generate", "load_task", "prepare", "run_study", "score", "train"]
+__all__ = ["StudyOutcome", "generate", "load_task", "prepare", "run_study", "score", "stream", "train"]
 
 
 def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] = ()) -> Task:
@@ -141,6 +141,29 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return texts
+
+
+def stream(run: Run | str | Path, inputs: Iterable[str], *, task: str | None = None) -> Iterator[str]:
+    """Yield the text that a finished run generates for each input, as soon as it is finished; the base stays open meanwhile.
+
+    Inputs are asked for one at a time, so they may come from a socket or a queue and never end. Notes come as in
+    :func:`generate`.
+
+    Args:
+        run: a run, or its folder.
+        inputs: texts.
+        task: whose prompt to use, where the run has several tasks.
+
+    Raises:
+        UserError: as in :func:`generate`, at the call.
+        DataError: an input is not text, when it is reached.
+    """
+    with asking_for_train():
+        from xeric.run.adapted import open_adapted
+    adapted = open_adapted(expanded(run) if isinstance(run, (str, Path)) else run.folder)
+    for note in adapted.notes:
+        warnings.warn(note, stacklevel=2)
+    return adapted.stream(inputs, task=task, note=lambda note: warnings.warn(note, stacklevel=4))
 
 
 def score(predictions: Sequence[Prediction] | str | Path, metrics: Sequence[str] | None = None) -> dict[str, Score]:

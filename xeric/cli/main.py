@@ -16,11 +16,12 @@ import typer
 from xeric import __version__
 from xeric.cli.bases import bases_app
 from xeric.cli.demo import demo
+from xeric.cli.generate import generate
 from xeric.cli.listing import list_app
 from xeric.cli.options import speak_utf8
 from xeric.cli.recommend import recommend
 from xeric.cli.report import report
-from xeric.cli.runs import generate, score, train
+from xeric.cli.runs import score, train
 from xeric.cli.study import study_app
 from xeric.cli.tasks import tasks_app
 from xeric.errors import StorageError, UserError, XericError, memory_error, missing_package_error
@@ -83,6 +84,12 @@ def run(arguments: list[str]) -> int:
         return signal.exit_code
     except BrokenPipeError:
         # The reader of a pipe (head, less) has gone; nothing is wrong.
+        _close_output()
+        return 0
+    except SystemExit:
+        if type(sys.stdout).__name__ != "PacifyFlushWrapper":
+            raise
+        # Typer takes a broken pipe within a command for a failure, puts this around the output, and leaves.
         _close_output()
         return 0
     except Exception as error:

@@ -1,10 +1,10 @@
-"""``xeric train``, ``generate`` and ``score``: a single run and its use."""
+"""``xeric train`` and ``score``: a single run, and scores of predictions."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from xeric.errors import ConfigError, UserError
 if TYPE_CHECKING:
     from xeric.metrics import ScoreReport
 
-__all__ = ["generate", "score", "train"]
+__all__ = ["score", "train"]
 
 
 def train(
@@ -109,92 +109,6 @@ def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
 
         show_run(run.record, run.folder, fresh=run.fresh)
     return 0 if run.record.status == "ok" else 1
-
-
-def generate(
-    run_dir: Annotated[Path, path_argument(metavar="RUN_DIR", help="Folder of a finished run.")],
-    text: Annotated[str | None, typer.Option("--input", help="One input.")] = None,
-    file: Annotated[Path | None, path_option(help='JSON rows with "input" (and, if you like, "id" and "task").')] = None,
-    encoding: Encoding = None,
-    task: Annotated[str | None, typer.Option(help="Whose prompt to use, where the run has several tasks.")] = None,
-    base: Annotated[str | None, typer.Option(help="Where the base is now, if it has moved.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    precision: Annotated[
-        str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA); the run's own if not given. In another, texts may differ.")
-    ] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Limit of a text.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Generate texts with a finished run."""
-    if (text is None) == (file is None):
-        raise UserError("give either --input or --file", hint='xeric generate RUN_DIR --input "some text"')
-    rows: list[dict[str, Any]] = _input_rows(file, task, encoding) if file else [{"input": _typed(text or ""), "task": task}]
-    quiet_libraries()
-    from xeric.bases.precision import PrecisionName
-    from xeric.run.adapted import open_adapted
-
-    if precision is not None and precision not in get_args(PrecisionName):
-        raise UserError(f"unknown precision {precision!r}", hint=f"use {', '.join(get_args(PrecisionName))}")
-    adapted = open_adapted(run_dir, base=base, device=device, precision=cast("PrecisionName | None", precision))
-    for note in adapted.notes:
-        typer.echo(note, err=True)
-    outputs: dict[int, str] = {}
-    for name in dict.fromkeys(row["task"] for row in rows):
-        numbers = [number for number, row in enumerate(rows) if row["task"] == name]
-        inputs = [rows[number]["input"] for number in numbers]
-        texts = adapted.generate(inputs, task=name, max_new_tokens=max_new_tokens, note=lambda text: typer.echo(text, err=True))
-        outputs |= dict(zip(numbers, texts, strict=True))
-    for number, row in enumerate(rows):
-        if as_json or file:
-            typer.echo(_with_prediction(row, outputs[number]))
-        else:
-            typer.echo(outputs[number])
-
-
-def _with_prediction(row: dict[str, Any], prediction: str) -> str:
-    """Return a line of JSON; an id that is a number keeps its digits."""
-    from xeric.json_io import Number
-
-    number = row.get("id") if isinstance(row.get("id"), Number) else None
-    fields = {key: value for key, value in row.items() if value is not None and (key != "id" or number is None)}
-    line = json.dumps({**fields, "prediction": prediction}, ensure_ascii=False)
-    return line if number is None else f'{{"id": {number}, {line[1:]}'
-
-
-def _typed(text: str) -> str:
-    """Check that an argument is text and return it: bytes that are not UTF-8 reach Python as halves of surrogate pairs."""
-    odd = next((char for char in text if "\ud800" <= char <= "\udfff"), None)
-    if odd is not None:
-        raise UserError(
-            f"--input is not UTF-8 text: byte 0x{ord(odd) & 0xFF:02x}", hint="give it as UTF-8, or in a file by --file"
-        )
-    return text
-
-
-def _input_rows(file: Path, task: str | None, encoding: str | None) -> list[dict[str, Any]]:
-    from xeric.encodings import check_text, nfc
-    from xeric.errors import DataError
-    from xeric.json_io import iter_jsonl
-
-    rows = []
-    for number, raw in iter_jsonl(file, encoding):
-        where = f"{file}, line {number}"
-        if not isinstance(raw.get("input"), str):
-            raise DataError("the row has no text under 'input'", where=where)
-        task_name, identity = task or raw.get("task"), raw.get("id")
-        for value in (raw["input"], task_name, identity):
-            if isinstance(value, str):
-                check_text(value, where)
-        rows.append(
-            {
-                "id": identity,
-                "input": str(raw["input"]),
-                "task": nfc(task_name) if isinstance(task_name, str) else task_name,
-            }
-        )
-    if not rows:
-        raise DataError("holds no inputs", where=str(file))
-    return rows
 
 
 def score(
