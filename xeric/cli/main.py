@@ -19,6 +19,7 @@ from xeric.cli.demo import demo
 from xeric.cli.generate import generate
 from xeric.cli.listing import list_app
 from xeric.cli.options import speak_utf8
+from xeric.cli.play import play
 from xeric.cli.recommend import recommend
 from xeric.cli.report import report
 from xeric.cli.runs import score, train
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (train, generate, score, recommend, report, demo):
+for command in (train, generate, play, score, recommend, report, demo):
     app.command()(command)
 for name, commands in (("study", study_app), ("tasks", tasks_app), ("bases", bases_app), ("list", list_app)):
     app.add_typer(commands, name=name)
