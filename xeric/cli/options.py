@@ -17,6 +17,7 @@ __all__ = [
     "AsJson",
     "Encoding",
     "TasksDir",
+    "Track",
     "path_argument",
     "path_option",
     "print_json",
@@ -40,6 +41,7 @@ TasksDir = Annotated[
     path_option("--tasks-dir", help="Folder with task files; may be given more than once. Also: XERIC_TASKS."),
 ]
 Encoding = Annotated[str | None, typer.Option(help="Of the file, such as cp1252; one of Unicode's where not given.")]
+Track = Annotated[str | None, typer.Option(help="Tell losses and scores to tensorboard, mlflow, wandb or trackio.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 

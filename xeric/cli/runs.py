@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from xeric.cli.options import AsJson, Encoding, TasksDir, path_argument, path_option, print_json, quiet_libraries
+from xeric.cli.options import AsJson, Encoding, TasksDir, Track, path_argument, path_option, print_json, quiet_libraries
 from xeric.errors import ConfigError, UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def train(
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
+    track: Track = None,
     config: Annotated[Path | None, path_option(help="YAML file with settings; the command line goes before it.")] = None,
     output: Annotated[Path | None, path_option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
     tasks_dir: TasksDir = None,
@@ -49,7 +50,14 @@ def train(
     settings = load_yaml(config) if config else {}
     arguments = tasks or []
     names = [argument for argument in arguments if "=" not in argument]
-    options: dict[str, Any] = {"base": base, "device": device, "precision": precision, "seed": seed, "method.name": method}
+    options: dict[str, Any] = {
+        "base": base,
+        "device": device,
+        "precision": precision,
+        "seed": seed,
+        "method.name": method,
+        "track": track,
+    }
     options |= {"data.n_train": n_train, "data.group_column": group_column, "prompt.setting": setting}
     if isinstance(settings.get("method"), str):
         settings["method"] = {"name": settings["method"]}

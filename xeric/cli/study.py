@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, path_option, print_json, quiet_libraries
+from xeric.cli.options import AsJson, TasksDir, Track, path_option, print_json, quiet_libraries
 from xeric.errors import UserError
 from xeric.files import expanded
 
@@ -63,6 +64,7 @@ def run(
     overrides: Set = None,
     tasks_dir: TasksDir = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the runs only.")] = None,
+    track: Track = None,
     as_json: AsJson = False,
 ) -> int:
     """Carry a study out, or resume it; finished runs are not computed again.
@@ -70,7 +72,8 @@ def run(
     Leaves with exit code 1 if a run failed or diverged. Several processes may work on one folder, on several machines too.
     """
     part_of_runs = _shard(shard)
-    config, folder = _load(study, output, overrides, tasks_dir)
+    tracked = [f"run.track={json.dumps(track)}"] if track else []
+    config, folder = _load(study, output, [*tracked, *(overrides or [])], tasks_dir)
     quiet_libraries()
     from xeric.api import run_study
     from xeric.cli.study_progress import TerminalStudyProgress
@@ -148,8 +151,6 @@ def publish(
 def _load(
     source: str, output: Path | None, overrides: list[str] | None, tasks_dir: list[Path] | None
 ) -> tuple[StudyConfig, Path]:
-    import json
-
     from xeric.studies.plan import load_study
 
     folders = [f"tasks_dirs={json.dumps([str(folder) for folder in tasks_dir])}"] if tasks_dir else []

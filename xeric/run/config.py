@@ -20,6 +20,7 @@ from xeric.methods import METHODS
 from xeric.methods.base import MethodOptions, method_options
 from xeric.metrics import METRICS
 from xeric.records import RESULT_VERSION, Split
+from xeric.run.tracking import TrackerName, check_tracker
 from xeric.training.options import TrainOptions, TrainSetup
 
 __all__ = ["RunConfig", "Seeds", "Stage", "run_config", "run_id"]
@@ -99,6 +100,8 @@ class RunConfig(Config):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (bf16 where the device computes it faster, else fp32), ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
         seed: of everything in ``seeds`` that is not set there.
+        track: ``tensorboard``, ``mlflow``, ``wandb`` or ``trackio``: is told losses by step, dev and scores; no part of what the
+            run is. See :mod:`xeric.run.tracking`.
     """
 
     tasks: tuple[Name, ...] = Field(min_length=1)
@@ -116,6 +119,7 @@ class RunConfig(Config):
     precision: PrecisionName = "auto"
     seed: Seed = 0
     seeds: Seeds = Seeds()
+    track: TrackerName | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -144,11 +148,13 @@ def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
     Raises:
         ConfigError: a setting is unknown, ill-typed or out of range; ``where`` is its dotted path.
         UnknownNameError: no such method or metric.
-        UserError: no such device, or the device cannot do the precision.
+        UserError: no such device, the device cannot do the precision, or the tracker is not installed.
     """
     config = build(RunConfig, settings)
     for metric in config.metrics:
         METRICS.check(metric)
+    if config.track is not None:
+        check_tracker(config.track)
     remarks = []
     if config.prompt.untrained and config.method.name != "none":
         remarks.append(
@@ -222,7 +228,7 @@ def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], 
     """Return the identity of a run: 16 hex digits over everything that decides its result and nothing else.
 
     Where files lie (``tasks_dirs``, texts, the folder of the base) is left out: data and weights are
-    identified by their contents. So are settings that affect time and memory only.
+    identified by their contents. So are settings that affect time and memory only, and what tracks the run.
 
     Args:
         config: a config of :func:`run_config`.
@@ -231,7 +237,7 @@ def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], 
         stages: hashes of the stages before it.
     """
     settings = config.model_dump(mode="json")
-    for key in ("tasks_dirs", "base"):
+    for key in ("tasks_dirs", "base", "track"):
         del settings[key]
     del settings["train"]["checkpoint_seconds"]
     settings["stages"] = [stage.settings for stage in config.stages]

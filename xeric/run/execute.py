@@ -34,6 +34,7 @@ from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished
 from xeric.run.stages import MergedStage, PlannedStage, StageData, attach_after, plan_stages, restored
 from xeric.run.task_session import TaskSession
 from xeric.run.template import settled_prompt
+from xeric.run.tracking import Tracking
 from xeric.training.checkpoint import CheckpointFile
 from xeric.yaml_io import dump_yaml
 
@@ -156,8 +157,10 @@ def _compute(
             session = _session(config, opened, adaptation, data, progress)
             # Written only once tasks, base and method are known to fit: a mistake in the settings leaves no folder behind.
             write_atomically(to.folder / CONFIG_FILE, f"{heading(to.identity)}\n{dump_yaml(config)}")
-            with _after_work():
+            with _after_work(), Tracking(config.track, to.folder, config.model_dump(mode="json"), progress) as tracking:
+                session.observe = tracking.step
                 record = _carry_out(config, to, session, watch, merged, stages, baseline_scores)
+                tracking.scores(record)
                 write_json(to.folder / RECORD_FILE, record)
         finally:
             if base is not None:

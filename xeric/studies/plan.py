@@ -105,7 +105,8 @@ def study_identity(study: StudyConfig, contents: Mapping[str, Any]) -> str:
         contents: hashes of its bases, tasks and texts, by label and name.
     """
     settings = study.model_dump(mode="json", include={"tasks", "sources", "methods", "joint", "run", "stage", "tuning"})
-    settings["run"].pop("device", None)
+    for key in ("device", "track"):
+        settings["run"].pop(key, None)
     # The path of a base is no part of the identity, its prompt settings are.
     settings["bases"] = {label: prompt for label in study.bases if (prompt := study.base_prompt(label))}
     settings["stage"].pop("texts", None)

@@ -19,7 +19,7 @@ __all__ = ["check_study"]
 
 # Labels become parts of folder names.
 _LABEL = regex.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_RUN_KEYS = ("data", "prompt", "train", "decode", "metrics", "device", "precision", "seeds")
+_RUN_KEYS = ("data", "prompt", "train", "decode", "metrics", "device", "precision", "seeds", "track")
 _STAGE_KEYS = ("method", "train", "data", "prompt", "seed", "texts", "corpus")
 _SETTINGS = ("zero-shot", "few-shot", "instruction")
 

@@ -14,10 +14,10 @@ import contextlib
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -33,9 +33,10 @@ from xeric.training.options import TrainOptions, TrainSetup, planned_steps
 from xeric.training.steps import StepPlan
 from xeric.training.weighting import weighting_of
 
-__all__ = ["TrainResult", "Trainer"]
+__all__ = ["Observe", "TrainResult", "Trainer"]
 
 Evaluate = Callable[[], float]
+Observe = Callable[[Mapping[str, Any]], None]
 
 # A training of at least this many seconds is also saved at its end: decoding, which follows, may be interrupted.
 _WORTH_SAVING = 5.0
@@ -78,6 +79,7 @@ class Trainer:
             are beside it in ``times.jsonl``.
         progress: is told of every step under the name ``phase``.
         phase: see ``progress``.
+        observe: is called with each row that is written to the log.
     """
 
     def __init__(
@@ -92,12 +94,14 @@ class Trainer:
         log: Path | None = None,
         progress: Progress | None = None,
         phase: str = "train",
+        observe: Observe | None = None,
     ) -> None:
         self.base, self.adaptation, self.setup, self.options = base, adaptation, setup, setup.options
         self.evaluate = evaluate if self.options.selects else None
         self.checkpoint, self.log = checkpoint, StepLog(log)
         self.times = TimeLog(log and log.with_name(TIMES))
         self.progress, self.phase = progress or Silent(), phase
+        self._observe = observe
         self.steps = StepPlan(tasks, self.options, setup.seeds["order"])
         self.result = TrainResult(planned_steps=planned_steps(self.options, len(self.steps.rows.items)))
         self.weighting = weighting_of(self.options.weighting, {task.task: len(task.rows) for task in tasks if task.rows})
@@ -189,16 +193,21 @@ class Trainer:
             self.weighting.clamp()
             rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
             losses_row = {"loss": loss, "tasks": losses, "lambda": {task: weights[task] for task in losses}}
-            self.log.write({"step": step + 1, **losses_row, "gradient_norm": norm, "lr": rates})
+            self._log({"step": step + 1, **losses_row, "gradient_norm": norm, "lr": rates})
         else:
             result.status = "diverged"
-            self.log.write({"step": step + 1, "diverged": "loss" if not math.isfinite(loss) else "gradient"})
+            self._log({"step": step + 1, "diverged": "loss" if not math.isfinite(loss) else "gradient"})
         rows = [row for batch in batches for _, row in batch]
         result.tokens["target"] += sum(row.target_tokens for row in rows)
         result.tokens["row"] += sum(len(row.ids) for row in rows)
         result.seconds["train"] += time.perf_counter() - start
         self.times.write(step + 1, result.seconds["train"])
         return loss
+
+    def _log(self, row: Mapping[str, Any]) -> None:
+        self.log.write(row)
+        if self._observe:
+            self._observe(row)
 
     def _due(self) -> bool:
         every = self.options.dev_every or self.steps.per_epoch
@@ -218,7 +227,7 @@ class Trainer:
             self.stale += 1
         self.evaluated = self.result.done_steps
         dev_value = value if math.isfinite(value) else None
-        self.log.write({"step": self.result.done_steps, "dev": dev_value, "selected_by": self.options.select, "best": better})
+        self._log({"step": self.result.done_steps, "dev": dev_value, "selected_by": self.options.select, "best": better})
         self.result.seconds["dev"] += time.perf_counter() - start
 
     def _stopped(self) -> bool:
