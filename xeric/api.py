@@ -60,26 +60,40 @@ def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] 
     return Catalog.of([str(folder) for folder in folders]).load(name)
 
 
-def prepare(tasks: Task | Sequence[Task], *, prompt: Mapping[str, Any] | None = None, **data: Any) -> Prepared:
+def prepare(
+    tasks: Task | Sequence[Task],
+    *,
+    prompt: Mapping[str, Any] | None = None,
+    from_run: str | Path | None = None,
+    **data: Any,
+) -> Prepared:
     """Clean and split tasks and choose their demonstrations.
 
     Args:
         tasks: one task or several.
         prompt: settings under ``prompt`` (``setting``, ``demonstrations`` ...).
+        from_run: folder of a run to go on from: what it was trained on is not tested.
         data: settings under ``data`` (``n_train``, ``split_seed`` ...).
 
     Raises:
         UserError: a setting is unknown, or a task has too few instances.
     """
     chosen = [tasks] if isinstance(tasks, Task) else list(tasks)
-    return preparing.prepare(chosen, build(DataOptions, data, where="data"), build(PromptOptions, prompt or {}, where="prompt"))
+    options, layout = build(DataOptions, data, where="data"), build(PromptOptions, prompt or {}, where="prompt")
+    return preparing.prepare(chosen, options, layout, trained_on=_trained_on(from_run) if from_run else ())
+
+
+def _trained_on(run: str | Path) -> frozenset[str]:
+    with asking_for_train():
+        from xeric.run.source import read_source
+    return read_source(run).inputs
 
 
 def train(
     base: Base | str,
     data: Prepared,
     *,
-    method: str | Mapping[str, Any] = "lora",
+    method: str | Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
@@ -89,7 +103,8 @@ def train(
     Args:
         base: an open base (left as it was found), or the name of one.
         data: of :func:`prepare`.
-        method: a method's name, or a mapping with ``name`` and its options.
+        method: a method's name, or a mapping with ``name`` and its options; None is ``lora``, or that of the run named by
+            ``from_run``.
         output: the run's folder; None is ``runs/RUN_ID``.
         progress: is told what happens.
         settings: the rest of the run's settings: ``seed=1``, ``train={"max_steps": 100}``, ``decode={...}``.
@@ -108,15 +123,21 @@ def train(
         {
             "tasks": [task.name for task in data.tasks],
             "base": opened.name if opened is not None else base,
-            "method": method,
             "data": data.options.model_dump(mode="json"),
             "prompt": data.prompt.model_dump(mode="json"),
             **settings,
+            **_method(method, settings),
         }
     )
     for remark in remarks if progress else ():
         progress.note(remark)  # type: ignore[union-attr]
     return execute(config, expanded(output) if output else None, base=opened, data=data, progress=progress)
+
+
+def _method(method: str | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    if method is None and settings.get("from_run") is not None:
+        return {}
+    return {"method": method or "lora"}
 
 
 def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:

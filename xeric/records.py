@@ -109,6 +109,8 @@ class Record(Config):
         parameters: ``trainable`` and ``total``.
         task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
         resolved: what stands for settings that the run's config leaves open, by dotted path.
+        source: the run that this one went on from: its id, the hash of its adaptation, and how that carries over (``parameters``,
+            or ``merged`` into the base's weights); empty where it started from the base.
         stages: what was trained before the run's own tasks, in order: hash, method, tasks or texts, leaks, steps.
         base: name, architecture and weights' SHA-256 of the base.
         deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
@@ -134,6 +136,7 @@ class Record(Config):
     parameters: dict[str, int] = {}
     fingerprint: str
     leaks: dict[str, Any] = {}
+    source: dict[str, str] = {}
     stages: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     deterministic: Literal["bytes", "seeds"] = "bytes"

@@ -24,6 +24,10 @@ def train(
     base: Annotated[str | None, typer.Option(help="A name of `xeric bases list`, a .gguf file, a folder, or a hub id.")] = None,
     method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
     setting: Annotated[str | None, typer.Option(help="zero-shot and few-shot train nothing; instruction is the default.")] = None,
+    from_run: Annotated[
+        Path | None,
+        path_option("--from", help="Folder of a finished run to go on from; its settings are taken where none are given."),
+    ] = None,
     texts: Annotated[
         list[str] | None,
         typer.Option(help="Text files, and folders of *.txt files, that a first stage is trained on; settings: stages.0.*"),
@@ -44,7 +48,6 @@ def train(
 ) -> int:
     """Adapt a base to tasks, decode their test sets and score them."""
     from xeric.config import apply_overrides
-    from xeric.data.prompts import UNTRAINED_SETTINGS
     from xeric.yaml_io import load_yaml
 
     settings = load_yaml(config) if config else {}
@@ -58,7 +61,12 @@ def train(
         "method.name": method,
         "track": track,
     }
-    options |= {"data.n_train": n_train, "data.group_column": group_column, "prompt.setting": setting}
+    options |= {
+        "from_run": str(from_run) if from_run else None,
+        "data.n_train": n_train,
+        "data.group_column": group_column,
+        "prompt.setting": setting,
+    }
     if isinstance(settings.get("method"), str):
         settings["method"] = {"name": settings["method"]}
     settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None])
@@ -69,6 +77,19 @@ def train(
     if tasks_dir:
         settings["tasks_dirs"] = [str(folder) for folder in tasks_dir]
     settings = apply_overrides(settings, [argument for argument in arguments if "=" in argument])
+    if settings.get("from_run") is None:
+        _complete(settings)
+    return _train(settings, output, as_json)
+
+
+def _complete(settings: dict[str, Any]) -> None:
+    """Fill in the method where none is named.
+
+    Raises:
+        UserError: no task or no base is named.
+    """
+    from xeric.data.prompts import UNTRAINED_SETTINGS
+
     if "tasks" not in settings:
         raise UserError("no task is named", hint="xeric train TASK --base BASE --method METHOD")
     if "base" not in settings:
@@ -77,7 +98,6 @@ def train(
         prompt = settings.get("prompt")
         untrained = isinstance(prompt, dict) and prompt.get("setting") in UNTRAINED_SETTINGS
         chosen.setdefault("name", "none" if untrained else "lora")
-    return _train(settings, output, as_json)
 
 
 def _stages(configured: Any, texts: list[str] | None, sources: list[str] | None) -> list[dict[str, Any]]:

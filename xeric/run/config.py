@@ -10,18 +10,20 @@ from pydantic import Field, PlainValidator, SerializeAsAny
 
 from xeric.bases.names import BaseName
 from xeric.bases.precision import PrecisionName, bf16_is_faster, resolve_device, resolve_precision
-from xeric.config import Config, FullPath, Name, Seed, build, digest
+from xeric.config import Config, FullPath, Name, Seed, build, digest, merge
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
 from xeric.data.texts import TextOptions
 from xeric.decoding import DecodeOptions
-from xeric.errors import ConfigError
+from xeric.errors import ConfigError, DataError
+from xeric.files import expanded
 from xeric.methods import METHODS
 from xeric.methods.base import MethodOptions, method_options
 from xeric.metrics import METRICS
 from xeric.records import RESULT_VERSION, Split
 from xeric.run.tracking import TrackerName, check_tracker
 from xeric.training.options import TrainOptions, TrainSetup
+from xeric.yaml_io import load_yaml
 
 __all__ = ["RunConfig", "Seeds", "Stage", "run_config", "run_id"]
 
@@ -94,6 +96,7 @@ class RunConfig(Config):
         tasks_dirs: folders to look for them in, before those of ``XERIC_TASKS`` and the bundled ones.
         base: a name of ``xeric bases list``, a ``.gguf`` file, a folder or a hub id.
         method: its name and its own options.
+        from_run: folder of a finished run that this one goes on from; see :mod:`xeric.run.source`.
         stages: what is trained before, in this order, each starting from the previous one's result; see :mod:`xeric.run.stages`.
         predict: which parts are decoded: the test set (and scored), the dev set (for choosing among runs).
         metrics: names of metrics; empty is all of them.
@@ -108,6 +111,7 @@ class RunConfig(Config):
     tasks_dirs: tuple[FullPath, ...] = ()
     base: BaseName
     method: Annotated[SerializeAsAny[MethodOptions], PlainValidator(method_options)]
+    from_run: FullPath | None = None
     stages: tuple[Stage, ...] = ()
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
@@ -150,7 +154,7 @@ def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
         UnknownNameError: no such method or metric.
         UserError: no such device, the device cannot do the precision, or the tracker is not installed.
     """
-    config = build(RunConfig, settings)
+    config = build(RunConfig, _carried(settings))
     for metric in config.metrics:
         METRICS.check(metric)
     if config.track is not None:
@@ -161,12 +165,47 @@ def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
             f"prompt.setting={config.prompt.setting} is an untrained setting: method {config.method.name!r} is not used"
         )
         config = config.model_copy(update={"method": method_options("none")})
+    if config.from_run is not None:
+        _check_going_on(config)
     config = config.model_copy(update={"stages": _stages(config), "train": _weighted(config.train, config.method)})
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     if precision == "bf16" and device.type == "cpu" and not bf16_is_faster():
         remarks.append("this processor does not compute bf16 natively: fp32 is faster, often by far (--precision fp32)")
     return config.model_copy(update={"device": str(device), "precision": precision}), remarks
+
+
+_CARRIED = ("tasks", "tasks_dirs", "base", "method", "prompt", "data", "decode", "metrics", "precision")
+"""What a run takes over from the one that it goes on from, where it does not say otherwise."""
+
+
+def _carried(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings with those that carry over from the run that ``from_run`` names."""
+    source = settings.get("from_run")
+    if not isinstance(source, str):
+        return settings
+    path = expanded(source) / "config.yaml"
+    if not path.is_file():
+        raise DataError("holds no finished run", where=source, hint="give the folder of a finished run")
+    carried = {key: value for key, value in load_yaml(path).items() if key in _CARRIED}
+    # More rows than it had are what it is for.
+    carried["data"] = {key: value for key, value in carried.get("data", {}).items() if key != "n_train"}
+    method, own = settings.get("method"), carried.get("method")
+    name = method.get("name") if isinstance(method, Mapping) else method
+    if isinstance(own, Mapping) and name is not None and name != own.get("name"):
+        del carried["method"]  # its options are none of another method's
+    elif isinstance(method, str):
+        settings = {key: value for key, value in settings.items() if key != "method"}
+    return merge(carried, settings)
+
+
+def _check_going_on(config: RunConfig) -> None:
+    """Check that a run that goes on from another trains, and has no stages."""
+    if config.stages:
+        what = "stages come before a run's own tasks, and this run goes on from another"
+        raise ConfigError(what, where="stages", hint="train the stage's tasks with --from, and go on from that run")
+    if config.method.name == "none":
+        raise ConfigError("nothing is trained, so nothing goes on", where="from_run", hint="leave --from out, or name a method")
 
 
 def _stages(config: RunConfig) -> tuple[Stage, ...]:
@@ -224,7 +263,13 @@ def _weighted(options: TrainOptions, method: MethodOptions) -> TrainOptions:
     return options.model_copy(update={"weighting": weighting})
 
 
-def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], stages: Sequence[str] = ()) -> str:
+def run_id(
+    config: RunConfig,
+    fingerprint: str,
+    base_sha256: Mapping[str, str],
+    stages: Sequence[str] = (),
+    source: str | None = None,
+) -> str:
     """Return the identity of a run: 16 hex digits over everything that decides its result and nothing else.
 
     Where files lie (``tasks_dirs``, texts, the folder of the base) is left out: data and weights are
@@ -235,11 +280,14 @@ def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], 
         fingerprint: of the data really used.
         base_sha256: of the base's weights and tokenizer.
         stages: hashes of the stages before it.
+        source: hash of the adaptation that it goes on from; None where it starts from the base.
     """
     settings = config.model_dump(mode="json")
-    for key in ("tasks_dirs", "base", "track"):
+    for key in ("tasks_dirs", "base", "track", "from_run"):
         del settings[key]
     del settings["train"]["checkpoint_seconds"]
     settings["stages"] = [stage.settings for stage in config.stages]
-    parts = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
+    parts: dict[str, Any] = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
+    if source is not None:
+        parts["from"] = source
     return digest({**parts, "result_version": RESULT_VERSION})[:16]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
-from xeric.run.stages import MergedStage, PlannedStage, StageData, attach_after, plan_stages, restored
+from xeric.run.source import Source, inputs_used, read_source
+from xeric.run.stages import PlannedStage, StageData, plan_stages, restored
+from xeric.run.start import Before, attach, find_source
 from xeric.run.task_session import TaskSession
 from xeric.run.template import settled_prompt
 from xeric.run.tracking import Tracking
@@ -71,7 +73,8 @@ def prepare_run(config: RunConfig) -> Prepared:
     """
     catalog = Catalog.of(config.tasks_dirs)
     tasks = [catalog.load(name, group_key=config.data.group_column) for name in config.tasks]
-    return prepare(tasks, config.data, config.prompt)
+    trained_on = read_source(config.from_run).inputs if config.from_run else ()
+    return prepare(tasks, config.data, config.prompt, trained_on=trained_on)
 
 
 def execute(
@@ -112,9 +115,10 @@ def execute(
         raise ConfigError("the prepared tasks were prepared under other settings", where="data")
     for note in data.notes:
         progress.note(note)
+    source = find_source(config, data)
     sha256 = base.sha256 if base else base_identity(config.base, progress)
     planned = plan_stages(config, data, sha256, {} if stage_data is None else stage_data)
-    identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned])
+    identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned], source.identity if source else None)
     folder = folder or Path("runs") / identity
     if (done := finished(folder, identity)) is not None:
         return Run(folder, config, done, fresh=False)
@@ -125,7 +129,8 @@ def execute(
             if (done := finished(folder, identity)) is not None:
                 return Run(folder, config, done, fresh=False)
         to = _Destination(folder, identity, stages or folder.parent / "stages")
-        record = _compute(config, to, base, data, planned, {} if baseline_scores is None else baseline_scores, progress)
+        before = source or planned
+        record = _compute(config, to, base, data, before, {} if baseline_scores is None else baseline_scores, progress)
     return Run(folder, config, record, fresh=True)
 
 
@@ -143,15 +148,16 @@ def _compute(
     to: _Destination,
     base: Base | None,
     data: Prepared,
-    planned: list[PlannedStage],
+    start: Source | list[PlannedStage],
     baseline_scores: KnownScores,
     progress: Progress,
 ) -> Record:
     """Do the work of a run whose folder is free, and write its record."""
     opened = base or load_base(config.base, device=config.device, precision=config.precision, progress=progress)
-    with restored(opened, needed=base is not None and bool(planned)):
+    merges = start.merges(config.method) if isinstance(start, Source) else bool(start)
+    with restored(opened, needed=base is not None and merges):
         with _after_work():
-            adaptation, merged, stages = attach_after(planned, config, data, opened, to.stages, progress)
+            adaptation, before = attach(start, config, data, opened, to.stages, progress)
         try:
             watch = Stopwatch(opened.device)
             session = _session(config, opened, adaptation, data, progress)
@@ -159,7 +165,7 @@ def _compute(
             write_atomically(to.folder / CONFIG_FILE, f"{heading(to.identity)}\n{dump_yaml(config)}")
             with _after_work(), Tracking(config.track, to.folder, config.model_dump(mode="json"), progress) as tracking:
                 session.observe = tracking.step
-                record = _carry_out(config, to, session, watch, merged, stages, baseline_scores)
+                record = _carry_out(config, to, session, watch, before, baseline_scores)
                 tracking.scores(record)
                 write_json(to.folder / RECORD_FILE, record)
         finally:
@@ -192,8 +198,7 @@ def _carry_out(
     to: _Destination,
     session: TaskSession,
     watch: Stopwatch,
-    merged: Sequence[MergedStage],
-    stages: Sequence[dict[str, Any]],
+    before: Before,
     baseline_scores: KnownScores,
 ) -> Record:
     """Train, save, decode and score; return the record, which is not yet written."""
@@ -203,7 +208,7 @@ def _carry_out(
     results: dict[str, Any] = {"scores": {}, "tasks": {}}
     if result.status == "ok":
         # Saved first, so that an error in decoding or scoring does not lose what was trained.
-        _save(config, to.folder, session, merged)
+        _save(config, to.folder, session, before)
         results = _decode_and_score(config, to.folder, session, watch, baseline_scores)
     base = session.base
     return Record(
@@ -229,14 +234,15 @@ def _carry_out(
         },
         fingerprint=session.data.fingerprint,
         leaks=session.data.leaks,
-        stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in stages],
+        source=dict(before.source),
+        stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in before.stages],
         deterministic="bytes" if base.device.type == "cpu" else "seeds",
         versions=versions(),
-        cost={**watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in stages}},
+        cost={**watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in before.stages}},
     )
 
 
-def _save(config: RunConfig, folder: Path, session: TaskSession, merged: Sequence[MergedStage]) -> None:
+def _save(config: RunConfig, folder: Path, session: TaskSession, before: Before) -> None:
     save_adapted(
         folder / ADAPTER,
         session.adaptation,
@@ -247,7 +253,8 @@ def _save(config: RunConfig, folder: Path, session: TaskSession, merged: Sequenc
         options=session.decoding,
         seed=config.all_seeds["decode"],
         definitions=session.data.definitions,
-        stages=merged,
+        stages=before.merged,
+        trained_on=before.trained_on | inputs_used([session.data]) if session.trains else before.trained_on,
     )
 
 

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xeric.config import build, digest
+from xeric.config import build, digest, merge
 from xeric.errors import ConfigError, UnknownNameError
 from xeric.files import expanded
 from xeric.records import RESULT_VERSION
-from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig, merge
+from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig
 from xeric.studies.folder import PlannedArm, PlannedRun
 from xeric.studies.overrides import fill_roles, override_bases
 from xeric.studies.paraphrases import fit_paraphrases
