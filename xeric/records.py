@@ -113,7 +113,8 @@ class Record(Config):
             or ``merged`` into the base's weights); empty where it started from the base.
         stages: what was trained before the run's own tasks, in order: hash, method, tasks or texts, leaks, steps.
         base: name, architecture and weights' SHA-256 of the base.
-        deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
+        deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA, and where a time was
+            given: ``resolved`` then holds the number of steps, which repeats to the byte as ``train.max_steps``).
         cost: seconds, memory, tokens, device, host: the only part that may differ between repetitions.
     """
 

@@ -40,6 +40,9 @@ def train(
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
+    time: Annotated[
+        str | None, typer.Option("--for", help="Time for the training (90s, 20m, 1h30m): as many of the planned steps as fit.")
+    ] = None,
     track: Track = None,
     config: Annotated[Path | None, path_option(help="YAML file with settings; the command line goes before it.")] = None,
     output: Annotated[Path | None, path_option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
@@ -48,25 +51,20 @@ def train(
 ) -> int:
     """Adapt a base to tasks, decode their test sets and score them."""
     from xeric.config import apply_overrides
+    from xeric.formatting import seconds_of
     from xeric.yaml_io import load_yaml
 
     settings = load_yaml(config) if config else {}
     arguments = tasks or []
     names = [argument for argument in arguments if "=" not in argument]
-    options: dict[str, Any] = {
-        "base": base,
-        "device": device,
-        "precision": precision,
-        "seed": seed,
-        "method.name": method,
-        "track": track,
-    }
+    options: dict[str, Any] = {"base": base, "device": device, "precision": precision, "seed": seed, "method.name": method}
     options |= {
         "from_run": str(from_run) if from_run else None,
         "data.n_train": n_train,
         "data.group_column": group_column,
         "prompt.setting": setting,
     }
+    options |= {"track": track, "train.seconds": seconds_of(time) if time is not None else None}
     if isinstance(settings.get("method"), str):
         settings["method"] = {"name": settings["method"]}
     settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None])

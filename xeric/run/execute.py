@@ -226,7 +226,7 @@ def _carry_out(
         best_step=result.best_step,
         **results,
         task_weights=result.task_weights,
-        resolved=session.resolved,
+        resolved=session.resolved | ({"train.max_steps": result.planned_steps} if result.time else {}),
         seeds=config.all_seeds,
         parameters={
             "trainable": sum(p.numel() for p in session.adaptation.trainable().values()),
@@ -236,7 +236,7 @@ def _carry_out(
         leaks=session.data.leaks,
         source=dict(before.source),
         stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in before.stages],
-        deterministic="bytes" if base.device.type == "cpu" else "seeds",
+        deterministic="bytes" if base.device.type == "cpu" and result.time is None else "seeds",
         versions=versions(),
         cost={**watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in before.stages}},
     )
