@@ -17,6 +17,7 @@ from pydantic import Field
 from xeric.config import Config
 
 __all__ = [
+    "BEFORE_FILE",
     "MANY_AT_LIMIT",
     "PREDICTION_FILES",
     "RECORD_FILE",
@@ -39,6 +40,9 @@ RECORD_FILE = "record.json"
 Split = Literal["test", "dev"]
 PREDICTION_FILES: Mapping[Split, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
 """Where a run's predictions lie, by the part of the data they are for."""
+
+BEFORE_FILE = "before.jsonl"
+"""Where the texts of the base before it was adapted lie; no part of a run."""
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rapidfuzz", "nltk", "snowballstemmer", "numpy")
 

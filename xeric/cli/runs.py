@@ -43,6 +43,10 @@ def train(
     time: Annotated[
         str | None, typer.Option("--for", help="Time for the training (90s, 20m, 1h30m): as many of the planned steps as fit.")
     ] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(help="What the base answers unadapted, zero-shot: texts (3 inputs, the default), scores (all), none."),
+    ] = None,
     track: Track = None,
     config: Annotated[Path | None, path_option(help="YAML file with settings; the command line goes before it.")] = None,
     output: Annotated[Path | None, path_option("--output", "-o", help="Folder of the run; runs/RUN_ID if not given.")] = None,
@@ -68,6 +72,7 @@ def train(
     if isinstance(settings.get("method"), str):
         settings["method"] = {"name": settings["method"]}
     settings = apply_overrides(settings, [f"{key}={json.dumps(value)}" for key, value in options.items() if value is not None])
+    settings["before"] = before or settings.get("before", "texts")
     if names:
         settings["tasks"] = names
     if texts or sources:
@@ -132,8 +137,10 @@ def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
         print_json(run.record.model_dump(mode="json"))
     else:
         from xeric.cli.show import show_run
+        from xeric.cli.show_texts import show_texts
 
         show_run(run.record, run.folder, fresh=run.fresh)
+        show_texts(run.folder)
     return 0 if run.record.status == "ok" else 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
@@ -103,6 +103,8 @@ class RunConfig(Config):
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (bf16 where the device computes it faster, else fp32), ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
         seed: of everything in ``seeds`` that is not set there.
+        before: ``texts``: the base answers the first three test inputs before it is adapted; ``scores``: all of them; no part of
+            what the run is. See :mod:`xeric.run.before`.
         track: ``tensorboard``, ``mlflow``, ``wandb`` or ``trackio``: is told losses by step, dev and scores; no part of what the
             run is. See :mod:`xeric.run.tracking`.
     """
@@ -123,6 +125,7 @@ class RunConfig(Config):
     precision: PrecisionName = "auto"
     seed: Seed = 0
     seeds: Seeds = Seeds()
+    before: Literal["none", "texts", "scores"] = "none"
     track: TrackerName | None = None
 
     @property
@@ -283,7 +286,7 @@ def run_id(
         source: hash of the adaptation that it goes on from; None where it starts from the base.
     """
     settings = config.model_dump(mode="json")
-    for key in ("tasks_dirs", "base", "track", "from_run"):
+    for key in ("tasks_dirs", "base", "before", "track", "from_run"):
         del settings[key]
     del settings["train"]["checkpoint_seconds"]
     settings["stages"] = [stage.settings for stage in config.stages]

@@ -25,9 +25,10 @@ from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, PRIMARY, score_measured
 from xeric.metrics.stored import renewed
 from xeric.progress import Progress, Silent
-from xeric.records import PREDICTION_FILES, RECORD_FILE, Prediction, Record, Score, Split, TaskResult, versions
+from xeric.records import BEFORE_FILE, PREDICTION_FILES, RECORD_FILE, Prediction, Record, Score, Split, TaskResult, versions
 from xeric.run.adapter_files import save_adapted
 from xeric.run.baselines import KnownScores, score_baselines
+from xeric.run.before import predict_before
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
@@ -155,6 +156,7 @@ def _compute(
     """Do the work of a run whose folder is free, and write its record."""
     opened = base or load_base(config.base, device=config.device, precision=config.precision, progress=progress)
     merges = start.merges(config.method) if isinstance(start, Source) else bool(start)
+    earlier = predict_before(config, opened, data, to.folder / BEFORE_FILE, progress)
     with restored(opened, needed=base is not None and merges):
         with _after_work():
             adaptation, before = attach(start, config, data, opened, to.stages, progress)
@@ -163,6 +165,8 @@ def _compute(
             session = _session(config, opened, adaptation, data, progress)
             # Written only once tasks, base and method are known to fit: a mistake in the settings leaves no folder behind.
             write_atomically(to.folder / CONFIG_FILE, f"{heading(to.identity)}\n{dump_yaml(config)}")
+            if earlier:
+                write_jsonl(to.folder / BEFORE_FILE, earlier)
             with _after_work(), Tracking(config.track, to.folder, config.model_dump(mode="json"), progress) as tracking:
                 session.observe = tracking.step
                 record = _carry_out(config, to, session, watch, before, baseline_scores)
