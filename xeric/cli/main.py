@@ -35,7 +35,6 @@ app = typer.Typer(
     name="xeric",
     help="Adapt a language model to a text-generation task with a few hundred examples, and say which way is best.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -74,7 +73,7 @@ def run(arguments: list[str]) -> int:
     try:
         with raising():
             _refuse_removed(arguments)
-            result = app(arguments, standalone_mode=False)
+            result = app(arguments, prog_name="xeric", standalone_mode=False)
             # Here, where a full disk is an error with a name, and not when the process ends.
             sys.stdout.flush()
             return result if isinstance(result, int) else 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from xeric.cli.completing import base_names, method_names, metric_names, setting_names, task_names
 from xeric.cli.options import AsJson, Encoding, TasksDir, Track, path_argument, path_option, print_json, quiet_libraries
 from xeric.errors import ConfigError, UserError
 
@@ -19,11 +20,20 @@ __all__ = ["score", "train"]
 
 def train(
     tasks: Annotated[
-        list[str] | None, typer.Argument(help="Tasks by name, then settings such as train.lr=1e-4 or method.rank=8.")
+        list[str] | None,
+        typer.Argument(help="Tasks by name, then settings such as train.lr=1e-4 or method.rank=8.", autocompletion=task_names),
     ] = None,
-    base: Annotated[str | None, typer.Option(help="A name of `xeric bases list`, a .gguf file, a folder, or a hub id.")] = None,
-    method: Annotated[str | None, typer.Option(help="A method's name: `xeric list methods`.")] = None,
-    setting: Annotated[str | None, typer.Option(help="zero-shot and few-shot train nothing; instruction is the default.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="A name of `xeric bases list`, a .gguf file, a folder, or a hub id.", autocompletion=base_names),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="A method's name: `xeric list methods`.", autocompletion=method_names)
+    ] = None,
+    setting: Annotated[
+        str | None,
+        typer.Option(help="zero-shot and few-shot train nothing; instruction is the default.", autocompletion=setting_names),
+    ] = None,
     from_run: Annotated[
         Path | None,
         path_option("--from", help="Folder of a finished run to go on from; its settings are taken where none are given."),
@@ -33,7 +43,10 @@ def train(
         typer.Option(help="Text files, and folders of *.txt files, that a first stage is trained on; settings: stages.0.*"),
     ] = None,
     sources: Annotated[
-        list[str] | None, typer.Option(help="Tasks that a stage is trained on, behind that of --texts; settings: stages.N.*")
+        list[str] | None,
+        typer.Option(
+            help="Tasks that a stage is trained on, behind that of --texts; settings: stages.N.*", autocompletion=task_names
+        ),
     ] = None,
     n_train: Annotated[int | None, typer.Option(help="Examples that may be used, dev included.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of initialisation, order and dropout.")] = None,
@@ -149,7 +162,9 @@ def score(
     against: Annotated[Path | None, path_option(help="Other predictions for the same instances, to compare with.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of all rows, by name or code.")] = None,
     encoding: Encoding = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Only these metrics; may be given more than once.", autocompletion=metric_names)
+    ] = None,
     normalize: Annotated[str, typer.Option(help="nfc, or none to score the text as it is.")] = "nfc",
     resamples: Annotated[int, typer.Option(min=0, max=1_000_000, help="Bootstrap resamples for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the resampling.")] = 0,

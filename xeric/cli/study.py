@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xeric.cli.completing import metric_names, study_names
 from xeric.cli.options import AsJson, TasksDir, Track, path_option, print_json, quiet_libraries
 from xeric.errors import UserError
 from xeric.files import expanded
@@ -22,7 +23,12 @@ study_app = typer.Typer(
     help="A grid of runs from one file, with tables, figures and a verdict on each claim.", no_args_is_help=True
 )
 
-Source = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, a bundled study's name, or the folder of a study.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="A study file, a bundled study's name, or the folder of a study.", autocompletion=study_names
+    ),
+]
 Output = Annotated[Path | None, path_option("--output", "-o", help="Folder of the study; studies/NAME if not given.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="By dotted path: seeds=[0,1], bases.ROLE=BASE, tasks=[T].")]
 
@@ -113,7 +119,9 @@ def status(study: Source, output: Output = None, as_json: AsJson = False) -> Non
 def rescore(
     study: Source,
     output: Output = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Only these metrics; may be given more than once.", autocompletion=metric_names)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add metrics to every record, or compute them again, from its predictions, without a model."""

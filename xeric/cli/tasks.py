@@ -7,6 +7,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
+from xeric.cli.completing import task_names
 from xeric.cli.listing import show_rows
 from xeric.cli.options import AsJson, TasksDir, path_option, print_json
 from xeric.encodings import existing
@@ -28,7 +29,7 @@ def list_tasks(tasks_dir: TasksDir = None, as_json: AsJson = False) -> None:
 
 @tasks_app.command()
 def show(
-    task: Annotated[str, typer.Argument(help="A task's name.")],
+    task: Annotated[str, typer.Argument(help="A task's name.", autocompletion=task_names)],
     tasks_dir: TasksDir = None,
     instances: Annotated[int, typer.Option(min=0, help="How many instances to show.")] = 3,
     as_json: AsJson = False,
@@ -49,7 +50,9 @@ def show(
 
 @tasks_app.command()
 def check(
-    names: Annotated[list[str] | None, typer.Argument(help="Tasks by name; all of them if none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Tasks by name; all of them if none is named.", autocompletion=task_names)
+    ] = None,
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> int:
