@@ -11,7 +11,7 @@ print(xeric.generate(run, ["Some text to summarise."])[0])
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from xeric.exporting.export import Export
     from xeric.run.execute import Run
 
-__all__ = ["StudyOutcome", "export", "generate", "load_task", "prepare", "run_study", "score", "train"]
+__all__ = ["StudyOutcome", "export", "generate", "load_task", "prepare", "run_study", "score", "stream", "train"]
 
 
 def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] = ()) -> Task:
@@ -61,26 +61,40 @@ def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] 
     return Catalog.of([str(folder) for folder in folders]).load(name)
 
 
-def prepare(tasks: Task | Sequence[Task], *, prompt: Mapping[str, Any] | None = None, **data: Any) -> Prepared:
+def prepare(
+    tasks: Task | Sequence[Task],
+    *,
+    prompt: Mapping[str, Any] | None = None,
+    from_run: str | Path | None = None,
+    **data: Any,
+) -> Prepared:
     """Clean and split tasks and choose their demonstrations.
 
     Args:
         tasks: one task or several.
         prompt: settings under ``prompt`` (``setting``, ``demonstrations`` ...).
+        from_run: folder of a run to go on from: what it was trained on is not tested.
         data: settings under ``data`` (``n_train``, ``split_seed`` ...).
 
     Raises:
         UserError: a setting is unknown, or a task has too few instances.
     """
     chosen = [tasks] if isinstance(tasks, Task) else list(tasks)
-    return preparing.prepare(chosen, build(DataOptions, data, where="data"), build(PromptOptions, prompt or {}, where="prompt"))
+    options, layout = build(DataOptions, data, where="data"), build(PromptOptions, prompt or {}, where="prompt")
+    return preparing.prepare(chosen, options, layout, trained_on=_trained_on(from_run) if from_run else ())
+
+
+def _trained_on(run: str | Path) -> frozenset[str]:
+    with asking_for_train():
+        from xeric.run.source import read_source
+    return read_source(run).inputs
 
 
 def train(
     base: Base | str,
     data: Prepared,
     *,
-    method: str | Mapping[str, Any] = "lora",
+    method: str | Mapping[str, Any] | None = None,
     output: str | Path | None = None,
     progress: Progress | None = None,
     **settings: Any,
@@ -90,7 +104,8 @@ def train(
     Args:
         base: an open base (left as it was found), or the name of one.
         data: of :func:`prepare`.
-        method: a method's name, or a mapping with ``name`` and its options.
+        method: a method's name, or a mapping with ``name`` and its options; None is ``lora``, or that of the run named by
+            ``from_run``.
         output: the run's folder; None is ``runs/RUN_ID``.
         progress: is told what happens.
         settings: the rest of the run's settings: ``seed=1``, ``train={"max_steps": 100}``, ``decode={...}``.
@@ -109,15 +124,21 @@ def train(
         {
             "tasks": [task.name for task in data.tasks],
             "base": opened.name if opened is not None else base,
-            "method": method,
             "data": data.options.model_dump(mode="json"),
             "prompt": data.prompt.model_dump(mode="json"),
             **settings,
+            **_method(method, settings),
         }
     )
     for remark in remarks if progress else ():
         progress.note(remark)  # type: ignore[union-attr]
     return execute(config, expanded(output) if output else None, base=opened, data=data, progress=progress)
+
+
+def _method(method: str | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
+    if method is None and settings.get("from_run") is not None:
+        return {}
+    return {"method": method or "lora"}
 
 
 def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
@@ -142,6 +163,29 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return texts
+
+
+def stream(run: Run | str | Path, inputs: Iterable[str], *, task: str | None = None) -> Iterator[str]:
+    """Yield the text that a finished run generates for each input, as soon as it is finished; the base stays open meanwhile.
+
+    Inputs are asked for one at a time, so they may come from a socket or a queue and never end. Notes come as in
+    :func:`generate`.
+
+    Args:
+        run: a run, or its folder.
+        inputs: texts.
+        task: whose prompt to use, where the run has several tasks.
+
+    Raises:
+        UserError: as in :func:`generate`, at the call.
+        DataError: an input is not text, when it is reached.
+    """
+    with asking_for_train():
+        from xeric.run.adapted import open_adapted
+    adapted = open_adapted(expanded(run) if isinstance(run, (str, Path)) else run.folder)
+    for note in adapted.notes:
+        warnings.warn(note, stacklevel=2)
+    return adapted.stream(inputs, task=task, note=lambda note: warnings.warn(note, stacklevel=4))
 
 
 def export(

@@ -30,6 +30,7 @@ __all__ = [
     "build",
     "canonical_json",
     "digest",
+    "merge",
 ]
 
 
@@ -100,6 +101,15 @@ def _copy(data: Any) -> Any:
     if isinstance(data, Mapping):
         return {key: _copy(value) for key, value in data.items()}
     return [_copy(value) for value in data] if isinstance(data, (list, tuple)) else data
+
+
+def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings updated with changes, group by group; the arguments are not modified."""
+    merged = {key: merge(value, {}) if isinstance(value, Mapping) else value for key, value in settings.items()}
+    for key, value in changes.items():
+        current = merged.get(key)
+        merged[key] = merge(current if isinstance(current, Mapping) else {}, value) if isinstance(value, Mapping) else value
+    return merged
 
 
 def build(model: type[C], data: Mapping[str, Any], *, where: str = "") -> C:

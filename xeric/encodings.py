@@ -33,6 +33,7 @@ __all__ = [
     "not_unicode",
     "read_bytes",
     "read_text",
+    "text_of",
 ]
 
 REPLACEMENT = "\ufffd"
@@ -121,7 +122,21 @@ def read_text(path: Path | str, encoding: str | None = None) -> str:
         UserError: there is no such encoding.
         DataError: the file cannot be read, or is not such text; ``where`` names the line.
     """
-    content = read_bytes(path)
+    return text_of(read_bytes(path), path, encoding)
+
+
+def text_of(content: bytes, path: Path | str, encoding: str | None = None) -> str:
+    """Return the text of a file's content; see :func:`read_text`.
+
+    Args:
+        content: every byte of it.
+        path: the file, for messages.
+        encoding: as Python names it; None for the encodings of Unicode.
+
+    Raises:
+        UserError: there is no such encoding.
+        DataError: the content is not such text; ``where`` names the line.
+    """
     decoded = decode_as(content, encoding) if encoding else decode(content)
     if encoding and decoded and decoded.odd:
         raise DataError(f"not {encoding} text", where=f"{path}, line {decoded.odd[0]}", hint="give the encoding it is in")

@@ -109,18 +109,17 @@ def memory_error(error: BaseException) -> RunError | None:
     )
 
 
-_TRAIN_PACKAGES = frozenset(
-    ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf", "tokenizers", "huggingface_hub")
-)
-"""What the extra ``train`` in pyproject.toml installs, by the names that are imported."""
+_TRAIN_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf", "tokenizers", "huggingface_hub")
+_EXTRAS = {**dict.fromkeys(_TRAIN_PACKAGES, "train"), "gradio": "play"}
+"""Packages by the names that are imported, and the extra of pyproject.toml that installs them."""
 
 
 def missing_package_error(error: BaseException) -> UserError | None:
-    """Return that a package of the extra ``train`` is not installed, as an error for the user; None for any other error."""
+    """Return that a package of an extra is not installed, as an error for the user; None for any other error."""
     package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if package not in _TRAIN_PACKAGES:
+    if package not in _EXTRAS:
         return None
-    return UserError(f"this needs {package}, which is not installed", hint="pip install 'xeric[train]'")
+    return UserError(f"this needs {package}, which is not installed", hint=f"pip install 'xeric[{_EXTRAS[package]}]'")
 
 
 @contextlib.contextmanager

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["count", "data_size", "duration", "estimate", "interval", "number", "p_value", "signed"]
+import re
+
+from xeric.errors import UserError
+
+__all__ = ["count", "data_size", "duration", "estimate", "interval", "number", "p_value", "seconds_of", "signed"]
 
 _MINUS = "\u2212"
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m(?:in)?)?(?:(\d+(?:\.\d+)?)s)?")
 
 
 def number(value: float, digits: int = 1) -> str:
@@ -58,6 +63,19 @@ def duration(seconds: float | None) -> str:
         return f"{whole // 60} min {whole % 60} s".removesuffix(" 0 s")
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min".removesuffix(" 0 min")
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of a duration such as 90s, 20m, 1h30m or 1.5h.
+
+    Raises:
+        UserError: it is none, or is 0.
+    """
+    parts = _DURATION.fullmatch(text.strip().lower())
+    seconds = sum(float(value or 0) * size for value, size in zip(parts.groups(), (3600, 60, 1), strict=True)) if parts else 0.0
+    if not seconds:
+        raise UserError(f"{text!r} is not a duration", hint="write it as 90s, 20m or 1h30m")
+    return seconds
 
 
 def data_size(size: float | None) -> str:

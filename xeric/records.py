@@ -17,6 +17,7 @@ from pydantic import Field
 from xeric.config import Config
 
 __all__ = [
+    "BEFORE_FILE",
     "MANY_AT_LIMIT",
     "PREDICTION_FILES",
     "RECORD_FILE",
@@ -39,6 +40,9 @@ RECORD_FILE = "record.json"
 Split = Literal["test", "dev"]
 PREDICTION_FILES: Mapping[Split, str] = {"test": "predictions.jsonl", "dev": "dev_predictions.jsonl"}
 """Where a run's predictions lie, by the part of the data they are for."""
+
+BEFORE_FILE = "before.jsonl"
+"""Where the texts of the base before it was adapted lie; no part of a run."""
 
 _PACKAGES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rapidfuzz", "nltk", "snowballstemmer", "numpy")
 
@@ -109,9 +113,12 @@ class Record(Config):
         parameters: ``trainable`` and ``total``.
         task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
         resolved: what stands for settings that the run's config leaves open, by dotted path.
+        source: the run that this one went on from: its id, the hash of its adaptation, and how that carries over (``parameters``,
+            or ``merged`` into the base's weights); empty where it started from the base.
         stages: what was trained before the run's own tasks, in order: hash, method, tasks or texts, leaks, steps.
         base: name, architecture and weights' SHA-256 of the base.
-        deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA).
+        deterministic: what the run promises of a repetition ("bytes" on CPU, "seeds" on CUDA, and where a time was
+            given: ``resolved`` then holds the number of steps, which repeats to the byte as ``train.max_steps``).
         cost: seconds, memory, tokens, device, host: the only part that may differ between repetitions.
     """
 
@@ -134,6 +141,7 @@ class Record(Config):
     parameters: dict[str, int] = {}
     fingerprint: str
     leaks: dict[str, Any] = {}
+    source: dict[str, str] = {}
     stages: list[dict[str, Any]] = []
     versions: dict[str, str] = {}
     deterministic: Literal["bytes", "seeds"] = "bytes"

@@ -261,7 +261,8 @@ def test_bad_input_is_one_sentence_and_a_hint(
     ("arguments", "what"),
     [
         (["generate", "nowhere", "--input", "x"], "no finished run"),
-        (["generate", "nowhere"], "--input or --file"),
+        (["generate", "nowhere", "--input", "x", "--file", "y"], "--input or --file"),
+        (["generate", "nowhere"], "no finished run"),
         (["score", "nowhere.jsonl"], "nowhere.jsonl"),
         (["frobnicate"], "frobnicate"),
         (["score"], "PREDICTIONS"),

@@ -36,7 +36,7 @@ def command(base_folder: Callable[[str], Path], tmp_path: Path) -> list[str | Pa
         "data.max_test=3",
     ]
     chosen = ["--tasks-dir", tmp_path / "tasks", "--base", base_folder("llama"), "--n-train", "60", "metrics=[chrf]"]
-    return ["train", "one", *chosen, *settings]
+    return ["train", "one", "--before", "none", *chosen, *settings]
 
 
 def _signal_at(units: int, number: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -393,3 +393,9 @@ def test_a_control_is_an_arm_like_its_own_with_another_prompt(where: Where, tmp_
     with pytest.raises(UserError, match="names an arm that no grid computes") as caught:
         load_study(file, [*overrides, "grids.all.methods=[lora]"])
     assert caught.value.where == "claims.c.controls.0"
+
+
+def test_tracking_is_no_part_of_a_study() -> None:
+    plain, tracked = (load_study("demo", overrides)[0] for overrides in ([], ["run.track=tensorboard"]))
+    assert study_identity(plain, {}) == study_identity(tracked, {})
+    assert arm_settings(tracked, plan_study(tracked).arms[0].key, tracked.tasks)["track"] == "tensorboard"

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from xeric.cli.completing import base_names
 from xeric.cli.options import AsJson, print_json, quiet_libraries
 from xeric.formatting import data_size
 
@@ -13,7 +14,7 @@ __all__ = ["bases_app"]
 
 bases_app = typer.Typer(help="Pretrained bases by name: list, fetch, show.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="A name of `xeric bases list`.", show_default=False)]
+Name = Annotated[str, typer.Argument(help="A name of `xeric bases list`.", show_default=False, autocompletion=base_names)]
 _ELSE = "--base also takes a .gguf file (converted once), a folder in the Hugging Face layout, or a hub id."
 
 

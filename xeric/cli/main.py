@@ -18,11 +18,13 @@ from xeric.cli.adapt import adapt
 from xeric.cli.bases import bases_app
 from xeric.cli.demo import demo
 from xeric.cli.export import export
+from xeric.cli.generate import generate
 from xeric.cli.listing import list_app
 from xeric.cli.options import speak_utf8
+from xeric.cli.play import play
 from xeric.cli.recommend import recommend
 from xeric.cli.report import report
-from xeric.cli.runs import generate, score, train
+from xeric.cli.runs import score, train
 from xeric.cli.study import study_app
 from xeric.cli.tasks import tasks_app
 from xeric.errors import StorageError, UserError, XericError, memory_error, missing_package_error
@@ -35,11 +37,10 @@ app = typer.Typer(
     name="xeric",
     help="Adapt a language model to a text-generation task with a few hundred examples, and say which way is best.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (adapt, train, generate, score, export, recommend, report, demo):
+for command in (adapt, train, generate, play, score, export, recommend, report, demo):
     app.command()(command)
 for name, commands in (("study", study_app), ("tasks", tasks_app), ("bases", bases_app), ("list", list_app)):
     app.add_typer(commands, name=name)
@@ -74,7 +75,7 @@ def run(arguments: list[str]) -> int:
     try:
         with raising():
             _refuse_removed(arguments)
-            result = app(arguments, standalone_mode=False)
+            result = app(arguments, prog_name="xeric", standalone_mode=False)
             # Here, where a full disk is an error with a name, and not when the process ends.
             sys.stdout.flush()
             return result if isinstance(result, int) else 0
@@ -85,6 +86,12 @@ def run(arguments: list[str]) -> int:
         return signal.exit_code
     except BrokenPipeError:
         # The reader of a pipe (head, less) has gone; nothing is wrong.
+        _close_output()
+        return 0
+    except SystemExit:
+        if type(sys.stdout).__name__ != "PacifyFlushWrapper":
+            raise
+        # Typer takes a broken pipe within a command for a failure, puts this around the output, and leaves.
         _close_output()
         return 0
     except Exception as error:

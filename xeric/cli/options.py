@@ -11,12 +11,14 @@ from typing import Annotated, Any
 
 import typer
 
+from xeric.cli.completing import tracker_names
 from xeric.files import expanded
 
 __all__ = [
     "AsJson",
     "Encoding",
     "TasksDir",
+    "Track",
     "path_argument",
     "path_option",
     "print_json",
@@ -40,6 +42,10 @@ TasksDir = Annotated[
     path_option("--tasks-dir", help="Folder with task files; may be given more than once. Also: XERIC_TASKS."),
 ]
 Encoding = Annotated[str | None, typer.Option(help="Of the file, such as cp1252; one of Unicode's where not given.")]
+Track = Annotated[
+    str | None,
+    typer.Option(help="Tell losses and scores to tensorboard, mlflow, wandb or trackio.", autocompletion=tracker_names),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 
 

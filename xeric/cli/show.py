@@ -46,7 +46,11 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         if "texts" in stage:
             out.print(f"stage {number}, text: {_texts_line(stage['texts'])}", soft_wrap=True)
     if record.baselines:
-        _print_parted(out, "beside the trivial baselines, which need no model", *_baseline_rows(record))
+        from xeric.cli.show_texts import before_scores
+
+        _print_parted(
+            out, "beside the trivial baselines, which need no model", *_baseline_rows(record, before_scores(folder, record))
+        )
     if below := _below_the_baselines(record):
         out.print(below, soft_wrap=True, style="yellow")
     for name in tasks:
@@ -95,18 +99,22 @@ def _scores_by_task(record: Record) -> tuple[list[tuple[str, JustifyMethod]], li
     ]
 
 
-def _baseline_rows(record: Record) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
-    """Return the columns and rows of the run's mean over tasks and of those of the trivial baselines."""
+def _baseline_rows(record: Record, before: Mapping[str, float]) -> tuple[list[tuple[str, JustifyMethod]], list[list[str]]]:
+    """Return the columns and rows of the run's mean over tasks, of the base's before it and those of the trivial baselines."""
     from xeric.data.baselines import baseline_label
 
     metrics = list(dict.fromkeys(metric for baseline in record.baselines.values() for metric in baseline.scores))
     rows = {"this run": record.scores} | {baseline_label(name): baseline.scores for name, baseline in record.baselines.items()}
     columns: list[tuple[str, JustifyMethod]] = [("mean over tasks" if len(record.tasks) > 1 else "", "left")]
     columns += [(metric, "right") for metric in metrics]
-    return columns, [
+    table = [
         [label, *(f"{scores[metric].score:.1f}" if metric in scores else "" for metric in metrics)]
         for label, scores in rows.items()
     ]
+    if before:
+        base = ["the base before, zero-shot", *(f"{before[metric]:.1f}" if metric in before else "" for metric in metrics)]
+        table.insert(1, base)
+    return columns, table
 
 
 def _below_the_baselines(record: Record) -> str:

@@ -5,12 +5,14 @@ What concerns its file alone is in :mod:`xeric.cli.study_file`.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from xeric.cli.options import AsJson, TasksDir, path_option, print_json, quiet_libraries
+from xeric.cli.completing import metric_names
+from xeric.cli.options import AsJson, TasksDir, Track, path_option, print_json, quiet_libraries
 from xeric.cli.study_file import Set, Source, check, new, pointing_to_check, with_tasks_dirs
 from xeric.errors import UserError
 from xeric.files import expanded
@@ -70,6 +72,7 @@ def run(
     overrides: Set = None,
     tasks_dir: TasksDir = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the runs only.")] = None,
+    track: Track = None,
     as_json: AsJson = False,
 ) -> int:
     """Carry a study out, or resume it; finished runs are not computed again.
@@ -77,7 +80,8 @@ def run(
     Leaves with exit code 1 if a run failed or diverged. Several processes may work on one folder, on several machines too.
     """
     part_of_runs = _shard(shard)
-    all_overrides = with_tasks_dirs(overrides, tasks_dir)
+    tracked = [f"run.track={json.dumps(track)}"] if track else []
+    all_overrides = with_tasks_dirs([*tracked, *(overrides or [])], tasks_dir)
     config, folder = _load(study, output, all_overrides)
     quiet_libraries()
     from xeric.api import run_study
@@ -118,7 +122,9 @@ def status(study: Source, output: Output = None, as_json: AsJson = False) -> Non
 def rescore(
     study: Source,
     output: Output = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Only these metrics; may be given more than once.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Only these metrics; may be given more than once.", autocompletion=metric_names)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add metrics to every record, or compute them again, from its predictions, without a model."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from xeric.cli.completing import study_names
 from xeric.cli.options import AsJson, TasksDir, path_option, print_json
 from xeric.errors import ConfigError, UnknownNameError, UserError
 from xeric.files import full_path
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Set", "Source", "check", "new", "pointing_to_check", "with_tasks_dirs"]
 
-Source = Annotated[str, typer.Argument(metavar="STUDY", help="A study file, a bundled study's name, or the folder of a study.")]
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY", help="A study file, a bundled study's name, or the folder of a study.", autocompletion=study_names
+    ),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="By dotted path: seeds=[0,1], bases.ROLE=BASE, tasks=[T].")]
 
 _DEFAULT_BASE = "gemma-3-270m"

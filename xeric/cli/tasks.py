@@ -7,6 +7,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
+from xeric.cli.completing import task_names
 from xeric.cli.listing import show_rows
 from xeric.cli.options import AsJson, TasksDir, path_option, print_json
 from xeric.encodings import existing
@@ -28,7 +29,7 @@ def list_tasks(tasks_dir: TasksDir = None, as_json: AsJson = False) -> None:
 
 @tasks_app.command()
 def show(
-    task: Annotated[str, typer.Argument(help="A task's name.")],
+    task: Annotated[str, typer.Argument(help="A task's name.", autocompletion=task_names)],
     tasks_dir: TasksDir = None,
     instances: Annotated[int, typer.Option(min=0, help="How many instances to show.")] = 3,
     as_json: AsJson = False,
@@ -49,7 +50,9 @@ def show(
 
 @tasks_app.command()
 def check(
-    names: Annotated[list[str] | None, typer.Argument(help="Tasks by name; all of them if none is named.")] = None,
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Tasks by name; all of them if none is named.", autocompletion=task_names)
+    ] = None,
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> int:
@@ -133,11 +136,24 @@ def import_table(
 
 @tasks_app.command()
 def download(
-    names: Annotated[list[str], typer.Argument(help="Names of original Natural Instructions v2 tasks.")],
+    names: Annotated[list[str] | None, typer.Argument(help="Names of original Natural Instructions v2 tasks.")] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All tasks of the repository, from its archive, which is large.")
+    ] = False,
+    url: Annotated[
+        str | None, typer.Option(help="Another source: an address with {name} in it; with --all, of a .tar.gz of the repository.")
+    ] = None,
     output: Annotated[Path, path_option("--output", "-o", help="Folder for the task files.")] = Path("tasks"),
 ) -> None:
-    """Fetch original Natural Instructions v2 task files."""
-    from xeric.data.catalog import download as fetch
+    """Fetch original Natural Instructions v2 task files; those that are there already stay."""
+    from xeric.data import downloading
 
-    for path in fetch(names, output):
+    if bool(names) == everything:
+        raise UserError("name the tasks to fetch, or give --all", hint="xeric tasks download task1711_poki_text_generation")
+    if names:
+        paths = downloading.download(names, output, url=url or downloading.NIV2_URL)
+    else:
+        source = url or downloading.ARCHIVE_URL
+        paths = downloading.download_all(output, url=source, note=lambda text: typer.echo(text, err=True))
+    for path in paths:
         typer.echo(str(path))

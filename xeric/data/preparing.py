@@ -8,8 +8,9 @@ clean.
 from __future__ import annotations
 
 import functools
+import hashlib
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,13 +19,14 @@ from xeric.data.cleaning import Cleaned, CleaningOptions, clean
 from xeric.data.controls import control_definitions, swapped_outputs
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.prompts import PromptOptions, choose_demonstrations
+from xeric.data.shingles import fold
 from xeric.data.splits import SplitOptions, SplitTask, draw_output, fingerprint, split
 from xeric.data.tasks import Example, Instance, Task
-from xeric.errors import ConfigError
+from xeric.errors import ConfigError, DataError
 from xeric.progress import Progress, Silent
 from xeric.text import words
 
-__all__ = ["DataOptions", "Prepared", "PreparedTask", "TargetLength", "prepare"]
+__all__ = ["DataOptions", "Prepared", "PreparedTask", "TargetLength", "input_digest", "prepare"]
 
 _AS_LONG = 0.8
 
@@ -144,6 +146,7 @@ def prepare(
     prompt: PromptOptions | None = None,
     *,
     protect: Mapping[str, Sequence[Instance]] | None = None,
+    trained_on: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Prepared:
     """Clean and split tasks, take out leaks between any two of them, and choose their demonstrations.
@@ -153,6 +156,8 @@ def prepare(
         options: how to clean and split; None for the defaults.
         prompt: how many demonstrations, and their seed.
         protect: test sets of other tasks, by name, that these tasks must not give away; None protects their own.
+        trained_on: hashes (:func:`input_digest`) of inputs that an earlier training has seen: instances with such an input, and
+            those like them, are not tested.
         progress: is told of each task.
 
     Raises:
@@ -171,7 +176,7 @@ def prepare(
     progress = progress or Silent()
     progress.start("tasks cleaned", len(tasks))
     for task in tasks:
-        cleaned_tasks.append(clean(task, options.cleaning))
+        cleaned_tasks.append(_pinned(clean(task, options.cleaning), trained_on))
         splits.append(split(cleaned_tasks[-1], options))
         progress.advance(1)
     report = _leaks(splits, protect) if options.leak_check else None
@@ -186,6 +191,27 @@ def prepare(
     )
     leaks = report.summary() if report else {"checked": False}
     return Prepared(ready, leaks, digest([task.fingerprint for task in ready]), options, prompt)
+
+
+def input_digest(text: str) -> str:
+    """Return a hash of an input that tells inputs apart by their words alone: 16 hex digits."""
+    return hashlib.sha256("\n".join(fold(text)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _pinned(cleaned: Cleaned, trained_on: Collection[str]) -> Cleaned:
+    """Put what an earlier training has seen, and what is like it, on the training side."""
+    if not trained_on:
+        return cleaned
+    instances = cleaned.task.instances
+    seen = [input_digest(instance.input) in trained_on for instance in instances]
+    if not any(seen):
+        return cleaned
+    pinned = cleaned.pinned | {cluster for cluster, known in zip(cleaned.clusters, seen, strict=True) if known}
+    if all(cluster in pinned for cluster in cleaned.clusters):
+        what = f"the run that this one goes on from was trained on all {len(instances)} instances: none can be held out"
+        raise DataError(what, where=cleaned.task.name, hint="add instances that it has not seen")
+    note = f"{sum(seen)} instances were trained on by the run that this one goes on from, and are not tested"
+    return replace(cleaned, pinned=pinned, notes=(*cleaned.notes, note))
 
 
 def _leaks(splits: Sequence[SplitTask], protect: Mapping[str, Sequence[Instance]] | None) -> LeakReport:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -92,13 +92,55 @@ class Adapted:
         """
         for number, text in enumerate(inputs):
             check_text(text, f"input {number + 1}")
+        name = self.task_named(task)
+        keep = self.prompts[name].keep_indentation
+        formed = [one_form(text, keep_indentation=keep) for text in inputs]
+        return self.answer(formed, name, max_new_tokens=max_new_tokens, note=note)
+
+    def stream(
+        self,
+        inputs: Iterable[str],
+        *,
+        task: str | None = None,
+        max_new_tokens: int | None = None,
+        note: Callable[[str], None] | None = None,
+    ) -> Iterator[str]:
+        """Yield the text generated for each input as soon as it is finished, before the next input is asked for.
+
+        Each input is computed by itself, so its text does not depend on its neighbours, nor on which inputs came before; many
+        inputs at once are faster with :meth:`generate`. The inputs may be endless.
+
+        Args:
+            inputs: texts.
+            task: as in :meth:`generate`.
+            max_new_tokens: likewise.
+            note: likewise; is told of each input that is cut.
+
+        Raises:
+            UserError: as :meth:`generate` does, at the call.
+            DataError: an input is not text, when it is reached.
+        """
+        name = self.task_named(task)
+
+        def texts() -> Iterator[str]:
+            for number, text in enumerate(inputs, 1):
+                check_text(text, f"input {number}")
+                yield from self.generate([text], task=name, max_new_tokens=max_new_tokens, note=note)
+
+        return texts()
+
+    def task_named(self, task: str | None) -> str:
+        """Return the name of a task of this run; None names the only one.
+
+        Raises:
+            UnknownNameError: no such task in this run.
+            UserError: the run has several tasks and none is named.
+        """
         if task is None and len(self.prompts) > 1:
             raise UserError(f"the run has {len(self.prompts)} tasks", hint="name one with --task: " + ", ".join(self.prompts))
         name = nfc(task) if task is not None else next(iter(self.prompts))
         self._check_task(name)
-        keep = self.prompts[name].keep_indentation
-        formed = [one_form(text, keep_indentation=keep) for text in inputs]
-        return self.answer(formed, name, max_new_tokens=max_new_tokens, note=note)
+        return name
 
     def answer(
         self,

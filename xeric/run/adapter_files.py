@@ -7,7 +7,7 @@ the limit of new tokens, so that texts can be generated where neither the tasks 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from xeric.record_io import read_record
 from xeric.run.stages import MergedStage
 from xeric.training.log import LOG_FILES
 
-__all__ = ["SavedAdapter", "read_adapter", "save_adapted"]
+__all__ = ["TRAINED_ON", "SavedAdapter", "read_adapter", "save_adapted"]
 
 _FILE = "adapted.json"
+TRAINED_ON = "trained_on.json"
+"""Hashes of the inputs that were trained on: what a run that goes on from this one must not test."""
 
 
 def _stage(number: int) -> str:
@@ -91,6 +93,7 @@ def save_adapted(
     seed: int,
     definitions: Mapping[str, str],
     stages: Sequence[MergedStage] = (),
+    trained_on: Iterable[str] = (),
 ) -> None:
     """Write an adaptation and what is needed to use it.
 
@@ -105,12 +108,14 @@ def save_adapted(
         seed: of sampling.
         definitions: of the tasks.
         stages: that are part of the base's weights; their adaptations are copied, so that the folder needs nothing but the base.
+        trained_on: hashes of the inputs that were trained on, here and before.
     """
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         adaptation.save(folder)
         for number, stage in enumerate(stages):
-            shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=shutil.ignore_patterns(*LOG_FILES))
+            ignored = shutil.ignore_patterns(*LOG_FILES, _FILE, TRAINED_ON, _stage(0).replace("1", "*"))
+            shutil.copytree(stage.folder, folder / _stage(number), dirs_exist_ok=True, ignore=ignored)
     description = {
         "base": {"name": base, "sha256": adaptation.base.sha256, "precision": adaptation.base.precision},
         "device": adaptation.base.device.type,
@@ -122,6 +127,7 @@ def save_adapted(
         "stages": [{"method": stage.method.model_dump(mode="json"), "definitions": dict(stage.definitions)} for stage in stages],
         "prompts": {name: asdict(prompt) for name, prompt in prompts.items()},
     }
+    write_json(folder / TRAINED_ON, {"inputs": sorted(trained_on)})
     write_json(folder / _FILE, description)
 
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PlainValidator, SerializeAsAny
 
 from xeric.bases.names import BaseName
 from xeric.bases.precision import PrecisionName, precision_remark, resolve_device, resolve_precision
-from xeric.config import Config, FullPath, Name, Seed, build, digest
+from xeric.config import Config, FullPath, Name, Seed, build, digest, merge
 from xeric.data.preparing import DataOptions
 from xeric.data.prompts import PromptOptions
 from xeric.data.texts import TextOptions
 from xeric.decoding import DecodeOptions
-from xeric.errors import ConfigError
+from xeric.errors import ConfigError, DataError
+from xeric.files import expanded
 from xeric.methods import METHODS
 from xeric.methods.base import MethodOptions, method_options
 from xeric.metrics import METRICS
 from xeric.records import RESULT_VERSION, Split
+from xeric.run.tracking import TrackerName, check_tracker
 from xeric.training.options import TrainOptions, TrainSetup
+from xeric.yaml_io import load_yaml
 
 __all__ = ["RunConfig", "Seeds", "Stage", "run_config", "run_id"]
 
@@ -93,18 +96,24 @@ class RunConfig(Config):
         tasks_dirs: folders to look for them in, before those of ``XERIC_TASKS`` and the bundled ones.
         base: a name of ``xeric bases list``, a ``.gguf`` file, a folder or a hub id.
         method: its name and its own options.
+        from_run: folder of a finished run that this one goes on from; see :mod:`xeric.run.source`.
         stages: what is trained before, in this order, each starting from the previous one's result; see :mod:`xeric.run.stages`.
         predict: which parts are decoded: the test set (and scored), the dev set (for choosing among runs).
         metrics: names of metrics; empty is all of them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         precision: ``auto`` (bf16 where the device computes it faster, else fp32), ``fp32``, ``bf16`` or ``4bit`` (CUDA only).
         seed: of everything in ``seeds`` that is not set there.
+        before: ``texts``: the base answers the first three test inputs before it is adapted; ``scores``: all of them; no part of
+            what the run is. See :mod:`xeric.run.before`.
+        track: ``tensorboard``, ``mlflow``, ``wandb`` or ``trackio``: is told losses by step, dev and scores; no part of what the
+            run is. See :mod:`xeric.run.tracking`.
     """
 
     tasks: tuple[Name, ...] = Field(min_length=1)
     tasks_dirs: tuple[FullPath, ...] = ()
     base: BaseName
     method: Annotated[SerializeAsAny[MethodOptions], PlainValidator(method_options)]
+    from_run: FullPath | None = None
     stages: tuple[Stage, ...] = ()
     data: DataOptions = DataOptions()
     prompt: PromptOptions = PromptOptions()
@@ -116,6 +125,8 @@ class RunConfig(Config):
     precision: PrecisionName = "auto"
     seed: Seed = 0
     seeds: Seeds = Seeds()
+    before: Literal["none", "texts", "scores"] = "none"
+    track: TrackerName | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -144,23 +155,60 @@ def run_config(settings: Mapping[str, Any]) -> tuple[RunConfig, list[str]]:
     Raises:
         ConfigError: a setting is unknown, ill-typed or out of range; ``where`` is its dotted path.
         UnknownNameError: no such method or metric.
-        UserError: no such device, or the device cannot do the precision.
+        UserError: no such device, the device cannot do the precision, or the tracker is not installed.
     """
-    config = build(RunConfig, settings)
+    config = build(RunConfig, _carried(settings))
     for metric in config.metrics:
         METRICS.check(metric)
+    if config.track is not None:
+        check_tracker(config.track)
     remarks = []
     if config.prompt.untrained and config.method.name != "none":
         remarks.append(
             f"prompt.setting={config.prompt.setting} is an untrained setting: method {config.method.name!r} is not used"
         )
         config = config.model_copy(update={"method": method_options("none")})
+    if config.from_run is not None:
+        _check_going_on(config)
     config = config.model_copy(update={"stages": _stages(config), "train": _weighted(config.train, config.method)})
     device = resolve_device(config.device)
     precision = resolve_precision(config.precision, device)
     if (remark := precision_remark(config.precision, device)) is not None:
         remarks.append(remark)
     return config.model_copy(update={"device": str(device), "precision": precision}), remarks
+
+
+_CARRIED = ("tasks", "tasks_dirs", "base", "method", "prompt", "data", "decode", "metrics", "precision")
+"""What a run takes over from the one that it goes on from, where it does not say otherwise."""
+
+
+def _carried(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return settings with those that carry over from the run that ``from_run`` names."""
+    source = settings.get("from_run")
+    if not isinstance(source, str):
+        return settings
+    path = expanded(source) / "config.yaml"
+    if not path.is_file():
+        raise DataError("holds no finished run", where=source, hint="give the folder of a finished run")
+    carried = {key: value for key, value in load_yaml(path).items() if key in _CARRIED}
+    # More rows than it had are what it is for.
+    carried["data"] = {key: value for key, value in carried.get("data", {}).items() if key != "n_train"}
+    method, own = settings.get("method"), carried.get("method")
+    name = method.get("name") if isinstance(method, Mapping) else method
+    if isinstance(own, Mapping) and name is not None and name != own.get("name"):
+        del carried["method"]  # its options are none of another method's
+    elif isinstance(method, str):
+        settings = {key: value for key, value in settings.items() if key != "method"}
+    return merge(carried, settings)
+
+
+def _check_going_on(config: RunConfig) -> None:
+    """Check that a run that goes on from another trains, and has no stages."""
+    if config.stages:
+        what = "stages come before a run's own tasks, and this run goes on from another"
+        raise ConfigError(what, where="stages", hint="train the stage's tasks with --from, and go on from that run")
+    if config.method.name == "none":
+        raise ConfigError("nothing is trained, so nothing goes on", where="from_run", hint="leave --from out, or name a method")
 
 
 def _stages(config: RunConfig) -> tuple[Stage, ...]:
@@ -218,22 +266,31 @@ def _weighted(options: TrainOptions, method: MethodOptions) -> TrainOptions:
     return options.model_copy(update={"weighting": weighting})
 
 
-def run_id(config: RunConfig, fingerprint: str, base_sha256: Mapping[str, str], stages: Sequence[str] = ()) -> str:
+def run_id(
+    config: RunConfig,
+    fingerprint: str,
+    base_sha256: Mapping[str, str],
+    stages: Sequence[str] = (),
+    source: str | None = None,
+) -> str:
     """Return the identity of a run: 16 hex digits over everything that decides its result and nothing else.
 
     Where files lie (``tasks_dirs``, texts, the folder of the base) is left out: data and weights are
-    identified by their contents. So are settings that affect time and memory only.
+    identified by their contents. So are settings that affect time and memory only, and what tracks the run.
 
     Args:
         config: a config of :func:`run_config`.
         fingerprint: of the data really used.
         base_sha256: of the base's weights and tokenizer.
         stages: hashes of the stages before it.
+        source: hash of the adaptation that it goes on from; None where it starts from the base.
     """
     settings = config.model_dump(mode="json")
-    for key in ("tasks_dirs", "base"):
+    for key in ("tasks_dirs", "base", "before", "track", "from_run"):
         del settings[key]
     del settings["train"]["checkpoint_seconds"]
     settings["stages"] = [stage.settings for stage in config.stages]
-    parts = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
+    parts: dict[str, Any] = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
+    if source is not None:
+        parts["from"] = source
     return digest({**parts, "result_version": RESULT_VERSION})[:16]

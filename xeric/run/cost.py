@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Stopwatch:
             "peak_memory_bytes": self.peak(),
             "memory_estimate_bytes": estimate.as_bytes(),
             "tokens": result.tokens,
+            **({"time": asdict(result.time)} if result.time else {}),
             "device": self._device_name(),
             "threads": torch.get_num_threads(),
             "host": platform.node(),

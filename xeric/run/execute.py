@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, MutableMapping, Sequence
+from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,19 @@ from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, PRIMARY, score_measured
 from xeric.metrics.stored import renewed
 from xeric.progress import Progress, Silent
-from xeric.records import PREDICTION_FILES, RECORD_FILE, Prediction, Record, Score, Split, TaskResult, versions
+from xeric.records import BEFORE_FILE, PREDICTION_FILES, RECORD_FILE, Prediction, Record, Score, Split, TaskResult, versions
 from xeric.run.adapter_files import save_adapted
 from xeric.run.baselines import KnownScores, score_baselines
+from xeric.run.before import predict_before
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
-from xeric.run.stages import MergedStage, PlannedStage, StageData, attach_after, plan_stages, restored
+from xeric.run.source import Source, inputs_used, read_source
+from xeric.run.stages import PlannedStage, StageData, plan_stages, restored
+from xeric.run.start import Before, attach, find_source
 from xeric.run.task_session import TaskSession
 from xeric.run.template import settled_prompt
+from xeric.run.tracking import Tracking
 from xeric.training.checkpoint import CheckpointFile
 from xeric.yaml_io import dump_yaml
 
@@ -74,7 +78,8 @@ def prepare_run(config: RunConfig, progress: Progress | None = None) -> Prepared
     """
     catalog = Catalog.of(config.tasks_dirs)
     tasks = [catalog.load(name, group_key=config.data.group_column) for name in config.tasks]
-    return prepare(tasks, config.data, config.prompt, progress=progress)
+    trained_on = read_source(config.from_run).inputs if config.from_run else ()
+    return prepare(tasks, config.data, config.prompt, trained_on=trained_on, progress=progress)
 
 
 def execute(
@@ -115,9 +120,10 @@ def execute(
         raise ConfigError("the prepared tasks were prepared under other settings", where="data")
     for note in data.notes:
         progress.note(note)
+    source = find_source(config, data)
     sha256 = base.sha256 if base else base_identity(config.base, progress)
     planned = plan_stages(config, data, sha256, {} if stage_data is None else stage_data)
-    identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned])
+    identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned], source.identity if source else None)
     folder = folder or Path("runs") / identity
     if (done := finished(folder, identity)) is not None:
         return Run(folder, config, done, fresh=False)
@@ -128,7 +134,8 @@ def execute(
             if (done := finished(folder, identity)) is not None:
                 return Run(folder, config, done, fresh=False)
         to = _Destination(folder, identity, stages or folder.parent / "stages")
-        record = _compute(config, to, base, data, planned, {} if baseline_scores is None else baseline_scores, progress)
+        before = source or planned
+        record = _compute(config, to, base, data, before, {} if baseline_scores is None else baseline_scores, progress)
     return Run(folder, config, record, fresh=True)
 
 
@@ -146,22 +153,28 @@ def _compute(
     to: _Destination,
     base: Base | None,
     data: Prepared,
-    planned: list[PlannedStage],
+    start: Source | list[PlannedStage],
     baseline_scores: KnownScores,
     progress: Progress,
 ) -> Record:
     """Do the work of a run whose folder is free, and write its record."""
     opened = base or load_base(config.base, device=config.device, precision=config.precision, progress=progress)
-    with restored(opened, needed=base is not None and bool(planned)):
+    merges = start.merges(config.method) if isinstance(start, Source) else bool(start)
+    earlier = predict_before(config, opened, data, to.folder / BEFORE_FILE, progress)
+    with restored(opened, needed=base is not None and merges):
         with _after_work():
-            adaptation, merged, stages = attach_after(planned, config, data, opened, to.stages, progress)
+            adaptation, before = attach(start, config, data, opened, to.stages, progress)
         try:
             watch = Stopwatch(opened.device)
             session = _session(config, opened, adaptation, data, progress)
             # Written only once tasks, base and method are known to fit: a mistake in the settings leaves no folder behind.
             write_atomically(to.folder / CONFIG_FILE, f"{heading(to.identity)}\n{dump_yaml(config)}")
-            with _after_work():
-                record = _carry_out(config, to, session, watch, merged, stages, baseline_scores)
+            if earlier:
+                write_jsonl(to.folder / BEFORE_FILE, earlier)
+            with _after_work(), Tracking(config.track, to.folder, config.model_dump(mode="json"), progress) as tracking:
+                session.observe = tracking.step
+                record = _carry_out(config, to, session, watch, before, baseline_scores)
+                tracking.scores(record)
                 write_json(to.folder / RECORD_FILE, record)
         finally:
             if base is not None:
@@ -193,8 +206,7 @@ def _carry_out(
     to: _Destination,
     session: TaskSession,
     watch: Stopwatch,
-    merged: Sequence[MergedStage],
-    stages: Sequence[dict[str, Any]],
+    before: Before,
     baseline_scores: KnownScores,
 ) -> Record:
     """Train, save, decode and score; return the record, which is not yet written."""
@@ -204,7 +216,7 @@ def _carry_out(
     results: dict[str, Any] = {"scores": {}, "tasks": {}}
     if result.status == "ok":
         # Saved first, so that an error in decoding or scoring does not lose what was trained.
-        _save(config, to.folder, session, merged)
+        _save(config, to.folder, session, before)
         results = _decode_and_score(config, to.folder, session, watch, baseline_scores)
     base = session.base
     return Record(
@@ -222,7 +234,7 @@ def _carry_out(
         best_step=result.best_step,
         **results,
         task_weights=result.task_weights,
-        resolved=session.resolved,
+        resolved=session.resolved | ({"train.max_steps": result.planned_steps} if result.time else {}),
         seeds=config.all_seeds,
         parameters={
             "trainable": sum(p.numel() for p in session.adaptation.trainable().values()),
@@ -230,14 +242,15 @@ def _carry_out(
         },
         fingerprint=session.data.fingerprint,
         leaks=session.data.leaks,
-        stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in stages],
-        deterministic="bytes" if base.device.type == "cpu" else "seeds",
+        source=dict(before.source),
+        stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in before.stages],
+        deterministic="bytes" if base.device.type == "cpu" and result.time is None else "seeds",
         versions=versions(),
-        cost={**watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in stages}},
+        cost={**watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in before.stages}},
     )
 
 
-def _save(config: RunConfig, folder: Path, session: TaskSession, merged: Sequence[MergedStage]) -> None:
+def _save(config: RunConfig, folder: Path, session: TaskSession, before: Before) -> None:
     save_adapted(
         folder / ADAPTER,
         session.adaptation,
@@ -248,7 +261,8 @@ def _save(config: RunConfig, folder: Path, session: TaskSession, merged: Sequenc
         options=session.decoding,
         seed=config.all_seeds["decode"],
         definitions=session.data.definitions,
-        stages=merged,
+        stages=before.merged,
+        trained_on=before.trained_on | inputs_used([session.data]) if session.trains else before.trained_on,
     )
 
 

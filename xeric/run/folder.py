@@ -12,8 +12,9 @@ from xeric.files import is_of_other_programs, writing
 from xeric.metrics.stored import statistics_file
 from xeric.progress import Progress
 from xeric.record_io import read_record
-from xeric.records import PREDICTION_FILES, Record
+from xeric.records import BEFORE_FILE, PREDICTION_FILES, Record
 from xeric.run.locks import Lock, held
+from xeric.run.tracking import TRACKING
 from xeric.training.log import LOG_FILES
 
 __all__ = ["ADAPTER", "CHECKPOINT", "CONFIG_FILE", "Guarded", "finished", "heading", "occupied"]
@@ -23,7 +24,7 @@ ADAPTER = "adapter"
 CHECKPOINT = "checkpoint"
 _LOCKS = "locks"
 _WRITTEN = {name for file in PREDICTION_FILES.values() for name in (file, statistics_file(Path(file)).name)}
-_OURS = {CONFIG_FILE, *LOG_FILES, *_WRITTEN, ADAPTER, CHECKPOINT, _LOCKS}
+_OURS = {CONFIG_FILE, BEFORE_FILE, *LOG_FILES, *_WRITTEN, ADAPTER, CHECKPOINT, TRACKING, _LOCKS}
 _ELSEWHERE = "name another folder with -o"
 
 

@@ -21,7 +21,7 @@ from xeric.training.loss import dev_loss
 from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
 from xeric.training.options import TrainSetup
 from xeric.training.steps import StepPlan
-from xeric.training.trainer import Trainer, TrainResult
+from xeric.training.trainer import Observe, Trainer, TrainResult
 
 __all__ = ["TextSession", "TrainingSession"]
 
@@ -34,12 +34,16 @@ class TrainingSession(ABC):
         adaptation: the method's parts.
         setup: how to train.
         progress: is told what happens.
+
+    Attributes:
+        observe: is called with each row of the training's log; None is nobody.
     """
 
     def __init__(self, base: Base, adaptation: Adaptation, setup: TrainSetup, progress: Progress) -> None:
         self.base, self.adaptation, self.setup, self.progress = base, adaptation, setup, progress
         self.options = setup.options
         self.trains = bool(adaptation.trainable())
+        self.observe: Observe | None = None
 
     @property
     @abstractmethod
@@ -125,6 +129,7 @@ class TrainingSession(ABC):
             log=folder / STEPS,
             progress=self.progress,
             phase=phase,
+            observe=self.observe,
         )
         return trainer.run()
 

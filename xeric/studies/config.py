@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from xeric.bases.names import BaseName
-from xeric.config import Config, FullPath, Name, Seed, build
+from xeric.config import Config, FullPath, Name, Seed, build, merge
 from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
 from xeric.data.splits import MAX_TRAIN
 from xeric.files import full_path
@@ -33,7 +33,6 @@ __all__ = [
     "StudyConfig",
     "TableConfig",
     "TuningConfig",
-    "merge",
 ]
 
 UNTRAINED = "none"
@@ -315,12 +314,3 @@ class StudyConfig(Config):
             for n_train in grid.n_train
         )
         return list(dict.fromkeys(self.canonical(key) for key in keys))
-
-
-def merge(settings: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings updated with changes, group by group; the arguments are not modified."""
-    merged = {key: merge(value, {}) if isinstance(value, Mapping) else value for key, value in settings.items()}
-    for key, value in changes.items():
-        current = merged.get(key)
-        merged[key] = merge(current if isinstance(current, Mapping) else {}, value) if isinstance(value, Mapping) else value
-    return merged

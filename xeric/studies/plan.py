@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xeric.config import build, digest
+from xeric.config import build, digest, merge
 from xeric.errors import ConfigError, UnknownNameError
 from xeric.files import expanded
 from xeric.records import RESULT_VERSION
-from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig, merge
+from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig
 from xeric.studies.folder import PlannedArm, PlannedRun
 from xeric.studies.overrides import fill_roles, override_bases
 from xeric.studies.paraphrases import fit_paraphrases
@@ -134,7 +134,8 @@ def study_identity(study: StudyConfig, contents: Mapping[str, Any]) -> str:
         contents: hashes of its bases, tasks and texts, by label and name.
     """
     settings = study.model_dump(mode="json", include={"tasks", "sources", "methods", "joint", "run", "stage", "tuning"})
-    settings["run"].pop("device", None)
+    for key in ("device", "track"):
+        settings["run"].pop(key, None)
     # The path of a base is no part of the identity, its prompt settings are.
     settings["bases"] = {label: prompt for label in study.bases if (prompt := study.base_prompt(label))}
     settings["stage"].pop("texts", None)

@@ -19,7 +19,7 @@ __all__ = ["RUN_KEYS", "STAGE_KEYS", "check_study", "study_mistakes"]
 
 # Labels become parts of folder names.
 _LABEL = regex.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-RUN_KEYS = ("data", "prompt", "train", "decode", "metrics", "device", "precision", "seeds")
+RUN_KEYS = ("data", "prompt", "train", "decode", "metrics", "device", "precision", "seeds", "track")
 STAGE_KEYS = ("method", "train", "data", "prompt", "seed", "texts", "corpus")
 _SETTINGS = ("zero-shot", "few-shot", "instruction")
 

@@ -22,6 +22,8 @@ class TrainOptions(Config):
         lr: peak learning rate; None takes the method's documented default.
         epochs: passes over the training instances.
         max_steps: optimiser steps; if given, it replaces ``epochs``.
+        seconds: time for the training, dev evaluations included; where the planned steps take longer, as many as fit are taken,
+            and the schedule is that of so many steps (:mod:`xeric.training.budget`). None is no limit.
         batch_size: instances in an optimiser step.
         micro_batch_size: instances computed at once; None is ``batch_size``. It affects memory, not the result.
         schedule: of the learning rate after warm-up.
@@ -42,6 +44,7 @@ class TrainOptions(Config):
     lr: float | None = Field(default=None, gt=0, le=1e30)
     epochs: int = Field(default=3, ge=1, le=1_000_000)
     max_steps: int | None = Field(default=None, ge=0, le=1_000_000_000)
+    seconds: float | None = Field(default=None, gt=0, le=1e9)
     batch_size: int = Field(default=8, ge=1, le=1_000_000)
     micro_batch_size: int | None = Field(default=None, ge=1, le=1_000_000)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"

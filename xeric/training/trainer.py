@@ -11,31 +11,34 @@ interrupted.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
+from xeric.formatting import duration
 from xeric.interruption import Interrupted, PutOff
 from xeric.methods.base import Adaptation, ParameterGroup
 from xeric.progress import Progress, Silent
+from xeric.training.budget import TimePlan, fitted
 from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state, under
 from xeric.training.log import TIMES, StepLog, TimeLog
 from xeric.training.loss import step_loss
-from xeric.training.options import TrainOptions, TrainSetup, planned_steps
+from xeric.training.options import TrainSetup, planned_steps
+from xeric.training.schedule import lr_factor, step_seed
 from xeric.training.steps import StepPlan
 from xeric.training.weighting import weighting_of
 
-__all__ = ["TrainResult", "Trainer"]
+__all__ = ["Observe", "TrainResult", "Trainer"]
 
 Evaluate = Callable[[], float]
+Observe = Callable[[Mapping[str, Any]], None]
 
 # A training of at least this many seconds is also saved at its end: decoding, which follows, may be interrupted.
 _WORTH_SAVING = 5.0
@@ -52,6 +55,7 @@ class TrainResult:
         best_step: the step whose weights were kept, or None where the last ones were.
         task_weights: lambda of each task after the last step.
         seconds: in steps, and in dev evaluations, over all processes that took part.
+        time: what of the planned steps fits into the time given; None where none is.
         tokens: ``target`` tokens that carried loss and ``row`` tokens of instances (prefixes not counted), padding left out.
     """
 
@@ -61,6 +65,7 @@ class TrainResult:
     best_step: int | None = None
     task_weights: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "dev": 0.0})
+    time: TimePlan | None = None
     tokens: dict[str, int] = field(default_factory=lambda: {"target": 0, "row": 0})
 
 
@@ -78,6 +83,7 @@ class Trainer:
             are beside it in ``times.jsonl``.
         progress: is told of every step under the name ``phase``.
         phase: see ``progress``.
+        observe: is called with each row that is written to the log.
     """
 
     def __init__(
@@ -92,12 +98,14 @@ class Trainer:
         log: Path | None = None,
         progress: Progress | None = None,
         phase: str = "train",
+        observe: Observe | None = None,
     ) -> None:
         self.base, self.adaptation, self.setup, self.options = base, adaptation, setup, setup.options
         self.evaluate = evaluate if self.options.selects else None
         self.checkpoint, self.log = checkpoint, StepLog(log)
         self.times = TimeLog(log and log.with_name(TIMES))
         self.progress, self.phase = progress or Silent(), phase
+        self._observe = observe
         self.steps = StepPlan(tasks, self.options, setup.seeds["order"])
         self.result = TrainResult(planned_steps=planned_steps(self.options, len(self.steps.rows.items)))
         self.weighting = weighting_of(self.options.weighting, {task.task: len(task.rows) for task in tasks if task.rows})
@@ -130,6 +138,9 @@ class Trainer:
     def run(self) -> TrainResult:
         """Train, from the checkpoint where there is one; on ``ok`` the adaptation then holds the selected weights."""
         result = self.result
+        if self.options.seconds is not None and result.planned_steps:
+            result.time = self._time_plan(self.options.seconds)
+            result.planned_steps = result.time.steps
         self._resume()
         self.progress.start(self.phase, result.planned_steps, result.done_steps)
         devices = [self.base.device] if self.base.device.type == "cuda" else []
@@ -144,6 +155,35 @@ class Trainer:
             result.best_step = self.best[1]
             self.adaptation.load_state(self.best[2])
         return result
+
+    def _time_plan(self, seconds: float) -> TimePlan:
+        devices = [self.base.device] if self.base.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            plan = fitted(
+                seconds,
+                self.result.planned_steps,
+                per_epoch=self.steps.per_epoch,
+                take=self._try_step,
+                evaluate=self.evaluate,
+                dev_every=self.options.dev_every or self.steps.per_epoch,
+                checkpoint=self.checkpoint.path if self.checkpoint else None,
+                key=self.checkpoint.key if self.checkpoint else "",
+            )
+        share = "all" if plan.steps == plan.planned else f"{plan.steps:,} of"
+        each = duration(plan.seconds_per_step)
+        self.progress.note(f"{share} {plan.planned:,} planned steps fit into {duration(seconds)}, at {each} per step")
+        return plan
+
+    def _try_step(self, step: int) -> None:
+        """Compute a step and undo it."""
+        with self.base.mode(training=True):
+            step_loss(self.base, self.steps.batches(step), weights=self.weighting.weights(), shared=self.options.shared_prefix)
+        if all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.trained.values()):
+            for group in self.optimizer.param_groups:
+                group["lr"] = 0.0  # nothing moves
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.state.clear()
 
     def _announce_saving(self) -> None:
         self.progress.note("interrupted: saving after this step; a second time stops at once")
@@ -171,10 +211,10 @@ class Trainer:
         start = time.perf_counter()
         result, options = self.result, self.options
         batches = self.steps.batches(step)
-        factor = _lr_factor(options, step, result.planned_steps)
+        factor = lr_factor(options, step, result.planned_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
-        torch.manual_seed(_mix(self.setup.seeds["dropout"], step))
+        torch.manual_seed(step_seed(self.setup.seeds["dropout"], step))
         self.optimizer.zero_grad(set_to_none=True)
         with self.base.mode(training=True):
             weights = self.weighting.weights()
@@ -189,16 +229,21 @@ class Trainer:
             self.weighting.clamp()
             rates = {group["name"]: group["lr"] for group in self.optimizer.param_groups}
             losses_row = {"loss": loss, "tasks": losses, "lambda": {task: weights[task] for task in losses}}
-            self.log.write({"step": step + 1, **losses_row, "gradient_norm": norm, "lr": rates})
+            self._log({"step": step + 1, **losses_row, "gradient_norm": norm, "lr": rates})
         else:
             result.status = "diverged"
-            self.log.write({"step": step + 1, "diverged": "loss" if not math.isfinite(loss) else "gradient"})
+            self._log({"step": step + 1, "diverged": "loss" if not math.isfinite(loss) else "gradient"})
         rows = [row for batch in batches for _, row in batch]
         result.tokens["target"] += sum(row.target_tokens for row in rows)
         result.tokens["row"] += sum(len(row.ids) for row in rows)
         result.seconds["train"] += time.perf_counter() - start
         self.times.write(step + 1, result.seconds["train"])
         return loss
+
+    def _log(self, row: Mapping[str, Any]) -> None:
+        self.log.write(row)
+        if self._observe:
+            self._observe(row)
 
     def _due(self) -> bool:
         every = self.options.dev_every or self.steps.per_epoch
@@ -218,7 +263,7 @@ class Trainer:
             self.stale += 1
         self.evaluated = self.result.done_steps
         dev_value = value if math.isfinite(value) else None
-        self.log.write({"step": self.result.done_steps, "dev": dev_value, "selected_by": self.options.select, "best": better})
+        self._log({"step": self.result.done_steps, "dev": dev_value, "selected_by": self.options.select, "best": better})
         self.result.seconds["dev"] += time.perf_counter() - start
 
     def _stopped(self) -> bool:
@@ -266,18 +311,3 @@ class Trainer:
         self.log.cut(meta["log"])
         self.times.cut(meta["step"])
         self.saved = (time.monotonic(), (self.result.done_steps, self.evaluated))
-
-
-def _lr_factor(options: TrainOptions, step: int, planned: int) -> float:
-    """Return the factor on the learning rate of optimiser step ``step`` (from 0)."""
-    warm = math.ceil(options.warmup * planned)
-    if step < warm:
-        return (step + 1) / warm
-    if options.schedule == "constant":
-        return 1.0
-    progress = (step - warm) / max(1, planned - warm)
-    return 1.0 - progress if options.schedule == "linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
-
-
-def _mix(seed: int, step: int) -> int:
-    return int.from_bytes(hashlib.sha256(f"dropout {seed} {step}".encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,92 @@
+"""A training within a time: how many of the planned steps fit is measured before the first one, decided once, and kept.
+
+A few steps are computed on the run's own rows, spread over an epoch, and undone: no weight moves, and no random number of the
+training is drawn. So a training cut to N steps takes exactly those of a training with ``max_steps`` N: its learning rate warms up
+and decays over N. The decision is written beside the checkpoint before the first step, so an interrupted training keeps it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from xeric.files import write_atomically
+
+__all__ = ["TimePlan", "clock", "fitted"]
+
+clock: Callable[[], float] = time.perf_counter
+
+_MEASURED = 3
+_FILE = "time.json"
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """What fits into a time.
+
+    Attributes:
+        budget: seconds of training, dev evaluations included.
+        steps: that are taken.
+        planned: steps without a limit.
+        seconds_per_step: as measured, with the share of a dev evaluation that falls to a step.
+    """
+
+    budget: float
+    steps: int
+    planned: int
+    seconds_per_step: float
+
+
+def fitted(
+    budget: float,
+    planned: int,
+    *,
+    per_epoch: int,
+    take: Callable[[int], None],
+    evaluate: Callable[[], object] | None,
+    dev_every: int,
+    checkpoint: Path | None,
+    key: str,
+) -> TimePlan:
+    """Return what fits, as decided before or by measuring now.
+
+    Args:
+        budget: seconds.
+        planned: steps without a limit, at least 1.
+        per_epoch: steps of an epoch.
+        take: computes a step by its number and undoes it.
+        evaluate: evaluates on dev; None where nothing is.
+        dev_every: steps between evaluations.
+        checkpoint: path of the checkpoint, beside which the decision is kept; None keeps none.
+        key: identity of the training; a decision of another one is ignored.
+    """
+    path = None if checkpoint is None else checkpoint.with_name(_FILE)
+    if path is not None and (decided := _read(path, key)) is not None:
+        return decided
+    began = clock()
+    take(0)  # the first one pays for allocations
+    numbers = sorted({min(planned, per_epoch) * part // _MEASURED for part in range(_MEASURED)})
+    start = clock()
+    for number in numbers:
+        take(number)
+    per_step = (clock() - start) / len(numbers)
+    if evaluate is not None:
+        start = clock()
+        evaluate()
+        per_step += (clock() - start) / dev_every
+    left = budget - (clock() - began)
+    plan = TimePlan(budget, max(1, min(planned, int(left / per_step) if per_step > 0 else planned)), planned, round(per_step, 4))
+    if path is not None:
+        write_atomically(path, json.dumps({"key": key, **asdict(plan)}) + "\n")
+    return plan
+
+
+def _read(path: Path, key: str) -> TimePlan | None:
+    try:
+        decided = json.loads(path.read_bytes())
+        return TimePlan(**decided) if decided.pop("key") == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
