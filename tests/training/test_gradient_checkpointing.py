@@ -10,7 +10,6 @@ import torch
 from tests import rows
 from tests.attached import train
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix
 from xeric.errors import ConfigError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
@@ -47,7 +46,7 @@ def test_it_ends_with_the_training(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
     trained(base, "lora", recompute=True)
     with base.mode(training=True):
-        assert can_share_prefix(base)
+        assert base.can_share_prefix()
 
 
 def test_a_family_that_cannot_says_so(open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch) -> None:

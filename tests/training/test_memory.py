@@ -9,7 +9,6 @@ import torch
 
 from tests import rows
 from xeric.bases.base import Base
-from xeric.bases.causal import target_logits
 from xeric.data.encoding import EncodedTask
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
@@ -22,7 +21,7 @@ def kept_for_backward(base: Base, task: EncodedTask, count: int, shared: bool) -
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: kept.setdefault(t.data_ptr(), t.untyped_storage()) and t, lambda t: t
     ):
-        logits, _ = target_logits(base, task.prefix_of(task.rows[0]), [task.rows[0]] * count, shared=shared)
+        logits, _ = base.target_logits(task.prefix_of(task.rows[0]), [task.rows[0]] * count, shared=shared)
     weights = {p.untyped_storage().data_ptr() for p in (*base.model.parameters(), *base.model.buffers())}
     storages = {s.data_ptr(): s.nbytes() for s in kept.values()}
     return sum(size for place, size in storages.items() if place not in weights and place != logits.untyped_storage().data_ptr())

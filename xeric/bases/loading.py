@@ -23,6 +23,7 @@ from transformers import (
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
 from xeric.bases.base import Base, Precision
+from xeric.bases.causal import Causal
 from xeric.bases.checks import check_base, token_rows
 from xeric.bases.finding import find_folder
 from xeric.bases.precision import PrecisionName, resolve_device, resolve_precision
@@ -80,7 +81,7 @@ def load_base(name: str, *, device: str = "auto", precision: PrecisionName = "au
         source=folder,
         model=model,
         tokenizer=tokenizer,
-        architecture="causal",
+        architecture=Causal(),
         context=_context(config, tokenizer),
         bos=_begin_token(tokenizer),
         eos=eos,

@@ -26,11 +26,7 @@ from pydantic import Field
 from torch import nn
 
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix
 from xeric.bases.protocols import KeysAndValues
-from xeric.bases.shared_prefix import run_prefix
-from xeric.data.encoding import PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import ConfigError, DataError, UnknownNameError
 from xeric.json_io import read_json
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
@@ -207,8 +203,7 @@ def _make(base: Base, options: PrefixOptions, text: str, seed: int, number: int)
             spread = float(vectors.float().std()) if len(ids) > 1 else _STD
             vectors = _draw((options.length or _DEFAULT_LENGTH, vectors.shape[1]), seed, number, spread).to(base.device)
         return _OnePrefix(() if drawn else ids, vectors, [])
-    kinds = (SEGMENT_KINDS.index("instruction"),) * len(ids)
-    pairs: list[KeysAndValues] = list(run_prefix(base, PrefixRow("", ids, kinds, 0)).layers)
+    pairs: list[KeysAndValues] = list(base.architecture.prefix_states(base, ids))
     if drawn:
         m = options.length or _DEFAULT_LENGTH
         pairs = [pair and _draw_pair(pair, m, seed, number * len(pairs) + layer) for layer, pair in enumerate(pairs)]
@@ -281,7 +276,7 @@ class Prefix(Method):
             ConfigError: the base cannot continue a computed state, the prefix takes too much of its context, or there is no text
                 to start from.
         """
-        if not can_share_prefix(base):
+        if not base.architecture.takes_prefix(base, options.level):
             raise ConfigError(
                 f"{base.name} cannot continue a computed prefix, so it takes no learned one",
                 where="method.name",

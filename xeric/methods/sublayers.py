@@ -62,10 +62,8 @@ def find_sublayers(base: Base) -> list[SubLayers]:
     layers = _layers(base)
     for name, layer in layers.items():
         _refuse_experts(base, name, layer)
-    with _recorded(base.model, layers) as calls:
-        tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
-        with torch.no_grad(), base.autocast(), base.mode(training=False):
-            base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+    with _recorded(base.model, layers) as calls, torch.no_grad(), base.autocast(), base.mode(training=False):
+        base.architecture.run_a_row(base)
     return [_sublayers_of(base, name, layer, calls[name]) for name, layer in layers.items()]
 
 

@@ -17,7 +17,6 @@ import psutil
 import torch
 
 from xeric.bases.base import Base
-from xeric.bases.causal import target_logits
 from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.methods.base import Adaptation
 
@@ -120,12 +119,9 @@ def decoding_memory(base: Base, tasks: Sequence[EncodedTask], batch_size: int, m
         batch_size: sequences decoded at once, beams and candidates counted.
         max_new_tokens: limit of a text.
     """
-    config = base.model.config.get_text_config(decoder=True)
-    heads = int(config.num_attention_heads)
-    width = int(getattr(config, "head_dim", None) or int(config.hidden_size) // heads)
-    unit = 2 * int(config.num_hidden_layers) * int(getattr(config, "num_key_value_heads", None) or heads) * width
     longest = max((len(task.prefix_of(row).ids) + row.target_start for task in tasks for row in task.rows), default=0)
-    return batch_size * 4 * (2 * unit * (longest + max_new_tokens) + 2 * base.vocabulary)
+    cached = base.architecture.cached_numbers(base, longest, max_new_tokens)
+    return batch_size * 4 * (2 * cached + 2 * base.vocabulary)
 
 
 def held_memory(base: Base) -> int:
@@ -189,7 +185,7 @@ def _kept(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared:
     devices = [base.device] if base.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), base.mode(training=True), base.autocast():
         with torch.autograd.graph.saved_tensors_hooks(keep, _never):
-            logits, _ = target_logits(base, task.prefix_of(rows[0]), rows, shared=shared)
+            logits, _ = base.target_logits(task.prefix_of(rows[0]), rows, shared=shared)
         storages.pop(logits.untyped_storage().data_ptr(), None)
     return sum(storage.nbytes() for storage in storages.values())
 
