@@ -65,6 +65,13 @@ class Architecture(ABC):
     chats: ClassVar[bool] = False
     exact_prefix_states: ClassVar[bool] = False
 
+    def check(self, base: Base) -> None:  # noqa: B027 - most families need no check
+        """Check an opened base.
+
+        Raises:
+            DataError: it cannot compute rows in this way.
+        """
+
     @abstractmethod
     def encoder(self, base: Base, task: str) -> Encoder:
         """Return the encoder of one task's rows; a learned prefix takes up positions, and may replace the BOS."""
@@ -114,3 +121,7 @@ class Architecture(ABC):
         width = int(getattr(config, "head_dim", None) or int(config.hidden_size) // heads)
         unit = 2 * int(config.num_hidden_layers) * int(getattr(config, "num_key_value_heads", None) or heads) * width
         return unit * (prompt + new)
+
+    def kept_inputs(self, base: Base, prompt: int, target: int) -> int:
+        """Return how many inputs of layers (vectors) a row keeps under gradient checkpointing, by tokens of prompt and target."""
+        return int(base.model.config.get_text_config(decoder=True).num_hidden_layers) * (prompt + target)

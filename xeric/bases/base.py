@@ -121,8 +121,8 @@ class Base:
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether the tokenizer carries a chat template."""
-        return bool(getattr(self.tokenizer, "chat_template", None))
+        """Whether the tokenizer carries a chat template, and the architecture can be asked in one."""
+        return self.architecture.chats and bool(getattr(self.tokenizer, "chat_template", None))
 
     def encoder(self, task: str) -> Encoder:
         """Return the encoder of one task's rows; a learned prefix takes up positions, and may replace the BOS."""
@@ -157,11 +157,16 @@ class Base:
         return "position_ids" in inspect.signature(self.model.forward).parameters
 
     @property
+    def embedding_layers(self) -> list[torch.nn.Module]:
+        """The modules that make embeddings of token ids: one, or the encoder's and the decoder's, which share their weights."""
+        model: Any = self.model
+        stacks = [model.get_encoder(), model.get_decoder()] if model.config.is_encoder_decoder else [model]
+        return list(dict.fromkeys(stack.get_input_embeddings() for stack in stacks))
+
+    @property
     def input_embeddings(self) -> torch.nn.Module:
-        """The module that makes embeddings of token ids."""
-        module = self.model.get_input_embeddings()
-        assert isinstance(module, torch.nn.Module)
-        return module
+        """The module that makes embeddings of a prompt's token ids."""
+        return self.embedding_layers[0]
 
     @property
     def output_embeddings(self) -> torch.nn.Module:

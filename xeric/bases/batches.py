@@ -12,7 +12,15 @@ from xeric.bases.protocols import RowLayout
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import RunError
 
-__all__ = ["left_padded_layout", "only_at", "pad_right", "recomputes_activations", "refuse_dropped_state"]
+__all__ = [
+    "left_padded_layout",
+    "only_at",
+    "pad_right",
+    "recomputes_activations",
+    "refuse_dropped_state",
+    "row_layout",
+    "with_vectors",
+]
 
 _TARGET = SEGMENT_KINDS.index("target")
 
@@ -79,3 +87,35 @@ def left_padded_layout(
     columns = torch.arange(len(table[0]), device=device)[None] - torch.tensor(pads, device=device)[:, None]
     spread = torch.tensor(table, device=device).repeat_interleave(beams, dim=0)
     return RowLayout(columns.clamp_min(0).repeat_interleave(beams, dim=0), spread, held)
+
+
+def row_layout(kinds: Sequence[Sequence[int]], width: int, held: int, device: torch.device) -> RowLayout:
+    """Return the layout of rows that are padded on the right.
+
+    Args:
+        kinds: segment kinds of each row, columns that were computed before included.
+        width: columns of each row, padding included.
+        held: columns that were computed before.
+        device: of the base.
+    """
+    table = [[*row, *[0] * (width - len(row))] for row in kinds]
+    positions = torch.arange(width, device=device)[None].expand(len(kinds), -1)
+    return RowLayout(positions, torch.tensor(table, dtype=torch.long, device=device), held)
+
+
+def with_vectors(base: Base, vectors: torch.Tensor, ids: torch.Tensor, layout: RowLayout) -> torch.Tensor:
+    """Return the embeddings of rows that begin with learned vectors, ``[B, m + T, hidden]``.
+
+    Args:
+        base: the base.
+        vectors: ``[m, hidden]``.
+        ids: ``[B, T]``.
+        layout: of the m + T columns.
+    """
+    first = len(vectors)
+    # The tokens are embedded here, with the layout of the columns after the learned vectors.
+    with base.laid_out(RowLayout(layout.positions[:, first:], layout.kinds[:, first:])):
+        words: torch.Tensor = base.input_embeddings(ids)
+    if base.embedding_addition:
+        vectors = vectors + base.embedding_addition(layout.positions[0, :first], layout.kinds[0, :first])
+    return torch.cat([vectors.to(words.dtype).expand(len(ids), -1, -1), words], dim=1)

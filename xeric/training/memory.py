@@ -165,10 +165,10 @@ def _activations(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, 
     if not recomputing:
         return whole
     config = base.model.config.get_text_config(decoder=True)
-    layers, hidden = int(config.num_hidden_layers), int(config.hidden_size)
-    tokens = len(rows) * (len(task.prefix_of(rows[0]).ids) + len(rows[0].ids))
+    prompt = len(task.prefix_of(rows[0]).ids) + rows[0].target_start
+    inputs = len(rows) * base.architecture.kept_inputs(base, prompt, rows[0].target_tokens)
     # The input of every layer, and the activations of the one layer that is recomputed.
-    return layers * tokens * hidden * (4 if base.precision == "fp32" else 2) + whole // layers
+    return inputs * int(config.hidden_size) * (4 if base.precision == "fp32" else 2) + whole // int(config.num_hidden_layers)
 
 
 def _kept(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool) -> int:
