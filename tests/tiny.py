@@ -61,8 +61,8 @@ _BERT = dict(
 SEQ2SEQ: dict[str, dict[str, Any]] = {
     "t5": dict(model_type="t5", **_T5),
     "mt5": dict(model_type="mt5", feed_forward_proj="gated-gelu", tie_word_embeddings=False, **_T5),
-    "bart": dict(model_type="bart", **_BART),
-    "mbart": dict(model_type="mbart", scale_embedding=True, **_BART),
+    "bart": dict(model_type="bart", init_std=0.12, **_BART),
+    "mbart": dict(model_type="mbart", init_std=0.12, scale_embedding=True, **_BART),
 }
 ENCODERS: dict[str, dict[str, Any]] = {
     "bert": dict(model_type="bert", **_BERT),
@@ -225,6 +225,11 @@ def write_base(
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.data.mul_(4.0)
+        if shape in (
+            "t5",
+            "mt5",
+        ):  # else padding, which begins its targets, is all that it ever predicts: one table embeds and predicts
+            model.get_input_embeddings().weight.data[:1] = 0.0
     if shape == "mbart":
         model.generation_config.forced_bos_token_id = 5
     model.save_pretrained(folder)

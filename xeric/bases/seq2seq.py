@@ -146,6 +146,8 @@ class Seq2Seq(Architecture):
                 encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
                 attention_mask=present,
                 decoder_input_ids=tokens,
+                # Without it, generate() would take all columns for new ones.
+                decoder_attention_mask=torch.ones_like(tokens),
                 past_key_values=cache,
                 generation_config=config,
                 logits_processor=how.processors(len(first)),
