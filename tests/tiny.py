@@ -68,6 +68,12 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "bert": dict(model_type="bert", **_BERT),
     "roberta": dict(model_type="roberta", type_vocab_size=1, **(_BERT | {"max_position_embeddings": 257})),
     "electra": dict(model_type="electra", embedding_size=16, **_BERT),
+    # A window of 8 positions to either side in every layer but each third.
+    "modernbert": dict(
+        model_type="modernbert", layer_types=["full_attention", "sliding_attention"], local_attention=16, cls_token_id=1,
+        sep_token_id=2, initializer_range=0.1,
+        **{key: value for key, value in _BERT.items() if not key.endswith("_prob")},
+    ),
     # It takes no computed keys and values.
     "distilbert": dict(
         model_type="distilbert", dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=256, dropout=0.0,

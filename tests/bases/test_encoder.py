@@ -18,7 +18,7 @@ from xeric.bases.loading import load_base
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import DataError, RunError
 
-SHAPES = ["bert", "roberta", "electra", "distilbert"]
+SHAPES = ["bert", "roberta", "electra", "distilbert", "modernbert"]
 MASK, SEP = 4, 2
 
 
@@ -32,11 +32,17 @@ def by_hand(base: Base, prompt: list[int], written: list[int]) -> torch.Tensor:
     """Logits of the next token: [prompt, written, MASK], the mask drawn cell by cell, nothing behind the [MASK]."""
     ids = [*prompt, *written, MASK]
     p, total = len(prompt), len(ids)
-    mask = torch.full((1, 1, total, total), torch.finfo(torch.float32).min)
+    window = getattr(base.model.config, "sliding_window", None)
+    masks = {
+        kind: torch.full((1, 1, total, total), torch.finfo(torch.float32).min) for kind in ("full_attention", "sliding_attention")
+    }
     for query in range(total):
         for key in range(total):
             if key < p or (query >= p and key <= query):
-                mask[0, 0, query, key] = 0.0
+                masks["full_attention"][0, 0, query, key] = 0.0
+                if window is None or abs(query - key) <= window:
+                    masks["sliding_attention"][0, 0, query, key] = 0.0
+    mask = masks["full_attention"] if window is None else masks
     first = architecture(base).first_position
     extra = {"token_type_ids": torch.tensor([[0] * p + [1] * (total - p)])} if architecture(base).token_types else {}
     positions = torch.arange(first, first + total)[None]
@@ -74,7 +80,7 @@ def test_texts_are_those_of_the_plainest_decoding(shape: str, open_base: Callabl
     assert len(set(expected)) > 3
     for size in (1, 5):
         assert decode(base, task, DecodeOptions(batch_size=size), max_new_tokens=8) == expected
-    assert architecture(base).keeps_states == (shape != "distilbert")
+    assert architecture(base).keeps_states == (shape not in ("distilbert", "modernbert"))
 
 
 @pytest.mark.parametrize(("shape", "level"), [("bert", "kv"), ("bert", "input"), ("roberta", "kv"), ("distilbert", "input")])
@@ -148,12 +154,13 @@ def test_an_encoder_without_its_output_layer_is_refused_with_a_hint(tmp_path: Pa
     assert "output layer" in (caught.value.hint or "")
 
 
-def test_a_family_that_takes_no_mask_is_refused_in_a_sentence(tmp_path: Path) -> None:
+@pytest.mark.parametrize("family", ["deberta-v2", "convbert", "mpnet", "big_bird"])
+def test_a_family_that_takes_no_mask_is_refused_in_a_sentence(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An attention of its own; convolutions over tokens; columns that count as positions; attention block by block."""
     settings = dict(hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=256)
-    tiny.ENCODERS["deberta"] = dict(model_type="deberta-v2", **settings)
-    try:
-        folder = tiny.write_base(tmp_path, "deberta")
-    finally:
-        del tiny.ENCODERS["deberta"]
+    monkeypatch.setitem(tiny.ENCODERS, "other", dict(model_type=family, **settings))
+    folder = tiny.write_base(tmp_path, "other")
     with pytest.raises(DataError, match="takes no mask from outside"):
         load_base(str(folder), device="cpu", precision="fp32")

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,7 +31,8 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTra
 from xeric.bases.architecture import Architecture, Continuation
 from xeric.bases.base import Base
 from xeric.bases.batches import only_at, refuse_dropped_state, with_vectors
-from xeric.bases.encoder_columns import PROMPT, QUERY, TARGET, Columns, attention_mask
+from xeric.bases.encoder_checks import takes_masks, takes_states
+from xeric.bases.encoder_columns import PROMPT, QUERY, Columns, attention_mask, prompt_columns, row_columns
 from xeric.bases.encoder_writer import Writer
 from xeric.bases.protocols import KeysAndValues, RowLayout
 from xeric.bases.shared_prefix import PrefixState, learned_state, states_in
@@ -42,8 +43,6 @@ from xeric.errors import DataError
 __all__ = ["BidirectionalEncoder"]
 
 _LEARNED, _INSTRUCTION, _TARGET = (SEGMENT_KINDS.index(kind) for kind in ("prefix", "instruction", "target"))
-_TOLERANCE = 1e-3
-_REFUSALS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError, KeyError)
 
 
 @dataclass
@@ -55,14 +54,14 @@ class BidirectionalEncoder(Architecture):
         sep: id of the token that ends prompt and target.
         first_position: number of the first position: the base's own (RoBERTa counts from 2).
         token_types: whether it tells two kinds of text apart.
-        keeps_states: whether it takes computed keys and values; None until tested.
+        keeps_states: whether it takes computed keys and values; :meth:`check` finds it out.
     """
 
     mask: int
     sep: int
     first_position: int
     token_types: bool
-    keeps_states: bool | None = field(default=None)
+    keeps_states: bool = False
 
     name = "encoder"
 
@@ -92,29 +91,21 @@ class BidirectionalEncoder(Architecture):
         return cls(mask, sep, 0 if first is None else first + 1, types > 1)
 
     def check(self, base: Base) -> None:
-        """Check, on a short row, that the model obeys a mask of our own: a prediction must not depend on what follows.
+        """Check on short rows that the model takes masks and positions of our own, and find out whether it takes states.
+
+        A prompt must give what the library's own way gives, and each [MASK] beside the true tokens what it gives with nothing
+        behind it.
 
         Raises:
-            DataError: it does, or cannot be run this way.
+            DataError: they do not, or the model cannot be run this way.
         """
-        usable = [t for t in range(min(64, base.vocabulary)) if t not in (self.mask, self.sep)][:8]
-        kinds = (_INSTRUCTION,) * 3 + (_TARGET,) * 3
-        rows = [InstanceRow("", 0, (*usable[:5], last), kinds, 3) for last in usable[5:7]]
-        other = InstanceRow("", 0, (*usable[:3], usable[7], *usable[4:6]), kinds, 3)
-        try:
-            with torch.no_grad(), base.autocast(), base.mode(training=False):
-                logits, _ = self._logits(base, PrefixRow("", (), (), 0), [*rows, other])
-        except _REFUSALS:
-            logits = torch.zeros(9, 1)
-        one, two, three = logits.float().split(3)
-        tolerance = _TOLERANCE * float(one.abs().max())
-        before, after = (one - two).abs().max(), (one[1:] - three[1:]).abs().max()
-        if before > tolerance or after <= 0:
+        if getattr(base.model.config, "attention_type", None) == "block_sparse" or not takes_masks(self, base):
             raise DataError(
                 f"a {base.model.config.model_type!r} encoder takes no mask from outside, so it cannot write a text",
                 where=base.name,
-                hint="take a BERT, a RoBERTa, an ELECTRA or a DistilBERT",
+                hint="take one of the families BERT, RoBERTa, XLM-R, ELECTRA, DistilBERT or ModernBERT",
             )
+        self.keeps_states = takes_states(self, base)
 
     def encoder(self, base: Base, task: str) -> Encoder:
         """Return the encoder of rows ``[CLS] prefix input [SEP] | target [SEP]``."""
@@ -125,13 +116,13 @@ class BidirectionalEncoder(Architecture):
 
     def takes_prefix(self, base: Base, level: str) -> bool:
         """Whether it takes vectors (always), or keys and values (where the family takes computed ones)."""
-        return level == "input" or self._keeps_states(base)
+        return level == "input" or self.keeps_states
 
     def prefix_states(self, base: Base, ids: tuple[int, ...]) -> Sequence[KeysAndValues]:
         """Return the keys and values that tokens have as a prompt of their own."""
         cache = DynamicCache()
-        columns = Columns.padded([_prompt(ids, (_LEARNED,) * len(ids), 0)], base.pad, base.device)
-        self._run(base, base.model.base_model, columns, cache=cache)
+        columns = Columns.padded([prompt_columns(ids, (_LEARNED,) * len(ids), 0)], base.pad, base.device)
+        self.run(base, base.model.base_model, columns, cache=cache)
         return states_in(cache)
 
     def target_logits(
@@ -149,13 +140,15 @@ class BidirectionalEncoder(Architecture):
     ) -> list[list[int]]:
         """Return the new tokens; the prompts are computed once where the family takes computed keys and values."""
         learned = _Learned.of(base, prefix.task)
-        prompts = [_prompt((*prefix.ids, *row.ids), (*prefix.kinds, *row.kinds), learned.length) for row in rows[:: how.copies]]
+        prompts = [
+            prompt_columns((*prefix.ids, *row.ids), (*prefix.kinds, *row.kinds), learned.length) for row in rows[:: how.copies]
+        ]
         columns = Columns.padded(prompts, base.pad, base.device)
         lengths = torch.tensor([learned.length + len(prompt) for prompt in prompts], device=base.device)
         times, cache = how.copies * how.beams, None
-        if self._keeps_states(base):
+        if self.keeps_states:
             cache = learned.cache(len(prompts)) or DynamicCache()
-            columns = self._run(base, base.model.base_model, columns, cache=cache, learned=learned)[1]
+            columns = self.run(base, base.model.base_model, columns, cache=cache, learned=learned)[1]
             cache.batch_repeat_interleave(times)
 
         def compute(new: Columns, before: Columns | None, kept: DynamicCache | None) -> torch.Tensor:
@@ -163,7 +156,7 @@ class BidirectionalEncoder(Architecture):
             last[:, -1] = True
             with only_at(base.output_embeddings, last):
                 first = learned if kept is None else _Learned()
-                logits: torch.Tensor = self._run(base, base.model, new, before, kept, first)[0].logits
+                logits: torch.Tensor = self.run(base, base.model, new, before, kept, first)[0].logits
             return logits
 
         writer: Any = Writer(
@@ -196,40 +189,26 @@ class BidirectionalEncoder(Architecture):
         """Return the inputs of layers for the prompt, the target's tokens, and the [MASK] of each."""
         return super().kept_inputs(base, prompt, 2 * target)
 
-    def _keeps_states(self, base: Base) -> bool:
-        if self.keeps_states is None:
-            self.keeps_states = self._same_in_two_parts(base)
-        return self.keeps_states
-
-    def _same_in_two_parts(self, base: Base) -> bool:
-        """Whether a target gets the same logits after a prompt that was computed before."""
-        usable = [token for token in range(min(64, base.vocabulary)) if token not in (self.mask, self.sep)][:8]
-        row = InstanceRow("", 0, tuple(usable), (_INSTRUCTION,) * 5 + (_TARGET,) * 3, 5)
-        prompt, rest = _columns_of_row((), row, (), 0, self.mask)
-        halves = [Columns.padded([half], base.pad, base.device) for half in (prompt, rest)]
-        cache = DynamicCache()
-        with torch.no_grad(), base.autocast(), base.mode(training=False):
-            whole = self._run(base, base.model, halves[0].followed_by(halves[1]))[0].logits[:, len(prompt) :]
-            try:
-                before = self._run(base, base.model.base_model, halves[0], cache=cache)[1]
-                parts = self._run(base, base.model, halves[1], before, cache)[0].logits
-            except _REFUSALS:
-                return False
-        scale = 1.0 if base.precision == "fp32" else 100.0
-        return bool((whole - parts).abs().max() <= _TOLERANCE * scale * whole.abs().max().clamp_min(1.0))
+    def _mask(self, base: Base, seen: Columns, width: int) -> Any:
+        """Return the mask of the last ``width`` columns, by kind of layer where some look at a window only (ModernBERT)."""
+        config, dtype = base.model.config, base.model.dtype
+        mask = attention_mask(seen, width, dtype)
+        if "sliding_attention" not in (getattr(config, "layer_types", None) or ()):
+            return mask
+        return {"full_attention": mask, "sliding_attention": attention_mask(seen, width, dtype, window=config.sliding_window)}
 
     def _logits(self, base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow]) -> tuple[torch.Tensor, torch.Tensor]:
         learned = _Learned.of(base, prefix.task)
         if learned.state:
             refuse_dropped_state(base)
-        parts = [_columns_of_row(prefix.ids, row, prefix.kinds, learned.length, self.mask) for row in rows]
+        parts = [row_columns(prefix.ids, row, prefix.kinds, learned.length, self.mask) for row in rows]
         columns = Columns.padded([[*prompt, *rest] for prompt, rest in parts], base.pad, base.device)
         with only_at(base.output_embeddings, columns.roles == QUERY):
-            output, _ = self._run(base, base.model, columns, cache=learned.cache(len(rows)), learned=learned)
+            output, _ = self.run(base, base.model, columns, cache=learned.cache(len(rows)), learned=learned)
         targets = [token for row in rows for token in row.ids[row.target_start :]]
         return output.logits, torch.tensor(targets, device=base.device)
 
-    def _run(
+    def run(
         self,
         base: Base,
         model: Any,
@@ -261,7 +240,7 @@ class BidirectionalEncoder(Architecture):
         start = seen.width - width
         layout = RowLayout(seen.positions, seen.kinds, start)
         inputs: dict[str, Any] = {
-            "attention_mask": attention_mask(seen, width, base.model.dtype),
+            "attention_mask": self._mask(base, seen, width),
             "position_ids": seen.positions[:, start:] + self.first_position,
         }
         if self.token_types:
@@ -295,20 +274,3 @@ class _Learned:
 
     def cache(self, rows: int) -> DynamicCache | None:
         return self.state.cache(rows) if self.state else None
-
-
-def _prompt(ids: Sequence[int], kinds: Sequence[int], offset: int) -> list[tuple[int, int, int, int]]:
-    """Return the columns of a prompt whose first token is at position ``offset``."""
-    return [(token, PROMPT, offset + number, kind) for number, (token, kind) in enumerate(zip(ids, kinds, strict=True))]
-
-
-def _columns_of_row(
-    prefix: Sequence[int], row: InstanceRow, kinds: Sequence[int], offset: int, mask: int
-) -> tuple[list[tuple[int, int, int, int]], list[tuple[int, int, int, int]]]:
-    """Return the columns of a row's prompt, and those of its target and of the [MASK] of each token of it."""
-    start = row.target_start
-    prompt = _prompt((*prefix, *row.ids[:start]), (*kinds, *row.kinds[:start]), offset)
-    first, target = offset + len(prompt), row.ids[start:]
-    # Nothing sees the last token.
-    written = [(token, TARGET, first + number, _TARGET) for number, token in enumerate(target[:-1])]
-    return prompt, [*written, *[(mask, QUERY, first + number, _TARGET) for number in range(len(target))]]

@@ -153,6 +153,7 @@ def _read_config(name: str, folder: Path) -> tuple[Any, ArchitectureName]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        config.get_text_config(decoder=True)  # which some families do not have
     except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
         raise DataError(f"cannot be read as a model config: {_first_line(error)}", where=str(path)) from None
     kind = _kind(config)
