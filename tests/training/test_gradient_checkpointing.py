@@ -32,7 +32,7 @@ def trained(base: Base, method: object, *, recompute: bool) -> dict[str, torch.T
     return state
 
 
-@pytest.mark.parametrize("shape", ["llama", "gemma3"])
+@pytest.mark.parametrize("shape", ["llama", "gemma3", "bart", "bert"])
 @pytest.mark.parametrize("method", METHODS_TO_TRY, ids=str)
 def test_the_result_is_that_without_it(method: object, shape: str, open_base: Callable[[str], Base]) -> None:
     base = open_base(shape)
