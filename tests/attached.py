@@ -9,7 +9,6 @@ import torch
 
 from tests import rows
 from xeric.bases.base import Base
-from xeric.bases.causal import target_logits
 from xeric.data.batching import micro_batches
 from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.methods import METHODS
@@ -89,7 +88,7 @@ def loss_of(base: Base, task: EncodedTask) -> float:
 @torch.no_grad()
 def logits_of(base: Base, task: EncodedTask, *, shared: bool = True) -> list[torch.Tensor]:
     """Return the logits at the targets of each row; the rows of a task with one prefix row."""
-    logits, _ = target_logits(base, task.prefixes[task.rows[0].prefix], task.rows, shared=shared)
+    logits, _ = base.target_logits(task.prefixes[task.rows[0].prefix], task.rows, shared=shared)
     return list(logits.split([row.target_tokens for row in task.rows]))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForMaskedLM, AutoModelForSeq2SeqLM, PreTrainedTokenizerFast
 
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
@@ -30,6 +30,63 @@ SHAPES: dict[str, dict[str, Any]] = {
     # Seven layers: the sixth is the first with full attention, the rest slide; both windows are shorter than any prefix here.
     "gemma3": dict(model_type="gemma3_text", num_hidden_layers=7, max_position_embeddings=256, sliding_window=6, **_GQA),
     "mistral": dict(model_type="mistral", num_hidden_layers=2, max_position_embeddings=256, sliding_window=6, **_GQA),
+}
+
+# Encoder-decoder shapes and encoders; ``_TOKENIZERS`` says which kind of tokenizer each has unless its name ends in another.
+_BART = dict(
+    d_model=32,
+    encoder_layers=2,
+    decoder_layers=2,
+    encoder_attention_heads=4,
+    decoder_attention_heads=4,
+    encoder_ffn_dim=64,
+    decoder_ffn_dim=64,
+    max_position_embeddings=256,
+    decoder_start_token_id=2,
+    tie_word_embeddings=False,
+    dropout=0.0,
+    attention_dropout=0.0,
+    activation_dropout=0.0,
+)
+_T5 = dict(d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4, n_positions=256, dropout_rate=0.0, decoder_start_token_id=0)
+_BERT = dict(
+    hidden_size=32,
+    intermediate_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    max_position_embeddings=256,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
+SEQ2SEQ: dict[str, dict[str, Any]] = {
+    "t5": dict(model_type="t5", **_T5),
+    "mt5": dict(model_type="mt5", feed_forward_proj="gated-gelu", tie_word_embeddings=False, **_T5),
+    "bart": dict(model_type="bart", init_std=0.12, **_BART),
+    "mbart": dict(model_type="mbart", init_std=0.12, scale_embedding=True, **_BART),
+}
+ENCODERS: dict[str, dict[str, Any]] = {
+    "bert": dict(model_type="bert", **_BERT),
+    "roberta": dict(model_type="roberta", type_vocab_size=1, **(_BERT | {"max_position_embeddings": 257})),
+    "electra": dict(model_type="electra", embedding_size=16, **_BERT),
+    # A window of 8 positions to either side in every layer but each third.
+    "modernbert": dict(
+        model_type="modernbert", layer_types=["full_attention", "sliding_attention"], local_attention=16, cls_token_id=1,
+        sep_token_id=2, initializer_range=0.1,
+        **{key: value for key, value in _BERT.items() if not key.endswith("_prob")},
+    ),
+    # It takes no computed keys and values.
+    "distilbert": dict(
+        model_type="distilbert", dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=256, dropout=0.0,
+        attention_dropout=0.0,
+    ),
+}  # fmt: skip
+_TOKENIZERS = {
+    "t5": "unigram",
+    "mt5": "unigram",
+    "mbart": "unigram",
+    "bert": "wordpiece",
+    "electra": "wordpiece",
+    "distilbert": "wordpiece",
 }
 
 # A family with a table of positions of its own, beside GPT-2.
@@ -122,23 +179,70 @@ def tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", bos_token="<s>" if bos else None, eos_token="</s>")
 
 
+def framed_tokenizer(kind: str, shape: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of a kind (bpe, unigram, wordpiece) that puts around a text what the shape's own would."""
+    from tokenizers.processors import TemplateProcessing
+
+    special = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", "<code>"]
+    raw, trainer = _untrained(kind, special)
+    raw.train_from_iterator([" ".join(words) for words in _WORDS.values()] * 4, trainer)
+    frames = {"t5": "$A </s>", "mt5": "$A </s>", "mbart": "<code> $A </s>", "llama": "<s> $A"}
+    numbers = [(token, number) for number, token in enumerate(special)]
+    raw.post_processor = TemplateProcessing(single=frames.get(shape, "<s> $A </s>"), special_tokens=numbers)
+    own = (
+        dict(cls_token="<s>", sep_token="</s>", mask_token="<mask>")
+        if shape in ENCODERS
+        else dict(bos_token="<s>", eos_token="</s>")
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token="<pad>", unk_token="<unk>", additional_special_tokens=["<code>"], **own
+    )
+
+
+def _untrained(kind: str, special: list[str]) -> tuple[Tokenizer, Any]:
+    settings: dict[str, Any] = dict(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    if kind == "unigram":
+        raw = Tokenizer(models.Unigram())
+        raw.pre_tokenizer, raw.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+        return raw, trainers.UnigramTrainer(unk_token="<unk>", **settings)
+    if kind == "wordpiece":
+        raw = Tokenizer(models.WordPiece(unk_token="<unk>"))
+        raw.pre_tokenizer, raw.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+        return raw, trainers.WordPieceTrainer(**settings)
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return raw, trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **settings)
+
+
 def write_base(
     folder: Path, shape: str = "llama", *, seed: int = 0, bos: bool = True, chat_template: str | None = None, **changes: Any
 ) -> Path:
-    """Write a random base of a shape into a folder in the Hugging Face layout."""
-    settings = {**SHAPES[shape], **changes}
+    """Write a random base of a shape (``t5``, or ``t5-bpe`` with another tokenizer) into a folder in the Hugging Face layout."""
+    shape, _, kind = shape.partition("-")
+    settings = {**(SHAPES | SEQ2SEQ | ENCODERS)[shape], **changes}
     config = AutoConfig.for_model(
         settings.pop("model_type"), vocab_size=VOCABULARY, pad_token_id=0, bos_token_id=1, eos_token_id=2, **settings
     )
+    make = AutoModelForSeq2SeqLM if shape in SEQ2SEQ else AutoModelForMaskedLM if shape in ENCODERS else AutoModelForCausalLM
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = AutoModelForCausalLM.from_config(config)
+        model = make.from_config(config)
         # Default initialisation is so small that every continuation is near a tie; wider weights make texts that differ.
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.data.mul_(4.0)
+        if shape in (
+            "t5",
+            "mt5",
+        ):  # else padding, which begins its targets, is all that it ever predicts: one table embeds and predicts
+            model.get_input_embeddings().weight.data[:1] = 0.0
+    if shape == "mbart":
+        model.generation_config.forced_bos_token_id = 5
     model.save_pretrained(folder)
-    made = tokenizer(bos=bos)
+    if kind or shape not in SHAPES:
+        made = framed_tokenizer(kind or _TOKENIZERS.get(shape, "bpe"), shape)
+    else:
+        made = tokenizer(bos=bos)
     made.chat_template = chat_template
     made.save_pretrained(folder)
     return folder

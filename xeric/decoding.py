@@ -22,23 +22,16 @@ from transformers import (
     LogitsProcessorList,
     NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
-    StoppingCriteriaList,
 )
 
+from xeric.bases.architecture import Continuation
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix
-from xeric.bases.protocols import RowLayout
-from xeric.bases.shared_prefix import PrefixState, run_prefix
 from xeric.bases.stopping import Generated, Stops
 from xeric.config import Config
-from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.encoding import EncodedTask
 from xeric.metrics import METRICS, PRIMARY
 
 __all__ = ["DecodeOptions", "decode", "default_limit", "generate_rows"]
-
-_KIND = {kind: number for number, kind in enumerate(SEGMENT_KINDS)}
-
 
 _TARGETS_WITHIN_LIMIT = 0.95
 """Share of the training targets that are within the default limit of new tokens."""
@@ -165,7 +158,7 @@ def generate_rows(
     """Return the generated text of every row and how it ended, in the order of ``task.rows``.
 
     Args:
-        base: a causal base, a method attached or not.
+        base: a method attached or not.
         task: rows without targets (:meth:`Encoder.decoding_rows`).
         options: strategy and its settings, and how many instances are decoded at once; an unset ``stop`` is no stop text.
         max_new_tokens: limit of a text; replaces that of the options, which may be unset.
@@ -174,11 +167,13 @@ def generate_rows(
         progress: called with the number of rows finished since the last call.
     """
     stops = Stops(base, options.stop or (), task.opening)
-    config = options.generation_config(base, max_new_tokens, stops.end_tokens)
     devices = [base.device] if base.device.type == "cuda" else []
     # The candidates of one row are adjacent in a batch.
     copies = options.candidates if options.strategy == "mbr" else 1
     size = max(options.batch_size // copies, 1)
+    how = Continuation(
+        options.generation_config(base, max_new_tokens, stops.end_tokens), options.processors, stops.criteria, copies
+    )
     texts: dict[int, Generated] = {}
     groups: dict[int, list[int]] = defaultdict(list)
     for number, row in enumerate(task.rows):
@@ -187,56 +182,17 @@ def generate_rows(
         torch.manual_seed(seed)
         for prefix_number, members in groups.items():
             prefix = task.prefixes[prefix_number]
-            share = shared and bool(prefix.ids) and can_share_prefix(base)
-            # Without sharing, the rows continue a learned prefix only.
-            begin = prefix if share else PrefixRow(prefix.task, (), (), 0)
-            state = run_prefix(base, begin) if share or base.learned_prefix else None
+            state = base.architecture.begin(base, prefix, shared=shared)
             # Rows of similar length together, for little padding, and the longest first, so that a lack of memory shows at once.
             members.sort(key=lambda number: (-len(task.rows[number].ids), number))
             for start in range(0, len(members), size):
                 batch = members[start : start + size]
                 rows = [task.rows[number] for number in batch for _ in range(copies)]
-                generated = [stops.cut(ids) for ids in _generate(base, prefix, state, rows, config, options, stops)]
+                generated = [stops.cut(ids) for ids in base.architecture.write(base, prefix, state, rows, how)]
                 texts |= {number: _least_risk(generated[index * copies :][:copies]) for index, number in enumerate(batch)}
                 if progress:
                     progress(len(batch))
     return [texts[number] for number in range(len(task.rows))]
-
-
-def _generate(
-    base: Base,
-    prefix: PrefixRow,
-    state: PrefixState | None,
-    rows: Sequence[InstanceRow],
-    config: GenerationConfig,
-    options: DecodeOptions,
-    stops: Stops,
-) -> list[list[int]]:
-    """Return the new tokens of each row; padding follows its end."""
-    # A learned prefix has no token ids; any id serves, since columns that the cache holds are not embedded.
-    learned = base.learned_prefix.length(prefix.task) if base.learned_prefix else 0
-    ids = [(*[base.pad] * learned, *prefix.ids, *row.ids) for row in rows]
-    width = max(len(row) for row in ids)
-    pads = [width - len(row) for row in ids]
-    tokens = torch.tensor([[*[base.pad] * pad, *row] for pad, row in zip(pads, ids, strict=True)], device=base.device)
-    present = torch.tensor([[0] * pad + [1] * len(row) for pad, row in zip(pads, ids, strict=True)], device=base.device)
-    # The rows are passed whole; generate() computes only the columns that the cache does not hold.
-    # Beam search repeats every row once per beam, adjacently; the cache must have as many rows.
-    beams = config.num_beams or 1
-    cache = state.shifted_cache([pad for pad in pads for _ in range(beams)]) if state else None
-    kinds = [(*[_KIND["prefix"]] * learned, *prefix.kinds, *row.kinds) for row in rows]
-    model: Any = base.model  # the library mixes generate() into causal models only, and their common base class does not know it
-    with base.laid_out(_layout(kinds, pads, beams, config.max_new_tokens or 0, state, base.device)):
-        output = model.generate(
-            input_ids=tokens,
-            attention_mask=present,
-            past_key_values=cache,
-            generation_config=config,
-            logits_processor=options.processors(width),
-            stopping_criteria=StoppingCriteriaList([stops.criterion(width)] if stops.texts else []),
-        )
-    new: list[list[int]] = output[:, width:].tolist()
-    return new
 
 
 def _least_risk(candidates: Sequence[Generated]) -> Generated:
@@ -250,13 +206,3 @@ def _least_risk(candidates: Sequence[Generated]) -> Generated:
     counted = metric.statistics(predictions, [[reference] for reference in references], predictions, "English")
     gains = metric.score_sums(counted.rows).reshape(len(candidates), -1).mean(axis=1)
     return candidates[int(gains.argmax())]
-
-
-def _layout(
-    kinds: Sequence[Sequence[int]], pads: Sequence[int], beams: int, new: int, state: PrefixState | None, device: torch.device
-) -> RowLayout:
-    """Return the layout of rows padded on the left, ``beams`` times each, with room for ``new`` tokens of the target."""
-    table = [[*[0] * pad, *row, *[_KIND["target"]] * new] for pad, row in zip(pads, kinds, strict=True)]
-    columns = torch.arange(len(table[0]), device=device)[None] - torch.tensor(pads, device=device)[:, None]
-    spread = torch.tensor(table, device=device).repeat_interleave(beams, dim=0)
-    return RowLayout(columns.clamp_min(0).repeat_interleave(beams, dim=0), spread, state.length if state else 0)

@@ -10,7 +10,6 @@ import torch
 from tests import rows, tiny
 from tests.attached import attach
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix, target_logits
 from xeric.decoding import DecodeOptions, decode
 from xeric.training.loss import Rows, dev_loss, step_loss
 
@@ -66,7 +65,7 @@ def test_plain_computation_equals_the_models_own_loss(shape: str, open_base: Cal
 def test_only_target_positions_reach_the_output_layer(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
     task = rows.training_rows(base, rows.task("one"), 4)
-    logits, targets = target_logits(base, task.prefixes[-1], list(task.rows))
+    logits, targets = base.target_logits(task.prefixes[-1], list(task.rows))
     expected = [token for row in task.rows for token in row.ids[row.target_start :]]
     assert targets.tolist() == expected
     assert logits.shape == (len(expected), tiny.VOCABULARY)
@@ -78,7 +77,7 @@ def test_gradient_checkpointing_takes_the_plain_way(open_base: Callable[[str], B
     plain, expected = losses_and_gradients(base, shared=False)
     base.model.gradient_checkpointing_enable()
     with base.mode(training=True):
-        assert not can_share_prefix(base)
+        assert not base.can_share_prefix()
         found, gradients = losses_and_gradients(base, shared=True)
     assert found == pytest.approx(plain, rel=1e-5)
     name = "model.embed_tokens.weight"
@@ -103,7 +102,7 @@ def test_a_base_whose_prefix_cannot_be_shared_is_found_out(
         )
 
     monkeypatch.setattr(base.model.model, "forward", forgetful)
-    assert not can_share_prefix(base)
+    assert not base.can_share_prefix()
     found, _ = losses_and_gradients(base, shared=True)
     assert found == pytest.approx(expected, rel=1e-5)
 
@@ -112,7 +111,7 @@ def test_a_base_whose_prefix_cannot_be_shared_is_found_out(
 def test_rotation_that_depends_on_the_length_of_a_row_is_not_shared(kind: str, open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
     base.model.config.rope_parameters = {"rope_type": kind, "rope_theta": 10000.0, "factor": 2.0}
-    assert not can_share_prefix(base)
+    assert not base.can_share_prefix()
 
 
 def contiguous_inputs(layer: torch.nn.Module, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
@@ -160,7 +159,7 @@ def test_an_output_layer_that_a_method_wraps_gets_contiguous_rows_too(
     open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base = open_base("llama")
-    assert can_share_prefix(base)
+    assert base.can_share_prefix()
     plain = base.output_embeddings
     adaptation = attach(base, "lora", targets=["lm_head"])
     assert base.output_embeddings is not plain

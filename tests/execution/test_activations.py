@@ -7,7 +7,6 @@ from collections.abc import Callable
 import pytest
 
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix
 from xeric.execution.activations import counted
 from xeric.execution.probe import Shape, arbitrary_rows
 from xeric.methods import METHODS
@@ -21,7 +20,7 @@ DEFINITIONS = {"one": "Say the words of the input in the reverse order."}
 @pytest.mark.parametrize("name", ["lora", "full", "bottleneck", "prefix", "combined"])
 def test_a_large_micro_batch_follows_from_small_ones(name: str, shape: str, open_base: Callable[[str], Base]) -> None:
     base = open_base(shape)
-    shared = can_share_prefix(base)
+    shared = base.can_share_prefix()
     adaptation = METHODS.get(name).attach(base, method_options(name), seed=0, definitions=DEFINITIONS)
     learned = base.learned_prefix
     length = learned.length("one") if learned and learned.keys_and_values("one") else 0

@@ -252,3 +252,16 @@ def test_prompts_that_would_take_too_long_are_tried_on_fewer_texts(open_base: Ca
     base = open_base()
     assert probe_decoding(base, size_of(base), DecodeOptions(batch_size=16), 7, Speed(operation=5e-6), Told()).together < 16
     assert probe_decoding(base, size_of(base), DecodeOptions(batch_size=16), 7, Speed(operation=1.0), Told()).together == 1
+
+
+@pytest.mark.parametrize("shape", ["t5", "bart", "bert"])
+def test_every_architecture_is_tried(shape: str, open_base: Callable[[str], Base]) -> None:
+    base, told = open_base(shape), Counting()
+    size = size_of(base)
+    assert size.body + size.head <= base.parameters
+    own = {key for key, _ in base.model.named_parameters()}
+    adaptation = METHODS.get("lora").attach(base, method_options("lora"), seed=0)
+    speed, _ = probe_training(base, adaptation, size, parts_of(adaptation, own), "one", Shape(12, 3, 9, 4), told)
+    speed = probe_decoding(base, size, DecodeOptions(batch_size=4), 7, speed, told)
+    assert told.units == {"training": 3, "decoding": 6}
+    assert min(speed.operation, speed.reading, speed.writing) > 0

@@ -10,7 +10,6 @@ import torch
 from tests import rows
 from tests.attached import train
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix
 from xeric.errors import ConfigError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
@@ -33,7 +32,7 @@ def trained(base: Base, method: object, *, recompute: bool) -> dict[str, torch.T
     return state
 
 
-@pytest.mark.parametrize("shape", ["llama", "gemma3"])
+@pytest.mark.parametrize("shape", ["llama", "gemma3", "bart", "bert"])
 @pytest.mark.parametrize("method", METHODS_TO_TRY, ids=str)
 def test_the_result_is_that_without_it(method: object, shape: str, open_base: Callable[[str], Base]) -> None:
     base = open_base(shape)
@@ -47,7 +46,7 @@ def test_it_ends_with_the_training(open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")
     trained(base, "lora", recompute=True)
     with base.mode(training=True):
-        assert can_share_prefix(base)
+        assert base.can_share_prefix()
 
 
 def test_a_family_that_cannot_says_so(open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch) -> None:

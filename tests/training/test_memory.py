@@ -9,7 +9,6 @@ import torch
 
 from tests import rows
 from xeric.bases.base import Base
-from xeric.bases.causal import target_logits
 from xeric.data.encoding import EncodedTask
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
@@ -22,7 +21,7 @@ def kept_for_backward(base: Base, task: EncodedTask, count: int, shared: bool) -
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: kept.setdefault(t.data_ptr(), t.untyped_storage()) and t, lambda t: t
     ):
-        logits, _ = target_logits(base, task.prefix_of(task.rows[0]), [task.rows[0]] * count, shared=shared)
+        logits, _ = base.target_logits(task.prefix_of(task.rows[0]), [task.rows[0]] * count, shared=shared)
     weights = {p.untyped_storage().data_ptr() for p in (*base.model.parameters(), *base.model.buffers())}
     storages = {s.data_ptr(): s.nbytes() for s in kept.values()}
     return sum(size for place, size in storages.items() if place not in weights and place != logits.untyped_storage().data_ptr())
@@ -40,6 +39,21 @@ def test_what_is_kept_of_eight_rows_is_foreseen_from_two(method: str, shared: bo
     trained = sum(p.numel() for p in adaptation.trainable().values())
     assert (found.gradients, found.optimizer, found.selection) == (4 * trained, 8 * trained, 0)
     assert found.logits == 8 * task.rows[0].target_tokens * base.vocabulary * 4
+
+
+@pytest.mark.parametrize("shape", ["t5", "bart", "bert"])
+def test_on_every_architecture(shape: str, open_base: Callable[[str], Base]) -> None:
+    base = open_base(shape)
+    adaptation = METHODS.get("lora").attach(base, method_options("lora"), seed=0)
+    task = rows.training_rows(base, rows.task("one"))
+    alike = EncodedTask(task.task, task.prefixes, (task.rows[0],) * 8)
+    estimate = estimate_memory(base, adaptation, [alike], 8, shared=True)
+    assert estimate.activations == pytest.approx(kept_for_backward(base, alike, 8, True), rel=0.02)
+    assert estimate_memory(base, adaptation, [alike], 8, shared=False, recomputing=True).activations < estimate.activations
+    # Two layers of keys and values over four heads of 8, of prompt and new tokens, and the logits; all twice, in float32.
+    prompt = len(task.prefix_of(task.rows[0]).ids) + max(row.target_start for row in task.rows)
+    least = 2 * 4 * (2 * 2 * 4 * 8 * (prompt + 16) + base.vocabulary)
+    assert least <= decoding_memory(base, [task], 1, 16) <= 1.1 * least
 
 
 def test_the_larger_of_training_and_decoding_counts(open_base: Callable[[str], Base]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -16,13 +16,13 @@ import jinja2
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from xeric.bases.architecture import Architecture
 from xeric.bases.protocols import EmbeddingAddition, LearnedPrefix, RowLayout
-from xeric.data.encoding import Encoder
+from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
 from xeric.errors import ConfigError
 
-__all__ = ["Architecture", "Base", "Precision", "keep_contiguous"]
+__all__ = ["Base", "Precision", "keep_contiguous"]
 
-Architecture = Literal["causal", "seq2seq", "encoder"]
 Precision = Literal["fp32", "bf16", "4bit"]
 
 _DATE = "26 Jul 2024"
@@ -37,7 +37,7 @@ class Base:
         source: the folder of its files.
         model: the transformers model, in evaluation mode, no parameter requiring gradients.
         tokenizer: its tokenizer.
-        architecture: ``causal`` (the only one so far).
+        architecture: how it computes rows: causal, encoder-decoder, or an encoder that generates.
         context: limit of tokens per row.
         bos: id of the token that its tokenizer puts first, or None.
         eos: ids that end its texts; the first closes a training target.
@@ -47,7 +47,7 @@ class Base:
         device: where the model is.
         sha256: of its weights and, apart, of its config and tokenizer files.
         parameters: how many parameters the model has.
-        shares_prefix: whether it can share a computed prefix; None until tested (:func:`xeric.bases.causal.can_share_prefix`).
+        shares_prefix: whether it can share a computed prefix; None until tested (:meth:`can_share_prefix`).
         learned_prefix: the learned prefix that a method puts in front of the rows, or None.
         embedding_addition: what a method adds to the rows' embeddings, or None.
         layout: of the rows that the model computes now; None outside of :meth:`laid_out`.
@@ -121,15 +121,33 @@ class Base:
 
     @property
     def has_chat_template(self) -> bool:
-        """Whether the tokenizer carries a chat template."""
-        return bool(getattr(self.tokenizer, "chat_template", None))
+        """Whether the tokenizer carries a chat template, and the architecture can be asked in one."""
+        return self.architecture.chats and bool(getattr(self.tokenizer, "chat_template", None))
 
     def encoder(self, task: str) -> Encoder:
         """Return the encoder of one task's rows; a learned prefix takes up positions, and may replace the BOS."""
-        if self.learned_prefix is None:
-            return Encoder(self.tokenize, self.bos, self.eos, self.context)
-        has_bos = self.bos is not None and self.learned_prefix.initial_tokens(task)[:1] == (self.bos,)
-        return Encoder(self.tokenize, self.bos, self.eos, self.context - self.learned_prefix.length(task), has_bos)
+        return self.architecture.encoder(self, task)
+
+    # --- rows ---------------------------------------------------------------------------------------------------------------
+
+    def can_share_prefix(self) -> bool:
+        """Whether a task prefix can be computed once for many rows now; :mod:`xeric.bases.causal` says when."""
+        return self.architecture.can_share_prefix(self)
+
+    def target_logits(
+        self, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits that predict the targets of one micro-batch, and the targets.
+
+        Args:
+            prefix: the prefix row that all instances continue, P tokens (P may be 0).
+            rows: B instance rows with targets.
+            shared: compute the prefix once (falls back to the plain way where that cannot be done).
+
+        Returns:
+            Logits ``[N, vocabulary]`` and target ids ``[N]``, N = target tokens of all rows, row by row.
+        """
+        return self.architecture.target_logits(self, prefix, rows, shared=shared)
 
     # --- model --------------------------------------------------------------------------------------------------------------
 
@@ -139,11 +157,16 @@ class Base:
         return "position_ids" in inspect.signature(self.model.forward).parameters
 
     @property
+    def embedding_layers(self) -> list[torch.nn.Module]:
+        """The modules that make embeddings of token ids: one, or the encoder's and the decoder's, which share their weights."""
+        model: Any = self.model
+        stacks = [model.get_encoder(), model.get_decoder()] if model.config.is_encoder_decoder else [model]
+        return list(dict.fromkeys(stack.get_input_embeddings() for stack in stacks))
+
+    @property
     def input_embeddings(self) -> torch.nn.Module:
-        """The module that makes embeddings of token ids."""
-        module = self.model.get_input_embeddings()
-        assert isinstance(module, torch.nn.Module)
-        return module
+        """The module that makes embeddings of a prompt's token ids."""
+        return self.embedding_layers[0]
 
     @property
     def output_embeddings(self) -> torch.nn.Module:

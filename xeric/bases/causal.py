@@ -1,4 +1,4 @@
-"""Logits at target positions of causal models, over a shared prefix or plainly.
+"""Causal models: logits at target positions and texts, over a shared prefix or plainly.
 
 Both ways take the same rows and give the same numbers (to rounding); the shared way runs the prefix once per
 micro-batch. The plain way is the reference that the shared way is tested against, and serves where sharing is impossible:
@@ -8,44 +8,114 @@ that change with a row's length; models whose state is not keys and values.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 
+from xeric.bases.architecture import Architecture, Continuation
 from xeric.bases.base import Base
-from xeric.bases.shared_prefix import learned_state, run_prefix, run_rows
-from xeric.data.encoding import InstanceRow, PrefixRow
-from xeric.errors import RunError
+from xeric.bases.batches import left_padded_layout, only_at, pad_right, recomputes_activations, refuse_dropped_state
+from xeric.bases.protocols import KeysAndValues
+from xeric.bases.shared_prefix import PrefixState, learned_state, run_prefix, run_rows
+from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
+from xeric.data.prompts import SEGMENT_KINDS
 
 _log = logging.getLogger(__name__)
 
-__all__ = ["can_share_prefix", "target_logits"]
+__all__ = ["Causal"]
 
 # Rotary embeddings whose frequencies depend on the length of the current row: a prefix run alone would be rotated differently.
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 _TOLERANCE = 1e-3
 
-
-def can_share_prefix(base: Base) -> bool:
-    """Whether the shared way may be taken now.
-
-    The model is tested once: a short row is computed both ways and the logits compared, so that a family whose state is not
-    held by a cache of keys and values is detected before training.
-    """
-    if base.model.training and _recomputes_activations(base.model):
-        return False
-    if base.shares_prefix is None:
-        base.shares_prefix = not _rope_depends_on_length(base) and _same_both_ways(base)
-        if not base.shares_prefix:
-            _log.warning("%s cannot share a computed prefix; every row is computed whole", base.name)
-    return base.shares_prefix
+_PREFIX = SEGMENT_KINDS.index("prefix")
 
 
-def _recomputes_activations(model: torch.nn.Module) -> bool:
-    # The library's own property was renamed between 5.x releases; the flag on the modules was not.
-    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+class Causal(Architecture):
+    """Each token sees those before it: the prompt, then the target."""
+
+    name = "causal"
+    chats = True
+    exact_prefix_states = True
+
+    def encoder(self, base: Base, task: str) -> Encoder:
+        """Return the encoder of rows ``[BOS] prefix | input target EOS``."""
+        if base.learned_prefix is None:
+            return Encoder(base.tokenize, base.bos, base.eos, base.context)
+        has_bos = base.bos is not None and base.learned_prefix.initial_tokens(task)[:1] == (base.bos,)
+        return Encoder(base.tokenize, base.bos, base.eos, base.context - base.learned_prefix.length(task), has_bos)
+
+    def can_share_prefix(self, base: Base) -> bool:
+        """Whether the shared way may be taken now.
+
+        The model is tested once: a short row is computed both ways and the logits compared, so that a family whose state is not
+        held by a cache of keys and values is detected before training.
+        """
+        if base.model.training and recomputes_activations(base.model):
+            return False
+        if base.shares_prefix is None:
+            base.shares_prefix = not _rope_depends_on_length(base) and _same_both_ways(base)
+            if not base.shares_prefix:
+                _log.warning("%s cannot share a computed prefix; every row is computed whole", base.name)
+        return base.shares_prefix
+
+    def takes_prefix(self, base: Base, level: str) -> bool:
+        """Whether the base can continue a computed state: a learned prefix is the beginning of the shared one."""
+        return self.can_share_prefix(base)
+
+    def prefix_states(self, base: Base, ids: tuple[int, ...]) -> Sequence[KeysAndValues]:
+        """Return the keys and values of tokens at the beginning of a row."""
+        kinds = (SEGMENT_KINDS.index("instruction"),) * len(ids)
+        return run_prefix(base, PrefixRow("", ids, kinds, 0)).layers
+
+    def target_logits(
+        self, base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return logits and targets; the prefix is computed once where that is asked for and can be done."""
+        return _logits(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and self.can_share_prefix(base))
+
+    def begin(self, base: Base, prefix: PrefixRow, *, shared: bool) -> PrefixState | None:
+        """Return the state of the task prefix; without sharing, of a learned prefix only."""
+        share = shared and bool(prefix.ids) and self.can_share_prefix(base)
+        before = prefix if share else PrefixRow(prefix.task, (), (), 0)
+        return run_prefix(base, before) if share or base.learned_prefix else None
+
+    def write(
+        self, base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], how: Continuation
+    ) -> list[list[int]]:
+        """Return the new tokens of rows that are padded on the left and continue the state."""
+        # A learned prefix has no token ids; any id serves, since columns that the cache holds are not embedded.
+        learned = base.learned_prefix.length(prefix.task) if base.learned_prefix else 0
+        ids = [(*[base.pad] * learned, *prefix.ids, *row.ids) for row in rows]
+        width = max(len(row) for row in ids)
+        pads = [width - len(row) for row in ids]
+        tokens = torch.tensor([[*[base.pad] * pad, *row] for pad, row in zip(pads, ids, strict=True)], device=base.device)
+        present = torch.tensor([[0] * pad + [1] * len(row) for pad, row in zip(pads, ids, strict=True)], device=base.device)
+        # The rows are passed whole; generate() computes only the columns that the cache does not hold.
+        # Beam search repeats every row once per beam, adjacently; the cache must have as many rows.
+        cache = state.shifted_cache([pad for pad in pads for _ in range(how.beams)]) if state else None
+        kinds = [(*[_PREFIX] * learned, *prefix.kinds, *row.kinds) for row in rows]
+        # The library mixes generate() into causal models only, and their common base class does not know it.
+        model: Any = base.model
+        held = state.length if state else 0
+        with base.laid_out(left_padded_layout(kinds, pads, how.beams, how.limit, held, base.device)):
+            output = model.generate(
+                input_ids=tokens,
+                attention_mask=present,
+                past_key_values=cache,
+                generation_config=how.config,
+                logits_processor=how.processors(width),
+                stopping_criteria=how.criteria(width),
+            )
+        new: list[list[int]] = output[:, width:].tolist()
+        return new
+
+    def run_a_row(self, base: Base) -> None:
+        """Run four tokens."""
+        tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
+        base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
 
 
 def _rope_depends_on_length(base: Base) -> bool:
@@ -69,23 +139,6 @@ def _same_both_ways(base: Base) -> bool:
     return bool((plain - shared).abs().max() <= _TOLERANCE * scale * plain.abs().max().clamp_min(1.0))
 
 
-def target_logits(
-    base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool = True
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the logits that predict the targets of one micro-batch, and the targets.
-
-    Args:
-        base: a causal base.
-        prefix: the prefix row that all instances continue, P tokens (P may be 0).
-        rows: B instance rows with targets.
-        shared: compute the prefix once (falls back to the plain way where that cannot be done).
-
-    Returns:
-        Logits ``[N, vocabulary]`` and target ids ``[N]``, N = target tokens of all rows, row by row.
-    """
-    return _logits(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and can_share_prefix(base))
-
-
 def _has_prefix(base: Base, prefix: PrefixRow) -> bool:
     return bool(prefix.ids) or base.learned_prefix is not None
 
@@ -95,44 +148,15 @@ def _logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, share
     ids = [(*before.ids, *row.ids) for row in rows]
     starts = [len(before.ids) + row.target_start for row in rows]
     state = run_prefix(base, prefix) if shared else learned_state(base, prefix.task)
-    if state and not shared and _recomputes_activations(base.model) and base.model.training:
-        raise RunError(
-            "a prefix of keys and values cannot be trained under gradient checkpointing, which drops them",
-            hint="set train.gradient_checkpointing=false, or give the prefix level=input",
-        )
-    tokens, present = _pad_right(ids, base.pad, base.device)
+    if state and not shared:
+        refuse_dropped_state(base)
+    tokens, present = pad_right(ids, base.pad, base.device)
     kinds = [(*before.kinds, *row.kinds) for row in rows]
     predicts = torch.zeros_like(tokens, dtype=torch.bool)
     for number, (row, start) in enumerate(zip(ids, starts, strict=True)):
         predicts[number, start - 1 : len(row) - 1] = True
     cache = state.cache(len(rows)) if state else None
-    with _only_at(base.output_embeddings, predicts):
+    with only_at(base.output_embeddings, predicts):
         output, _ = run_rows(base, base.model, prefix.task, tokens, present, kinds, state, cache)
     targets = [token for row, start in zip(ids, starts, strict=True) for token in row[start:]]
     return output.logits, torch.tensor(targets, device=base.device)
-
-
-def _pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ``[B, T]`` ids and mask (1 where a token is present)."""
-    width = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[pad] * (width - len(row))] for row in rows], device=device)
-    present = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows], device=device)
-    return ids, present
-
-
-@contextlib.contextmanager
-def _only_at(head: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
-    """Make the output layer see only the hidden states at ``positions`` (``[B, T]`` bool, the last T columns): N rows.
-
-    The model's own forward still runs around it, so that a family's changes of logits (soft caps, scales) are applied.
-    """
-
-    def select(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = args[0]
-        return (hidden[:, hidden.shape[1] - positions.shape[1] :][positions], *args[1:])
-
-    handle = head.register_forward_pre_hook(select)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -20,11 +20,12 @@ import torch
 from transformers import DynamicCache
 
 from xeric.bases.base import Base
-from xeric.bases.protocols import KeysAndValues, RowLayout
+from xeric.bases.batches import row_layout, with_vectors
+from xeric.bases.protocols import KeysAndValues
 from xeric.data.encoding import PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 
-__all__ = ["PrefixState", "learned_state", "run_prefix", "run_rows"]
+__all__ = ["PrefixState", "learned_state", "run_prefix", "run_rows", "states_in"]
 
 _LEARNED = SEGMENT_KINDS.index("prefix")
 
@@ -99,7 +100,7 @@ def run_prefix(base: Base, prefix: PrefixRow) -> PrefixState:
     # The backbone alone: a prefix has no targets, so no logits are made.
     first = run_rows(base, base.model.base_model, prefix.task, ids, torch.ones_like(ids), [prefix.kinds], state, cache)[1]
     kinds = (state.kinds if state else (_LEARNED,) * first) + prefix.kinds
-    return PrefixState(tuple(_keys_and_values(layer) for layer in cache.layers), kinds)
+    return PrefixState(states_in(cache), kinds)
 
 
 def run_rows(
@@ -132,28 +133,22 @@ def run_rows(
     held = state.length if state else 0
     vectors = base.learned_prefix.vectors(task) if base.learned_prefix and state is None else None
     first = 0 if vectors is None else len(vectors)
-    layout = _layout(ids, kinds, state.kinds if state else (_LEARNED,) * first, held)
+    before = state.kinds if state else (_LEARNED,) * first
+    layout = row_layout([(*before, *row) for row in kinds], len(before) + ids.shape[1], held, ids.device)
     inputs: dict[str, Any] = {"attention_mask": torch.cat([present.new_ones(batch, held + first), present], dim=1)}
     if vectors is None:
         inputs["input_ids"] = ids
     else:
-        # The tokens are embedded here, with the layout of the columns after the learned vectors.
-        with base.laid_out(RowLayout(layout.positions[:, first:], layout.kinds[:, first:])):
-            words = base.input_embeddings(ids)
-        if base.embedding_addition:
-            vectors = vectors + base.embedding_addition(layout.positions[0, :first], layout.kinds[0, :first])
-        inputs["inputs_embeds"] = torch.cat([vectors.to(words.dtype).expand(batch, -1, -1), words], dim=1)
+        inputs["inputs_embeds"] = with_vectors(base, vectors, ids, layout)
     if base.takes_positions:
         inputs["position_ids"] = layout.positions[:, held:]
     with base.laid_out(layout):
         return model(**inputs, past_key_values=cache, use_cache=cache is not None), first
 
 
-def _layout(ids: torch.Tensor, kinds: Sequence[Sequence[int]], before: tuple[int, ...], held: int) -> RowLayout:
-    width = ids.shape[1]
-    table = [[*before, *row, *[0] * (width - len(row))] for row in kinds]
-    positions = torch.arange(len(before) + width, device=ids.device)[None].expand(len(ids), -1)
-    return RowLayout(positions, torch.tensor(table, dtype=torch.long, device=ids.device), held)
+def states_in(cache: DynamicCache) -> tuple[KeysAndValues, ...]:
+    """Return the keys and values that a cache holds, one pair per layer."""
+    return tuple(_keys_and_values(layer) for layer in cache.layers)
 
 
 def _keys_and_values(layer: object) -> KeysAndValues:

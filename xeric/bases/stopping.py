@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from transformers import StoppingCriteria
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from xeric.bases.base import Base
 
@@ -67,9 +67,9 @@ class Stops:
         """Every token that ends a row: the base's end tokens, then stop texts that are special tokens."""
         return tuple(dict.fromkeys((*self._base.eos, *self._tokens)))
 
-    def criterion(self, start: int) -> StoppingCriteria:
-        """Return a criterion that tells ``generate`` which rows hold a stop text; ``start`` is the first new column."""
-        return _Criterion(self, start)
+    def criteria(self, start: int) -> StoppingCriteriaList:
+        """Return what tells ``generate`` which rows hold a stop text; ``start`` is the first new column."""
+        return StoppingCriteriaList([_Criterion(self, start)] if self.texts else [])
 
     def complete(self, ids: Sequence[Sequence[int]]) -> list[bool]:
         """Return, for the new tokens of each row, whether a stop text ends among the last of them."""

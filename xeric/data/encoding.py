@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from xeric.data.prompts import SEGMENT_KINDS, Prompt, Segment
-from xeric.errors import DataError
+from xeric.errors import ConfigError, DataError
 
 __all__ = ["EncodedTask", "Encoder", "InstanceRow", "PrefixRow", "Tokenize", "cut_note"]
 
@@ -112,6 +112,9 @@ class Encoder:
         context: how many tokens a row may have, prefix included (a learned prompt prefix is taken off by the caller).
         begun: whether a learned prompt prefix before the rows began as the BOS token: then they have none of their own, not even
             where a chat template writes it.
+        input_end: tokens that end the input, where the base reads the prompt as a text of its own.
+        target_context: how many tokens a target may have where it stands in a row of its own (a decoder's); then ``context`` is
+            the prompt's. None where both stand in one row.
     """
 
     tokenize: Tokenize
@@ -119,6 +122,8 @@ class Encoder:
     eos: tuple[int, ...]
     context: int
     begun: bool = False
+    input_end: tuple[int, ...] = ()
+    target_context: int | None = None
 
     def training_rows(self, prompt: Prompt, pairs: Iterable[tuple[str, str, str]]) -> EncodedTask:
         """Return rows with targets.
@@ -161,7 +166,16 @@ class Encoder:
             name: stands where rows of a task have its name.
             documents: ``(id, text)`` of each.
             window: targets of a row, at most; also at most what the context holds beside the first token.
+
+        Raises:
+            ConfigError: the base reads its prompts in both directions, so it predicts no text from its beginning.
         """
+        if self.input_end or self.target_context is not None:
+            raise ConfigError(
+                "only causal bases are trained on plain text: this one reads a prompt in both directions",
+                where="stages",
+                hint="leave the stage out, or take a causal base",
+            )
         first = self.eos[0] if self.bos is None else self.bos
         window = min(window, self.context - 1)
         rows = []
@@ -200,22 +214,18 @@ class Encoder:
 
     def _encode(self, prompt: Prompt, rows: Sequence[tuple[str, str, list[int]]], reserve: int = 0) -> EncodedTask:
         prefixes = self._prefix_rows(prompt)
-        before, after = self._segment(prompt.before_input), self._segment(prompt.after_input)
+        before, after = self._segment(prompt.before_input), [*self._segment(prompt.after_input), *self.input_end]
         frame = len(before) + len(after)
         least = len(prefixes[0].ids) + frame + _LEAST_INPUT
-        if least + max(reserve, 1) > self.context:
-            new, lower = (f" and {reserve} new ones", "lower decode.max_new_tokens, ") if reserve else ("", "")
-            raise DataError(
-                f"the definition of task {prompt.task!r} takes {len(prefixes[0].ids)} tokens; beside them{new}, a context of "
-                f"{self.context} has no room for an input",
-                hint=f"{lower}shorten the definition, set prompt.definition=false, or take a base with a longer context",
-            )
+        self._check_room(prompt, prefixes[0], least, reserve)
         cuts: Counter[str] = Counter()
         encoded: list[InstanceRow] = []
         for id_, text, target in rows:
             tokens = self._segment(Segment("input", prompt.before_text + text))
-            tail = len(target) + reserve
-            if least - _LEAST_INPUT + min(_LEAST_INPUT, len(tokens)) + tail > self.context:
+            # Tokens that input and target take from the same context.
+            tail = len(target) + reserve if self.target_context is None else 0
+            too_long = self.target_context is not None and len(target) > self.target_context
+            if too_long or least - _LEAST_INPUT + min(_LEAST_INPUT, len(tokens)) + tail > self.context:
                 cuts["target_too_long"] += 1
                 continue
             room = self.context - frame - tail
@@ -228,6 +238,28 @@ class Encoder:
             encoded.append(InstanceRow(id_, chosen, (*ids, *target), tuple(kinds), len(ids)))
         opening = prompt.before_target if prompt.keep_indentation else None
         return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v}, opening)
+
+    def _check_room(self, prompt: Prompt, shortest: PrefixRow, least: int, reserve: int) -> None:
+        """Check that an input fits beside the definition, and that new tokens fit.
+
+        Raises:
+            DataError: they do not.
+        """
+        joint = self.target_context is None
+        if self.target_context is not None and reserve > self.target_context:
+            raise DataError(
+                f"{reserve} new tokens are more than the {self.target_context} that the base's decoder has room for",
+                hint="lower decode.max_new_tokens",
+            )
+        if least + (max(reserve, 1) if joint else 0) <= self.context:
+            return
+        reserve = reserve if joint else 0
+        new, lower = (f" and {reserve} new ones", "lower decode.max_new_tokens, ") if reserve else ("", "")
+        raise DataError(
+            f"the definition of task {prompt.task!r} takes {len(shortest.ids)} tokens; beside them{new}, a context of "
+            f"{self.context} has no room for an input",
+            hint=f"{lower}shorten the definition, set prompt.definition=false, or take a base with a longer context",
+        )
 
 
 def cut_note(cuts: Mapping[str, int], count: int, what: str, context: int) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix
 from xeric.config import digest
 from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.data.preparing import Prepared
@@ -62,7 +61,7 @@ class BaseCosts:
     def __init__(self, base: Base, label: str, *, joint: bool, progress: StudyProgress) -> None:
         self.base, self._label, self._joint, self._progress = base, label, joint, progress
         self.size = size_of(base)
-        self.shares = can_share_prefix(base)
+        self.shares = base.can_share_prefix()
         self.speed = Speed()
         self._memory_factor = 1.0
         self._own = {name for name, _ in base.model.named_parameters()}

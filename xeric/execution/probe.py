@@ -18,7 +18,6 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix
 from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.decoding import DecodeOptions, decode
@@ -128,7 +127,7 @@ def probe_training(
     Returns:
         The speed of training; and the ratio of the last micro-batch's memory to its estimate, at least 1.
     """
-    shared = can_share_prefix(base)
+    shared = base.can_share_prefix()
     progress.start("training", len(_SHARES))
     # Memory that one micro-batch frees is used again by the next one, so all are compared with the memory before the first.
     held_before, peak = held_memory(base), 0
@@ -191,7 +190,7 @@ def probe_decoding(base: Base, size: Size, options: DecodeOptions, prefix: int, 
     """
     copies = options.candidates if options.strategy == "mbr" else 1
     rows = max(options.batch_size // copies, 1)
-    prefix, shared = min(prefix, base.context - _INPUT_TOKENS - _NEW_TOKENS), can_share_prefix(base)
+    prefix, shared = min(prefix, base.context - _INPUT_TOKENS - _NEW_TOKENS), base.can_share_prefix()
 
     def reading(sequences: int) -> float:
         return reading_operations(size, batch_work(prefix, [_INPUT_TOKENS] * sequences, sequences, shared=shared))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from xeric.errors import UnknownNameError
+from xeric.errors import UnknownNameError, UserError
 from xeric.exporting.folder import DESCRIPTION_FILE, check_free, new_folder
 from xeric.exporting.gguf import GGUF
 from xeric.exporting.gguf_adapter import GGUF_ADAPTER
@@ -76,6 +76,12 @@ def export_run(
     source = read_source(run, task, list(kept))
     progress.start(f"export to {to}", 3)
     opened = open_base(source, base, device)
+    if opened.architecture.name != "causal":
+        raise UserError(
+            f"{opened.name} is no causal model, and exports are of causal models",
+            where=str(run),
+            hint="use it with `xeric generate`, or with PEFT from its adapter/ where the method is one of PEFT's",
+        )
     progress.advance(1)
     adaptation = attached(source.saved, list(parts_of(method)), opened)
     sample = take_sample(opened, source.saved, source.inputs)

@@ -14,7 +14,6 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from xeric.bases.base import Base
-from xeric.bases.causal import target_logits
 from xeric.bases.stopping import Stops
 from xeric.data.encoding import InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions, decode
@@ -101,7 +100,7 @@ def take_sample(base: Base, saved: SavedAdapter, inputs: Sequence[tuple[str, str
         ids, kinds = (getattr(answered, name)[answered.target_start :] for name in ("ids", "kinds"))
         row = InstanceRow("", row.prefix, (*row.ids, *ids), (*row.kinds, *kinds), len(row.ids))
         with base.mode(training=False), base.autocast():
-            logits, _ = target_logits(base, prefix, [row])
+            logits, _ = base.target_logits(prefix, [row])
         rows.append(_row(prefix, row, logits, answer))
     return Sample(tuple(rows), Stops(base, options.stop or ()), limit, base.pad)
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal, get_args
 import torch
 from torch import nn
 
+from xeric.bases.architecture import ArchitectureName
 from xeric.bases.base import Base
 from xeric.config import Config, build
 from xeric.data.prompts import Setting
@@ -146,8 +147,8 @@ class Method(ABC):
         return cls.search_space or rates_around(cls.default_lr)
 
     @classmethod
-    def step_zero(cls, options: Any) -> StepZero:
-        """Return what the attached, untrained method computes.
+    def step_zero(cls, options: Any, architecture: ArchitectureName = "causal") -> StepZero:
+        """Return what the attached, untrained method computes on a base of an architecture.
 
         Exactly the ``base``; the base fed the ``initial-tokens`` (:meth:`Adaptation.initial_tokens`); or ``none`` of the two.
         """

@@ -20,6 +20,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
+from xeric.bases.architecture import ArchitectureName
 from xeric.bases.base import Base
 from xeric.config import Config
 from xeric.errors import ConfigError, DataError, RunError
@@ -191,9 +192,9 @@ class Combined(Method):
         return {"train.lr": Lora.search_space["train.lr"], **own}
 
     @classmethod
-    def step_zero(cls, options: PartsOptions) -> StepZero:
+    def step_zero(cls, options: PartsOptions, architecture: ArchitectureName = "causal") -> StepZero:
         """Return that of the one part that does not start at the base; without one they all do."""
-        kinds: set[StepZero] = {method.step_zero(chosen) for _, method, chosen in _used(options)}
+        kinds: set[StepZero] = {method.step_zero(chosen, architecture) for _, method, chosen in _used(options)}
         return "none" if "none" in kinds else "initial-tokens" if "initial-tokens" in kinds else "base"
 
     @classmethod

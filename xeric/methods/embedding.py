@@ -3,7 +3,9 @@ r"""Fused embeddings (the paper's Figure 1): e_t = word(t) + g_pos * pos(t) + g_
 pos and seg are learned tables of positions and segments (normal, 0.02); segments are the paper's "paragraphs": prefix,
 instruction, demonstration, input, target. The gates g_pos and g_seg, one number a channel, are 0 at the start, so step 0 is
 exactly the base; the first steps move the gates, then gates and tables. Both sums reach every decoding step, since they are made
-where the base embeds its tokens. A base with a position table of its own (GPT-2, OPT) uses that and gets segments only.
+where the base embeds its tokens. A base with a position table of its own (GPT-2, OPT, BART, BERT) uses that and gets segments
+only. Encoder and decoder of one base share both tables; positions count from 0 in each. An encoder's own token types, which tell
+prompt and target apart, are used beside the five segments.
 
 Trainable parameters: (N + 1) d for the table of N positions and its gate (where the base has no table of its own), and 6 d for
 the table of five segments and its gate. The base's weights hold no such sums, so they cannot be merged.
@@ -68,7 +70,7 @@ class _Gated(nn.Module):
 
 
 class _FusedEmbeddingAdaptation(ModuleAdaptation):
-    """A forward hook on the base's embedding; where the rows' columns stand, the engine says (``Base.layout``)."""
+    """A forward hook on the base's embeddings; where the rows' columns stand, the engine says (``Base.layout``)."""
 
     unmergeable = "fused embeddings depend on where a token stands, so they cannot be merged into the base's weights"
 
@@ -88,7 +90,7 @@ class _FusedEmbeddingAdaptation(ModuleAdaptation):
         parts = {name: _Gated(rows[name], weight.shape[1], generator) for name, use in wanted.items() if use}
         self._parts = nn.ModuleDict(parts).to(weight.device)
         base.model.add_module(_CHILD, self._parts)
-        self._hook = base.input_embeddings.register_forward_hook(self._fuse)
+        self._hooks = [layer.register_forward_hook(self._fuse) for layer in base.embedding_layers]
         base.embedding_addition = self
 
     def __call__(self, positions: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
@@ -110,7 +112,8 @@ class _FusedEmbeddingAdaptation(ModuleAdaptation):
         return {"segments": list(SEGMENT_KINDS)}
 
     def detach(self) -> None:
-        self._hook.remove()
+        for hook in self._hooks:
+            hook.remove()
         self.base.embedding_addition = None
         delattr(self.base.model, _CHILD)
 

@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from xeric.bases.base import Base
 from xeric.errors import ConfigError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions
-from xeric.methods.peft_adapter import PeftAdaptation, linear_layers
+from xeric.methods.peft_adapter import PeftAdaptation, linear_layers, task_type
 from xeric.search_space import Range
 
 __all__ = ["Lora", "LoraOptions"]
@@ -71,7 +71,7 @@ class Lora(Method):
             ConfigError: a name in ``targets`` is that of no layer of the base, or of one that LoRA cannot adapt.
         """
         config = LoraConfig(
-            task_type="CAUSAL_LM",
+            task_type=task_type(base),
             r=options.rank,
             # Without use_rslora PEFT scales by alpha / r; all three scales are put in terms of that one.
             lora_alpha=options.scaling * options.rank,  # type: ignore[arg-type]  # PEFT only divides it

@@ -12,6 +12,7 @@ from peft import PeftConfig, get_peft_model, get_peft_model_state_dict, set_peft
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from xeric.bases.architecture import ArchitectureName
 from xeric.bases.base import Base, keep_contiguous
 from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.bases.tying import say_whether_tied, untie
@@ -19,10 +20,12 @@ from xeric.errors import DataError, RunError
 from xeric.json_io import write_json
 from xeric.methods.base import Adaptation, ParameterGroup
 
-__all__ = ["PeftAdaptation", "linear_layers"]
+__all__ = ["PeftAdaptation", "linear_layers", "task_type"]
 
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
+# PEFT has no class for encoders that write, and opens their adapters with its general one.
+_TASK_TYPES: dict[ArchitectureName, str | None] = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "encoder": None}
 
 
 class PeftAdaptation(Adaptation):
@@ -128,6 +131,11 @@ class PeftAdaptation(Adaptation):
         if self._tensor_parallel is not None:  # PEFT sets it to 1
             model.config.pretraining_tp = self._tensor_parallel
         model.requires_grad_(False).eval()
+
+
+def task_type(base: Base) -> str | None:
+    """Return what PEFT calls the kind of model that a base is."""
+    return _TASK_TYPES[base.architecture.name]
 
 
 def linear_layers(model: nn.Module) -> list[str]:

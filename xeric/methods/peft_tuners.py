@@ -21,11 +21,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, create_model, field_validat
 from pydantic.errors import PydanticSchemaGenerationError
 from transformers.pytorch_utils import Conv1D
 
+from xeric.bases.architecture import ArchitectureName
 from xeric.bases.base import Base
 from xeric.config import Config
 from xeric.errors import ConfigError, RunError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, StepZero
-from xeric.methods.peft_adapter import PeftAdaptation, linear_layers
+from xeric.methods.peft_adapter import PeftAdaptation, linear_layers, task_type
 from xeric.methods.peft_names import TUNERS, Tuner
 
 __all__ = ["PeftTuner"]
@@ -89,7 +90,7 @@ class PeftTuner(Method):
     tuner: ClassVar[Tuner]
 
     @classmethod
-    def step_zero(cls, options: Any) -> StepZero:
+    def step_zero(cls, options: Any, architecture: ArchitectureName = "causal") -> StepZero:
         """Return whether PEFT starts the tuner at the base."""
         return "base" if cls.tuner.starts_at_base else "none"
 
@@ -158,7 +159,7 @@ def _config(tuner: Tuner, base: Base, chosen: dict[str, Any]) -> peft.PeftConfig
     settings = {**tuner.defaults, **tuner.fixed, **chosen}
     if "fan_in_fan_out" in names:
         settings["fan_in_fan_out"] = _has_conv1d(base)
-    config: peft.PeftConfig = kind(task_type="CAUSAL_LM", **settings)
+    config: peft.PeftConfig = kind(task_type=task_type(base), **settings)
     return config
 
 

@@ -10,6 +10,10 @@ P starts as tokens: the task's ``instruction`` or tokens drawn from the ``vocabu
 base fed those tokens. The row's BOS token becomes P's first. Or it starts at ``random``, which trains far worse (Li & Liang,
 section 7.4); then the row keeps its BOS token, behind P.
 
+On an encoder-decoder base, ``input`` puts P before the encoder's embeddings, and ``kv`` before the decoder's self-attention. On
+an encoder both stand before the whole row. There the keys and values of tokens depend on what follows them, so ``kv`` starts
+*from* the tokens (as they are when they are read alone) and not exactly at them.
+
 Trainable parameters of each prefix: m d (``input``), or 2 m h over the layers, h the layer's key-value heads times their size
 (``kv``). It is no change of the base's weights, so it cannot be merged.
 """
@@ -25,12 +29,9 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from xeric.bases.architecture import ArchitectureName
 from xeric.bases.base import Base
-from xeric.bases.causal import can_share_prefix
 from xeric.bases.protocols import KeysAndValues
-from xeric.bases.shared_prefix import run_prefix
-from xeric.data.encoding import PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import ConfigError, DataError, UnknownNameError
 from xeric.json_io import read_json
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
@@ -207,12 +208,12 @@ def _make(base: Base, options: PrefixOptions, text: str, seed: int, number: int)
             spread = float(vectors.float().std()) if len(ids) > 1 else _STD
             vectors = _draw((options.length or _DEFAULT_LENGTH, vectors.shape[1]), seed, number, spread).to(base.device)
         return _OnePrefix(() if drawn else ids, vectors, [])
-    kinds = (SEGMENT_KINDS.index("instruction"),) * len(ids)
-    pairs: list[KeysAndValues] = list(run_prefix(base, PrefixRow("", ids, kinds, 0)).layers)
+    pairs: list[KeysAndValues] = list(base.architecture.prefix_states(base, ids))
     if drawn:
         m = options.length or _DEFAULT_LENGTH
         pairs = [pair and _draw_pair(pair, m, seed, number * len(pairs) + layer) for layer, pair in enumerate(pairs)]
-    return _OnePrefix(() if drawn else ids, None, [pair and (pair[0].clone(), pair[1].clone()) for pair in pairs])
+    stands_for_tokens = base.architecture.exact_prefix_states and not drawn
+    return _OnePrefix(ids if stands_for_tokens else (), None, [pair and (pair[0].clone(), pair[1].clone()) for pair in pairs])
 
 
 def _initial_ids(base: Base, options: PrefixOptions, text: str, seed: int, number: int) -> tuple[int, ...]:
@@ -228,6 +229,12 @@ def _initial_ids(base: Base, options: PrefixOptions, text: str, seed: int, numbe
     words = base.tokenize(f"{text}\n\n")
     length = options.length or min(len(first) + len(words), base.context // _MOST_OF_CONTEXT)
     return tuple([*first, *words * (length // max(1, len(words)) + 1)][:length])
+
+
+def _why_not(base: Base) -> str:
+    if base.architecture.name == "encoder":
+        return "it keeps no keys and values; use method.level=input"
+    return "its rotary embeddings depend on the row's length, or it keeps no keys and values; use lora or bottleneck"
 
 
 def _draw(shape: tuple[int, ...], seed: int, number: int, spread: float) -> torch.Tensor:
@@ -259,9 +266,14 @@ class Prefix(Method):
         return options.start != "instruction"
 
     @classmethod
-    def step_zero(cls, options: PrefixOptions) -> StepZero:
-        """Return what the start stands for."""
-        return "none" if options.start == "random" else "initial-tokens"
+    def step_zero(cls, options: PrefixOptions, architecture: ArchitectureName = "causal") -> StepZero:
+        """Return what the start stands for.
+
+        Where the prompt is read in both directions, the keys and values of tokens depend on all of a row, so those that a prefix
+        starts with are not those of a row that begins with its tokens.
+        """
+        inexact = options.level == "kv" and architecture != "causal"
+        return "none" if options.start == "random" or inexact else "initial-tokens"
 
     @classmethod
     def mergeable(cls, options: PrefixOptions) -> bool:
@@ -281,10 +293,10 @@ class Prefix(Method):
             ConfigError: the base cannot continue a computed state, the prefix takes too much of its context, or there is no text
                 to start from.
         """
-        if not can_share_prefix(base):
+        if not base.architecture.takes_prefix(base, options.level):
             raise ConfigError(
                 f"{base.name} cannot continue a computed prefix, so it takes no learned one",
                 where="method.name",
-                hint="its rotary embeddings depend on the row's length, or it keeps no keys and values; use lora or bottleneck",
+                hint=_why_not(base),
             )
         return _PrefixAdaptation(base, options, seed, definitions)

@@ -1,4 +1,4 @@
-"""Where the output of each attention and each feed-forward sub-layer of a causal decoder ends, found by watching it run.
+"""Where the output of each attention and each feed-forward sub-layer of a base ends, found by watching it run.
 
 Families name and nest their sub-layers differently, some add the residual inside a sub-layer (BLOOM), some keep the
 feed-forward maps on the decoder layer itself (OPT, XGLM), some normalise a sub-layer's output before the sum (Gemma 2
@@ -28,16 +28,17 @@ _LINEAR = (nn.Linear, Conv1D)
 
 @dataclass(frozen=True)
 class SubLayers:
-    """The two sub-layers of one decoder layer.
+    """The sub-layers of one layer.
 
     Attributes:
-        attention: name in the base's model of the module whose output is the attention's summand of the residual sum: its
-            output projection, or the norm after that where the family normalises before the sum.
+        attentions: names in the base's model of the modules whose outputs are the attentions' summands of the residual sum: the
+            output projection, or the norm after that where the family normalises before the sum. One; in the decoder of an
+            encoder-decoder base two, over its own tokens and over the encoder's.
         feedforward: likewise of the feed-forward.
-        width: length d of both outputs.
+        width: length d of all outputs.
     """
 
-    attention: str
+    attentions: tuple[str, ...]
     feedforward: str
     width: int
 
@@ -53,7 +54,7 @@ class _Call:
 
 
 def find_sublayers(base: Base) -> list[SubLayers]:
-    """Return the sub-layers of every decoder layer, in order. The base is left as it was.
+    """Return the sub-layers of every layer, in order, an encoder's before its decoder's. The base is left as it was.
 
     Raises:
         ConfigError: the base has fused mixture-of-experts feed-forwards, or a layer is not built of one attention and one
@@ -62,20 +63,26 @@ def find_sublayers(base: Base) -> list[SubLayers]:
     layers = _layers(base)
     for name, layer in layers.items():
         _refuse_experts(base, name, layer)
-    with _recorded(base.model, layers) as calls:
-        tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
-        with torch.no_grad(), base.autocast(), base.mode(training=False):
-            base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+    with _recorded(base.model, layers) as calls, torch.no_grad(), base.autocast(), base.mode(training=False):
+        base.architecture.run_a_row(base)
     return [_sublayers_of(base, name, layer, calls[name]) for name, layer in layers.items()]
 
 
 def _layers(base: Base) -> dict[str, nn.Module]:
-    """Return the decoder layers by name: the outermost list of as many modules as the config counts layers."""
-    count = getattr(base.model.config.get_text_config(decoder=True), "num_hidden_layers", None)
-    for name, module in base.model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return {f"{name}.{place}": layer for place, layer in enumerate(module)}
-    raise _unknown(base, f"no list of its {count} decoder layers")
+    """Return the layers by name: in each stack, the outermost list of as many modules as the config counts layers."""
+    model: Any = base.model
+    sides = ("encoder", "decoder") if base.architecture.name == "seq2seq" else ("decoder",)
+    layers: dict[str, nn.Module] = {}
+    for side in sides:
+        stack = model if len(sides) == 1 else getattr(model, f"get_{side}")()
+        config = model.config.get_text_config(**{side: True})
+        count = getattr(config, f"num_{side}_layers", None) or getattr(config, "num_hidden_layers", None)
+        lists = [m for m in stack.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
+        if not lists:
+            raise _unknown(base, f"no list of its {count} {side} layers")
+        name = next(name for name, module in model.named_modules() if module is lists[0])
+        layers |= {f"{name}.{number}": layer for number, layer in enumerate(lists[0])}
+    return layers
 
 
 def _refuse_experts(base: Base, name: str, layer: nn.Module) -> None:
@@ -112,20 +119,29 @@ def _recorded(model: nn.Module, layers: dict[str, nn.Module]) -> Iterator[dict[s
 
 def _sublayers_of(base: Base, name: str, layer: nn.Module, calls: list[_Call]) -> SubLayers:
     width = base.model.config.get_text_config(decoder=True).hidden_size
-    attentions = tuple(
-        f"{name}.{child}."
-        for child, module in layer.named_children()
-        if _says_attention(child, module) and any(isinstance(inner, _LINEAR) for inner in module.modules())
-    )
+    attentions = [
+        f"{child}."
+        for child, module in _blocks(name, layer)
+        if _says_attention(child.rpartition(".")[2], module) and any(isinstance(inner, _LINEAR) for inner in module.modules())
+    ]
     linear = [call for call in calls if isinstance(call.module, _LINEAR)]
-    inside = [call for call in linear if call.name.startswith(attentions)]
-    outside = [call for call in linear if not call.name.startswith(attentions)]
-    parts = {call.name.removeprefix(name).split(".")[1] for call in inside}
-    if not attentions or len(parts) != 1 or inside[-1].result.shape[-1] != width:
+    inside = [[call for call in linear if call.name.startswith(attention)] for attention in attentions]
+    last = [calls_of_one[-1] for calls_of_one in inside if calls_of_one]
+    outside = [call for call in linear if not call.name.startswith(tuple(attentions))]
+    most = 2 if base.architecture.name == "seq2seq" else 1
+    if not 1 <= len(last) <= most or any(call.result.shape[-1] != width for call in last):
         raise _unknown(base, f"no one attention in {name} that ends in a linear map to {width} channels")
     if not outside or outside[-1].result.shape[-1] != width:
         raise _unknown(base, f"no feed-forward in {name} that ends in a linear map to {width} channels")
-    return SubLayers(_summand(inside[-1], calls).name, _summand(outside[-1], calls).name, width)
+    return SubLayers(tuple(_summand(call, calls).name for call in last), _summand(outside[-1], calls).name, width)
+
+
+def _blocks(name: str, layer: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the children of a layer by name; those of a list where it keeps them in one (T5)."""
+    children = list(layer.named_children())
+    if len(children) == 1 and isinstance(children[0][1], nn.ModuleList):
+        return [(f"{name}.{children[0][0]}.{number}", block) for number, block in enumerate(children[0][1])]
+    return [(f"{name}.{child}", module) for child, module in children]
 
 
 def _says_attention(name: str, module: nn.Module) -> bool:
@@ -147,7 +163,7 @@ def _summand(call: _Call, calls: list[_Call]) -> _Call:
 def _unknown(base: Base, missing: str) -> ConfigError:
     kind = base.model.config.model_type
     return ConfigError(
-        f"{base.name} ({kind}) has {missing}: a bottleneck needs decoder layers of one attention and one feed-forward, each "
+        f"{base.name} ({kind}) has {missing}: a bottleneck needs layers of one attention and one feed-forward, each "
         "ending in a linear map to the model's width",
         where="method.name",
         hint="use method lora",

@@ -224,7 +224,7 @@ def _carry_out(
         status=result.status,
         method=config.method.name,
         base={
-            "architecture": base.architecture,
+            "architecture": base.architecture.name,
             "sha256": base.sha256,
             "context": base.context,
             "parameters": base.parameters,

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 
 from xeric.bases.base import Base
-from xeric.bases.causal import target_logits
 from xeric.data.batching import micro_batches
 from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.training.cross_entropy import summed_cross_entropy
@@ -72,7 +71,7 @@ def step_loss(
     for batch in rows:
         task = batch[0][0]
         with base.autocast():
-            logits, targets = target_logits(base, task.prefix_of(batch[0][1]), [row for _, row in batch], shared=shared)
+            logits, targets = base.target_logits(task.prefix_of(batch[0][1]), [row for _, row in batch], shared=shared)
         total = summed_cross_entropy(logits, targets) / counts[task.task]
         del logits
         if backward:

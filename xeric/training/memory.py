@@ -17,7 +17,6 @@ import psutil
 import torch
 
 from xeric.bases.base import Base
-from xeric.bases.causal import target_logits
 from xeric.data.encoding import EncodedTask, InstanceRow
 from xeric.methods.base import Adaptation
 
@@ -167,12 +166,9 @@ def decoding_memory(base: Base, tasks: Sequence[EncodedTask], batch_size: int, m
         batch_size: sequences decoded at once, beams and candidates counted.
         max_new_tokens: limit of a text.
     """
-    config = base.model.config.get_text_config(decoder=True)
-    heads = int(config.num_attention_heads)
-    width = int(getattr(config, "head_dim", None) or int(config.hidden_size) // heads)
-    unit = 2 * int(config.num_hidden_layers) * int(getattr(config, "num_key_value_heads", None) or heads) * width
     longest = max((len(task.prefix_of(row).ids) + row.target_start for task in tasks for row in task.rows), default=0)
-    return batch_size * 4 * (2 * unit * (longest + max_new_tokens) + 2 * base.vocabulary)
+    cached = base.architecture.cached_numbers(base, longest, max_new_tokens)
+    return batch_size * 4 * (2 * cached + 2 * base.vocabulary)
 
 
 def held_memory(base: Base) -> int:
@@ -207,9 +203,9 @@ def _largest_micro_batch(task: EncodedTask, size: int) -> tuple[EncodedTask, lis
 def _recomputed(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], whole: int) -> int:
     """Return the bytes kept where activations are recomputed: the input of every layer, and the one layer at hand."""
     config = base.model.config.get_text_config(decoder=True)
-    layers, hidden = int(config.num_hidden_layers), int(config.hidden_size)
-    tokens = len(rows) * (len(task.prefix_of(rows[0]).ids) + len(rows[0].ids))
-    return layers * tokens * hidden * (4 if base.precision == "fp32" else 2) + whole // layers
+    prompt = len(task.prefix_of(rows[0]).ids) + rows[0].target_start
+    inputs = len(rows) * base.architecture.kept_inputs(base, prompt, rows[0].target_tokens)
+    return inputs * int(config.hidden_size) * (4 if base.precision == "fp32" else 2) + whole // int(config.num_hidden_layers)
 
 
 def kept_bytes(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool) -> int:
@@ -233,7 +229,7 @@ def kept_bytes(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, sh
     devices = [base.device] if base.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), base.mode(training=True), base.autocast():
         with torch.autograd.graph.saved_tensors_hooks(keep, _never):
-            logits, _ = target_logits(base, task.prefix_of(rows[0]), rows, shared=shared)
+            logits, _ = base.target_logits(task.prefix_of(rows[0]), rows, shared=shared)
         storages.pop(logits.untyped_storage().data_ptr(), None)
     return sum(storage.nbytes() for storage in storages.values())
 

@@ -1,0 +1,127 @@
+"""What an architecture must do: make rows, compute logits at their target positions, and write texts after their prompts.
+
+The engine (:mod:`xeric.training.loss`, :mod:`xeric.decoding`) and the methods know this interface; each architecture is a file:
+:mod:`xeric.bases.causal`, :mod:`xeric.bases.seq2seq`, :mod:`xeric.bases.encoder`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
+
+from xeric.bases.protocols import KeysAndValues
+from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
+
+if TYPE_CHECKING:
+    from xeric.bases.base import Base
+
+__all__ = ["Architecture", "ArchitectureName", "Continuation"]
+
+ArchitectureName = Literal["causal", "seq2seq", "encoder"]
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """How texts are written, in terms of transformers' ``generate``.
+
+    Attributes:
+        config: strategy, limit of new tokens, end tokens.
+        processors: returns the processors of scores, given the column of the first new token.
+        criteria: returns the criteria of stopping, given the same.
+        copies: how many adjacent rows of a batch are the same row.
+    """
+
+    config: GenerationConfig
+    processors: Callable[[int], LogitsProcessorList]
+    criteria: Callable[[int], StoppingCriteriaList]
+    copies: int = 1
+
+    @property
+    def beams(self) -> int:
+        """Hypotheses of each row, which ``generate`` keeps adjacent."""
+        return self.config.num_beams or 1
+
+    @property
+    def limit(self) -> int:
+        """The limit of new tokens."""
+        return self.config.max_new_tokens or 0
+
+
+class Architecture(ABC):
+    """How a base computes rows.
+
+    Attributes:
+        name: as records have it.
+        chats: whether a chat template can lay out its prompts.
+        exact_prefix_states: whether the keys and values of tokens that are run alone are those that they have in a row.
+    """
+
+    name: ClassVar[ArchitectureName]
+    chats: ClassVar[bool] = False
+    exact_prefix_states: ClassVar[bool] = False
+
+    def check(self, base: Base) -> None:  # noqa: B027 - most families need no check
+        """Check an opened base.
+
+        Raises:
+            DataError: it cannot compute rows in this way.
+        """
+
+    @abstractmethod
+    def encoder(self, base: Base, task: str) -> Encoder:
+        """Return the encoder of one task's rows; a learned prefix takes up positions, and may replace the BOS."""
+
+    def can_share_prefix(self, base: Base) -> bool:
+        """Whether a task prefix can be computed once for many rows now; never where the prompt is read in both directions."""
+        return False
+
+    @abstractmethod
+    def takes_prefix(self, base: Base, level: str) -> bool:
+        """Whether a learned prefix of a level (``kv`` or ``input``) can be put before the base's rows."""
+
+    @abstractmethod
+    def prefix_states(self, base: Base, ids: tuple[int, ...]) -> Sequence[KeysAndValues]:
+        """Return the keys and values of tokens that are run alone, one pair per layer that a learned prefix precedes."""
+
+    @abstractmethod
+    def target_logits(
+        self, base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the logits that predict the targets of one micro-batch, and the targets; see :meth:`Base.target_logits`."""
+
+    @abstractmethod
+    def begin(self, base: Base, prefix: PrefixRow, *, shared: bool) -> Any:
+        """Return what :meth:`write` needs of a task prefix, computed once for all batches; None where that is nothing."""
+
+    @abstractmethod
+    def write(self, base: Base, prefix: PrefixRow, state: Any, rows: Sequence[InstanceRow], how: Continuation) -> list[list[int]]:
+        """Return the new tokens of each row; padding follows its end.
+
+        Args:
+            base: in evaluation mode.
+            prefix: the prefix row that all rows continue.
+            state: of :meth:`begin`.
+            rows: B rows without targets.
+            how: to write.
+        """
+
+    @abstractmethod
+    def run_a_row(self, base: Base) -> None:
+        """Run one short row of arbitrary tokens through the whole model, for code that watches its modules work."""
+
+    def cached_numbers(self, base: Base, prompt: int, new: int) -> int:
+        """Return how many numbers the keys and values of one row take while ``new`` tokens are written after ``prompt``."""
+        config = base.model.config.get_text_config(decoder=True)
+        heads = int(config.num_attention_heads)
+        width = int(getattr(config, "head_dim", None) or int(config.hidden_size) // heads)
+        unit = 2 * int(config.num_hidden_layers) * int(getattr(config, "num_key_value_heads", None) or heads) * width
+        return unit * (prompt + new)
+
+    def kept_inputs(self, base: Base, prompt: int, target: int) -> int:
+        """Return how many inputs of layers (vectors) a row keeps under gradient checkpointing, by tokens of prompt and target."""
+        return int(base.model.config.get_text_config(decoder=True).num_hidden_layers) * (prompt + target)
