@@ -1,3 +1,4 @@
+from .api import adapt as adapt
 from .api import export as export
 from .api import generate as generate
 from .api import load_task as load_task

@@ -35,12 +35,13 @@ from xeric.studies.config import StudyConfig
 
 if TYPE_CHECKING:
     # Behind the extra ``train``: imported by the functions that need it, so that the others work without.
+    from xeric.adapt.outcome import Outcome
     from xeric.bases.base import Base
     from xeric.execution.run_study import Shard, StudyRun
     from xeric.exporting.export import Export
     from xeric.run.execute import Run
 
-__all__ = ["StudyOutcome", "export", "generate", "load_task", "prepare", "run_study", "score", "stream", "train"]
+__all__ = ["StudyOutcome", "adapt", "export", "generate", "load_task", "prepare", "run_study", "score", "stream", "train"]
 
 
 def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] = ()) -> Task:
@@ -163,6 +164,59 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return texts
+
+
+def adapt(
+    source: str | Path,
+    output: str | Path,
+    *,
+    seconds: float = 1800.0,
+    input_column: str | None = None,
+    output_column: str | None = None,
+    group_column: str | None = None,
+    language: str | None = None,
+    definition: str | None = None,
+    progress: StudyProgress | None = None,
+    **options: Any,
+) -> Outcome:
+    """Adapt a base to a file of examples within a time: tries, chooses, trains, tests, and says what it is worth.
+
+    Args:
+        source: a table (CSV, TSV, JSON, JSON lines, Parquet), a dataset's folder or hub id, a task file, or a task's name.
+        output: the folder to write; an interrupted call goes on in it.
+        seconds: of wall clock that may be spent.
+        input_column: of the inputs; guessed where not given, as are the others.
+        output_column: of the outputs.
+        group_column: whose equal values stay on one side of the split; ``none`` for no such column.
+        language: of the outputs.
+        definition: the instruction.
+        progress: is told what happens, guesses included.
+        options: the rest of :class:`xeric.adapt.options.AdaptOptions`: ``base``, ``memory`` (bytes), ``metric``, ``seeds``,
+            ``seed``, ``device``, ``precision``.
+
+    Raises:
+        UserError: file, base or settings cannot be used, the folder holds something else, or the extra ``train`` is not
+            installed.
+        RunError: no training came to its end.
+    """
+    with asking_for_train():
+        from xeric.adapt import adapting
+        from xeric.adapt.options import AdaptOptions
+        from xeric.adapt.source import SourceOptions
+    known = {
+        "input_column": input_column,
+        "output_column": output_column,
+        "group_column": group_column,
+        "language": language,
+        "definition": definition,
+    }
+    return adapting.adapt(
+        str(source),
+        expanded(output),
+        source_options=build(SourceOptions, known),
+        options=build(AdaptOptions, {"seconds": seconds, **options}),
+        progress=progress,
+    )
 
 
 def stream(run: Run | str | Path, inputs: Iterable[str], *, task: str | None = None) -> Iterator[str]:

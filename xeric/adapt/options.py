@@ -11,14 +11,11 @@ from xeric.config import Config, Seed
 from xeric.errors import UserError
 from xeric.metrics import PRIMARY
 
-__all__ = ["AdaptOptions", "parse_bytes", "parse_seconds"]
+__all__ = ["LEAST_SECONDS", "AdaptOptions", "parse_bytes"]
 
-_NUMBER = r"(\d+(?:\.\d+)?)"
-_DURATION = regex.compile(rf"(?:{_NUMBER}d)?(?:{_NUMBER}h)?(?:{_NUMBER}m(?:in)?)?(?:{_NUMBER}s)?")
-_SECONDS = (86_400.0, 3600.0, 60.0, 1.0)
 _SIZE = regex.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[kmgt]?)(?:i?b)?", regex.IGNORECASE)
 _UNITS = {"": 1, "k": 2**10, "m": 2**20, "g": 2**30, "t": 2**40}
-_LEAST_SECONDS = 30.0
+LEAST_SECONDS = 30.0
 
 
 class AdaptOptions(Config):
@@ -35,7 +32,7 @@ class AdaptOptions(Config):
         precision: as in a run.
     """
 
-    seconds: float = Field(default=1800.0, ge=_LEAST_SECONDS, le=30 * 86_400.0)
+    seconds: float = Field(default=1800.0, ge=LEAST_SECONDS, le=30 * 86_400.0)
     base: BaseName | None = None
     memory: int | None = Field(default=None, ge=1)
     metric: str = PRIMARY
@@ -43,25 +40,6 @@ class AdaptOptions(Config):
     seed: Seed = 0
     device: str = "auto"
     precision: PrecisionName = "auto"
-
-
-def parse_seconds(text: str) -> float:
-    """Return the seconds in "30m", "1h30m", "90s" or "2d"; a number alone is minutes.
-
-    Raises:
-        UserError: it is no duration, or one under half a minute.
-    """
-    compact = text.replace(" ", "").lower()
-    matched = _DURATION.fullmatch(compact)
-    if regex.fullmatch(r"\d+(?:\.\d+)?", compact):
-        seconds = 60 * float(compact)
-    elif compact and matched:
-        seconds = sum(unit * float(number) for unit, number in zip(_SECONDS, matched.groups(), strict=True) if number)
-    else:
-        raise UserError(f"{text!r} is no duration", where="--for", hint="write 30m, 1h30m or 90s")
-    if seconds < _LEAST_SECONDS:
-        raise UserError(f"{text!r} is too short to train anything", where="--for", hint="give a few minutes at least, such as 5m")
-    return seconds
 
 
 def parse_bytes(text: str) -> int:

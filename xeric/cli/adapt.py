@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from xeric.cli.completing import base_names, metric_names
 from xeric.cli.options import AsJson, path_option, print_json, quiet_libraries
 
 __all__ = ["adapt"]
@@ -24,11 +25,14 @@ def adapt(
     ] = None,
     definition: Annotated[str | None, typer.Option(help="The instruction: what to do with an input, in a sentence.")] = None,
     time_given: Annotated[str, typer.Option("--for", help="Time that may be spent, such as 30m or 2h.")] = "30m",
-    base: Annotated[str | None, typer.Option(help="Base to adapt; chosen by language, memory and time where not given.")] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="Base to adapt; chosen by language, memory and time where not given.", autocompletion=base_names),
+    ] = None,
     memory: Annotated[
         str | None, typer.Option(help="Memory that may be used, such as 8GB; what is free where not given.")
     ] = None,
-    metric: Annotated[str, typer.Option(help="What is chosen by.")] = "chrf",
+    metric: Annotated[str, typer.Option(help="What is chosen by.", autocompletion=metric_names)] = "chrf",
     seeds: Annotated[int, typer.Option(min=1, help="Final trainings, whose spread is then known.")] = 1,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
     group_column: Annotated[
@@ -45,10 +49,15 @@ def adapt(
 
     The same command goes on after an interruption.
     """
-    from xeric.adapt.options import AdaptOptions, parse_bytes, parse_seconds
+    from xeric.adapt.options import LEAST_SECONDS, AdaptOptions, parse_bytes
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.config import build
+    from xeric.errors import UserError
+    from xeric.formatting import seconds_of
 
+    if (seconds := seconds_of(time_given)) < LEAST_SECONDS:
+        hint = "give a few minutes at least, such as 5m"
+        raise UserError(f"{time_given} is too short to train anything", where="--for", hint=hint)
     quiet_libraries()
     from xeric.adapt.adapting import adapt as run
     from xeric.adapt.outcome import lines
@@ -57,7 +66,7 @@ def adapt(
     options = build(
         AdaptOptions,
         {
-            "seconds": parse_seconds(time_given),
+            "seconds": seconds,
             "base": base,
             "memory": parse_bytes(memory) if memory else None,
             "metric": metric,
