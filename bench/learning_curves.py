@@ -1,13 +1,12 @@
 """How often does the interval of a learning curve's continuation hold what is then reached?
 
     python bench/task_curves.py TASKS_DIR -o CURVES          # once: real curves of three simple learners
-    python bench/model_curves.py TASKS_DIR -o MODEL_CURVES   # once: of a small language model
-    python bench/learning_curves.py CURVES [--model MODEL_CURVES] [--lcdb database-accuracy.csv] [--curves 400]
+    python bench/learning_curves.py CURVES [--lcdb database-accuracy.csv] [--curves 150]
 
-A curve is cut off at n examples, forecast at 2 n and 4 n from what is left, and compared with what was reached there. Scores are
-chrF++ on 100 test rows. The truth is measured twice: on the same rows, and on rows that the forecast has not seen (150, of the
-model 100); what chance makes of these counts against the forecast. The prior of :mod:`xeric.statistics.curve_prior` was chosen on
-the first 24 tasks and on LCDB's data sets of even number.
+A curve is cut off at n examples, forecast at 2 n and 4 n from what is left, and compared with what was reached there. Scores
+are chrF++ on 100 test rows. The truth is measured twice: on the same rows, and on 150 rows that the forecast has not seen; what
+chance makes of these counts against the forecast. The prior of :mod:`xeric.statistics.curve_prior` was chosen on the first 24
+tasks and on LCDB's data sets of even number.
 
 ``--lcdb`` adds curves of another kind: accuracies of classifiers from the Learning Curve Database (Mohr, Viering, Loog & van Rijn
 2022), data sets of odd number; the file is ``lcdb/database-accuracy.csv`` of the package ``lcdb``.
@@ -71,17 +70,16 @@ class Outcome:
     guesses: tuple[float, float, float]
 
 
-def task_outcomes(folder: Path, source: str = "") -> Iterator[Outcome]:
-    """Forecast the curves of task_curves.py or model_curves.py."""
+def task_outcomes(folder: Path) -> Iterator[Outcome]:
+    """Forecast the curves of task_curves.py."""
     paths = sorted(folder.glob("*.npz"), key=lambda path: zlib.crc32(path.stem.encode()))
     metric = Chrf()
     for number, path in enumerate(paths):
-        part = source or _part(number)
         with np.load(path) as curves:
             for learner in curves.files:
                 rows = curves[learner].astype(np.float64)  # [orders, sizes, rows, columns]
-                for orders in [[0], [1], [*range(len(rows))]] if len(rows) > 1 else [[0]]:
-                    yield from _of_task(part, path.stem, rows[orders], metric)
+                for orders in ([0], [1], [*range(len(rows))]):
+                    yield from _of_task(_part(number), path.stem, rows[orders], metric)
 
 
 def _part(number: int) -> str:
@@ -92,8 +90,7 @@ def _part(number: int) -> str:
 
 def _of_task(source: str, task: str, rows: FloatArray, metric: Chrf) -> Iterator[Outcome]:
     own, other = (metric.score_sums(part.sum(axis=2)).mean(axis=0) for part in np.split(rows, [OWN_ROWS], axis=2))
-    sizes = SIZES[: rows.shape[1]]
-    for last in range(2, len(sizes) - 1):
+    for last in range(2, len(SIZES) - 1):
         for points in POINTS:
             used = range(last - points + 1, last + 1)
             if used.start < 0:
@@ -102,7 +99,7 @@ def _of_task(source: str, task: str, rows: FloatArray, metric: Chrf) -> Iterator
                 SIZES[size]: [[Sample(order[size, :OWN_ROWS], metric.score_sums, key="rows")] for order in rows] for size in used
             }
             curve = LearningCurve(CurvePoints.of_samples(samples, resamples=300))
-            yield from _compared(source, task, curve, sizes, own, other)
+            yield from _compared(source, task, curve, SIZES, own, other)
 
 
 def lcdb_outcomes(file: Path, curves: int) -> Iterator[Outcome]:
@@ -223,13 +220,10 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", type=Path)
     parser.add_argument("--lcdb", type=Path)
-    parser.add_argument("--curves", type=int, default=400, help="of LCDB")
+    parser.add_argument("--curves", type=int, default=150, help="of LCDB")
     given = parser.parse_args()
     outcomes = list(task_outcomes(given.folder))
-    if given.model:
-        outcomes += task_outcomes(given.model, "small language model")
     if given.lcdb:
         outcomes += lcdb_outcomes(given.lcdb, given.curves)
     print(f"Nominal: {COVERAGE:.0%}. In brackets: 95% intervals, tasks drawn with replacement. Widths and errors in points.\n")

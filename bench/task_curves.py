@@ -1,6 +1,6 @@
 """Real learning curves that cost seconds: three simple learners on nested subsets of task files, scored by chrF++.
 
-    python bench/task_curves.py TASKS_DIR -o FOLDER [--tasks 70] [--orders 3]
+    python bench/task_curves.py TASKS_DIR -o FOLDER [--tasks 99] [--orders 3]
 
 Each file in FOLDER holds one task: the statistics of chrF++ of every test row after training on the first n of a random order of
 the rest, for each learner, order and size. What is finished is not computed again. The learners are no language models, but their
@@ -210,7 +210,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks_dir", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--tasks", type=int, default=70)
+    parser.add_argument("--tasks", type=int, default=99)
     parser.add_argument("--orders", type=int, default=3)
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
