@@ -172,7 +172,20 @@ def test_a_micro_batch_that_takes_long_enough_is_the_last_one(
     assert speed.operation > 0
 
 
-def test_a_second_plan_takes_the_speed_of_the_first(tasks: Path, base: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the share of a core that the process seems to have, whatever else this machine does."""
+
+    def set_share(share: float) -> None:
+        monkeypatch.setattr(base_costs.time, "process_time", lambda: share * time.perf_counter())
+
+    return set_share
+
+
+def test_a_second_plan_takes_the_speed_of_the_first(
+    tasks: Path, base: Path, tmp_path: Path, clocks: Callable[[float], None]
+) -> None:
+    clocks(1.0)
     settings = ("tuning=null", "seeds=[0]", "grids={methods: {methods: [lora]}}")
     first, again, other = Told(), Told(), Told()
     measured = plan(tasks, base, tmp_path / "out", *settings, told=first)
@@ -182,6 +195,17 @@ def test_a_second_plan_takes_the_speed_of_the_first(tasks: Path, base: Path, tmp
     assert [note for note in again.notes if note.startswith("speed of tiny: as measured at ")]
     plan(tasks, base, tmp_path / "out", *settings, "run.decode.batch_size=4", told=other)
     assert [note for note in other.notes if "probing" in note], "decoded together by fours, it is another speed"
+
+
+def test_a_speed_that_other_work_disturbed_is_said_to_be_and_not_kept(
+    tasks: Path, base: Path, tmp_path: Path, clocks: Callable[[float], None]
+) -> None:
+    clocks(0.25)
+    settings = ("tuning=null", "seeds=[0]", "grids={methods: {methods: [lora]}}")
+    for told in (Told(), Told()):
+        plan(tasks, base, tmp_path / "out", *settings, told=told)
+        assert [note for note in told.notes if "other work left 25% of a core" in note]
+        assert [note for note in told.notes if "probing" in note]
 
 
 def test_a_kept_speed_is_measured_again_after_a_day_or_when_it_is_damaged(tmp_path: Path) -> None:

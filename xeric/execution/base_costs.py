@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,10 @@ from xeric.run.config import RunConfig
 from xeric.training.memory import MemoryEstimate, decoding_memory, held_memory, memory_of
 
 __all__ = ["BaseCosts"]
+
+
+_UNDISTURBED = 0.7
+"""Share of a core from which a measurement on a processor counts as one of the base, and not of what else the machine does."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +160,14 @@ class BaseCosts:
             measurement, written = kept
             self._progress.note(f"speed of {self._label}: as measured at {written} on this machine")
         else:
+            start, computed = time.perf_counter(), time.process_time()
             measurement = self._timed(median, *runs[0][:2])
-            keep_measurement(what, measurement)
+            share = (time.process_time() - computed) / max(time.perf_counter() - start, 1e-9)
+            if self.base.device.type == "cpu" and share < _UNDISTURBED:
+                message = f"other work left {share:.0%} of a core for this: times are as if it always did, and are not kept"
+                self._progress.note(f"speed of {self._label}: {message}")
+            else:
+                keep_measurement(what, measurement)
         self.speed, self._memory_factor = measurement.speed, measurement.memory
 
     def _measured(self, trained: RunConfig | None, decoded: RunConfig) -> dict[str, Any]:
