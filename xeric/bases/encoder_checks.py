@@ -65,9 +65,9 @@ def takes_states(encoder: _Encoder, base: Base) -> bool:
     return _agree(base, whole, parts)
 
 
-def _agree(base: Base, one: torch.Tensor, other: torch.Tensor) -> bool:
+def _agree(base: Base, expected: torch.Tensor, computed: torch.Tensor) -> bool:
     tolerance = _TOLERANCE * (1.0 if base.precision == "fp32" else 100.0)
-    return bool((one.float() - other.float()).abs().max() <= tolerance * one.float().abs().max())
+    return bool((expected.float() - computed.float()).abs().max() <= tolerance * expected.float().abs().max())
 
 
 def _usual_tokens(encoder: _Encoder, base: Base, count: int) -> list[int]:

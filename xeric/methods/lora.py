@@ -84,7 +84,7 @@ class Lora(Method):
 
 
 def _check_targets(base: Base, targets: Sequence[str]) -> None:
-    """Do nothing if one of the names at least is the end of a layer's name, and LoRA can adapt all that they name."""
+    """Check that at least one of the names is the end of a layer's name, and that LoRA can adapt all that they name."""
     named = {name: module for name, module in base.model.named_modules() if _is_meant(name, targets)}
     unfit = sorted({name.rpartition(".")[2] for name, module in named.items() if not isinstance(module, _ADAPTABLE)})
     if named and not unfit:

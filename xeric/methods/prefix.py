@@ -74,7 +74,7 @@ class _OnePrefix(nn.Module):
     Args:
         ids: the tokens it starts as.
         vectors: ``[m, hidden]``, or None.
-        pairs: one a layer, or empty.
+        pairs: one per layer, or empty.
     """
 
     def __init__(self, ids: tuple[int, ...], vectors: torch.Tensor | None, pairs: Sequence[KeysAndValues]) -> None:

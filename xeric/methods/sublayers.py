@@ -126,7 +126,7 @@ def _sublayers_of(base: Base, name: str, layer: nn.Module, calls: list[_Call]) -
     ]
     linear = [call for call in calls if isinstance(call.module, _LINEAR)]
     inside = [[call for call in linear if call.name.startswith(attention)] for attention in attentions]
-    last = [calls_of_one[-1] for calls_of_one in inside if calls_of_one]
+    last = [own_calls[-1] for own_calls in inside if own_calls]
     outside = [call for call in linear if not call.name.startswith(tuple(attentions))]
     most = 2 if base.architecture.name == "seq2seq" else 1
     if not 1 <= len(last) <= most or any(call.result.shape[-1] != width for call in last):

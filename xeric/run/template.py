@@ -43,6 +43,8 @@ def _why_not_chat(options: PromptOptions, base: Base, data: Prepared) -> str:
     That a base has a template does not say that it is instruction-tuned: families publish one tokenizer for pretrained and tuned
     models alike. But a tuned model ends its turns, so the token that ends them is among those that end its texts.
     """
+    if not base.architecture.chats:
+        return "a chat template is for causal bases"
     if not base.has_chat_template:
         return "it has no chat template"
     try:
