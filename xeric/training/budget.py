@@ -1,7 +1,7 @@
 """A training within a time: how many of the planned steps fit is measured before the first one, decided once, and kept.
 
 One to four steps are computed on the run's own rows, spread over an epoch, and undone: no weight moves, and no random number of
-the training is drawn. So a training cut to N steps takes exactly those of a training with ``max_steps`` N: its learning rate warms
+the training is drawn. So a training cut to N steps takes exactly those of a training with ``max_steps`` N: its rate warms
 up and decays over N. The decision is written beside the checkpoint before the first step, so an interrupted training keeps it.
 """
 
