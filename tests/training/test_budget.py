@@ -73,16 +73,16 @@ def outcome(run: Run) -> list[bytes]:
 def test_it_is_the_training_with_as_many_steps_as_fit(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Looks at the clock are 1 s apart: three steps in 1 s, an evaluation (every 7 steps) in 1 s, and 5 s for all measuring.
-    ticking(monkeypatch, 1.0)
+    # A step or an evaluation takes 4 s; three steps are over a tenth of the time, so no fourth is measured; dev is every 7 steps.
+    ticking(monkeypatch, 4.0)
     notes = Interrupting()
-    run = go(settings, tmp_path / "timed", notes, seconds=10.0)
-    assert run.record.planned_steps == run.record.done_steps == int(5 / (1 / 3 + 1 / 7)) == 10
-    assert "10 of 28 planned steps fit into 10 s, at 0.5 s per step" in notes.notes
-    assert run.record.resolved["train.max_steps"] == 10
+    run = go(settings, tmp_path / "timed", notes, seconds=100.0)
+    assert run.record.planned_steps == run.record.done_steps == int((100 - 16) / (4 + 4 / 7)) == 18
+    assert "18 of 28 planned steps fit into 1 min 40 s, at 4.6 s per step" in notes.notes
+    assert run.record.resolved["train.max_steps"] == 18
     assert run.record.deterministic == "seeds"
-    assert run.record.cost["time"] == {"budget": 10.0, "steps": 10, "planned": 28, "seconds_per_step": 0.4762}
-    plain = go(settings, tmp_path / "plain", max_steps=10)
+    assert run.record.cost["time"] == {"budget": 100.0, "steps": 18, "planned": 28, "seconds_per_step": 4.5714}
+    plain = go(settings, tmp_path / "plain", max_steps=18)
     assert outcome(plain) == outcome(run), "measuring moved nothing, and the schedule ends with the last step"
     assert "train.max_steps" not in plain.record.resolved
     rates = [row["lr"]["lora"] for row in map(json.loads, outcome(run)[0].splitlines()) if "lr" in row]
@@ -92,13 +92,13 @@ def test_it_is_the_training_with_as_many_steps_as_fit(
 def test_an_interrupted_training_keeps_what_was_decided(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ticking(monkeypatch, 1.0)
+    ticking(monkeypatch, 4.0)
     with pytest.raises(KeyboardInterrupt):
-        go(settings, tmp_path / "timed", Interrupting(after=3), seconds=10.0)
+        go(settings, tmp_path / "timed", Interrupting(after=3), seconds=100.0)
     ticking(monkeypatch, 1000.0)
-    run = go(settings, tmp_path / "timed", seconds=10.0)
-    assert run.record.done_steps == 10
-    assert outcome(run) == outcome(go(settings, tmp_path / "plain", max_steps=10))
+    run = go(settings, tmp_path / "timed", seconds=100.0)
+    assert run.record.done_steps == 18
+    assert outcome(run) == outcome(go(settings, tmp_path / "plain", max_steps=18))
     assert not (run.folder / "checkpoint").exists()
 
 

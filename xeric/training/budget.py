@@ -1,16 +1,18 @@
 """A training within a time: how many of the planned steps fit is measured before the first one, decided once, and kept.
 
-A few steps are computed on the run's own rows, spread over an epoch, and undone: no weight moves, and no random number of the
-training is drawn. So a training cut to N steps takes exactly those of a training with ``max_steps`` N: its learning rate warms up
-and decays over N. The decision is written beside the checkpoint before the first step, so an interrupted training keeps it.
+One to four steps are computed on the run's own rows, spread over an epoch, and undone: no weight moves, and no random number of
+the training is drawn. So a training cut to N steps takes exactly those of a training with ``max_steps`` N: its rate warms
+up and decays over N. The decision is written beside the checkpoint before the first step, so an interrupted training keeps it.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from xeric.files import write_atomically
@@ -20,6 +22,9 @@ __all__ = ["TimePlan", "clock", "fitted"]
 clock: Callable[[], float] = time.perf_counter
 
 _MEASURED = 3
+_SHARE = 0.1
+"""Share of the time after which no further step is measured."""
+
 _FILE = "time.json"
 
 
@@ -66,18 +71,21 @@ def fitted(
     path = None if checkpoint is None else checkpoint.with_name(_FILE)
     if path is not None and (decided := _read(path, key)) is not None:
         return decided
-    began = clock()
-    take(0)  # the first one pays for allocations
     numbers = sorted({min(planned, per_epoch) * part // _MEASURED for part in range(_MEASURED)})
-    start = clock()
-    for number in numbers:
+    times = [clock()]
+    for number in [0, *numbers]:
         take(number)
-    per_step = (clock() - start) / len(numbers)
-    if evaluate is not None:
-        start = clock()
+        times.append(clock())
+        if times[-1] - times[0] > budget * _SHARE:
+            break
+    # The first step pays for allocations, so it counts only where there was no time for another.
+    taken = [end - start for start, end in pairwise(times)]
+    per_step = statistics.fmean(taken[1:] or taken)
+    if evaluate is not None and times[-1] - times[0] < budget:
         evaluate()
-        per_step += (clock() - start) / dev_every
-    left = budget - (clock() - began)
+        times.append(clock())
+        per_step += (times[-1] - times[-2]) / dev_every
+    left = budget - (times[-1] - times[0])
     plan = TimePlan(budget, max(1, min(planned, int(left / per_step) if per_step > 0 else planned)), planned, round(per_step, 4))
     if path is not None:
         write_atomically(path, json.dumps({"key": key, **asdict(plan)}) + "\n")
