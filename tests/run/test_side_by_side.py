@@ -64,6 +64,7 @@ def test_every_run_answers_as_it_does_alone_and_bases_are_opened_once(runs: list
         "full/out",
         f"{runs[-1].parent.name}/two",
     ]
+    assert [label for label in models.labels if "unadapted" in label] == ["llama, unadapted", "gpt2, unadapted"]
     assert models.definition("others").startswith("Say the words")
     alone = [open_adapted(run).generate(["the red ferry"], task="words")[0] for run in runs]
     for _ in range(2):  # the second time shows that nothing of the first was left on the bases

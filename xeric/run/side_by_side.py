@@ -85,7 +85,7 @@ class SideBySide:
             if key not in opened:
                 opened[key] = load_base(base or saved.base, device=device, precision=key[1], progress=self._progress)
                 saved.check_base(opened[key])
-                self._models.append(_Model(f"{opened[key].name}, unadapted", opened[key], saved, None))
+                self._models.append(_Model(f"{_base_label(opened[key].name)}, unadapted", opened[key], saved, None))
             self._models.append(_Model(label, opened[key], saved, run))
 
     @property
@@ -117,6 +117,11 @@ class SideBySide:
             with self._lock:
                 generated = _unadapted(model, text, task, notes) if model.run is None else _adapted(model, text, task, notes)
             yield Answer(model.label, generated, "; ".join(notes))
+
+
+def _base_label(name: str) -> str:
+    """Return the name of a base, of a file or folder without the path to it."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _labels(runs: Sequence[Path]) -> list[str]:
