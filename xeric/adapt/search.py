@@ -128,6 +128,7 @@ class _Entry:
     label: str
     steps: int = 0
     seconds: float = 0.0
+    training: float = 0.0  # seconds of the longest training alone
     trainable: int = 0
     note: str = ""
     dev: Measured | None = None
@@ -245,6 +246,7 @@ class Search:
 
     def _take(self, entry: _Entry, record: Record, folder: Path, steps: int) -> None:
         entry.seconds += sum(map(float, record.cost["seconds"].values()))
+        entry.training = float(record.cost["seconds"].get("train", 0.0))
         entry.steps, entry.trainable = steps, record.parameters.get("trainable", 0)
         if record.status != "ok":
             entry.dev, entry.note = None, "training diverged"
