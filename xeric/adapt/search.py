@@ -273,10 +273,7 @@ class Search:
         entries = {name: self._entries[name] for name in names if self._entries[name].dev is not None}
         seed = self._study.seeds[0]
         return recommend(
-            {
-                name: Candidate(entry.label, entry.seconds if entry.steps else 0.0, entry.trainable)
-                for name, entry in entries.items()
-            },
+            {name: Candidate(entry.label, entry.training, entry.trainable) for name, entry in entries.items()},
             {name: {seed: entry.dev} for name, entry in entries.items() if entry.dev is not None},
             metric=self._metric,
             margin=self._study.margin,
