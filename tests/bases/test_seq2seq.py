@@ -139,7 +139,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(shape: str, open_base: 
         losses, again = gradients(base, adaptation, task)
     assert losses["one"] == pytest.approx(plain[0]["one"], rel=1e-6)
     for name, gradient in plain[1].items():
-        assert (again[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max(), name
+        assert (again[name] - gradient).abs().max() <= 1e-4 * gradient.abs().max(), name
 
 
 def test_gradient_checkpointing_refuses_keys_and_values(open_base: Callable[[str], Base]) -> None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from xeric.adapt.card import model_card
-from xeric.adapt.clock import Clock, Ticking
+from xeric.adapt.clock import Clock, Quiet, Ticking
 from xeric.adapt.costs import MeasuredCosts
 from xeric.adapt.curve import learning_curve, more_examples
 from xeric.adapt.folder import AdaptFolder
@@ -171,7 +171,8 @@ class _Adapting:
     def _time(self, name: str, whole: Prepared) -> _Opened:
         base = load_base(name, device=self._options.device, precision=self._options.precision, progress=self._progress)
         study = search_study(self._task, self._folder, name, self._options, {})
-        costs = MeasuredCosts(base, study, whole, self._progress)
+        self._progress.note(f"timing {name} on rows like these")
+        costs = MeasuredCosts(base, study, whole, Quiet(self._progress))
         refusals = {method: costs.refusal(method, self._memory(base)) for method in study.methods}
         for method, reason in refusals.items():
             if reason:
@@ -313,13 +314,13 @@ def _read(kind: type[_Read], path: Path) -> _Read:
 def _in_words(plan: TimePlan, candidates: int) -> str:
     """Return a plan for people."""
     if plan.rungs:
-        steps = ", ".join(f"{rung.candidates} for {rung.steps} steps" for rung in plan.rungs)
-        search = f"of {candidates} candidates {steps}"
+        steps = ", then ".join(f"{rung.candidates} for {rung.steps} steps" for rung in plan.rungs)
+        search = f"of {candidates} candidates, {steps}"
     elif plan.dev_fraction:
         search = "no time to try several settings, so the most promising ones are taken"
     else:
         search = "too few examples to hold some out for choosing, so the most promising settings are taken"
-    final = f"{plan.epochs} epochs" if plan.epochs else f"{plan.max_steps} steps"
+    final = f"{plan.max_steps} steps" if plan.epochs is None else "1 epoch" if plan.epochs == 1 else f"{plan.epochs} epochs"
     curve = f", a learning curve through {' and '.join(map(str, plan.curve))} examples" if plan.curve else ""
     return f"{search}; then a final training of {final}{curve}"
 

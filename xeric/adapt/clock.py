@@ -1,4 +1,4 @@
-"""The time that was given: how much of it is spent, interruptions of the process included."""
+"""The time that was given, interruptions of the process included; and progress that is told of it, or of less."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from xeric.errors import DataError
 from xeric.json_io import read_json, write_json
 from xeric.progress import StudyProgress
 
-__all__ = ["Clock", "Ticking"]
+__all__ = ["Clock", "Quiet", "Ticking"]
 
 _WRITTEN_EVERY = 2.0
 """Seconds between two writings of the file."""
@@ -80,3 +80,29 @@ class Ticking:
     def overall(self, done: int, total: int, seconds_left: float | None) -> None:
         """Pass progress on; what is left is what is left of the time given."""
         self._progress.overall(done, total, max(self._clock.left, 0.0) if seconds_left is None else seconds_left)
+
+
+class Quiet:
+    """Passes progress on without remarks, where what is to be said is said elsewhere."""
+
+    def __init__(self, progress: StudyProgress) -> None:
+        self._progress = progress
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def begin(self, what: str) -> None:
+        """Pass the beginning of a run on."""
+        self._progress.begin(what)
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        """Pass the start of a phase on."""
+        self._progress.start(phase, total, done)
+
+    def advance(self, units: int, loss: float | None = None) -> None:
+        """Pass progress on."""
+        self._progress.advance(units, loss)
+
+    def overall(self, done: int, total: int, seconds_left: float | None) -> None:
+        """Pass progress on."""
+        self._progress.overall(done, total, seconds_left)

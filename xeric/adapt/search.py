@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from xeric.adapt.clock import Clock
+from xeric.adapt.clock import Clock, Quiet
 from xeric.adapt.costs import MeasuredCosts
 from xeric.adapt.planning import CandidateSettings, TimePlan
 from xeric.adapt.studies import PROMPTING, candidate_run, prompting_run
@@ -229,7 +229,7 @@ class Search:
         self._progress.begin(label)
         try:
             config, _ = run_config(settings)
-            fresh = execute(config, folder, base=self._base, data=self._prepared(config.prompt), progress=_Quiet(self._progress))
+            fresh = execute(config, folder, base=self._base, data=self._prepared(config.prompt), progress=Quiet(self._progress))
         except XericError as error:
             if error.exit_code == 2:
                 raise
@@ -292,21 +292,3 @@ class Search:
             trainable=entry.trainable,
             note=entry.note,
         )
-
-
-class _Quiet:
-    """Passes progress on without remarks: what is to be said of data and memory is said once, by the final runs."""
-
-    def __init__(self, progress: StudyProgress) -> None:
-        self._progress = progress
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
-
-    def start(self, phase: str, total: int, done: int = 0) -> None:
-        """Pass the start of a phase on."""
-        self._progress.start(phase, total, done)
-
-    def advance(self, units: int, loss: float | None = None) -> None:
-        """Pass progress on."""
-        self._progress.advance(units, loss)

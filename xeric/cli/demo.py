@@ -24,8 +24,7 @@ of a few points are noise at this size, so verdicts are "undecided", or "uninfor
 `xeric study plan paper` shows the cost of a study that can decide."""
 _NEXT = """\
 Next, with a file of your own (CSV, TSV or JSON lines with an input and an output column):
-  xeric tasks import my.csv --name my_task --definition "What to do, in one sentence." --language Hindi -o tasks
-  xeric train my_task --tasks-dir tasks --base gemma-3-270m -o out
+  xeric adapt my.csv --definition "What to do, in one sentence." --for 30m -o out
   xeric generate out --input "..."
 Every number, figure and text of this study:
   {page}"""
