@@ -156,6 +156,7 @@ def test_more_memory_than_may_be_used_is_refused_in_one_sentence(table: Path, op
     with pytest.raises(UserError, match="no method fits into 0 MiB of memory") as caught:
         adapt(str(table), tmp_path / "out", source_options=KNOWN, options=options.model_copy(update={"memory": 1000}))
     assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_candidate_is_named_by_what_differs() -> None:
@@ -196,3 +197,9 @@ def test_with_no_time_for_a_search_training_and_prompting_are_compared_on_dev_al
     assert outcome.examples["dev"] > 0
     assert "dev" in outcome.reason or outcome.use == "baseline"
     assert "only one way of training was tried" in lines(outcome)[2]
+
+
+def test_a_header_without_rows_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("question,answer\n")
+    with pytest.raises(UserError, match=r"empty\.csv: holds no rows below its header"):
+        read_source(str(tmp_path / "empty.csv"), SourceOptions(), lambda _: None)

@@ -60,6 +60,11 @@ def test_what_is_named_is_not_guessed() -> None:
         guess_columns(three, input_column="d", output_column="a")
 
 
+def test_one_column_for_both_is_refused() -> None:
+    with pytest.raises(UserError, match="both inputs and outputs"):
+        guess_columns(table(a=texts("x"), b=texts("y")), input_column="a", output_column="a")
+
+
 def test_a_usual_name_whose_values_repeat_is_a_group() -> None:
     customers: list[object] = [f"customer {number // 3}" for number in range(30)]
     columns = guess_columns(table(question=texts("q"), answer=texts("a"), customer_id=customers))

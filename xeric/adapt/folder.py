@@ -10,6 +10,7 @@ work/                                           task, search and final study: wh
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,23 @@ class AdaptFolder:
         """
         self._check()
         with writing(self.root):
+            new_folders = [path for path in (self.work, *self.work.parents) if not path.exists()]
             self.work.mkdir(parents=True, exist_ok=True)
 
         def waiting() -> None:
             progress.note(f"another process works in {self.root}; waiting until it is done")
 
-        with held(self.work / "locks", "adapt", waiting=waiting):
-            yield
+        try:
+            with held(self.work / "locks", "adapt", waiting=waiting):
+                yield
+        except UserError:
+            # What cannot be used leaves nothing behind, so that a corrected command can use the folder.
+            if self.work in new_folders and not self.plan_file.is_file():
+                shutil.rmtree(self.work, ignore_errors=True)
+                for path in new_folders:
+                    with contextlib.suppress(OSError):  # not empty
+                        path.rmdir()
+            raise
 
     def _check(self) -> None:
         with writing(self.root):

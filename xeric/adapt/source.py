@@ -15,13 +15,13 @@ from xeric.data.importing import ImportOptions, ReadOptions, import_task, read_t
 from xeric.data.tables import Table
 from xeric.data.tasks import Task, load_task
 from xeric.encodings import existing, nfc
-from xeric.errors import UserError
+from xeric.errors import DataError, UserError
 from xeric.json_io import read_json
 
 __all__ = ["SourceOptions", "read_source"]
 
 _NO_GROUP = "none"
-_UNKNOWN_LANGUAGE = "Unknown"
+_UNKNOWN_LANGUAGE = "Unknown language"
 
 
 class SourceOptions(ReadOptions):
@@ -63,6 +63,8 @@ def read_source(source: str, options: SourceOptions, note: Callable[[str], None]
     if (task := _task(source)) is not None:
         return _changed(task, options)
     table = read_table(source, options, columns=[c for c in (options.input_column, options.output_column) if c], note=note)
+    if not table.rows:
+        raise DataError("holds no rows below its header", where=source)
     wanted = None if options.group_column == _NO_GROUP else options.group_column
     columns = guess_columns(table, input_column=options.input_column, output_column=options.output_column, group_column=wanted)
     group = None if options.group_column == _NO_GROUP else columns.group
@@ -122,7 +124,7 @@ def _language(table: Table, output: str, inputs: str, note: Callable[[str], None
             name, share = guessed.language.name, f"{guessed.share:.0%} of the {which}"
             note(f"the language is taken to be {name}, as {share} are (--language names another)")
             return name
-    note("the language cannot be told from the texts (--language names it)")
+    note("the language cannot be told from the texts, so script and word stems are not checked (--language names it)")
     return _UNKNOWN_LANGUAGE
 
 

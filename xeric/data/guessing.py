@@ -112,6 +112,8 @@ def guess_columns(
             f"cannot tell which column holds the {which}: the columns are {_listed(table.columns)}",
             hint="name them with --input COLUMN and --output COLUMN",
         )
+    if inputs == output:
+        raise UserError(f"column {output!r} cannot hold both inputs and outputs", hint="name two columns")
     group = nfc(group_column) if group_column else _group(table, {inputs, output})
     return Columns(inputs, output, group, tuple(_sentences(input_column, output_column, group_column, inputs, output, group)))
 

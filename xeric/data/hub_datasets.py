@@ -38,7 +38,8 @@ def dataset_table(source: str, is_folder: bool, split: str, subset: str | None, 
         datasets = importlib.import_module("datasets")
     except ImportError:
         hint = "pip install 'xeric[hub]', or save the dataset as .jsonl"
-        raise UserError("reading a Hugging Face dataset needs the extra 'hub'", where=source, hint=hint) from None
+        what = "reading a Hugging Face dataset needs the extra 'hub'"
+        raise UserError(what if is_folder else f"there is no such file, and {what}", where=source, hint=hint) from None
     try:
         loaded = _load(datasets, source, is_folder, split, subset, revision)
         names = {column: _names(feature) for column, feature in (getattr(loaded, "features", None) or {}).items()}
