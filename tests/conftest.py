@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,3 +46,14 @@ def open_base(base_folder: Callable[[str], Path]) -> Callable[[str], Base]:
     from xeric.bases.loading import load_base
 
     return lambda shape="llama": load_base(str(base_folder(shape)), device="cpu", precision="fp32")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_garbage_collection() -> Iterator[None]:
+    """Take what is loaded already out of garbage collection.
+
+    statsmodels collects garbage in every correction, which takes a quarter of a second each time as soon as torch is loaded.
+    """
+    gc.freeze()
+    yield
+    gc.unfreeze()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import small_study as small
 
-__all__ = ["base", "quick_garbage_collection", "tasks", "undisturbed"]
+__all__ = ["base", "tasks", "undisturbed"]
 
 
 @pytest.fixture(scope="session")
@@ -36,14 +35,3 @@ def undisturbed(tasks: Path, base: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("undisturbed") / "study"
     run_study(small.study(tasks, base), folder)
     return folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_garbage_collection() -> Iterator[None]:
-    """Take what is loaded already out of garbage collection.
-
-    statsmodels collects garbage in every correction, which takes a quarter of a second each time as soon as torch is loaded.
-    """
-    gc.freeze()
-    yield
-    gc.unfreeze()

@@ -52,7 +52,9 @@ def on_conv1d_too(name: str) -> list[str]:
 
 CASES = [(name, shape) for name in NAMES for shape in shapes_of(name)]
 TRAINED_CASES = [(name, shape) for name, shape in CASES if name != "none"]
-SAVED_CASES = TRAINED_CASES + [(name, shape) for name in TRAINED for shape in on_conv1d_too(name)]
+# PEFT saves, loads and merges its tuners by the same code on every architecture.
+SAVED_CASES = [(name, shape) for name, shape in TRAINED_CASES if shape in CAUSAL or not is_tuner(name)]
+SAVED_CASES += [(name, shape) for name in TRAINED for shape in on_conv1d_too(name)]
 
 DEFINITIONS = {"one": "Turn the words around.", "said": "Say the last word first, and so on."}
 
@@ -130,7 +132,7 @@ def test_save_load_merge_and_detach(name: str, shape: str, open_base: Callable[[
     task = rows.training_rows(base, rows.task("one"))
     untouched, texts = loss_of(base, task), texts_of(base)
     adaptation = attach(base, name)
-    fit(base, adaptation, task, lr=learning_rate(name, shape))
+    fit(base, adaptation, task, steps=4, lr=learning_rate(name, shape))
     trained, said = loss_of(base, task), texts_of(base)
     adaptation.save(tmp_path)
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
