@@ -84,7 +84,7 @@ class Stage(Config):
         """The settings that decide the stage's result: no paths of files, and none that affect time and memory only."""
         unused = ("tasks", "texts", "data", "prompt") if self.texts else ("texts", "corpus")
         settings = {key: value for key, value in self.model_dump(mode="json").items() if key not in unused}
-        del settings["train"]["checkpoint_seconds"]
+        settings["train"] = _deciding(settings["train"])
         return settings
 
 
@@ -266,6 +266,13 @@ def _weighted(options: TrainOptions, method: MethodOptions) -> TrainOptions:
     return options.model_copy(update={"weighting": weighting})
 
 
+def _deciding(train: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings under ``train`` that decide a result; a time that is not given is none, so that older ids hold."""
+    return {
+        key: value for key, value in train.items() if key != "checkpoint_seconds" and not (key == "seconds" and value is None)
+    }
+
+
 def run_id(
     config: RunConfig,
     fingerprint: str,
@@ -288,7 +295,7 @@ def run_id(
     settings = config.model_dump(mode="json")
     for key in ("tasks_dirs", "base", "before", "track", "from_run"):
         del settings[key]
-    del settings["train"]["checkpoint_seconds"]
+    settings["train"] = _deciding(settings["train"])
     settings["stages"] = [stage.settings for stage in config.stages]
     parts: dict[str, Any] = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
     if source is not None:
