@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from xeric.adapt import studies
+from xeric.adapt import adapting, studies
 from xeric.adapt.adapting import adapt
 from xeric.adapt.costs import MeasuredCosts
 from xeric.adapt.options import AdaptOptions
@@ -122,6 +122,19 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_end(
     assert resumed.more == whole.more
     assert [(tried.id, tried.score) for tried in resumed.tried] == [(tried.id, tried.score) for tried in whole.tried]
     assert resumed.seconds["total"] > read_json(tmp_path / "cut" / "work" / "time.json")["seconds"] / 2
+
+
+def test_the_base_that_was_chosen_stays_when_less_time_is_left(
+    table: Path, options: AdaptOptions, base_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bases = [str(base_folder("llama")), str(base_folder("gpt2"))]
+    monkeypatch.setattr(adapting, "_bases_for", lambda task: bases)
+    any_base = options.model_copy(update={"base": None})
+    with pytest.raises(KeyboardInterrupt):
+        adapt(str(table), tmp_path / "out", source_options=KNOWN, options=any_base, progress=Interrupted(60))
+    # So slow a step would now speak for the smaller base.
+    monkeypatch.setattr(MeasuredCosts, "step", lambda self, candidate: 1000.0)
+    assert adapt(str(table), tmp_path / "out", source_options=KNOWN, options=any_base).base == bases[0]
 
 
 def test_a_finished_adaptation_is_returned_as_it_is(finished: tuple[Path, Outcome], table: Path, options: AdaptOptions) -> None:

@@ -30,7 +30,7 @@ class Fixed:
 @pytest.mark.parametrize("pool", [20, 60, 300, 499])
 def test_a_plan_fits_into_the_time_unless_not_even_the_least_does(step: float, seconds: float, pool: int) -> None:
     sizes, costs = Sizes(pool, pool // 4 + 5), Fixed(step, step / 8)
-    plan = plan_time(seconds, sizes, CANDIDATES, costs)
+    plan = plan_time("base", seconds, sizes, CANDIDATES, costs)
     planned = sum(plan.expected.values())
     least = 8 * step + 3 * 20 * costs.text() + 2 * 10 * costs.text()
     assert planned <= max(seconds, least)
@@ -38,7 +38,7 @@ def test_a_plan_fits_into_the_time_unless_not_even_the_least_does(step: float, s
 
 
 def test_with_time_enough_everything_is_tried_at_full_length() -> None:
-    plan = plan_time(36_000.0, Sizes(300, 75), CANDIDATES, Fixed(0.1, 0.01))
+    plan = plan_time("base", 36_000.0, Sizes(300, 75), CANDIDATES, Fixed(0.1, 0.01))
     assert (plan.epochs, plan.max_steps, plan.max_test) == (3, None, None)
     assert [(rung.candidates, rung.steps) for rung in plan.rungs] == [(20, 114 * 250 // 300)]
     assert plan.curve == (75, 150)
@@ -46,7 +46,7 @@ def test_with_time_enough_everything_is_tried_at_full_length() -> None:
 
 def test_with_less_time_as_many_are_tried_by_halving() -> None:
     costs = Fixed(0.5, 0.05)
-    plan = plan_time(400.0, Sizes(300, 75), CANDIDATES, costs)
+    plan = plan_time("base", 400.0, Sizes(300, 75), CANDIDATES, costs)
     assert len(plan.rungs) > 1
     assert plan.rungs[0].candidates > 3 * plan.rungs[-1].candidates - 3
     assert search_seconds(plan.rungs, 50 * costs.text(), CANDIDATES, costs) <= 400.0 - plan.reserve
@@ -60,13 +60,13 @@ def test_with_less_time_as_many_are_tried_by_halving() -> None:
 
 
 def test_with_too_little_time_the_first_candidate_is_trained_for_what_fits() -> None:
-    plan = plan_time(300.0, Sizes(499, 120), CANDIDATES, Fixed(10.0, 0.5))
+    plan = plan_time("base", 300.0, Sizes(499, 120), CANDIDATES, Fixed(10.0, 0.5))
     assert (plan.epochs, plan.max_steps, plan.rungs, plan.curve) == (None, 10, (), ())
     assert plan.max_test == 40  # a fifth of the time for three settings
 
 
 def test_under_fifty_examples_nothing_is_held_out_and_nothing_is_searched() -> None:
-    plan = plan_time(36_000.0, Sizes(49, 12), CANDIDATES, Fixed(0.1, 0.01))
+    plan = plan_time("base", 36_000.0, Sizes(49, 12), CANDIDATES, Fixed(0.1, 0.01))
     assert (plan.dev_fraction, plan.rungs, plan.epochs) == (0.0, (), 3)
 
 

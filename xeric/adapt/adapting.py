@@ -110,7 +110,6 @@ class _Adapting:
     ) -> None:
         self._task, self._folder, self._options, self._clock, self._progress = task, folder, options, clock, progress
         self._guessed = guessed
-        self._seconds: dict[str, float] = {}
 
     def run(self) -> Outcome:
         """Do all of it."""
@@ -120,7 +119,8 @@ class _Adapting:
         sizes = _sizes(whole)
         opened = self._open(whole, sizes)
         plan = self._plan(opened, sizes)
-        study = search_study(self._task, self._folder, opened.base.name, self._options, self._data_settings(plan))
+        data = {"max_test": plan.max_test, "dev_fraction": plan.dev_fraction}
+        study = search_study(self._task, self._folder, opened.base.name, self._options, data)
         found = Search(
             self._folder.search_dir,
             opened.base,
@@ -136,25 +136,24 @@ class _Adapting:
         del opened
         gc.collect()  # the final study opens the base again
         results = self._final(study, found, plan, steps)
-        outcome = self._outcome(base, found, results)
-        self._hand_over(outcome, results)
+        recommendation = self._recommendation(found, results)
+        outcome = self._outcome(base, found, results, recommendation)
+        self._hand_over(outcome, results, recommendation.arm)
         return outcome
-
-    def _data_settings(self, plan: TimePlan | None) -> dict[str, Any]:
-        return {"max_test": plan.max_test, "dev_fraction": plan.dev_fraction} if plan else {}
 
     # --- base and plan ------------------------------------------------------------------------------------------------------
 
     def _open(self, whole: Prepared, sizes: Sizes) -> _Opened:
         """Return the base, opened and timed: the one that is named, or the largest known one that memory and time allow."""
-        names = [self._options.base] if self._options.base else _bases_for(self._task)
+        chosen = self._options.base or self._planned_base()
+        names = [chosen] if chosen else _bases_for(self._task)
         for position, name in enumerate(names):
             opened = self._time(name, whole)
             last = position == len(names) - 1
             steps = steps_per_epoch(sizes.pool, BATCH_SIZE)
             seconds = steps * opened.costs.step(opened.candidates[0]) if opened.candidates else 0.0
             if opened.candidates and (last or seconds <= _ENOUGH_TIME * self._clock.left):
-                if not self._options.base:
+                if not chosen:
                     self._progress.note(f"base: {name}, chosen by language, memory and time (--base names another)")
                 return opened
             if last:
@@ -184,11 +183,15 @@ class _Adapting:
         """Return the bytes that a training may take in all, the open base included."""
         return self._options.memory or available_memory(base.device) + held_memory(base)
 
+    def _planned_base(self) -> str | None:
+        """Return the base that an earlier start chose: with less time left, another might be chosen now."""
+        return _read(TimePlan, self._folder.plan_file).base if self._folder.plan_file.is_file() else None
+
     def _plan(self, opened: _Opened, sizes: Sizes) -> TimePlan:
         """Return the plan, decided at the first start."""
         if self._folder.plan_file.is_file():
             return _read(TimePlan, self._folder.plan_file)
-        plan = plan_time(self._clock.left, sizes, opened.candidates, opened.costs)
+        plan = plan_time(opened.base.name, self._clock.left, sizes, opened.candidates, opened.costs)
         write_json(self._folder.plan_file, plan)
         self._progress.note(f"plan: {_in_words(plan, len(opened.candidates))}; {duration(self._clock.left)} are left")
         return plan
@@ -223,10 +226,9 @@ class _Adapting:
 
     # --- outcome ------------------------------------------------------------------------------------------------------------
 
-    def _outcome(self, base: str, found: SearchResult, results: StudyResults) -> Outcome:
-        metric, label = self._options.metric, settings_label(found.best_trained)
-        compared = compared_arms(results, label, metric)
-        recommendation = self._recommendation(found, results, label)
+    def _outcome(self, base: str, found: SearchResult, results: StudyResults, recommendation: Recommendation) -> Outcome:
+        metric = self._options.metric
+        compared = compared_arms(results, settings_label(found.best_trained), metric)
         prompting = recommendation.arm in {arm.id for arm in results.arms if arm.key and arm.key.untrained}
         use: Use = "baseline" if not recommendation.recommended else "prompting" if prompting else "trained"
         return Outcome(
@@ -247,8 +249,9 @@ class _Adapting:
             seconds={"given": self._options.seconds, "total": round(self._clock.spent, 1)},
         )
 
-    def _recommendation(self, found: SearchResult, results: StudyResults, label: str) -> Recommendation:
+    def _recommendation(self, found: SearchResult, results: StudyResults) -> Recommendation:
         """Return the choice that was made on dev, after comparing it with the trivial baselines on test."""
+        label = settings_label(found.best_trained)
         whole = [arm for arm in results.arms if not (arm.key and arm.key.n_train is not None)]
         arms = {arm.key.setting if arm.key.untrained else BEST: arm for arm in whole if arm.key}
         if found.recommendation is not None:
@@ -269,17 +272,14 @@ class _Adapting:
             whole,
         )
 
-    def _hand_over(self, outcome: Outcome, results: StudyResults) -> None:
-        """Copy the run that is to be used into the folder, and write card, page and result, the result last."""
-        wanted = "few-shot" if outcome.use == "prompting" and outcome.label.startswith("few-shot") else None
-        if outcome.use == "prompting" and wanted is None:
-            wanted = "zero-shot"
-        arm = next(
-            arm
-            for arm in results.arms
-            if arm.key and arm.key.n_train is None and (arm.key.setting == wanted if wanted else not arm.key.untrained)
-        )
-        run = next(run for run in results.runs if run.arm == arm.id and run.status == "ok")
+    def _hand_over(self, outcome: Outcome, results: StudyResults, recommended: str) -> None:
+        """Copy the run that is to be used into the folder, and write card, page and result, the result last.
+
+        Where a trivial baseline is the answer, the trained model is there all the same.
+        """
+        trained = next(arm.id for arm in results.arms if arm.key and arm.key.n_train is None and not arm.key.untrained)
+        used = recommended if outcome.use == "prompting" else trained
+        run = next(run for run in results.runs if run.arm == used and run.status == "ok")
         source = StudyFolder(self._folder.final_dir).run_folder(run.id)
         for path in sorted(source.iterdir()):
             target = self._folder.root / path.name

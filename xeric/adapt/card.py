@@ -7,7 +7,7 @@ from typing import Any
 
 from xeric import formatting
 from xeric.adapt.outcome import Outcome, lines
-from xeric.bases.named import NAMED_BASES
+from xeric.bases.named import GEMMA_NOTICE, NAMED_BASES
 from xeric.languages import language_or_unknown
 from xeric.metrics import quality_metrics
 from xeric.report.wording import metric_name
@@ -16,7 +16,6 @@ from xeric.yaml_io import dump_yaml
 __all__ = ["model_card"]
 
 _EXPORT = "`xeric export` makes folders for PEFT, transformers and llama.cpp of it."
-_GEMMA_NOTICE = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms."
 
 
 def model_card(outcome: Outcome, fingerprint: str) -> str:
@@ -46,7 +45,7 @@ def model_card(outcome: Outcome, fingerprint: str) -> str:
     if outcome.command:
         parts.append(f"## Use\n\n```bash\n{outcome.command}\n```\n\n{_EXPORT}")
     if "gemma" in f"{license_} {base}".lower():
-        parts.append(_GEMMA_NOTICE)
+        parts.append(GEMMA_NOTICE)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -70,7 +70,7 @@ class Outcome(Config):
         examples: how many were read, dropped by reason, trained on, tested.
         more: what more examples would bring.
         guessed: what was guessed of the file.
-        seconds: spent, by what they were for; ``total`` and ``given`` among them.
+        seconds: ``given``, and spent in ``total``.
     """
 
     task: str
@@ -95,7 +95,7 @@ class Outcome(Config):
 
 def compared_arms(results: StudyResults, trained_label: str, metric: str) -> list[Compared]:
     """Return the final study's arms on all examples, the trained one first, prompting, then trivial baselines, best first."""
-    gains = {_baseline_setting(claim.name): link.difference for claim in results.claims for link in claim.links}
+    gains = {claim.name.removeprefix("over-"): link.difference for claim in results.claims for link in claim.links}
     ranked = sorted(results.arms, key=lambda arm: -arm.scores[metric].value if metric in arm.scores else 0.0)
     groups: dict[str, list[Compared]] = {"trained": [], "prompting": [], "baseline": []}
     for arm in ranked:
@@ -106,10 +106,6 @@ def compared_arms(results: StudyResults, trained_label: str, metric: str) -> lis
         label = trained_label if kind == "trained" else f"{arm.label} prompting" if kind == "prompting" else arm.label
         groups[kind].append(Compared(label=label, kind=kind, scores=arm.scores, gain=gain))
     return [one for group in groups.values() for one in group]
-
-
-def _baseline_setting(claim: str) -> str:
-    return claim.removeprefix("over-")
 
 
 def _kind(arm: ArmResult) -> Use:

@@ -21,6 +21,7 @@ from xeric.training.options import TrainOptions
 __all__ = [
     "BATCH_SIZE",
     "FEWEST_STEPS",
+    "KEEP",
     "CandidateSettings",
     "Costs",
     "Rung",
@@ -38,7 +39,7 @@ _EPOCHS = (3, 2, 1)
 FEWEST_STEPS = 8
 """Optimiser steps under which a comparison says nothing."""
 
-_KEEP = 3
+KEEP = 3
 """One in so many candidates goes on to the next rung."""
 
 _MOST_RUNGS = 3
@@ -83,6 +84,7 @@ class TimePlan(Config):
     """What is done in the time given.
 
     Attributes:
+        base: name of the base that it was made for.
         dev_fraction: share of the training examples that candidates are compared on; 0 where there are too few.
         max_test: test instances that are scored; None is all of them.
         epochs: of the final training; None where not even one fits.
@@ -93,6 +95,7 @@ class TimePlan(Config):
         expected: seconds by what they are for, as estimated.
     """
 
+    base: str
     dev_fraction: float
     max_test: int | None
     epochs: int | None
@@ -128,10 +131,11 @@ def steps_of(plan: TimePlan, examples: int) -> int:
     return plan.epochs * steps_per_epoch(examples, BATCH_SIZE)
 
 
-def plan_time(seconds: float, sizes: Sizes, candidates: Sequence[CandidateSettings], costs: Costs) -> TimePlan:
+def plan_time(base: str, seconds: float, sizes: Sizes, candidates: Sequence[CandidateSettings], costs: Costs) -> TimePlan:
     """Return what is done in the time that is left.
 
     Args:
+        base: name of the base.
         seconds: that are left.
         sizes: of the data.
         candidates: most promising first; at least one.
@@ -157,6 +161,7 @@ def plan_time(seconds: float, sizes: Sizes, candidates: Sequence[CandidateSettin
     rungs = _search(seconds - reserve - expected["prompting"], trained, dev * text, candidates, costs) if dev else ()
     expected["search"] = search_seconds(rungs, dev * text, candidates, costs)
     return TimePlan(
+        base=base,
         dev_fraction=dev / sizes.pool if dev else 0.0,
         max_test=tested if tested < sizes.test else None,
         epochs=epochs,
@@ -188,8 +193,8 @@ def _search(
 
 def halving(candidates: int, rungs: int, steps: int) -> tuple[Rung, ...]:
     """Return so many rungs, the last with all steps; empty where the first would have too few steps, or a rung drops nobody."""
-    sizes = [math.ceil(candidates / _KEEP**number) for number in range(rungs)]
-    lengths = [steps // _KEEP ** (rungs - 1 - number) for number in range(rungs)]
+    sizes = [math.ceil(candidates / KEEP**number) for number in range(rungs)]
+    lengths = [steps // KEEP ** (rungs - 1 - number) for number in range(rungs)]
     if len(set(sizes)) < rungs or (rungs > 1 and lengths[0] < FEWEST_STEPS):
         return ()
     return tuple(Rung(steps=length, candidates=size) for length, size in zip(lengths, sizes, strict=True))

@@ -14,7 +14,7 @@ from typing import Any
 
 from xeric.adapt.clock import Clock, Quiet
 from xeric.adapt.costs import MeasuredCosts
-from xeric.adapt.planning import CandidateSettings, TimePlan
+from xeric.adapt.planning import KEEP, CandidateSettings, TimePlan
 from xeric.adapt.studies import PROMPTING, candidate_run, prompting_run
 from xeric.analysis.recommend import Candidate, recommend
 from xeric.analysis.results import Recommendation, StudyResults
@@ -194,7 +194,7 @@ class Search:
 
     def _halving(self, candidates: Sequence[CandidateSettings]) -> list[str]:
         """Return the ids of the candidates that came furthest; their trainings are equally long."""
-        going = list(candidates[: self._plan.rungs[0].candidates]) if self._plan.rungs else []
+        going = list(candidates)
         compared: list[str] = []
         for number, rung in enumerate(self._plan.rungs):
             going = going[: rung.candidates]
@@ -205,7 +205,7 @@ class Search:
             compared = [candidate.id for candidate in scored]
             going = sorted(scored, key=lambda candidate: self._worth(candidate.id), reverse=True)
             if number + 1 < len(self._plan.rungs):
-                kept = math.ceil(len(scored) / 3)
+                kept = math.ceil(len(scored) / KEEP)
                 for candidate in going[kept:]:
                     self._entries[candidate.id].note = f"dropped after {rung.steps} steps"
                 going = going[:kept]
@@ -229,7 +229,7 @@ class Search:
         self._progress.begin(label)
         try:
             config, _ = run_config(settings)
-            fresh = execute(config, folder, base=self._base, data=self._prepared(config.prompt), progress=Quiet(self._progress))
+            run = execute(config, folder, base=self._base, data=self._prepared(config.prompt), progress=Quiet(self._progress))
         except XericError as error:
             if error.exit_code == 2:
                 raise
@@ -240,9 +240,9 @@ class Search:
             self._progress.overall(self._done, self._total, None)
         with contextlib.suppress(OSError):
             shutil.rmtree(folder / ADAPTER)  # the final training begins anew
-        self._take(entry, fresh.record, folder, steps)
-        if estimated and fresh.fresh:
-            self._costs.passed(estimated, float(fresh.record.cost["seconds"].get("train", 0.0)))
+        self._take(entry, run.record, folder, steps)
+        if estimated and run.fresh:
+            self._costs.passed(estimated, float(run.record.cost["seconds"].get("train", 0.0)))
 
     def _take(self, entry: _Entry, record: Record, folder: Path, steps: int) -> None:
         entry.seconds += sum(map(float, record.cost["seconds"].values()))

@@ -20,7 +20,6 @@ from xeric.json_io import read_json
 
 __all__ = ["SourceOptions", "read_source"]
 
-_NO_GROUP = "none"
 _UNKNOWN_LANGUAGE = "Unknown language"
 
 
@@ -65,12 +64,14 @@ def read_source(source: str, options: SourceOptions, note: Callable[[str], None]
     table = read_table(source, options, columns=[c for c in (options.input_column, options.output_column) if c], note=note)
     if not table.rows:
         raise DataError("holds no rows below its header", where=source)
-    wanted = None if options.group_column == _NO_GROUP else options.group_column
-    columns = guess_columns(table, input_column=options.input_column, output_column=options.output_column, group_column=wanted)
-    group = None if options.group_column == _NO_GROUP else columns.group
+    columns = guess_columns(
+        table,
+        input_column=options.input_column,
+        output_column=options.output_column,
+        group_column=options.group_column,
+    )
     for sentence in columns.guessed:
-        if group or "one side of the split" not in sentence:
-            note(sentence)
+        note(sentence)
     language = options.language or _language(table, columns.output, columns.input, note)
     definition = options.definition or _definition(columns.input, columns.output, note)
     return import_task(
@@ -81,7 +82,7 @@ def read_source(source: str, options: SourceOptions, note: Callable[[str], None]
             language=language,
             input_column=columns.input,
             output_column=columns.output,
-            group_column=group,
+            group_column=columns.group,
             **options.model_dump(include={"input_language", "license", *ReadOptions.model_fields}),
         ),
         note=note,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from xeric.bases.conversion import Converted
-from xeric.bases.named import NamedBase
+from xeric.bases.named import GEMMA_NOTICE, NamedBase
 
 __all__ = ["model_card"]
-
-_GEMMA_NOTICE = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms."
 
 
 def model_card(conversion: Converted, sha256: str, named: NamedBase | None) -> str:
@@ -43,6 +41,6 @@ def model_card(conversion: Converted, sha256: str, named: NamedBase | None) -> s
         "|" + "---:|" * len(conversion.bits_per_character),
         "| " + " | ".join(f"{bits:.3f}" for bits in conversion.bits_per_character.values()) + " |",
     ]
-    remarks = [*conversion.remarks, *([_GEMMA_NOTICE] if "gemma" in stated.lower() else [])]
+    remarks = [*conversion.remarks, *([GEMMA_NOTICE] if "gemma" in stated.lower() else [])]
     lines += ["", *remarks] if remarks else []
     return "\n".join(lines) + "\n"

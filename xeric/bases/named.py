@@ -10,7 +10,11 @@ from dataclasses import dataclass
 
 from xeric.registry import Registry
 
-__all__ = ["NAMED_BASES", "HubFile", "NamedBase", "PackageFiles"]
+__all__ = ["GEMMA_NOTICE", "NAMED_BASES", "HubFile", "NamedBase", "PackageFiles"]
+
+
+GEMMA_NOTICE = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms."
+"""What the terms ask to be said beside the model."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from xeric.encodings import nfc
 from xeric.errors import UnknownNameError, UserError
 from xeric.languages import Language, language
 
-__all__ = ["Columns", "GuessedLanguage", "guess_columns", "guess_language"]
+__all__ = ["NO_GROUP", "Columns", "GuessedLanguage", "guess_columns", "guess_language"]
 
 # Names that columns of inputs and of outputs have in files of chats, tickets, articles and benchmarks, most telling first.
 _INPUTS = """
@@ -43,6 +43,9 @@ group group_id customer customer_id customerid client client_id user user_id use
 thread thread_id conversation_id conversationid dialogue_id dialog_id session session_id patient_id patient case_id ticket_id
 source_id document_id doc_id cliente id_cliente usuario autor hilo sesión sesion
 """
+
+NO_GROUP = "none"
+"""In place of a column's name: rows belong to no group."""
 
 _DISTINCT = 0.5
 """Share of different values that a column of texts has at least: a category repeats its few values."""
@@ -85,12 +88,12 @@ def guess_columns(
         input_column: of the inputs; None to guess it.
         output_column: of the outputs; None to guess it.
         group_column: whose equal values belong together (a customer, a thread); None to guess it, which takes both a usual name
-            and values that repeat.
+            and values that repeat; :data:`NO_GROUP` for no such column.
 
     Raises:
         UserError: there is no such column, or names and contents leave several readings.
     """
-    named = {nfc(column) for column in (input_column, output_column, group_column) if column}
+    named = {nfc(column) for column in (input_column, output_column, group_column) if column and column != NO_GROUP}
     for column in named:
         if column not in table.columns:
             raise UserError(f"there is no column {column!r}", hint=f"the columns are {_listed(table.columns)}")
@@ -114,7 +117,7 @@ def guess_columns(
         )
     if inputs == output:
         raise UserError(f"column {output!r} cannot hold both inputs and outputs", hint="name two columns")
-    group = nfc(group_column) if group_column else _group(table, {inputs, output})
+    group = None if group_column == NO_GROUP else nfc(group_column) if group_column else _group(table, {inputs, output})
     return Columns(inputs, output, group, tuple(_sentences(input_column, output_column, group_column, inputs, output, group)))
 
 

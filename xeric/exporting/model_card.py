@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from xeric.bases.named import NAMED_BASES
+from xeric.bases.named import GEMMA_NOTICE, NAMED_BASES
 from xeric.bases.store import source_of
 from xeric.exporting.prompt_layout import LAYOUT_FILE
 from xeric.exporting.source import Source
@@ -17,8 +17,6 @@ from xeric.records import Record, Score
 from xeric.yaml_io import dump_yaml
 
 __all__ = ["model_card"]
-
-_GEMMA_NOTICE = "Gemma is provided under and subject to the Gemma Terms of Use found at ai.google.dev/gemma/terms."
 
 
 def model_card(target: Target, job: Job, written: Written) -> str:
@@ -56,7 +54,7 @@ def model_card(target: Target, job: Job, written: Written) -> str:
         "```",
     ]
     if "gemma" in f"{license_} {job.base.name}".lower():
-        lines += ["", _GEMMA_NOTICE]
+        lines += ["", GEMMA_NOTICE]
     return "\n".join(lines) + "\n"
 
 
