@@ -69,13 +69,16 @@ def step_zero(name: str, base: Base) -> StepZero:
     return METHODS.get(name).step_zero(method_options(name), base.architecture.name)
 
 
+SLOW_ON_BERT = {"peft:frod", "peft:ia3", "peft:supertuning"}
+
+
 def learning_rate(name: str, shape: str) -> float:
     """Ten times the method's own, for methods whose few parameters need large steps; a prefix moves random bases only so far.
 
-    Three times that for PEFT's tuners on BERT, which normalises what they change.
+    Three times that for the slowest on BERT, which normalises what they change.
     """
     rate = 1.0 if name == "prefix" else max(5e-3, 10 * METHODS.get(name).default_lr)
-    return 3 * rate if is_tuner(name) and shape == "bert" else rate
+    return 3 * rate if name in SLOW_ON_BERT and shape == "bert" else rate
 
 
 @torch.no_grad()

@@ -173,7 +173,7 @@ def tokenizer(*, bos: bool = True) -> PreTrainedTokenizerFast:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    raw.train_from_iterator([" ".join(words) for words in _WORDS.values()] * 4, trainer)
+    raw.train_from_iterator(_sentences(), trainer)
     if bos:
         raw.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     return PreTrainedTokenizerFast(tokenizer_object=raw, pad_token="<pad>", bos_token="<s>" if bos else None, eos_token="</s>")
@@ -184,8 +184,7 @@ def framed_tokenizer(kind: str, shape: str) -> PreTrainedTokenizerFast:
     from tokenizers.processors import TemplateProcessing
 
     special = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", "<code>"]
-    raw, trainer = _untrained(kind, special)
-    raw.train_from_iterator([" ".join(words) for words in _WORDS.values()] * 4, trainer)
+    raw = _TOKENIZERS[kind](special)
     frames = {"t5": "$A </s>", "mt5": "$A </s>", "mbart": "<code> $A </s>", "llama": "<s> $A"}
     numbers = [(token, number) for number, token in enumerate(special)]
     raw.post_processor = TemplateProcessing(single=frames.get(shape, "<s> $A </s>"), special_tokens=numbers)
@@ -199,19 +198,50 @@ def framed_tokenizer(kind: str, shape: str) -> PreTrainedTokenizerFast:
     )
 
 
-def _untrained(kind: str, special: list[str]) -> tuple[Tokenizer, Any]:
-    settings: dict[str, Any] = dict(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
-    if kind == "unigram":
-        raw = Tokenizer(models.Unigram())
-        raw.pre_tokenizer, raw.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
-        return raw, trainers.UnigramTrainer(unk_token="<unk>", **settings)
-    if kind == "wordpiece":
-        raw = Tokenizer(models.WordPiece(unk_token="<unk>"))
-        raw.pre_tokenizer, raw.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
-        return raw, trainers.WordPieceTrainer(**settings)
+def _bpe(special: list[str]) -> Tokenizer:
     raw = Tokenizer(models.BPE())
     raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    return raw, trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **settings)
+    settings: dict[str, Any] = dict(vocab_size=VOCABULARY, special_tokens=special, show_progress=False)
+    raw.train_from_iterator(_sentences(), trainers.BpeTrainer(initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), **settings))
+    return raw
+
+
+# The library's trainers of the two other kinds give another vocabulary in every process: these are made by hand, of characters
+# and words.
+def _wordpiece(special: list[str]) -> Tokenizer:
+    pieces = _numbered([*special, *_characters(), *(f"##{character}" for character in _characters()), *_words()])
+    raw = Tokenizer(models.WordPiece(pieces, unk_token="<unk>"))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.BertPreTokenizer(), decoders.WordPiece()
+    return raw
+
+
+def _unigram(special: list[str]) -> Tokenizer:
+    pieces = _numbered([*special, "▁", *_characters(), *(f"▁{word}" for word in _words())])
+    scores = [(piece, -8.0 if len(piece) == 1 else -4.0) for piece in pieces]
+    raw = Tokenizer(models.Unigram(scores, special.index("<unk>"), False))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    raw.add_special_tokens(special)
+    return raw
+
+
+_TOKENIZERS = {"bpe": _bpe, "unigram": _unigram, "wordpiece": _wordpiece}
+
+
+def _sentences() -> list[str]:
+    return [" ".join(words) for words in _WORDS.values()] * 4
+
+
+def _words() -> list[str]:
+    return [word for words in _WORDS.values() for word in words]
+
+
+def _characters() -> list[str]:
+    return sorted({character for word in _words() for character in word})
+
+
+def _numbered(pieces: list[str]) -> dict[str, int]:
+    """Each piece once, with its number, as many as the tables of the bases have rows."""
+    return {piece: number for number, piece in enumerate(list(dict.fromkeys(pieces))[:VOCABULARY])}
 
 
 def write_base(
