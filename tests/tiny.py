@@ -184,7 +184,7 @@ def framed_tokenizer(kind: str, shape: str) -> PreTrainedTokenizerFast:
     from tokenizers.processors import TemplateProcessing
 
     special = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", "<code>"]
-    raw = _TOKENIZERS[kind](special)
+    raw = _BUILDERS[kind](special)
     frames = {"t5": "$A </s>", "mt5": "$A </s>", "mbart": "<code> $A </s>", "llama": "<s> $A"}
     numbers = [(token, number) for number, token in enumerate(special)]
     raw.post_processor = TemplateProcessing(single=frames.get(shape, "<s> $A </s>"), special_tokens=numbers)
@@ -224,7 +224,7 @@ def _unigram(special: list[str]) -> Tokenizer:
     return raw
 
 
-_TOKENIZERS = {"bpe": _bpe, "unigram": _unigram, "wordpiece": _wordpiece}
+_BUILDERS = {"bpe": _bpe, "unigram": _unigram, "wordpiece": _wordpiece}
 
 
 def _sentences() -> list[str]:
