@@ -65,7 +65,8 @@ SEQ2SEQ: dict[str, dict[str, Any]] = {
     "mbart": dict(model_type="mbart", init_std=0.12, scale_embedding=True, **_BART),
 }
 ENCODERS: dict[str, dict[str, Any]] = {
-    "bert": dict(model_type="bert", **_BERT),
+    # Wider than the others, or it answers most inputs with the same text.
+    "bert": dict(model_type="bert", initializer_range=0.03, **_BERT),
     "roberta": dict(model_type="roberta", type_vocab_size=1, **(_BERT | {"max_position_embeddings": 257})),
     "electra": dict(model_type="electra", embedding_size=16, **_BERT),
     # A window of 8 positions to either side in every layer but each third.

@@ -21,19 +21,30 @@ def micro_batches(base: Base) -> list[list[tuple[object, object]]]:
     return [items[:3], items[3:7], items[7:]]  # type: ignore[list-item]
 
 
-def losses_and_gradients(base: Base, *, shared: bool) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
+def losses_and_gradients(base: Base, *, shared: bool, together: bool = False) -> tuple[dict[str, float], dict[str, torch.Tensor]]:
     base.model.requires_grad_(True)
     base.model.zero_grad()
-    losses = step_loss(base, micro_batches(base), shared=shared)  # type: ignore[arg-type]
+    batches = micro_batches(base)
+    losses = step_loss(base, [[item for batch in batches for item in batch]] if together else batches, shared=shared)  # type: ignore[arg-type]
     return losses, {name: p.grad.clone() for name, p in base.model.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("batching", ["shared", "packed"])
 @pytest.mark.parametrize("shape", tiny.SHAPES)
-def test_loss_and_gradients_equal_the_plain_computation(shape: str, open_base: Callable[[str], Base]) -> None:
+def test_loss_and_gradients_equal_the_plain_computation(
+    shape: str, batching: str, together: bool, open_base: Callable[[str], Base]
+) -> None:
+    """Rows of one prefix in each micro-batch, and all of them, of two tasks, in one."""
     base = open_base(shape)
     plain, expected = losses_and_gradients(base, shared=False)
-    shared, found = losses_and_gradients(base, shared=True)
-    assert base.shares_prefix, "the shared way was not taken"
+    if batching == "shared":
+        base.packs_rows = False
+    elif shape == "bloom":
+        assert base.batching() == "shared", "it takes no positions"
+        return
+    assert base.batching() == batching
+    shared, found = losses_and_gradients(base, shared=True, together=together)
     assert shared == pytest.approx(plain, rel=1e-5)
     assert set(found) == set(expected)
     compared = 0
@@ -143,10 +154,17 @@ def test_the_output_layer_gets_contiguous_rows_in_decoding(
     assert all(seen)
 
 
-def test_the_output_layer_gets_contiguous_rows_in_training_and_on_dev(
+def test_an_output_layer_that_a_method_wraps_gets_contiguous_rows_in_training_and_on_dev(
     open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An ordinary output layer is not called in training: the loss takes its weights."""
     base = open_base("llama")
+    ordinary = contiguous_inputs(base.output_embeddings, monkeypatch)
+    losses_and_gradients(base, shared=True)
+    checked = len(ordinary)
+    losses_and_gradients(base, shared=True)
+    assert len(ordinary) == checked
+    attach(base, "lora", targets=["lm_head"])
     seen = contiguous_inputs(base.output_embeddings, monkeypatch)
     losses_and_gradients(base, shared=True)
     losses_and_gradients(base, shared=False)

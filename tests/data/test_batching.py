@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xeric.data import batching
 from xeric.data.batching import MicroBatch, Step, epoch_steps, micro_batches, step_at, steps_per_epoch
 
 
@@ -137,3 +138,19 @@ def test_a_step_is_cut_into_neighbours_in_length() -> None:
     batches = micro_batches(range(7), ["a", "a", "b", "b", "a", "a", "a"], lengths, 2)
     assert batches == [[1, 5], [6, 4], [0], [3, 2]]
     assert micro_batches([], [], [], 2) == []
+
+
+def test_packed_instances_of_several_groups_are_together_up_to_a_number_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_PACKED_TOKENS", 30)
+    groups, lengths, prefixes = ["a", "b", "a", "b", "c"], [5, 4, 3, 4, 40], [10, 6, 10, 6, 1]
+    # a: 10 + 3 + 5; b begins: 6 + 4 more make 28, another 4 would make 32.
+    assert micro_batches(range(5), groups, lengths, 8, "packed", prefixes) == [[2, 0, 1], [3], [4]]
+    assert micro_batches(range(4), groups, lengths, 2, "packed", prefixes) == [[2, 0], [1, 3]]
+
+
+def test_the_rows_of_a_step_do_not_depend_on_how_they_are_computed() -> None:
+    groups, lengths = ["a", "b", "c"] * 9, [random.Random(n).randrange(1, 99) for n in range(27)]
+    shared = epoch(groups, lengths)
+    packed = epoch_steps(groups, lengths, batch_size=8, micro_batch_size=8, seed=0, epoch=0, batching="packed", prefixes=[7] * 27)
+    assert [sorted(served([step])) for step in packed] == [sorted(served([step])) for step in shared]
+    assert [len(step) for step in packed] == [1] * 4

@@ -11,7 +11,7 @@ from xeric.execution.operations import (
     Speed,
     Work,
     batch_work,
-    epoch_work,
+    epoch_batches,
     fitted,
     reading_operations,
     training_operations,
@@ -22,19 +22,25 @@ LORA, FULL, NORMS = Parts(added=10), Parts(own=200), Parts(own=7)
 
 
 def test_a_shared_prefix_is_computed_once_and_seen_by_every_row() -> None:
-    assert batch_work(10, [3, 5], 4, shared=True) == Work(10 + 2 * 5, 10 * 10 + 2 * 5 * (10 + 5), 4, 1, 2)
-    assert batch_work(10, [3, 5], 4, shared=False) == Work(2 * 15, 2 * 15 * 15, 4, 1, 2)
+    rows = [Row("a", 10, 3, 1), Row("a", 10, 5, 3)]
+    assert batch_work(rows, "shared") == Work(10 + 2 * 5, 10 * 10 + 2 * 5 * (10 + 5), 4, 1, 2 * 10)
+    assert batch_work(rows, "plain") == Work(2 * 15, 2 * 15 * 15, 4, 1)
     # A learned prefix of keys and values is attended to and not computed.
-    assert batch_work(10, [3, 5], 4, shared=True, learned=2) == Work(20, 10 * 12 + 10 * 17, 4, 1, 2)
+    assert batch_work(rows, "shared", learned=2) == Work(20, 10 * 12 + 10 * 17, 4, 1, 2 * 12)
+
+
+def test_packed_rows_of_several_tasks_are_not_padded() -> None:
+    rows = [Row("a", 10, 3, 1), Row("a", 10, 5, 3), Row("b", 20, 7, 2)]
+    pairs = 10 * 12 + 20 * 22 + 3 * 15 + 5 * 17 + 7 * 29
+    assert batch_work(rows, "packed", learned=2) == Work(10 + 20 + 3 + 5 + 7, pairs, 6, 1, 12 + 12 + 22)
 
 
 def test_an_epoch_is_all_its_micro_batches() -> None:
-    """Of two tasks each micro-batch holds rows of one: its prefix is computed again for each."""
-    rows = [Row("a", 10, 5, 2)] * 3 + [Row("b", 20, 7, 3)]
-    found = epoch_work(rows, batch_size=4, micro_batch_size=2, shared=True)
-    parts = [batch_work(10, [5, 5], 4, shared=True), batch_work(10, [5], 2, shared=True), batch_work(20, [7], 3, shared=True)]
-    assert found == parts[0] + parts[1] + parts[2]
-    assert (found.batches, found.largest, found.outputs) == (3, 2, 9)
+    a, b = Row("a", 10, 5, 2), Row("b", 20, 7, 3)
+    found = epoch_batches([a, a, a, b], batch_size=4, micro_batch_size=2, batching="shared")
+    assert sorted(found) == [[a], [a, a], [b]], "a prefix is computed again for each micro-batch"
+    (packed,) = epoch_batches([a, a, a, b], batch_size=4, micro_batch_size=4, batching="packed")
+    assert sorted(packed) == [a, a, a, b]
 
 
 def test_operations_by_hand() -> None:
@@ -55,10 +61,11 @@ def test_what_was_timed_by_one_method_says_how_long_the_others_take(tried: Parts
     def seconds(work: Work, parts: Parts) -> float:
         return 0.5 * work.batches + 0.002 * training_operations(SIZE, work, parts)
 
-    small, large = batch_work(5, [4], 1, shared=True), batch_work(20, [9] * 4, 8, shared=True)
+    small, large = batch_work([Row("a", 5, 4, 1)], "shared"), batch_work([Row("a", 20, 9, 2)] * 4, "shared")
     points = [(training_operations(SIZE, work, tried), seconds(work, tried)) for work in (small, large)]
     speed = Speed(*fitted(points))
-    epoch = epoch_work([Row("a", 30, 12, 5)] * 9, batch_size=4, micro_batch_size=2, shared=True)
+    batches = epoch_batches([Row("a", 30, 12, 5)] * 9, batch_size=4, micro_batch_size=2, batching="shared")
+    epoch = sum((batch_work(batch, "shared") for batch in batches), Work())
     for parts in (LORA, FULL, NORMS):
         assert speed.training(SIZE, epoch, parts) == pytest.approx(seconds(epoch, parts))
     assert speed.evaluating(SIZE, epoch, LORA) == pytest.approx(0.25 * 5 + 0.002 * reading_operations(SIZE, epoch, 10))

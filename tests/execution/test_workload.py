@@ -11,7 +11,17 @@ from tests import small_study as small
 from xeric.bases.loading import load_base
 from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions
-from xeric.execution.operations import Parts, Row, Size, Speed, batch_work, epoch_work, reading_operations, training_operations
+from xeric.execution.operations import (
+    Parts,
+    Row,
+    Size,
+    Speed,
+    Work,
+    batch_work,
+    epoch_batches,
+    reading_operations,
+    training_operations,
+)
 from xeric.execution.probe import Shape
 from xeric.execution.workload import Counts, counts_of, decoding_of, encoded_sample, training_of
 from xeric.run.config import run_config
@@ -33,33 +43,35 @@ COUNTS = {"a": Counts(6, 3, 5), "b": Counts(2, 0, 40)}
 
 def test_training_goes_through_all_rows_as_often_as_planned() -> None:
     options = TrainOptions(epochs=3, batch_size=4, micro_batch_size=2, select="loss")
-    found = training_of(ENCODED, COUNTS, options, shared=True)
+    found = training_of(ENCODED, COUNTS, options, batching="shared")
     assert found is not None
     rows = [Row("a", 10, 6, 2)] * 6 + [Row("b", 30, 8, 4)] * 2
-    epoch = epoch_work(rows, batch_size=4, micro_batch_size=2, shared=True)
+    batches = epoch_batches(rows, batch_size=4, micro_batch_size=2, batching="shared")
+    epoch = sum((batch_work(batch, "shared") for batch in batches), Work())
     assert found.steps == 3 * 2
     assert found.step == epoch * 0.5
     assert found.looks == 3, "once per epoch"
-    assert found.look == batch_work(10, [6] * 3, 6, shared=True)
+    assert found.look == batch_work([Row("a", 10, 6, 2)] * 3, "shared")
+    assert list(found.largest) in batches
     assert found.shape == Shape(prefix=15, rows=round(8 / epoch.batches), tokens=6, targets=2)
-    assert training_of(ENCODED, COUNTS, TrainOptions(max_steps=0), shared=True) is None
+    assert training_of(ENCODED, COUNTS, TrainOptions(max_steps=0), batching="shared") is None
     nothing = {"a": Counts(0, 0, 5), "b": Counts(0, 0, 5)}
-    assert training_of(ENCODED, nothing, options, shared=True) is None
+    assert training_of(ENCODED, nothing, options, batching="shared") is None
 
 
 def test_what_settings_change_in_training() -> None:
     def of(**options: object) -> object:
-        return training_of(ENCODED, COUNTS, TrainOptions(max_steps=8, batch_size=4, **options), shared=True)  # type: ignore[arg-type]
+        return training_of(ENCODED, COUNTS, TrainOptions(max_steps=8, batch_size=4, **options), batching="packed")  # type: ignore[arg-type]
 
     usual = of()
-    plain = training_of(ENCODED, COUNTS, TrainOptions(max_steps=8, batch_size=4), shared=False)
-    assert of(shared_prefix=False) == of(gradient_checkpointing=True) == plain != usual
+    plain = training_of(ENCODED, COUNTS, TrainOptions(max_steps=8, batch_size=4), batching="plain")
+    assert usual.step.tokens < plain.step.tokens  # type: ignore[attr-defined, union-attr]
     assert (of(select="loss", dev_every=3).looks, of(select="loss").looks, usual.looks) == (3, 4, 0)  # type: ignore[attr-defined]
 
 
 def test_texts_are_decoded_in_batches_of_a_task() -> None:
     found = decoding_of(ENCODED, {"a": 5, "b": 40}, DecodeOptions(batch_size=32), context=256, shared=True)
-    reads = batch_work(10, [4] * 5, 5, shared=True) + batch_work(30, [4] * 40, 40, shared=True)
+    reads = batch_work([Row("a", 10, 4, 1)] * 5, "shared") + batch_work([Row("b", 30, 4, 1)] * 40, "shared")
     assert (found.prompts, found.batches, found.sequences, found.new) == (reads, 1 + 2, 15.0, 4)
     speed, size = Speed(reading=0.001, writing=0.2, together=32), Size(100, 50, 3)
     expected = 0.001 * reading_operations(size, reads) + 3 * 4 * 0.2
@@ -77,7 +89,7 @@ def test_candidates_and_beams_are_sequences_of_their_own() -> None:
 
 
 def test_a_run_takes_its_steps_and_the_optimiser() -> None:
-    found = training_of(ENCODED, COUNTS, TrainOptions(max_steps=6, batch_size=4), shared=True)
+    found = training_of(ENCODED, COUNTS, TrainOptions(max_steps=6, batch_size=4), batching="shared")
     assert found is not None
     size, parts = Size(100, 50, 3), Parts(added=10)
     speed = Speed(batch=0.5, operation=0.001, parameter=0.01)

@@ -61,6 +61,7 @@ def test_less_memory_is_expected(open_base: Callable[[str], Base]) -> None:
     base = open_base("gemma3")
     adaptation = METHODS.get("lora").attach(base, method_options("lora"), seed=0)
     task = rows.training_rows(base, rows.task("one"))
-    kept, recomputed = (estimate_memory(base, adaptation, [task], 8, shared=False, recomputing=flag) for flag in (False, True))
+    batch = [(task, row) for row in task.rows]
+    kept, recomputed = (estimate_memory(base, adaptation, batch, shared=False, recomputing=flag) for flag in (False, True))
     assert recomputed.activations < 0.8 * kept.activations  # of two layers, one is kept
     assert recomputed.logits == kept.logits

@@ -9,7 +9,7 @@ import torch
 
 from tests import rows
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.encoding import EncodedTask, InstanceRow, RowGroup
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.training.memory import decoding_memory, estimate_memory
@@ -21,10 +21,15 @@ def kept_for_backward(base: Base, task: EncodedTask, count: int, shared: bool) -
     with torch.autograd.graph.saved_tensors_hooks(
         lambda t: kept.setdefault(t.data_ptr(), t.untyped_storage()) and t, lambda t: t
     ):
-        logits, _ = base.target_logits(task.prefix_of(task.rows[0]), [task.rows[0]] * count, shared=shared)
+        groups = [RowGroup(task.prefix_of(task.rows[0]), (task.rows[0],) * count)]
+        base.target_losses(groups, torch.ones(count * task.rows[0].target_tokens), shared=shared)
     weights = {p.untyped_storage().data_ptr() for p in (*base.model.parameters(), *base.model.buffers())}
     storages = {s.data_ptr(): s.nbytes() for s in kept.values()}
-    return sum(size for place, size in storages.items() if place not in weights and place != logits.untyped_storage().data_ptr())
+    return sum(size for pointer, size in storages.items() if pointer not in weights)
+
+
+def batch_of(task: EncodedTask) -> list[tuple[EncodedTask, InstanceRow]]:
+    return [(task, row) for row in task.rows]
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -34,7 +39,7 @@ def test_what_is_kept_of_eight_rows_is_foreseen_from_two(method: str, shared: bo
     adaptation = METHODS.get(method).attach(base, method_options(method), seed=0, definitions={"one": "Answer."})
     task = rows.training_rows(base, rows.task("one"))
     alike = EncodedTask(task.task, task.prefixes, (task.rows[0],) * 8)
-    found = estimate_memory(base, adaptation, [alike], 8, shared=shared)
+    found = estimate_memory(base, adaptation, batch_of(alike), shared=shared)
     assert found.activations == pytest.approx(kept_for_backward(base, alike, 8, shared), rel=0.02)
     trained = sum(p.numel() for p in adaptation.trainable().values())
     assert (found.gradients, found.optimizer, found.selection) == (4 * trained, 8 * trained, 0)
@@ -47,9 +52,9 @@ def test_on_every_architecture(shape: str, open_base: Callable[[str], Base]) -> 
     adaptation = METHODS.get("lora").attach(base, method_options("lora"), seed=0)
     task = rows.training_rows(base, rows.task("one"))
     alike = EncodedTask(task.task, task.prefixes, (task.rows[0],) * 8)
-    estimate = estimate_memory(base, adaptation, [alike], 8, shared=True)
+    estimate = estimate_memory(base, adaptation, batch_of(alike), shared=True)
     assert estimate.activations == pytest.approx(kept_for_backward(base, alike, 8, True), rel=0.02)
-    assert estimate_memory(base, adaptation, [alike], 8, shared=False, recomputing=True).activations < estimate.activations
+    assert estimate_memory(base, adaptation, batch_of(alike), shared=False, recomputing=True).activations < estimate.activations
     # Two layers of keys and values over four heads of 8, of prompt and new tokens, and the logits; all twice, in float32.
     prompt = len(task.prefix_of(task.rows[0]).ids) + max(row.target_start for row in task.rows)
     least = 2 * 4 * (2 * 2 * 4 * 8 * (prompt + 16) + base.vocabulary)
@@ -62,7 +67,7 @@ def test_the_larger_of_training_and_decoding_counts(open_base: Callable[[str], B
     adaptation = METHODS.get("none").attach(base, method_options("none"), seed=0)
     few, many = (decoding_memory(base, [task], size, 16) for size in (1, 32))
     assert many == 32 * few
-    found = estimate_memory(base, adaptation, [task], 8, shared=True, decoding=many)
+    found = estimate_memory(base, adaptation, batch_of(task), shared=True, decoding=many)
     assert found.training == 0
     assert found.total == found.held + many
 
@@ -72,5 +77,5 @@ def test_the_estimate_draws_nothing_from_the_generator(open_base: Callable[[str]
     adaptation = METHODS.get("lora").attach(base, method_options({"name": "lora", "dropout": 0.5}), seed=0)
     task = rows.training_rows(base, rows.task("one"))
     before = torch.get_rng_state()
-    estimate_memory(base, adaptation, [task], 8, shared=True)
+    estimate_memory(base, adaptation, batch_of(task), shared=True)
     assert torch.equal(torch.get_rng_state(), before)

@@ -12,7 +12,7 @@ from xeric.training.steps import StepPlan
 
 def test_every_row_is_taken_once_per_epoch_and_the_order_follows_the_seed(open_base: Callable[[str], Base]) -> None:
     task = rows.training_rows(open_base("llama"), rows.task("one"))
-    plan, again, other = (StepPlan([task], TrainOptions(batch_size=3, epochs=2), seed) for seed in (0, 0, 1))
+    plan, again, other = (StepPlan([task], TrainOptions(batch_size=3, epochs=2), seed, "shared") for seed in (0, 0, 1))
 
     def ids(plan: StepPlan, steps: range) -> list[str]:
         return [row.id for step in steps for batch in plan.batches(step) for _, row in batch]
@@ -28,8 +28,13 @@ def test_a_step_that_mixes_tasks_computes_fewer_rows_at_once_than_it_has(open_ba
     names = ("one", "two", "three", "four")
     tasks = [rows.training_rows(base, rows.task(name, seed=number)) for number, name in enumerate(names)]
     options = TrainOptions(batch_size=4, max_steps=6)
-    plan = StepPlan(tasks, options, 0)
-    together = max(len(batch) for step in range(6) for batch in plan.batches(step))
-    assert plan.rows_together() >= together
-    assert StepPlan(tasks[:1], options, 0).rows_together() == 4
-    assert StepPlan(tasks, TrainOptions(batch_size=4, max_steps=0), 0).rows_together() == 0
+    plan, packed = (StepPlan(tasks, options, 0, batching) for batching in ("shared", "packed"))
+    batches = [batch for step in range(6) for batch in plan.batches(step)]
+    assert len(plan.largest()) >= max(map(len, batches))
+    assert len(StepPlan(tasks[:1], options, 0, "shared").largest()) == 4
+    assert StepPlan(tasks, TrainOptions(batch_size=4, max_steps=0), 0, "shared").largest() == []
+    # Packed, a step is one micro-batch, of the same rows.
+    for step in range(6):
+        (together,) = packed.batches(step)
+        assert {row.id for _, row in together} == {row.id for batch in plan.batches(step) for _, row in batch}
+    assert len(packed.largest()) == 4

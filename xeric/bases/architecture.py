@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
+from xeric.bases.cross_entropy import logits_loss
 from xeric.bases.protocols import KeysAndValues
-from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
+from xeric.data.batching import Batching
+from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
 
 if TYPE_CHECKING:
     from xeric.bases.base import Base
@@ -94,6 +96,18 @@ class Architecture(ABC):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the logits that predict the targets of one micro-batch, and the targets; see :meth:`Base.target_logits`."""
 
+    def batching(self, base: Base, *, shared: bool) -> Batching:
+        """Return how rows are computed together now; ``shared`` is whether a prefix may be computed once for several rows."""
+        return "shared" if shared and self.can_share_prefix(base) else "plain"
+
+    def target_losses(
+        self, base: Base, groups: Sequence[RowGroup], coefficients: torch.Tensor, *, shared: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a weighted sum of losses and the losses of one micro-batch; see :meth:`Base.target_losses`."""
+        parts = [self.target_logits(base, prefix, rows, shared=shared) for prefix, rows in groups]
+        logits, targets = (torch.cat(tensors) if len(parts) > 1 else tensors[0] for tensors in zip(*parts, strict=True))
+        return logits_loss(logits, targets, coefficients)
+
     @abstractmethod
     def begin(self, base: Base, prefix: PrefixRow, *, shared: bool) -> Any:
         """Return what :meth:`write` needs of a task prefix, computed once for all batches; None where that is nothing."""
@@ -113,6 +127,10 @@ class Architecture(ABC):
     @abstractmethod
     def run_a_row(self, base: Base) -> None:
         """Run one short row of arbitrary tokens through the whole model, for code that watches its modules work."""
+
+    def logits_at_once(self, base: Base, targets: int) -> int:
+        """Return how many logits are held at a time where the losses of ``targets`` target tokens are computed."""
+        return targets * base.vocabulary
 
     def cached_numbers(self, base: Base, prompt: int, new: int) -> int:
         """Return how many numbers the keys and values of one row take while ``new`` tokens are written after ``prompt``."""

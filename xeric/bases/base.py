@@ -18,10 +18,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xeric.bases.architecture import Architecture
 from xeric.bases.protocols import EmbeddingAddition, LearnedPrefix, RowLayout
-from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
+from xeric.data.batching import Batching
+from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
 from xeric.errors import ConfigError
 
-__all__ = ["Base", "Precision", "keep_contiguous"]
+__all__ = ["Base", "Precision", "is_ordinary_linear", "keep_contiguous"]
 
 Precision = Literal["fp32", "bf16", "4bit"]
 
@@ -48,6 +49,8 @@ class Base:
         sha256: of its weights and, apart, of its config and tokenizer files.
         parameters: how many parameters the model has.
         shares_prefix: whether it can share a computed prefix; None until tested (:meth:`can_share_prefix`).
+        packs_rows: whether it can compute rows of several tasks as one sequence; None until tested (:meth:`batching`).
+        plain_output: whether its logits are what its output layer gives of the last hidden states; None until tested.
         learned_prefix: the learned prefix that a method puts in front of the rows, or None.
         embedding_addition: what a method adds to the rows' embeddings, or None.
         layout: of the rows that the model computes now; None outside of :meth:`laid_out`.
@@ -67,6 +70,8 @@ class Base:
     sha256: dict[str, str]
     parameters: int = field(init=False)
     shares_prefix: bool | None = field(default=None, init=False)
+    packs_rows: bool | None = field(default=None, init=False)
+    plain_output: bool | None = field(default=None, init=False)
     learned_prefix: LearnedPrefix | None = field(default=None, init=False)
     embedding_addition: EmbeddingAddition | None = field(default=None, init=False)
     layout: RowLayout | None = field(default=None, init=False)
@@ -133,6 +138,25 @@ class Base:
     def can_share_prefix(self) -> bool:
         """Whether a task prefix can be computed once for many rows now; :mod:`xeric.bases.causal` says when."""
         return self.architecture.can_share_prefix(self)
+
+    def batching(self, *, shared: bool = True) -> Batching:
+        """Return how rows are computed together now; ``shared`` is whether a prefix may be computed once for several rows."""
+        return self.architecture.batching(self, shared=shared)
+
+    def target_losses(
+        self, groups: Sequence[RowGroup], coefficients: torch.Tensor, *, shared: bool = True
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a weighted sum of losses of one micro-batch, which can be differentiated once, and the losses themselves.
+
+        Args:
+            groups: rows with targets, by the prefix row that they continue.
+            coefficients: ``[N]``, float32: the weight in the sum of each target token of all rows, group by group, row by row.
+            shared: compute each prefix once (falls back to the plain way where that cannot be done).
+
+        Returns:
+            The sum, and ``[N]``: - log P of each target token, in nats.
+        """
+        return self.architecture.target_losses(self, groups, coefficients, shared=shared)
 
     def target_logits(
         self, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool = True
@@ -242,3 +266,9 @@ def keep_contiguous(output_layer: torch.nn.Module) -> None:
 
 def _contiguous_input(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
     return (args[0].contiguous(), *args[1:])
+
+
+def is_ordinary_linear(output_layer: torch.nn.Module) -> bool:
+    """Whether an output layer is PyTorch's linear layer, with no hook but that of :func:`keep_contiguous`."""
+    hooks = [*output_layer._forward_hooks.values(), *output_layer._forward_pre_hooks.values()]
+    return type(output_layer) is torch.nn.Linear and all(hook is _contiguous_input for hook in hooks)

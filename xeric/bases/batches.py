@@ -13,6 +13,7 @@ from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import RunError
 
 __all__ = [
+    "at_positions",
     "left_padded_layout",
     "only_at",
     "pad_right",
@@ -52,6 +53,11 @@ def pad_right(rows: Sequence[Sequence[int]], pad: int, device: torch.device) -> 
     return ids, present
 
 
+def at_positions(hidden: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Return ``[N, width]``: the hidden states ``[B, T', width]`` at ``positions`` (``[B, T]`` bool, the last T columns)."""
+    return hidden[:, hidden.shape[1] - positions.shape[1] :][positions]
+
+
 @contextlib.contextmanager
 def only_at(head: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
     """Make the output layer see only the hidden states at ``positions`` (``[B, T]`` bool, the last T columns): N rows.
@@ -60,8 +66,7 @@ def only_at(head: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
     """
 
     def select(_: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-        hidden = args[0]
-        return (hidden[:, hidden.shape[1] - positions.shape[1] :][positions], *args[1:])
+        return (at_positions(args[0], positions), *args[1:])
 
     handle = head.register_forward_pre_hook(select)
     try:

@@ -8,18 +8,29 @@ that change with a row's length; models whose state is not keys and values.
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
 from xeric.bases.architecture import Architecture, Continuation
-from xeric.bases.base import Base
-from xeric.bases.batches import left_padded_layout, only_at, pad_right, recomputes_activations, refuse_dropped_state
+from xeric.bases.base import Base, is_ordinary_linear
+from xeric.bases.batches import (
+    at_positions,
+    left_padded_layout,
+    only_at,
+    pad_right,
+    recomputes_activations,
+    refuse_dropped_state,
+)
+from xeric.bases.cross_entropy import output_loss, rows_at_once
+from xeric.bases.packing import packable, packed_states
 from xeric.bases.protocols import KeysAndValues
 from xeric.bases.shared_prefix import PrefixState, learned_state, run_prefix, run_rows
-from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
+from xeric.data.batching import Batching
+from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
 from xeric.data.prompts import SEGMENT_KINDS
 
 _log = logging.getLogger(__name__)
@@ -61,6 +72,32 @@ class Causal(Architecture):
                 _log.warning("%s cannot share a computed prefix; every row is computed whole", base.name)
         return base.shares_prefix
 
+    def batching(self, base: Base, *, shared: bool) -> Batching:
+        """Return ``packed`` where the model can compute packed rows on a processor; a GPU computes padded ones in fewer calls."""
+        if not shared or not self.can_share_prefix(base):
+            return "plain"
+        if base.packs_rows is None:
+            base.packs_rows = base.device.type == "cpu" and packable(base) and _same_packed(base)
+        return "packed" if base.packs_rows else "shared"
+
+    def target_losses(
+        self, base: Base, groups: Sequence[RowGroup], coefficients: torch.Tensor, *, shared: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a weighted sum and the losses, without all logits at once where the output layer is an ordinary one."""
+        if not _plain_output(base):
+            return super().target_losses(base, groups, coefficients, shared=shared)
+        if self.batching(base, shared=shared) == "packed":
+            hidden, targets = packed_states(base, groups)
+        else:
+            parts = [
+                _states(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and self.can_share_prefix(base))
+                for prefix, rows in groups
+            ]
+            hidden, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        layer: Any = base.output_embeddings
+        precision = torch.float32 if base.precision == "fp32" else torch.bfloat16
+        return output_loss(hidden, layer.weight, layer.bias, targets, coefficients, precision)
+
     def takes_prefix(self, base: Base, level: str) -> bool:
         """Whether the base can continue a computed state: a learned prefix is the beginning of the shared one."""
         return self.can_share_prefix(base)
@@ -75,6 +112,10 @@ class Causal(Architecture):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits and targets; the prefix is computed once where that is asked for and can be done."""
         return _logits(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and self.can_share_prefix(base))
+
+    def logits_at_once(self, base: Base, targets: int) -> int:
+        """Return how many logits are held at a time: a part of them where the output layer is an ordinary one."""
+        return min(targets, rows_at_once(base.vocabulary) if _plain_output(base) else targets) * base.vocabulary
 
     def begin(self, base: Base, prefix: PrefixRow, *, shared: bool) -> PrefixState | None:
         """Return the state of the task prefix; without sharing, of a learned prefix only."""
@@ -126,17 +167,61 @@ def _rope_depends_on_length(base: Base) -> bool:
 
 
 def _same_both_ways(base: Base) -> bool:
+    prefix, rows = _test_rows(base)
+    return _same(base, lambda: _logits(base, prefix, rows, shared=False)[0], lambda: _logits(base, prefix, rows, shared=True)[0])
+
+
+def _same_packed(base: Base) -> bool:
+    """Whether packed rows of two prefixes, of several lengths, have the states that they have when computed whole."""
+    prefix, (longer, shorter) = _test_rows(base)
+    other = PrefixRow("", prefix.ids[3:], prefix.kinds[3:], 0)
+    groups = [RowGroup(prefix, (longer, shorter)), RowGroup(other, (shorter, longer))]
+
+    def plain() -> torch.Tensor:
+        return torch.cat([_states(base, before, rows, shared=False)[0] for before, rows in groups])
+
+    with _without_learned_prefix(base):
+        return _same(base, plain, lambda: packed_states(base, groups)[0])
+
+
+def _same(base: Base, plain: Callable[[], torch.Tensor], other: Callable[[], torch.Tensor]) -> bool:
+    with torch.no_grad(), base.mode(training=False):
+        expected = plain()
+        try:
+            found = other()
+        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError):
+            return False
+    scale = 1.0 if expected.dtype == torch.float32 and base.precision == "fp32" else 100.0
+    return bool((expected - found).abs().max() <= _TOLERANCE * scale * expected.abs().max().clamp_min(1.0))
+
+
+def _plain_output(base: Base) -> bool:
+    """Whether the logits are what an ordinary output layer gives of the backbone's last hidden states (no caps, no scales)."""
+    layer = base.output_embeddings
+    if not is_ordinary_linear(layer):
+        return False
+    if base.plain_output is None:
+        prefix, (row, _) = _test_rows(base)
+        with torch.no_grad(), base.mode(training=False), _without_learned_prefix(base):
+            logits, _ = _logits(base, prefix, [row], shared=False)
+            hidden, _ = _states(base, prefix, [row], shared=False)
+            base.plain_output = torch.equal(layer(hidden), logits)
+    return base.plain_output
+
+
+def _test_rows(base: Base) -> tuple[PrefixRow, tuple[InstanceRow, InstanceRow]]:
     tokens = [token for token in range(min(64, base.vocabulary)) if token not in base.eos][:12]
     prefix = PrefixRow("", tuple(tokens[:7]), (0,) * 7, 0)
-    rows = [InstanceRow("", 0, tuple(tokens[7:]), (0,) * 5, 2), InstanceRow("", 0, tuple(tokens[8:]), (0,) * 4, 1)]
-    with torch.no_grad(), base.mode(training=False):
-        plain, _ = _logits(base, prefix, rows, shared=False)
-        try:
-            shared, _ = _logits(base, prefix, rows, shared=True)
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
-            return False
-    scale = 1.0 if plain.dtype == torch.float32 and base.precision == "fp32" else 100.0
-    return bool((plain - shared).abs().max() <= _TOLERANCE * scale * plain.abs().max().clamp_min(1.0))
+    return prefix, (InstanceRow("", 0, tuple(tokens[7:]), (0,) * 5, 2), InstanceRow("", 0, tuple(tokens[8:]), (0,) * 4, 1))
+
+
+@contextlib.contextmanager
+def _without_learned_prefix(base: Base) -> Iterator[None]:
+    learned, base.learned_prefix = base.learned_prefix, None
+    try:
+        yield
+    finally:
+        base.learned_prefix = learned
 
 
 def _has_prefix(base: Base, prefix: PrefixRow) -> bool:
@@ -144,6 +229,21 @@ def _has_prefix(base: Base, prefix: PrefixRow) -> bool:
 
 
 def _logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    run, predicting, targets = _padded(base, prefix, rows, shared=shared)
+    with only_at(base.output_embeddings, predicting):
+        return run(base.model).logits, targets
+
+
+def _states(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    run, predicting, targets = _padded(base, prefix, rows, shared=shared)
+    hidden: torch.Tensor = run(base.model.base_model).last_hidden_state
+    return at_positions(hidden, predicting), targets
+
+
+def _padded(
+    base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool
+) -> tuple[Callable[[Callable[..., Any]], Any], torch.Tensor, torch.Tensor]:
+    """Return what runs the rows through the model or its backbone, where targets are predicted (``[B, T]``), and the targets."""
     before = PrefixRow(prefix.task, (), (), 0) if shared else prefix
     ids = [(*before.ids, *row.ids) for row in rows]
     starts = [len(before.ids) + row.target_start for row in rows]
@@ -152,11 +252,13 @@ def _logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, share
         refuse_dropped_state(base)
     tokens, present = pad_right(ids, base.pad, base.device)
     kinds = [(*before.kinds, *row.kinds) for row in rows]
-    predicts = torch.zeros_like(tokens, dtype=torch.bool)
+    predicting = torch.zeros_like(tokens, dtype=torch.bool)
     for number, (row, start) in enumerate(zip(ids, starts, strict=True)):
-        predicts[number, start - 1 : len(row) - 1] = True
+        predicting[number, start - 1 : len(row) - 1] = True
     cache = state.cache(len(rows)) if state else None
-    with only_at(base.output_embeddings, predicts):
-        output, _ = run_rows(base, base.model, prefix.task, tokens, present, kinds, state, cache)
     targets = [token for row, start in zip(ids, starts, strict=True) for token in row[start:]]
-    return output.logits, torch.tensor(targets, device=base.device)
+
+    def run(model: Callable[..., Any]) -> Any:
+        return run_rows(base, model, prefix.task, tokens, present, kinds, state, cache)[0]
+
+    return run, predicting, torch.tensor(targets, device=base.device)

@@ -21,11 +21,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from xeric.data.prompts import SEGMENT_KINDS, Prompt, Segment
 from xeric.errors import ConfigError, DataError
 
-__all__ = ["EncodedTask", "Encoder", "InstanceRow", "PrefixRow", "Tokenize", "cut_note"]
+__all__ = ["EncodedTask", "Encoder", "InstanceRow", "PrefixRow", "RowGroup", "Tokenize", "cut_note", "grouped_rows"]
 
 Tokenize = Callable[[str, bool], list[int]]
 """``(text, special) -> ids`` without BOS or EOS; only where ``special`` is true may the text spell special tokens."""
@@ -99,6 +100,21 @@ class EncodedTask:
     def prefix_of(self, row: InstanceRow) -> PrefixRow:
         """Return the prefix row that an instance row continues."""
         return self.prefixes[row.prefix]
+
+
+class RowGroup(NamedTuple):
+    """Instance rows that continue one prefix row."""
+
+    prefix: PrefixRow
+    rows: tuple[InstanceRow, ...]
+
+
+def grouped_rows(items: Iterable[tuple[EncodedTask, InstanceRow]]) -> list[RowGroup]:
+    """Return rows of any tasks by prefix row, groups and rows in the order in which they first come."""
+    groups: dict[tuple[str, int], tuple[PrefixRow, list[InstanceRow]]] = {}
+    for task, row in items:
+        groups.setdefault((task.task, row.prefix), (task.prefix_of(row), []))[1].append(row)
+    return [RowGroup(prefix, tuple(rows)) for prefix, rows in groups.values()]
 
 
 @dataclass(frozen=True)

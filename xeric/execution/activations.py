@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from xeric.bases.base import Base
-from xeric.execution.operations import batch_work
+from xeric.data.batching import Batching
+from xeric.data.encoding import RowGroup
+from xeric.execution.operations import Work, batch_work
 from xeric.execution.probe import Shape, arbitrary_rows
 from xeric.training.memory import kept_bytes
 
@@ -24,48 +26,37 @@ _SHAPES = (Shape(8, 1, 16, 1), Shape(16, 1, 32, 1), Shape(32, 1, 64, 1), Shape(2
 
 @dataclass(frozen=True)
 class Kept:
-    """Bytes that a micro-batch keeps: coefficients of the sizes that :func:`_sizes` returns."""
+    """Bytes that a micro-batch keeps, for each unit of its work: coefficients of what :func:`_sizes` returns."""
 
     fixed: float = 0.0
     token: float = 0.0
     pair: float = 0.0
     copy: float = 0.0
 
-    def of(self, prefix: int, rows: int, width: int, *, shared: bool, learned: int = 0) -> int:
-        """Return the bytes of a micro-batch.
-
-        Args:
-            prefix: tokens of the prefix.
-            rows: instances.
-            width: tokens of the longest.
-            shared: whether the prefix is computed once.
-            learned: length of a learned prefix of keys and values.
-        """
-        sizes = _sizes(prefix, rows, width, shared=shared, learned=learned)
+    def of(self, work: Work) -> int:
+        """Return the bytes of a micro-batch, by its work."""
         coefficients = (self.fixed, self.token, self.pair, self.copy)
-        return max(round(sum(size * bytes_each for size, bytes_each in zip(sizes, coefficients, strict=True))), 0)
+        return max(round(sum(size * each for size, each in zip(_sizes(work), coefficients, strict=True))), 0)
 
 
-def _sizes(prefix: int, rows: int, width: int, *, shared: bool, learned: int) -> list[float]:
-    """Return 1, the tokens, the pairs of positions, and the positions of a shared prefix that are copied for the rows."""
-    work = batch_work(prefix, [width] * rows, 0, shared=shared, learned=learned)
-    return [1.0, work.tokens, work.pairs, rows * (prefix + learned) if shared and rows > 1 else 0.0]
+def _sizes(work: Work) -> tuple[float, ...]:
+    return 1.0, work.tokens, work.pairs, work.copies
 
 
-def counted(base: Base, task: str, *, shared: bool) -> Kept:
+def counted(base: Base, task: str, batching: Batching) -> Kept:
     """Return what micro-batches keep, counted on a few small ones.
 
     Args:
         base: with the method attached.
         task: a task that it was attached for.
-        shared: whether the task prefix is computed once per micro-batch.
+        batching: how the rows of a micro-batch are computed.
     """
     learned = base.learned_prefix
     length = learned.length(task) if learned and learned.keys_and_values(task) else 0
     sizes, kept = [], []
     for shape in _SHAPES:
         rows = arbitrary_rows(base, task, shape)
-        sizes.append(_sizes(shape.prefix, shape.rows, shape.tokens, shared=shared, learned=length))
-        kept.append(float(kept_bytes(base, rows, rows.rows, shared=shared)))
+        sizes.append(_sizes(batch_work(shape.as_rows(task), batching, learned=length)))
+        kept.append(float(kept_bytes(base, [RowGroup(rows.prefixes[0], rows.rows)], shared=batching != "plain")))
     coefficients = np.linalg.lstsq(np.array(sizes), np.array(kept), rcond=None)[0]
     return Kept(*(float(coefficient) for coefficient in coefficients))

@@ -12,12 +12,12 @@ import torch
 
 from xeric.bases.base import Base
 from xeric.config import digest
-from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.decoding import default_limit
 from xeric.execution.activations import Kept, counted
-from xeric.execution.operations import Parts, Speed, training_operations
+from xeric.execution.operations import Parts, Speed, batch_work, training_operations
 from xeric.execution.probe import parts_of, probe_decoding, probe_training, size_of
 from xeric.execution.speeds import Measurement, keep_measurement, kept_measurement
 from xeric.execution.workload import Counts, Decoding, Training, counts_of, decoding_of, encoded_sample, training_of
@@ -25,7 +25,8 @@ from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.progress import StudyProgress
 from xeric.run.config import RunConfig
-from xeric.training.memory import MemoryEstimate, decoding_memory, held_memory, memory_of
+from xeric.training.memory import MemoryEstimate, decoding_memory, held_memory, memory_of, recomputed_bytes
+from xeric.training.steps import batching_of
 
 __all__ = ["BaseCosts"]
 
@@ -100,34 +101,33 @@ class BaseCosts:
             trainable=trainable,
             learned=learned.length(name) if learned and learned.keys_and_values(name) else 0,
             held=held_memory(self.base),
-            kept=counted(self.base, name, shared=self.shares) if trainable else Kept(),
+            kept=counted(self.base, name, self.base.batching()) if trainable else Kept(),
         )
 
     def _memory(self, config: RunConfig, data: Prepared) -> MemoryEstimate:
         """Return the memory that a run takes, with the activations that follow from those of short rows."""
         encoded, attached = self.encoded(config, data), self.attached(config, data)
-        counts = {task.name: counts_of(task, None) for task in data.tasks if task.name in encoded}
-        training = training_of(encoded, counts, config.train, shared=self.shares)
-        recomputing = config.train.gradient_checkpointing
-        shared = self.shares and config.train.shared_prefix and not recomputing
+        batching = batching_of(self.base, config.train)
+        together = [encoded] if self._joint else [{task: rows} for task, rows in encoded.items()]
+        activations, outputs = 0, 0
+        for tasks in together:
+            counts = {task.name: counts_of(task, None) for task in data.tasks if task.name in tasks}
+            training = training_of(tasks, counts, config.train, batching=batching)
+            if training is None:
+                continue
+            kept = attached.kept.of(batch_work(training.largest, batching, learned=attached.learned))
+            if config.train.gradient_checkpointing:
+                rows = [(row.prefix + row.tokens - row.targets, row.targets) for row in training.largest]
+                kept = recomputed_bytes(self.base, rows, kept)
+            activations, outputs = max(activations, kept), max(outputs, sum(row.targets for row in training.largest))
         targets = [row.target_tokens for rows in encoded.values() for row in rows.rows]
         limit = config.decode.max_new_tokens or default_limit(targets, self.base.context)
-        micro_batch_size = config.train.micro_batch_size or config.train.batch_size
-        # A step on many tasks holds only a few rows of each.
-        micro_batch_size = training.step.largest if self._joint and training else micro_batch_size
-
-        def kept(task: EncodedTask, rows: Sequence[InstanceRow]) -> int:
-            prefix = len(task.prefix_of(rows[0]).ids)
-            return attached.kept.of(prefix, len(rows), len(rows[0].ids), shared=shared, learned=attached.learned)
-
         return memory_of(
             self.base,
             attached.held,
             attached.trainable,
-            list(encoded.values()),
-            micro_batch_size,
-            kept,
-            recomputing=recomputing,
+            activations,
+            outputs,
             selecting=config.train.selects,
             decoding=decoding_memory(self.base, list(encoded.values()), config.decode.sequences, limit),
         )
@@ -138,7 +138,7 @@ class BaseCosts:
         if not attached.trainable:
             return None
         encoded = {task: rows for task, rows in self.encoded(config, data).items() if task in counts}
-        return training_of(encoded, counts, config.train, shared=self.shares, learned=attached.learned)
+        return training_of(encoded, counts, config.train, batching=batching_of(self.base, config.train), learned=attached.learned)
 
     def decoding(self, config: RunConfig, data: Prepared, texts: Mapping[str, int]) -> Decoding:
         """Return the decoding of ``texts`` texts of each task."""
@@ -179,6 +179,7 @@ class BaseCosts:
             "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "shares": self.shares,
+            "batching": self.base.batching(),
             "training": trained.method.model_dump(mode="json") if trained else None,
             "decoding": decoded.decode.model_dump(mode="json", include={"strategy", "batch_size", "candidates", "beams"}),
         }
@@ -237,7 +238,7 @@ class BaseCosts:
             for documents in (texts.train, texts.dev)
         )
         counts = {TEXT: Counts(len(train.rows), len(dev.rows), 0)}
-        training = training_of({TEXT: train}, counts, stage.train, shared=False)
+        training = training_of({TEXT: train}, counts, stage.train, batching=batching_of(self.base, stage.train))
         if training is None:
             return 0.0
         arguments = self.speed, self.size, attached.parts

@@ -12,10 +12,10 @@ measures ratios against this model (docs/concepts/estimates.md).
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import NamedTuple
 
-from xeric.data.batching import epoch_steps
+from xeric.data.batching import Batching, epoch_steps
 
 __all__ = [
     "Parts",
@@ -24,7 +24,7 @@ __all__ = [
     "Speed",
     "Work",
     "batch_work",
-    "epoch_work",
+    "epoch_batches",
     "fitted",
     "reading_operations",
     "training_operations",
@@ -68,26 +68,20 @@ class Work:
         pairs: of a position and one that it attends to.
         outputs: positions whose logits are computed.
         batches: micro-batches.
-        largest: rows of the largest micro-batch.
+        copies: positions of a prefix that are copied for the rows that continue it.
     """
 
     tokens: float = 0.0
     pairs: float = 0.0
     outputs: float = 0.0
     batches: float = 0.0
-    largest: int = 0
+    copies: float = 0.0
 
     def __add__(self, other: Work) -> Work:
-        return Work(
-            self.tokens + other.tokens,
-            self.pairs + other.pairs,
-            self.outputs + other.outputs,
-            self.batches + other.batches,
-            max(self.largest, other.largest),
-        )
+        return Work(*(mine + others for mine, others in zip(astuple(self), astuple(other), strict=True)))
 
     def __mul__(self, times: float) -> Work:
-        return Work(self.tokens * times, self.pairs * times, self.outputs * times, self.batches * times, self.largest)
+        return Work(*(times * number for number in astuple(self)))
 
 
 class Row(NamedTuple):
@@ -99,26 +93,31 @@ class Row(NamedTuple):
     targets: int
 
 
-def batch_work(prefix: int, lengths: Sequence[int], outputs: int, *, shared: bool, learned: int = 0) -> Work:
+def batch_work(rows: Sequence[Row], batching: Batching, *, learned: int = 0) -> Work:
     """Return the work of one micro-batch, forward.
 
     Args:
-        prefix: tokens of the prefix that all rows continue.
-        lengths: tokens of each row, the prefix not counted.
-        outputs: positions whose logits are computed.
-        shared: whether the prefix is computed once, not for every row.
+        rows: of one prefix, or of any where they are packed.
+        batching: how they are computed.
         learned: positions in front of the prefix that are attended to and not computed (a learned prefix of keys and values).
     """
-    rows, width = len(lengths), max(lengths)
-    if shared:
-        pairs = prefix * (learned + prefix) + rows * width * (learned + prefix + width)
-        return Work(prefix + rows * width, pairs, outputs, 1, rows)
+    count, width, prefix = len(rows), max(row.tokens for row in rows), rows[0].prefix
+    outputs = sum(row.targets for row in rows)
+    if batching == "packed":
+        prefixes = [prefix for _, prefix in {(row.task, row.prefix) for row in rows}]
+        pairs = sum(prefix * (learned + prefix) for prefix in prefixes)
+        pairs += sum(row.tokens * (learned + row.prefix + row.tokens) for row in rows)
+        copies = sum(learned + row.prefix for row in rows)
+        return Work(sum(prefixes) + sum(row.tokens for row in rows), pairs, outputs, 1, copies)
+    if batching == "shared":
+        pairs = prefix * (learned + prefix) + count * width * (learned + prefix + width)
+        return Work(prefix + count * width, pairs, outputs, 1, count * (prefix + learned) if count > 1 else 0)
     length = prefix + width
-    return Work(rows * length, rows * length * (learned + length), outputs, 1, rows)
+    return Work(count * length, count * length * (learned + length), outputs, 1)
 
 
-def epoch_work(rows: Sequence[Row], *, batch_size: int, micro_batch_size: int, shared: bool, learned: int = 0) -> Work:
-    """Return the work of training on every row once, forward, in the micro-batches of the training loop."""
+def epoch_batches(rows: Sequence[Row], *, batch_size: int, micro_batch_size: int, batching: Batching) -> list[list[Row]]:
+    """Return the micro-batches of the training loop in which every row comes once."""
     steps = epoch_steps(
         [(row.task, row.prefix) for row in rows],
         [row.tokens for row in rows],
@@ -126,13 +125,10 @@ def epoch_work(rows: Sequence[Row], *, batch_size: int, micro_batch_size: int, s
         micro_batch_size=micro_batch_size,
         seed=0,
         epoch=0,
+        batching=batching,
+        prefixes=[row.prefix for row in rows],
     )
-    work = Work()
-    for batch in (batch for step in steps for batch in step):
-        members = [rows[index] for index in batch]
-        outputs = sum(row.targets for row in members)
-        work += batch_work(members[0].prefix, [row.tokens for row in members], outputs, shared=shared, learned=learned)
-    return work
+    return [[rows[index] for index in batch] for step in steps for batch in step]
 
 
 def reading_operations(size: Size, work: Work, added: int = 0) -> float:

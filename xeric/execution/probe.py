@@ -21,7 +21,7 @@ from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.decoding import DecodeOptions, decode
-from xeric.execution.operations import Parts, Size, Speed, batch_work, fitted, reading_operations, training_operations
+from xeric.execution.operations import Parts, Row, Size, Speed, batch_work, fitted, reading_operations, training_operations
 from xeric.methods.base import Adaptation
 from xeric.progress import Progress
 from xeric.run.cost import Stopwatch
@@ -70,6 +70,10 @@ class Shape:
     rows: int
     tokens: int
     targets: int
+
+    def as_rows(self, task: str) -> list[Row]:
+        """Return its instances, of one task."""
+        return [Row(task, self.prefix, self.tokens, self.targets)] * self.rows
 
     def scaled(self, share: float) -> Shape:
         """Return a smaller micro-batch, about ``share`` of this one."""
@@ -127,14 +131,14 @@ def probe_training(
     Returns:
         The speed of training; and the ratio of the last micro-batch's memory to its estimate, at least 1.
     """
-    shared = base.can_share_prefix()
+    batching = base.batching()
     progress.start("training", len(_SHARES))
     # Memory that one micro-batch frees is used again by the next one, so all are compared with the memory before the first.
     held_before, peak = held_memory(base), 0
 
     def timed(used: Shape) -> tuple[float, float]:
         nonlocal peak
-        work = batch_work(used.prefix, [used.tokens] * used.rows, used.rows * used.targets, shared=shared)
+        work = batch_work(used.as_rows(task), batching)
         encoded = arbitrary_rows(base, task, used)
         watch = Stopwatch(base.device)
         batch = [[(encoded, row) for row in encoded.rows]]
@@ -154,7 +158,8 @@ def probe_training(
             break
     progress.advance(len(_SHARES) - 1 - len(points))
     largest = shape.scaled(_SHARES[len(points)])
-    expected = estimate_memory(base, adaptation, [arbitrary_rows(base, task, largest)], largest.rows, shared=shared)
+    rows = arbitrary_rows(base, task, largest)
+    expected = estimate_memory(base, adaptation, [(rows, row) for row in rows.rows], shared=batching != "plain")
     memory = (peak - held_before - expected.gradients) / (expected.training - expected.gradients - expected.optimizer)
     return Speed(*fitted((points[0], points[-1])), parameter=_optimizer_seconds(base, adaptation)), max(memory, 1.0)
 
@@ -164,7 +169,7 @@ def _optimizer_seconds(base: Base, adaptation: Adaptation) -> float:
     count = min(sum(p.numel() for p in adaptation.trainable().values()), _OPTIMIZER_PARAMETERS)
     parameter = nn.Parameter(torch.zeros(count, device=base.device))
     parameter.grad = torch.ones_like(parameter)
-    optimizer = torch.optim.AdamW([parameter])
+    optimizer = torch.optim.AdamW([parameter], fused=True)
 
     def step() -> None:
         clip_grad_norm_([parameter], 1.0, foreach=False)
@@ -193,7 +198,8 @@ def probe_decoding(base: Base, size: Size, options: DecodeOptions, prefix: int, 
     prefix, shared = min(prefix, base.context - _INPUT_TOKENS - _NEW_TOKENS), base.can_share_prefix()
 
     def reading(sequences: int) -> float:
-        return reading_operations(size, batch_work(prefix, [_INPUT_TOKENS] * sequences, sequences, shared=shared))
+        asked = Shape(prefix, sequences, _INPUT_TOKENS, 1).as_rows("")
+        return reading_operations(size, batch_work(asked, "shared" if shared else "plain"))
 
     while prefix > _SHORTEST_PREFIX and reading(rows * copies) * speed.operation > _SHORTENED:
         prefix = max(prefix // 2, _SHORTEST_PREFIX)

@@ -25,7 +25,7 @@ from xeric.json_io import read_json, write_json
 __all__ = ["Measurement", "keep_measurement", "kept_measurement"]
 
 _SECONDS = 24 * 3600
-_VERSION = 1
+_VERSION = 2
 """Raised when what is measured changes."""
 
 

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from typing import NamedTuple
 
 from xeric.bases.base import Base
+from xeric.data.batching import Batching
 from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared, PreparedTask
 from xeric.data.prompts import choose_demonstrations
 from xeric.data.splits import MIN_FOR_DEV
 from xeric.decoding import DecodeOptions, default_limit
-from xeric.execution.operations import Parts, Row, Size, Speed, Work, batch_work, epoch_work, reading_operations
+from xeric.execution.operations import Parts, Row, Size, Speed, Work, batch_work, epoch_batches, reading_operations
 from xeric.execution.probe import Shape
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
@@ -51,6 +52,7 @@ class Training:
         looks: evaluations on dev.
         look: work of one evaluation.
         shape: its usual micro-batch.
+        largest: rows of the micro-batch with most tokens.
     """
 
     steps: int
@@ -58,6 +60,7 @@ class Training:
     looks: int
     look: Work
     shape: Shape
+    largest: tuple[Row, ...]
 
     def seconds(self, speed: Speed, size: Size, parts: Parts, trainable: int, *, recomputing: bool) -> float:
         """Return how long the steps take, the optimiser included."""
@@ -131,7 +134,12 @@ def counts_of(task: PreparedTask, n_train: int | None) -> Counts:
 
 
 def training_of(
-    encoded: Mapping[str, EncodedTask], counts: Mapping[str, Counts], options: TrainOptions, *, shared: bool, learned: int = 0
+    encoded: Mapping[str, EncodedTask],
+    counts: Mapping[str, Counts],
+    options: TrainOptions,
+    *,
+    batching: Batching,
+    learned: int = 0,
 ) -> Training | None:
     """Return the training of a run; None where there is nothing to train on.
 
@@ -139,7 +147,7 @@ def training_of(
         encoded: first rows of its tasks.
         counts: instances of its tasks.
         options: how it trains.
-        shared: whether the prefix is computed once per micro-batch.
+        batching: how the rows of a micro-batch are computed.
         learned: length of a learned prefix of keys and values.
     """
     train = [row for task, task_rows in encoded.items() for row in _repeated(task_rows, counts[task].train)]
@@ -147,22 +155,29 @@ def training_of(
     steps = planned_steps(options, len(train)) if train else 0
     if not steps:
         return None
-    micro_batch_size = options.micro_batch_size or options.batch_size
-    shared = shared and options.shared_prefix and not options.gradient_checkpointing
-    epoch = epoch_work(train, batch_size=options.batch_size, micro_batch_size=micro_batch_size, shared=shared, learned=learned)
-    steps_per_epoch = math.ceil(len(train) / options.batch_size)
+    size = options.batch_size
+
+    def batches_of(rows: list[Row], micro_batch_size: int) -> list[list[Row]]:
+        return epoch_batches(rows, batch_size=size, micro_batch_size=micro_batch_size, batching=batching)
+
+    def work_of(batch: Sequence[Row]) -> Work:
+        return batch_work(batch, batching, learned=learned)
+
+    epoch = batches_of(train, options.micro_batch_size or size)
+    steps_per_epoch = math.ceil(len(train) / size)
     looks, look = 0, Work()
     if dev and options.selects:
         looks = math.ceil(steps / (options.dev_every or steps_per_epoch))
-        size = options.batch_size
-        look = epoch_work(dev, batch_size=size, micro_batch_size=size, shared=shared, learned=learned)
+        look = sum(map(work_of, batches_of(dev, size)), Work())
     shape = Shape(
         prefix=round(statistics.fmean(row.prefix for row in train)),
-        rows=max(round(len(train) / epoch.batches), 1),
+        rows=max(round(len(train) / len(epoch)), 1),
         tokens=round(statistics.fmean(row.tokens for row in train)),
         targets=max(round(statistics.fmean(row.targets for row in train)), 1),
     )
-    return Training(steps, epoch * (1 / steps_per_epoch), looks, look, shape)
+    step = sum(map(work_of, epoch), Work()) * (1 / steps_per_epoch)
+    largest: list[Row] = max(epoch, key=lambda batch: work_of(batch).tokens)
+    return Training(steps, step, looks, look, shape, tuple(largest))
 
 
 def decoding_of(
@@ -194,7 +209,8 @@ def decoding_of(
             continue
         prefix = round(statistics.fmean(row.prefix for row in rows))
         input_tokens = round(statistics.fmean(row.tokens - row.targets for row in rows))
-        prompts += batch_work(prefix, [input_tokens] * (count * copies), count * copies, shared=shared, learned=learned)
+        read = [Row(task, prefix, input_tokens, 1)] * (count * copies)
+        prompts += batch_work(read, "shared" if shared else "plain", learned=learned)
         batches += math.ceil(count / size)
         sequences += count * copies * beams
     new = options.max_new_tokens or default_limit(targets, context)

@@ -20,7 +20,7 @@ from xeric.training.log import STEPS
 from xeric.training.loss import dev_loss
 from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
 from xeric.training.options import TrainSetup
-from xeric.training.steps import StepPlan
+from xeric.training.steps import StepPlan, batching_of
 from xeric.training.trainer import Observe, Trainer, TrainResult
 
 __all__ = ["TextSession", "TrainingSession"]
@@ -96,11 +96,11 @@ class TrainingSession(ABC):
         """Return the estimate of the memory that will be taken, after telling the user."""
         options = self.options
         recomputing = options.gradient_checkpointing
+        steps = StepPlan(self.training, options, self.setup.seeds["order"], batching_of(self.base, options))
         estimate = estimate_memory(
             self.base,
             self.adaptation,
-            self.training,
-            StepPlan(self.training, options, self.setup.seeds["order"]).rows_together() if self.trains else 0,
+            steps.largest() if self.trains else [],
             shared=options.shared_prefix and not recomputing,
             recomputing=recomputing,
             selecting=options.selects,

@@ -80,8 +80,8 @@ def load_optimizer(
     for name, parameter in names.items():
         if f"{name}/step" in tensors:
             moments = {moment: tensors[f"{name}/{moment}"].clone() for moment in _MOMENTS}
-            # The step count stays on the CPU, as AdamW itself keeps it; the moments go where the parameter is.
-            optimizer.state[parameter] = {m: t if m == "step" else t.to(parameter.device) for m, t in moments.items()}
+            # All of them are where the parameter is, the step count too: the fused AdamW keeps them so.
+            optimizer.state[parameter] = {moment: tensor.to(parameter.device) for moment, tensor in moments.items()}
 
 
 def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -13,9 +13,8 @@ from dataclasses import dataclass
 import torch
 
 from xeric.bases.base import Base
-from xeric.data.batching import micro_batches
-from xeric.data.encoding import EncodedTask, InstanceRow
-from xeric.training.cross_entropy import summed_cross_entropy
+from xeric.data.batching import Batching, micro_batches
+from xeric.data.encoding import EncodedTask, InstanceRow, grouped_rows
 
 __all__ = ["Rows", "dev_loss", "step_loss"]
 
@@ -34,13 +33,23 @@ class Rows:
 
     @property
     def groups(self) -> list[tuple[str, int]]:
-        """Task and prefix row of each row; a micro-batch holds rows of one group."""
+        """Task and prefix row of each row."""
         return [(task.task, row.prefix) for task, row in self.items]
+
+    @property
+    def prefix_lengths(self) -> list[int]:
+        """Tokens of the prefix row of each row."""
+        return [len(task.prefix_of(row).ids) for task, row in self.items]
 
     @property
     def lengths(self) -> list[int]:
         """Tokens of each row."""
         return [len(row.ids) for _, row in self.items]
+
+    def micro_batches(self, size: int, batching: Batching) -> list[list[tuple[EncodedTask, InstanceRow]]]:
+        """Return all rows in micro-batches of at most ``size``."""
+        batches = micro_batches(range(len(self.items)), self.groups, self.lengths, size, batching, self.prefix_lengths)
+        return [[self.items[index] for index in batch] for batch in batches]
 
 
 def step_loss(
@@ -55,9 +64,9 @@ def step_loss(
 
     Args:
         base: the base, a method attached.
-        rows: micro-batches; the rows of each share one task and one prefix row.
+        rows: micro-batches, as :mod:`xeric.data.batching` makes them; rows of several tasks or prefix rows may be in one.
         weights: lambda of each task; None is 1 for all.
-        shared: compute the prefix once per micro-batch.
+        shared: compute each prefix once per micro-batch.
         backward: accumulate gradients of ``sum_j lambda_j L_j``.
 
     Returns:
@@ -67,24 +76,28 @@ def step_loss(
     for batch in rows:
         for task, row in batch:
             counts[task.task] = counts.get(task.task, 0) + row.target_tokens
-    losses = dict.fromkeys(counts, 0.0)
+    shares = {task: (1.0 if weights is None else weights[task]) / count for task, count in counts.items()}
+    sums = dict.fromkeys(counts, 0.0)
     for batch in rows:
-        task = batch[0][0]
+        groups = grouped_rows(batch)
+        sizes = [sum(row.target_tokens for row in group.rows) for group in groups]
+        repeats = torch.tensor(sizes, device=base.device)
+        coefficients = torch.tensor([shares[group.prefix.task] for group in groups], device=base.device).repeat_interleave(
+            repeats
+        )
         with base.autocast():
-            logits, targets = base.target_logits(task.prefix_of(batch[0][1]), [row for _, row in batch], shared=shared)
-        total = summed_cross_entropy(logits, targets) / counts[task.task]
-        del logits
+            total, losses = base.target_losses(groups, coefficients, shared=shared)
         if backward:
-            (total * (1.0 if weights is None else weights[task.task])).backward()
-        losses[task.task] += float(total.detach())
-    return losses
+            total.backward()
+        for group, of_group in zip(groups, losses.split(sizes), strict=True):
+            sums[group.prefix.task] += float(of_group.sum())
+    return {task: sums[task] / count for task, count in counts.items()}
 
 
 @torch.no_grad()
 def dev_loss(base: Base, tasks: Sequence[EncodedTask], *, batch_size: int, shared: bool = True) -> float:
     """Return the mean over tasks of the loss in nats per target token, in evaluation mode."""
     rows = Rows.of(tasks)
-    batches = micro_batches(range(len(rows.items)), rows.groups, rows.lengths, batch_size)
     with base.mode(training=False):
-        losses = step_loss(base, [[rows.items[i] for i in batch] for batch in batches], shared=shared, backward=False)
+        losses = step_loss(base, rows.micro_batches(batch_size, base.batching(shared=shared)), shared=shared, backward=False)
     return sum(losses.values()) / len(losses)

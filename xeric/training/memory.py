@@ -2,7 +2,7 @@
 
 What a micro-batch keeps for its backward pass depends on the model's code, on the modules of the method and on the kernels that
 PyTorch picks. So it is not derived from the size of the model: the tensors that autograd keeps are counted on one and on two rows
-of the run itself, and extrapolated linearly in the number of rows.
+of the run itself, and extrapolated linearly in the number of tokens.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import psutil
 import torch
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.data.encoding import EncodedTask, RowGroup, grouped_rows
 from xeric.methods.base import Adaptation
+from xeric.training.steps import MicroBatch
 
 __all__ = [
     "MemoryEstimate",
@@ -28,8 +29,8 @@ __all__ = [
     "held_memory",
     "kept_bytes",
     "memory_of",
+    "recomputed_bytes",
 ]
-
 
 _PASSING = 0.5
 """Memory of a step beyond activations and logits, as a share of theirs; measured: 0.25 to 0.6 (Gemma 3 270M, on a CPU)."""
@@ -45,7 +46,7 @@ class MemoryEstimate:
         optimizer: the moments of AdamW.
         selection: the copy of the best weights so far.
         activations: what the largest micro-batch keeps for its backward pass, without logits.
-        logits: at its target positions.
+        logits: as many as are held at once.
         passing: gradients of activations during the backward pass, and freed memory that the allocator cannot reuse.
         decoding: keys and values, and logits, of the largest batch that is decoded; training's memory is freed by then.
     """
@@ -77,21 +78,19 @@ class MemoryEstimate:
 def estimate_memory(
     base: Base,
     adaptation: Adaptation,
-    tasks: Sequence[EncodedTask],
-    micro_batch_size: int,
+    batch: MicroBatch,
     *,
     shared: bool,
     recomputing: bool = False,
     selecting: bool = False,
     decoding: int = 0,
 ) -> MemoryEstimate:
-    """Return the estimate for the largest micro-batch that these rows can give.
+    """Return the estimate for the largest micro-batch.
 
     Args:
         base: with the method attached.
         adaptation: the method's.
-        tasks: rows that are trained on.
-        micro_batch_size: rows of the largest micro-batch; 0 where no step is taken.
+        batch: the micro-batch; empty where no step is taken.
         shared: whether the task prefix is computed once per micro-batch.
         recomputing: whether training keeps only the inputs of layers (gradient checkpointing).
         selecting: whether training keeps the best weights beside the current ones.
@@ -99,52 +98,31 @@ def estimate_memory(
     """
     held = held_memory(base)
     trained = sum(p.numel() for p in adaptation.trainable().values())
-
-    def kept(task: EncodedTask, rows: Sequence[InstanceRow]) -> int:
-        """Return the bytes of a prefix and a first row, plus those of each further row; they are padded to the first."""
-        first = kept_bytes(base, task, rows[:1], shared=shared)
-        # A single row needs no second measurement.
-        further = kept_bytes(base, task, [rows[0]] * 2, shared=shared) - first if len(rows) > 1 else 0
-        return first + further * (len(rows) - 1)
-
-    arguments = base, held, trained, tasks, micro_batch_size, kept
-    return memory_of(*arguments, recomputing=recomputing, selecting=selecting, decoding=decoding)
+    activations = _kept_by(base, batch, shared=shared) if trained and batch else 0
+    if activations and recomputing:
+        rows = [(len(task.prefix_of(row).ids) + row.target_start, row.target_tokens) for task, row in batch]
+        activations = recomputed_bytes(base, rows, activations)
+    targets = sum(row.target_tokens for _, row in batch)
+    return memory_of(base, held, trained, activations, targets, selecting=selecting, decoding=decoding)
 
 
 def memory_of(
-    base: Base,
-    held: int,
-    trained: int,
-    tasks: Sequence[EncodedTask],
-    micro_batch_size: int,
-    kept: Callable[[EncodedTask, Sequence[InstanceRow]], int],
-    *,
-    recomputing: bool,
-    selecting: bool,
-    decoding: int,
+    base: Base, held: int, trained: int, activations: int, targets: int, *, selecting: bool, decoding: int
 ) -> MemoryEstimate:
-    """Return the estimate of :func:`estimate_memory` where a function says what a micro-batch keeps.
+    """Return the estimate of :func:`estimate_memory` where it is known what the largest micro-batch keeps.
 
     Args:
         base: the base.
         held: bytes held before training.
         trained: number of trained parameters.
-        tasks: rows that are trained on.
-        micro_batch_size: rows of the largest micro-batch.
-        kept: returns the bytes that rows of a task keep for their backward pass, without logits; the first row is the longest.
-        recomputing: as of :func:`estimate_memory`.
-        selecting: likewise.
+        activations: bytes that the micro-batch keeps for its backward pass, without logits; 0 where no step is taken.
+        targets: its target tokens.
+        selecting: as of :func:`estimate_memory`.
         decoding: likewise.
     """
-    batches = [_largest_micro_batch(task, micro_batch_size) for task in tasks if task.rows]
-    if not trained or not batches or not micro_batch_size:
+    if not trained or not activations:
         return MemoryEstimate(held, decoding=decoding)
-    task, rows = max(batches, key=lambda batch: sum(len(row.ids) for row in batch[1]))
-    targets = max(sum(row.target_tokens for row in batch) for _, batch in batches)
-    activations = kept(task, rows)
-    if recomputing:
-        activations = _recomputed(base, task, rows, activations)
-    logits = targets * base.vocabulary * (4 if base.precision == "fp32" else 2)
+    logits = base.architecture.logits_at_once(base, targets) * (4 if base.precision == "fp32" else 6)
     return MemoryEstimate(
         held=held,
         gradients=4 * trained,
@@ -196,25 +174,38 @@ def available_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
-def _largest_micro_batch(task: EncodedTask, size: int) -> tuple[EncodedTask, list[InstanceRow]]:
-    return task, sorted(task.rows, key=lambda row: len(row.ids), reverse=True)[:size]
+def _kept_by(base: Base, batch: MicroBatch, *, shared: bool) -> int:
+    """Return the bytes that a micro-batch keeps: counted on its longest row and on that twice, and extrapolated."""
+    task, row = max(batch, key=lambda item: len(item[0].prefix_of(item[1]).ids) + len(item[1].ids))
+    prefix = task.prefix_of(row)
+    first = kept_bytes(base, [RowGroup(prefix, (row,))], shared=shared)
+    # A single row needs no second measurement.
+    further = kept_bytes(base, [RowGroup(prefix, (row, row))], shared=shared) - first if len(batch) > 1 else 0
+    if base.batching(shared=shared) != "packed":
+        return first + further * (len(batch) - 1)
+    tokens = sum(len(group.prefix.ids) + sum(len(row.ids) for row in group.rows) for group in grouped_rows(batch))
+    return first + round(further * (tokens - len(prefix.ids) - len(row.ids)) / len(row.ids))
 
 
-def _recomputed(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], whole: int) -> int:
-    """Return the bytes kept where activations are recomputed: the input of every layer, and the one layer at hand."""
+def recomputed_bytes(base: Base, rows: Sequence[tuple[int, int]], whole: int) -> int:
+    """Return the bytes kept where activations are recomputed: the input of every layer, and the one layer at hand.
+
+    Args:
+        base: the base.
+        rows: tokens of prompt and target of each row of the micro-batch.
+        whole: bytes that it would keep otherwise.
+    """
     config = base.model.config.get_text_config(decoder=True)
-    prompt = len(task.prefix_of(rows[0]).ids) + rows[0].target_start
-    inputs = len(rows) * base.architecture.kept_inputs(base, prompt, rows[0].target_tokens)
+    inputs = sum(base.architecture.kept_inputs(base, prompt, target) for prompt, target in rows)
     return inputs * int(config.hidden_size) * (4 if base.precision == "fp32" else 2) + whole // int(config.num_hidden_layers)
 
 
-def kept_bytes(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, shared: bool) -> int:
+def kept_bytes(base: Base, groups: Sequence[RowGroup], *, shared: bool) -> int:
     """Return the bytes of all tensors that autograd keeps for a micro-batch, without parameters and logits.
 
     Args:
         base: with the method attached.
-        task: that the rows belong to.
-        rows: of the micro-batch.
+        groups: the rows of the micro-batch by prefix.
         shared: whether the task prefix is computed once.
     """
     own = {tensor.untyped_storage().data_ptr() for tensor in (*base.model.parameters(), *base.model.buffers())}
@@ -227,10 +218,10 @@ def kept_bytes(base: Base, task: EncodedTask, rows: Sequence[InstanceRow], *, sh
             storages[storage.data_ptr()] = storage
 
     devices = [base.device] if base.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), base.mode(training=True), base.autocast():
-        with torch.autograd.graph.saved_tensors_hooks(keep, _never):
-            logits, _ = base.target_logits(task.prefix_of(rows[0]), rows, shared=shared)
-        storages.pop(logits.untyped_storage().data_ptr(), None)
+    targets = sum(row.target_tokens for group in groups for row in group.rows)
+    counting = torch.autograd.graph.saved_tensors_hooks(keep, _never)
+    with torch.random.fork_rng(devices=devices), base.mode(training=True), base.autocast(), counting:
+        base.target_losses(groups, torch.ones(targets, device=base.device), shared=shared)
     return sum(storage.nbytes() for storage in storages.values())
 
 

@@ -25,7 +25,7 @@ class TrainOptions(Config):
         seconds: time for the training, dev evaluations included; where the planned steps take longer, as many as fit are taken,
             and the schedule is that of so many steps (:mod:`xeric.training.budget`). None is no limit.
         batch_size: instances in an optimiser step.
-        micro_batch_size: instances computed at once; None is ``batch_size``. It affects memory, not the result.
+        micro_batch_size: the most instances computed at once; None is ``batch_size``. It affects memory, not the result.
         schedule: of the learning rate after warm-up.
         warmup: share of the steps over which the learning rate rises from 0.
         weight_decay: of AdamW (Loshchilov & Hutter 2019), on the groups that take it.

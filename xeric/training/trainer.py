@@ -1,4 +1,4 @@
-"""The one training loop: AdamW over task-homogeneous micro-batches, with dev selection, checkpoints and exact resumption.
+"""The one training loop: AdamW over micro-batches of several tasks, with dev selection, checkpoints and exact resumption.
 
 The loop knows nothing about which method it trains: it minimises the objective of :mod:`xeric.training.loss` over the parameters
 that :meth:`Adaptation.groups` declares.
@@ -32,7 +32,7 @@ from xeric.training.log import TIMES, StepLog, TimeLog
 from xeric.training.loss import step_loss
 from xeric.training.options import TrainSetup, planned_steps
 from xeric.training.schedule import lr_factor, step_seed
-from xeric.training.steps import StepPlan
+from xeric.training.steps import StepPlan, batching_of
 from xeric.training.weighting import weighting_of
 
 __all__ = ["Observe", "TrainResult", "Trainer"]
@@ -106,7 +106,7 @@ class Trainer:
         self.times = TimeLog(log and log.with_name(TIMES))
         self.progress, self.phase = progress or Silent(), phase
         self._observe = observe
-        self.steps = StepPlan(tasks, self.options, setup.seeds["order"])
+        self.steps = StepPlan(tasks, self.options, setup.seeds["order"], batching_of(base, self.options))
         self.result = TrainResult(planned_steps=planned_steps(self.options, len(self.steps.rows.items)))
         self.weighting = weighting_of(self.options.weighting, {task.task: len(task.rows) for task in tasks if task.rows})
         self.trained = adaptation.trainable()
@@ -128,7 +128,8 @@ class Trainer:
             }
             for group in [*self.adaptation.groups(), *self._learned_weights()]
         ]
-        return torch.optim.AdamW(groups, lr=self.setup.lr)
+        # Fused: one pass over the parameters, where the usual implementation makes a dozen with temporary tensors.
+        return torch.optim.AdamW(groups, lr=self.setup.lr, fused=True)
 
     def _learned_weights(self) -> list[ParameterGroup]:
         learned = self.weighting.parameters()
