@@ -1,8 +1,8 @@
 """The loss at an output layer over a large vocabulary, in pieces that never hold all logits.
 
-For the 262,144 tokens of Gemma's vocabulary and the 800 target tokens of a usual micro-batch, logits are 0.8 GB. Here
-a few rows of hidden states at a time become logits, then losses and, where gradients are wanted, the gradients of the hidden states
-and of the layer; the next rows use the same memory. So the backward pass only scales what the forward pass has made.
+For the 262,144 tokens of Gemma's vocabulary and the 800 target tokens of a usual micro-batch, logits take 0.8 GB in float32. Here
+a few rows of hidden states at a time become logits, then losses and, where gradients are wanted, the gradients of the hidden
+states and of the layer; the next rows use the same memory. So the backward pass only scales what the forward pass has made.
 """
 
 from __future__ import annotations
