@@ -48,6 +48,7 @@ class Base:
         sha256: of its weights and, apart, of its config and tokenizer files.
         parameters: how many parameters the model has.
         shares_prefix: whether it can share a computed prefix; None until tested (:meth:`can_share_prefix`).
+        writes_in_steps: whether it can write rows that join and leave a batch; None until tested (:mod:`xeric.bases.causal`).
         learned_prefix: the learned prefix that a method puts in front of the rows, or None.
         embedding_addition: what a method adds to the rows' embeddings, or None.
         layout: of the rows that the model computes now; None outside of :meth:`laid_out`.
@@ -67,6 +68,7 @@ class Base:
     sha256: dict[str, str]
     parameters: int = field(init=False)
     shares_prefix: bool | None = field(default=None, init=False)
+    writes_in_steps: bool | None = field(default=None, init=False)
     learned_prefix: LearnedPrefix | None = field(default=None, init=False)
     embedding_addition: EmbeddingAddition | None = field(default=None, init=False)
     layout: RowLayout | None = field(default=None, init=False)

@@ -9,7 +9,7 @@ that change with a row's length; models whose state is not keys and values.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,8 @@ from xeric.bases.base import Base
 from xeric.bases.batches import left_padded_layout, only_at, pad_right, recomputes_activations, refuse_dropped_state
 from xeric.bases.protocols import KeysAndValues
 from xeric.bases.shared_prefix import PrefixState, learned_state, run_prefix, run_rows
+from xeric.bases.stepping import Steps
+from xeric.bases.writing import write_step_by_step
 from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 
@@ -50,13 +52,14 @@ class Causal(Architecture):
     def can_share_prefix(self, base: Base) -> bool:
         """Whether the shared way may be taken now.
 
-        The model is tested once: a short row is computed both ways and the logits compared, so that a family whose state is not
-        held by a cache of keys and values is detected before training.
+        The model is tested once: short rows are computed both ways and the logits compared, so that a family whose state is not
+        held by a cache of keys and values is detected before training; likewise whether its rows can be written step by step.
         """
         if base.model.training and recomputes_activations(base.model):
             return False
         if base.shares_prefix is None:
-            base.shares_prefix = not _rope_depends_on_length(base) and _same_both_ways(base)
+            base.shares_prefix = not _rope_depends_on_length(base) and _same_both_ways(base, _shared_logits)
+            base.writes_in_steps = base.shares_prefix and _same_both_ways(base, _stepwise_logits)
             if not base.shares_prefix:
                 _log.warning("%s cannot share a computed prefix; every row is computed whole", base.name)
         return base.shares_prefix
@@ -112,6 +115,21 @@ class Causal(Architecture):
         new: list[list[int]] = output[:, width:].tolist()
         return new
 
+    def write_rows(
+        self,
+        base: Base,
+        prefix: PrefixRow,
+        state: PrefixState | None,
+        rows: Sequence[InstanceRow],
+        how: Continuation,
+        slots: int,
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Write texts step by step; by ``generate`` in batches where there are beams, or the base cannot be written so."""
+        if how.beams > 1 or not self.can_share_prefix(base) or not base.writes_in_steps:
+            return super().write_rows(base, prefix, state, rows, how, slots)
+        steps = Steps(base, prefix, state, rows, slots, how.limit, how.copies)
+        return write_step_by_step(steps, prefix.ids, rows, how, slots)
+
     def run_a_row(self, base: Base) -> None:
         """Run four tokens."""
         tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
@@ -125,18 +143,37 @@ def _rope_depends_on_length(base: Base) -> bool:
     return any(kind.get("rope_type", kind.get("type")) in _LENGTH_DEPENDENT_ROPE for kind in kinds)
 
 
-def _same_both_ways(base: Base) -> bool:
+def _same_both_ways(base: Base, other: Callable[[Base, PrefixRow, Sequence[InstanceRow]], torch.Tensor]) -> bool:
     tokens = [token for token in range(min(64, base.vocabulary)) if token not in base.eos][:12]
     prefix = PrefixRow("", tuple(tokens[:7]), (0,) * 7, 0)
     rows = [InstanceRow("", 0, tuple(tokens[7:]), (0,) * 5, 2), InstanceRow("", 0, tuple(tokens[8:]), (0,) * 4, 1)]
     with torch.no_grad(), base.mode(training=False):
         plain, _ = _logits(base, prefix, rows, shared=False)
         try:
-            shared, _ = _logits(base, prefix, rows, shared=True)
+            found = other(base, prefix, rows)
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, NotImplementedError):
             return False
     scale = 1.0 if plain.dtype == torch.float32 and base.precision == "fp32" else 100.0
-    return bool((plain - shared).abs().max() <= _TOLERANCE * scale * plain.abs().max().clamp_min(1.0))
+    return bool((plain - found).abs().max() <= _TOLERANCE * scale * plain.abs().max().clamp_min(1.0))
+
+
+def _shared_logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow]) -> torch.Tensor:
+    return _logits(base, prefix, rows, shared=True)[0]
+
+
+def _stepwise_logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow]) -> torch.Tensor:
+    """Return the logits of both rows' targets, three each, where the second row joins a step later and the first leaves first."""
+    prompts = [InstanceRow("", 0, row.ids[: row.target_start], row.kinds[: row.target_start], row.target_start) for row in rows]
+    first, second = (row.ids[row.target_start :] for row in rows)
+    steps = Steps(base, prefix, run_prefix(base, prefix), prompts, 2, 3)
+    logits, computed, lengths = steps.read(prompts)
+    steps.join(computed, lengths, [0])
+    alone = steps.step(first[:1])
+    steps.join(computed, lengths, [1])
+    both = steps.step([first[1], second[0]])
+    steps.leave(0)
+    last = steps.step(second[1:2])
+    return torch.cat([logits[:1], alone, both[:1], logits[1:], both[1:], last])
 
 
 def _has_prefix(base: Base, prefix: PrefixRow) -> bool:
