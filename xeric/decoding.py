@@ -1,9 +1,9 @@
 """Deterministic batched generation over the shared prefix: greedy, beam search, seeded sampling, minimum Bayes risk.
 
-The task prefix is computed once for all instances of a task, its keys and values are handed to transformers'
-``generate`` as a cache, and the rows are padded on the left. In float32 a greedy text does not depend on the batch
-size or the order of the instances; in 16 bit, rounding differs with the shape of a batch and near-ties can fall the
-other way (the record says which precision was used).
+The task prefix is computed once for all instances of a task. A causal base then writes the texts step by step, each in a slot
+of its own (:mod:`xeric.bases.writing`); beams, and bases whose rows cannot be written so, go through transformers' ``generate``.
+In float32 a greedy text does not depend on the batch size or the order of the instances; in 16 bit, rounding differs with the
+shape of a batch and near-ties can fall the other way (the record says which precision was used).
 """
 
 from __future__ import annotations
@@ -62,7 +62,8 @@ class DecodeOptions(Config):
         stop: texts that end a generated text; it is cut before the first of them. An empty list is none. None: where nothing
             is trained, the text with which the layout begins another instance (:attr:`xeric.data.prompts.Prompt.stop`);
             otherwise none, because a trained model ends its texts itself.
-        batch_size: instances decoded at once; it affects memory, speed and the draws of sampled texts.
+        batch_size: instances decoded at once; it affects memory and speed, and where ``generate`` samples (encoders,
+            encoder-decoders), the draws.
         candidates: samples drawn for each text, for ``mbr``; they count in ``batch_size``.
         beams: hypotheses kept, for ``beam``.
         length_penalty: exponent on a hypothesis' length that its log-probability is divided by, for ``beam``; above 0 favours

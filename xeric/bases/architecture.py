@@ -52,6 +52,11 @@ class Continuation:
         return self.config.num_beams or 1
 
     @property
+    def greedy(self) -> bool:
+        """Whether each token is the one with the highest logit, whatever was written before."""
+        return self.beams == 1 and not self.config.do_sample and not self.processors(0)
+
+    @property
     def limit(self) -> int:
         """The limit of new tokens."""
         return self.config.max_new_tokens or 0

@@ -127,7 +127,7 @@ class Causal(Architecture):
         """Write texts step by step; by ``generate`` in batches where there are beams, or the base cannot be written so."""
         if how.beams > 1 or not self.can_share_prefix(base) or not base.writes_in_steps:
             return super().write_rows(base, prefix, state, rows, how, slots)
-        steps = Steps(base, prefix, state, rows, slots, how.limit, how.copies)
+        steps = Steps(base, prefix, state, rows, slots, how.limit, how.copies, greedy=how.greedy)
         return write_step_by_step(steps, prefix.ids, rows, how, slots)
 
     def run_a_row(self, base: Base) -> None:
@@ -165,7 +165,7 @@ def _stepwise_logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow])
     """Return the logits of both rows' targets, three each, where the second row joins a step later and the first leaves first."""
     prompts = [InstanceRow("", 0, row.ids[: row.target_start], row.kinds[: row.target_start], row.target_start) for row in rows]
     first, second = (row.ids[row.target_start :] for row in rows)
-    steps = Steps(base, prefix, run_prefix(base, prefix), prompts, 2, 3)
+    steps = Steps(base, prefix, run_prefix(base, prefix), prompts, 2, 3, greedy=False)
     logits, computed, lengths = steps.read(prompts)
     steps.join(computed, lengths, [0])
     alone = steps.step(first[:1])

@@ -6,13 +6,15 @@ their keys and values go into a :class:`~xeric.bases.row_cache.RowCache`, whose 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import nn
 from transformers import DynamicCache
 
 from xeric.bases.base import Base
 from xeric.bases.batches import only_at, pad_right
+from xeric.bases.best_tokens import best_tokens, computable_in_parts, inputs_of
 from xeric.bases.protocols import RowLayout
 from xeric.bases.row_cache import RowCache
 from xeric.bases.shared_prefix import PrefixState, run_rows
@@ -37,6 +39,7 @@ class Steps:
         slots: rows at once.
         limit: of a row's new tokens.
         copies: how often each row may be added.
+        greedy: return the most probable tokens ``[N]`` instead of logits ``[N, vocabulary]``.
     """
 
     def __init__(
@@ -48,7 +51,10 @@ class Steps:
         slots: int,
         limit: int,
         copies: int = 1,
+        *,
+        greedy: bool,
     ) -> None:
+        self._greedy = greedy
         self._base, self._state, self._takes_positions = base, state, base.takes_positions
         # The learned prefix and the shared one are in the state; what is not runs with each row.
         shared = state is not None and len(state.kinds) > _learned_length(base, prefix.task)
@@ -64,7 +70,7 @@ class Steps:
         return len(self._rows.starts)
 
     def read(self, rows: Sequence[InstanceRow]) -> tuple[torch.Tensor, DynamicCache, list[int]]:
-        """Run prompts; return the logits of each row's first new token ``[N, vocabulary]``, and what :meth:`join` takes."""
+        """Run prompts; return logits of each row's first new token or the token, and what :meth:`join` takes."""
         base, before = self._base, self._before
         ids = [(*before.ids, *row.ids) for row in rows]
         tokens, present = pad_right(ids, base.pad, base.device)
@@ -73,9 +79,15 @@ class Steps:
             last[number, len(row) - 1] = True
         cache = self._state.cache(len(rows)) if self._state else DynamicCache()
         kinds = [(*before.kinds, *row.kinds) for row in rows]
-        with only_at(base.output_embeddings, last):
+
+        def run() -> torch.Tensor:
             output, _ = run_rows(base, base.model, before.task, tokens, present, kinds, self._state, cache)
-        return output.logits, cache, [self._held + len(row) for row in ids]
+            logits: torch.Tensor = output.logits
+            return logits
+
+        with only_at(base.output_embeddings, last):
+            chosen = self._chosen(run)
+        return chosen, cache, [self._held + len(row) for row in ids]
 
     def join(self, computed: DynamicCache, lengths: Sequence[int], numbers: Sequence[int]) -> None:
         """Add rows that were read, behind those that are written now.
@@ -92,7 +104,7 @@ class Steps:
         self._rows.remove(index)
 
     def step(self, tokens: Sequence[int]) -> torch.Tensor:
-        """Append a token to each row; return the logits of the next ones ``[N, vocabulary]``, as the base computes them."""
+        """Append a token to each row; return logits of the next ones, or the next ones."""
         base, rows = self._base, self._rows
         rows.make_room()
         first, width = rows.first, rows.end + 1 - rows.first
@@ -104,10 +116,27 @@ class Steps:
         }
         if self._takes_positions:
             inputs["position_ids"] = positions
+
+        def run() -> torch.Tensor:
+            logits: torch.Tensor = base.model(**inputs, past_key_values=rows.cache, use_cache=True).logits
+            return logits[:, -1]
+
         with base.laid_out(RowLayout(positions, torch.full_like(positions, _TARGET))):
-            logits: torch.Tensor = base.model(**inputs, past_key_values=rows.cache, use_cache=True).logits[:, -1]
+            chosen = self._chosen(run)
         rows.end += 1
-        return logits
+        return chosen
+
+    def _chosen(self, run: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """Return the logits that the model computes, or the most probable tokens."""
+        layer = self._base.output_embeddings
+        if not self._greedy:
+            return run()
+        if not computable_in_parts(layer):
+            return run().argmax(dim=-1)
+        with inputs_of(layer) as seen:
+            run()
+        assert isinstance(layer, nn.Linear)
+        return best_tokens(layer, seen[0])
 
 
 def _learned_length(base: Base, task: str) -> int:

@@ -68,13 +68,13 @@ def write_step_by_step(
         free = (slots - len(texts)) // how.copies
         if waiting and free >= min(len(waiting), max(1, slots // how.copies // _JOINING)):
             group = _similar(waiting, rows, free)
-            logits, computed, lengths = steps.read([rows[number] for number in group])
+            values, computed, lengths = steps.read([rows[number] for number in group])
             joining = [
                 _Text(number * how.copies + copy, (*prefix, *rows[number].ids), choice.draws(number * how.copies + copy))
                 for number in group
                 for copy in range(how.copies)
             ]
-            ended = choice.extend(joining, logits.repeat_interleave(how.copies, dim=0))
+            ended = choice.extend(joining, values.repeat_interleave(how.copies, dim=0))
             yield from ((text.number, text.new) for text, over in zip(joining, ended, strict=True) if over)
             numbers = [index // how.copies for index, over in enumerate(ended) if not over]
             if numbers:
@@ -112,12 +112,14 @@ class _Choice:
         """Return the random numbers of a text, or None where it is greedy."""
         return self._how.draws(number) if self._how.config.do_sample else None
 
-    def extend(self, texts: Sequence[_Text], logits: torch.Tensor) -> list[bool]:
-        """Append a token to each text by its logits ``[N, vocabulary]``; return which of them it ends."""
-        scores = logits.float()
-        if self._processes:
-            scores = torch.cat([self._processed(text, scores[index : index + 1]) for index, text in enumerate(texts)])
-        tokens = self._sampled(texts, scores) if self._how.config.do_sample else scores.argmax(dim=-1)
+    def extend(self, texts: Sequence[_Text], computed: torch.Tensor) -> list[bool]:
+        """Append a token to each text; return which of them it ends.
+
+        Args:
+            texts: N texts.
+            computed: their logits ``[N, vocabulary]``, or where decoding is greedy, the tokens ``[N]``.
+        """
+        tokens = computed if self._how.greedy else self._chosen(texts, computed.float())
         for text, token in zip(texts, tokens.tolist(), strict=True):
             text.new.append(token)
         stopped = self._how.complete([text.new for text in texts]) if self._how.complete else [False] * len(texts)
@@ -126,18 +128,23 @@ class _Choice:
             for text, stop in zip(texts, stopped, strict=True)
         ]
 
-    def _processed(self, text: _Text, scores: torch.Tensor) -> torch.Tensor:
-        ids = torch.tensor([[*text.prompt, *text.new]], device=scores.device)
-        processed: torch.Tensor = self._how.processors(len(text.prompt))(ids, scores)  # type: ignore[arg-type]
-        return processed
+    def _chosen(self, texts: Sequence[_Text], scores: torch.Tensor) -> torch.Tensor:
+        # One by one: texts differ in length, and the numbers of a whole vocabulary are held for one text at a time.
+        return torch.stack([self._next(text, scores[index : index + 1]) for index, text in enumerate(texts)])
 
-    def _sampled(self, texts: Sequence[_Text], scores: torch.Tensor) -> torch.Tensor:
-        """Return the token at which the cumulated probability passes each text's random number."""
+    def _next(self, text: _Text, scores: torch.Tensor) -> torch.Tensor:
+        """Return the next token of a text by its scores ``[1, vocabulary]``."""
+        if self._processes:
+            ids = torch.tensor([[*text.prompt, *text.new]], device=scores.device)
+            scores = self._how.processors(len(text.prompt))(ids, scores)  # type: ignore[arg-type]
+        return scores[0].argmax() if text.draws is None else self._sampled(scores, text.draws[len(text.new)])
+
+    def _sampled(self, scores: torch.Tensor, draw: torch.Tensor) -> torch.Tensor:
+        """Return the token at which the cumulated probability passes a random number."""
         # These processors look at no tokens.
-        shaped = self._warpers(torch.empty(len(texts), 0, dtype=torch.long), scores)  # type: ignore[arg-type]
+        shaped = self._warpers(torch.empty(1, 0, dtype=torch.long), scores)[0]  # type: ignore[arg-type]
         below = shaped.softmax(dim=-1).double().cumsum(dim=-1)
-        drawn = torch.stack([text.draws[len(text.new)] for text in texts if text.draws is not None]).to(below.device)
-        return torch.searchsorted(below, drawn[:, None] * below[:, -1:], right=True)[:, 0].clamp_max(below.shape[1] - 1)
+        return torch.searchsorted(below, draw.to(below.device) * below[-1], right=True).clamp_max(len(below) - 1)
 
 
 def _warpers(config: GenerationConfig) -> LogitsProcessorList:
