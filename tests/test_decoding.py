@@ -10,6 +10,7 @@ import torch
 from sacrebleu.metrics import CHRF
 
 from tests import rows, tiny
+from xeric.bases import best_tokens, stepping
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
 from xeric.decoding import DecodeOptions, decode, default_limit
@@ -154,6 +155,89 @@ def test_sampling_follows_its_seed_and_leaves_the_callers_random_state_alone(ope
     assert sample(0) != greedy
     assert sample(0, top_k=1) == greedy
     assert sample(3, temperature=1e-4) == greedy
+
+
+def test_a_sampled_text_depends_on_no_other_text(open_base: Callable[[str], Base]) -> None:
+    base = open_base("llama")
+    task = rows.decoding_rows(base, rows.task("one"), 6)
+    options = DecodeOptions(strategy="sample", temperature=2.0, top_k=50, top_p=0.9)
+    expected = decode(base, task, options, max_new_tokens=6, seed=4)
+    assert len(set(expected)) > 1
+    for size in (1, 4):
+        assert decode(base, task, options.model_copy(update={"batch_size": size}), max_new_tokens=6, seed=4) == expected
+    # The sampled tokens of a text are those of its number in the task.
+    assert decode(base, replace(task, rows=task.rows[:3]), options, max_new_tokens=6, seed=4) == expected[:3]
+
+
+def test_samples_come_as_often_as_they_are_probable(open_base: Callable[[str], Base]) -> None:
+    base = open_base("llama")
+    task = rows.decoding_rows(base, rows.task("one"), 1)
+    prompt = (*task.prefix_of(task.rows[0]).ids, *task.rows[0].ids)
+    with torch.no_grad():
+        logits = base.model(torch.tensor([prompt])).logits[0, -1]
+    best = logits.topk(3)
+    expected = best.values.div(0.5).softmax(-1)
+    copies = replace(task, rows=task.rows * 600)
+    options = DecodeOptions(strategy="sample", temperature=0.5, top_k=3, batch_size=200)
+    texts = decode(base, copies, options, max_new_tokens=1, seed=1)
+    shares = [texts.count(base.detokenize([token])) / 600 for token in best.indices.tolist()]
+    assert shares == pytest.approx(expected.tolist(), abs=0.07)
+
+
+def test_rows_that_join_while_others_are_written_have_the_texts_of_a_row_alone(
+    open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Texts end at different steps, so slots are taken one by one; the cache has so little room that its rows are moved often."""
+    base = open_base("gemma3")
+    assert base.can_share_prefix()
+    monkeypatch.setattr(stepping, "_SPARE", 1)
+    task = rows.decoding_rows(base, rows.task("one"))
+    free = decode(base, task, DecodeOptions(batch_size=1), max_new_tokens=9)
+    # A token that many texts hold ends them early.
+    written = [token for text in free for token in set(base.tokenize(text)[1:])]
+    stopping = replace(base, eos=(2, max(set(written), key=written.count)))
+    expected = greedy_by_hand(stopping, task, 9)
+    assert len({len(base.tokenize(text)) for text in expected}) > 2
+    for size in (2, 3, 7):
+        assert decode(stopping, task, DecodeOptions(batch_size=size), max_new_tokens=9) == expected
+
+
+def test_a_family_that_fails_the_test_of_steps_is_decoded_by_generate(
+    open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = open_base("llama")
+    task = rows.decoding_rows(base, rows.task("one"), 4)
+    expected = greedy_by_hand(base, task, 6)
+    forward = base.model.model.forward
+
+    def unmasked(*args: object, attention_mask: torch.Tensor | None = None, **kwargs: object) -> object:
+        """Sees the blanks before a row as soon as single tokens follow."""
+        ids = kwargs["input_ids"]
+        assert isinstance(ids, torch.Tensor)
+        return forward(*args, attention_mask=attention_mask if ids.shape[1] > 1 else None, **kwargs)
+
+    monkeypatch.setattr(base.model.model, "forward", unmasked)
+    assert base.can_share_prefix()
+    assert not base.writes_in_steps
+    assert decode(base, task, DecodeOptions(batch_size=1), max_new_tokens=6) == expected
+
+
+@pytest.mark.parametrize("shape", ["llama", "bloom"])
+def test_best_tokens_by_parts_of_the_vocabulary_are_those_of_all_logits(
+    shape: str, open_base: Callable[[str], Base], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = open_base(shape)
+    task = rows.decoding_rows(base, rows.task("one"))
+    expected = greedy_by_hand(base, task, 6)
+    monkeypatch.setattr(best_tokens, "_PART", 100)
+    assert best_tokens.computable_in_parts(base.output_embeddings)
+    assert decode(base, task, DecodeOptions(batch_size=5), max_new_tokens=6) == expected
+    layer, hidden = torch.nn.Linear(4, 350), torch.randn(3, 4)
+    assert torch.equal(best_tokens.best_tokens(layer, hidden), layer(hidden).argmax(-1))
+    with torch.no_grad():
+        layer.weight.zero_()
+        layer.bias.zero_()
+    assert best_tokens.best_tokens(layer, hidden).tolist() == [0, 0, 0], "the first among equals"
 
 
 def test_minimum_risk_takes_the_sample_most_like_the_others(open_base: Callable[[str], Base]) -> None:

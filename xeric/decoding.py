@@ -1,15 +1,16 @@
 """Deterministic batched generation over the shared prefix: greedy, beam search, seeded sampling, minimum Bayes risk.
 
-The task prefix is computed once for all instances of a task, its keys and values are handed to transformers'
-``generate`` as a cache, and the rows are padded on the left. In float32 a greedy text does not depend on the batch
-size or the order of the instances; in 16 bit, rounding differs with the shape of a batch and near-ties can fall the
-other way (the record says which precision was used).
+The task prefix is computed once for all instances of a task. A causal base then writes the texts step by step, each in a slot
+of its own (:mod:`xeric.bases.writing`); beams, and bases whose rows cannot be written so, go through transformers' ``generate``.
+In float32 a greedy text does not depend on the batch size or the order of the instances; in 16 bit, rounding differs with the
+shape of a batch and near-ties can fall the other way (the record says which precision was used).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import permutations
 from typing import Annotated, Any, Literal
 
@@ -61,7 +62,8 @@ class DecodeOptions(Config):
         stop: texts that end a generated text; it is cut before the first of them. An empty list is none. None: where nothing
             is trained, the text with which the layout begins another instance (:attr:`xeric.data.prompts.Prompt.stop`);
             otherwise none, because a trained model ends its texts itself.
-        batch_size: instances decoded at once; it affects memory, speed and the draws of sampled texts.
+        batch_size: instances decoded at once; it affects memory and speed, and where ``generate`` samples (encoders,
+            encoder-decoders), the draws.
         candidates: samples drawn for each text, for ``mbr``; they count in ``batch_size``.
         beams: hypotheses kept, for ``beam``.
         length_penalty: exponent on a hypothesis' length that its log-probability is divided by, for ``beam``; above 0 favours
@@ -168,13 +170,11 @@ def generate_rows(
     """
     stops = Stops(base, options.stop or (), task.opening)
     devices = [base.device] if base.device.type == "cuda" else []
-    # The candidates of one row are adjacent in a batch.
     copies = options.candidates if options.strategy == "mbr" else 1
-    size = max(options.batch_size // copies, 1)
-    how = Continuation(
-        options.generation_config(base, max_new_tokens, stops.end_tokens), options.processors, stops.criteria, copies
-    )
-    texts: dict[int, Generated] = {}
+    slots = max(options.batch_size // copies, 1) * copies
+    config = options.generation_config(base, max_new_tokens, stops.end_tokens)
+    complete = stops.complete if stops.texts else None
+    written: list[list[Generated | None]] = [[None] * copies for _ in task.rows]
     groups: dict[int, list[int]] = defaultdict(list)
     for number, row in enumerate(task.rows):
         groups[row.prefix].append(number)
@@ -183,16 +183,39 @@ def generate_rows(
         for prefix_number, members in groups.items():
             prefix = task.prefixes[prefix_number]
             state = base.architecture.begin(base, prefix, shared=shared)
-            # Rows of similar length together, for little padding, and the longest first, so that a lack of memory shows at once.
+            # The longest first, so that a lack of memory shows at once.
             members.sort(key=lambda number: (-len(task.rows[number].ids), number))
-            for start in range(0, len(members), size):
-                batch = members[start : start + size]
-                rows = [task.rows[number] for number in batch for _ in range(copies)]
-                generated = [stops.cut(ids) for ids in base.architecture.write(base, prefix, state, rows, how)]
-                texts |= {number: _least_risk(generated[index * copies :][:copies]) for index, number in enumerate(batch)}
-                if progress:
-                    progress(len(batch))
-    return [texts[number] for number in range(len(task.rows))]
+            draws = _Draws(seed, members, copies, max_new_tokens)
+            how = Continuation(config, options.processors, stops.criteria, complete, draws, copies)
+            rows = [task.rows[number] for number in members]
+            for index, ids in base.architecture.write_rows(base, prefix, state, rows, how, slots):
+                texts = written[members[index // copies]]
+                texts[index % copies] = stops.cut(ids)
+                if progress and None not in texts:
+                    progress(1)
+    return [_least_risk([text for text in texts if text is not None]) for texts in written]
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """The random numbers of each text, which depend on the seed and on the text's number in the task alone.
+
+    Attributes:
+        seed: of sampling.
+        members: numbers of the rows that are written.
+        copies: texts of each.
+        limit: of a text's tokens.
+    """
+
+    seed: int
+    members: Sequence[int]
+    copies: int
+    limit: int
+
+    def __call__(self, index: int) -> torch.Tensor:
+        number, copy = self.members[index // self.copies], index % self.copies
+        source = np.random.default_rng([self.seed % 2**64, number * self.copies + copy])
+        return torch.from_numpy(source.random(self.limit))
 
 
 def _least_risk(candidates: Sequence[Generated]) -> Generated:

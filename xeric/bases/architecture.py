@@ -7,7 +7,7 @@ The engine (:mod:`xeric.training.loss`, :mod:`xeric.decoding`) and the methods k
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -29,24 +29,34 @@ ArchitectureName = Literal["causal", "seq2seq", "encoder"]
 
 @dataclass(frozen=True)
 class Continuation:
-    """How texts are written, in terms of transformers' ``generate``.
+    """How texts are written, in terms of transformers' ``generate`` and of our own steps.
 
     Attributes:
         config: strategy, limit of new tokens, end tokens.
         processors: returns the processors of scores, given the column of the first new token.
         criteria: returns the criteria of stopping, given the same.
-        copies: how many adjacent rows of a batch are the same row.
+        complete: tells of the new tokens of each row whether a stop text ends among the last of them; None where there is none.
+        draws: returns the random numbers of a text, ``[limit]`` in float64, from 0 to 1, given the number of its row (copies
+            counted); ``generate`` draws from torch's own state instead.
+        copies: how often each row is written; copies are adjacent in a batch.
     """
 
     config: GenerationConfig
     processors: Callable[[int], LogitsProcessorList]
     criteria: Callable[[int], StoppingCriteriaList]
+    complete: Callable[[Sequence[Sequence[int]]], list[bool]] | None
+    draws: Callable[[int], torch.Tensor]
     copies: int = 1
 
     @property
     def beams(self) -> int:
         """Hypotheses of each row, which ``generate`` keeps adjacent."""
         return self.config.num_beams or 1
+
+    @property
+    def greedy(self) -> bool:
+        """Whether each token is the one with the highest logit, whatever was written before."""
+        return self.beams == 1 and not self.config.do_sample and not self.processors(0)
 
     @property
     def limit(self) -> int:
@@ -123,6 +133,27 @@ class Architecture(ABC):
             rows: B rows without targets.
             how: to write.
         """
+
+    def write_rows(
+        self, base: Base, prefix: PrefixRow, state: Any, rows: Sequence[InstanceRow], how: Continuation, slots: int
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Write the texts of all rows of a prefix.
+
+        Args:
+            base: in evaluation mode.
+            prefix: the prefix row that all rows continue.
+            state: of :meth:`begin`.
+            rows: without targets, the longest first.
+            how: to write.
+            slots: texts at once, copies counted, beams not.
+
+        Yields:
+            The number of a row (copies counted) and its new tokens, as rows end.
+        """
+        size = slots // how.copies
+        for start in range(0, len(rows), size):
+            batch = [row for row in rows[start : start + size] for _ in range(how.copies)]
+            yield from enumerate(self.write(base, prefix, state, batch, how), start * how.copies)
 
     @abstractmethod
     def run_a_row(self, base: Base) -> None:

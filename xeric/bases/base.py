@@ -51,6 +51,7 @@ class Base:
         shares_prefix: whether it can share a computed prefix; None until tested (:meth:`can_share_prefix`).
         packs_rows: whether it can compute rows of several tasks as one sequence; None until tested (:meth:`batching`).
         plain_output: whether its logits are what its output layer gives of the last hidden states; None until tested.
+        writes_in_steps: whether it can write rows that join and leave a batch; None until tested (:mod:`xeric.bases.abilities`).
         learned_prefix: the learned prefix that a method puts in front of the rows, or None.
         embedding_addition: what a method adds to the rows' embeddings, or None.
         layout: of the rows that the model computes now; None outside of :meth:`laid_out`.
@@ -72,6 +73,7 @@ class Base:
     shares_prefix: bool | None = field(default=None, init=False)
     packs_rows: bool | None = field(default=None, init=False)
     plain_output: bool | None = field(default=None, init=False)
+    writes_in_steps: bool | None = field(default=None, init=False)
     learned_prefix: LearnedPrefix | None = field(default=None, init=False)
     embedding_addition: EmbeddingAddition | None = field(default=None, init=False)
     layout: RowLayout | None = field(default=None, init=False)

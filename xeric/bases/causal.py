@@ -8,27 +8,23 @@ that change with a row's length; models whose state is not keys and values.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
+from xeric.bases.abilities import has_plain_output, packs_rows, shares_prefix, writes_in_steps
 from xeric.bases.architecture import Architecture, Continuation
 from xeric.bases.base import Base, is_ordinary_linear
-from xeric.bases.batches import (
-    at_positions,
-    left_padded_layout,
-    only_at,
-    pad_right,
-    recomputes_activations,
-    refuse_dropped_state,
-)
+from xeric.bases.batches import left_padded_layout, recomputes_activations
 from xeric.bases.cross_entropy import output_loss, rows_at_once
-from xeric.bases.packing import packable, packed_states
+from xeric.bases.packing import packed_states
+from xeric.bases.padded import padded_logits, padded_states
 from xeric.bases.protocols import KeysAndValues
-from xeric.bases.shared_prefix import PrefixState, learned_state, run_prefix, run_rows
+from xeric.bases.shared_prefix import PrefixState, run_prefix
+from xeric.bases.stepping import Steps
+from xeric.bases.writing import write_step_by_step
 from xeric.data.batching import Batching
 from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
 from xeric.data.prompts import SEGMENT_KINDS
@@ -36,10 +32,6 @@ from xeric.data.prompts import SEGMENT_KINDS
 _log = logging.getLogger(__name__)
 
 __all__ = ["Causal"]
-
-# Rotary embeddings whose frequencies depend on the length of the current row: a prefix run alone would be rotated differently.
-_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
-_TOLERANCE = 1e-3
 
 _PREFIX = SEGMENT_KINDS.index("prefix")
 
@@ -61,13 +53,13 @@ class Causal(Architecture):
     def can_share_prefix(self, base: Base) -> bool:
         """Whether the shared way may be taken now.
 
-        The model is tested once: a short row is computed both ways and the logits compared, so that a family whose state is not
-        held by a cache of keys and values is detected before training.
+        The model is tested once (:mod:`xeric.bases.abilities`), likewise whether its rows can be written step by step.
         """
         if base.model.training and recomputes_activations(base.model):
             return False
         if base.shares_prefix is None:
-            base.shares_prefix = not _rope_depends_on_length(base) and _same_both_ways(base)
+            base.shares_prefix = shares_prefix(base)
+            base.writes_in_steps = base.shares_prefix and writes_in_steps(base)
             if not base.shares_prefix:
                 _log.warning("%s cannot share a computed prefix; every row is computed whole", base.name)
         return base.shares_prefix
@@ -77,7 +69,7 @@ class Causal(Architecture):
         if not shared or not self.can_share_prefix(base):
             return "plain"
         if base.packs_rows is None:
-            base.packs_rows = base.device.type == "cpu" and packable(base) and _same_packed(base)
+            base.packs_rows = base.device.type == "cpu" and packs_rows(base)
         return "packed" if base.packs_rows else "shared"
 
     def target_losses(
@@ -90,7 +82,7 @@ class Causal(Architecture):
             hidden, targets = packed_states(base, groups)
         else:
             parts = [
-                _states(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and self.can_share_prefix(base))
+                padded_states(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and self.can_share_prefix(base))
                 for prefix, rows in groups
             ]
             hidden, targets = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
@@ -111,7 +103,7 @@ class Causal(Architecture):
         self, base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits and targets; the prefix is computed once where that is asked for and can be done."""
-        return _logits(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and self.can_share_prefix(base))
+        return padded_logits(base, prefix, rows, shared=shared and _has_prefix(base, prefix) and self.can_share_prefix(base))
 
     def logits_at_once(self, base: Base, targets: int) -> int:
         """Return how many logits are held at a time: a part of them where the output layer is an ordinary one."""
@@ -153,112 +145,35 @@ class Causal(Architecture):
         new: list[list[int]] = output[:, width:].tolist()
         return new
 
+    def write_rows(
+        self,
+        base: Base,
+        prefix: PrefixRow,
+        state: PrefixState | None,
+        rows: Sequence[InstanceRow],
+        how: Continuation,
+        slots: int,
+    ) -> Iterator[tuple[int, list[int]]]:
+        """Write texts step by step; by ``generate`` in batches where there are beams, or the base cannot be written so."""
+        if how.beams > 1 or not self.can_share_prefix(base) or not base.writes_in_steps:
+            return super().write_rows(base, prefix, state, rows, how, slots)
+        steps = Steps(base, prefix, state, rows, slots, how.limit, how.copies, greedy=how.greedy)
+        return write_step_by_step(steps, prefix.ids, rows, how, slots)
+
     def run_a_row(self, base: Base) -> None:
         """Run four tokens."""
         tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
         base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
 
 
-def _rope_depends_on_length(base: Base) -> bool:
-    text = base.model.config.get_text_config(decoder=True)
-    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-    kinds = [rope] + [value for value in rope.values() if isinstance(value, dict)]
-    return any(kind.get("rope_type", kind.get("type")) in _LENGTH_DEPENDENT_ROPE for kind in kinds)
-
-
-def _same_both_ways(base: Base) -> bool:
-    prefix, rows = _test_rows(base)
-    return _same(base, lambda: _logits(base, prefix, rows, shared=False)[0], lambda: _logits(base, prefix, rows, shared=True)[0])
-
-
-def _same_packed(base: Base) -> bool:
-    """Whether packed rows of two prefixes, of several lengths, have the states that they have when computed whole."""
-    prefix, (longer, shorter) = _test_rows(base)
-    other = PrefixRow("", prefix.ids[3:], prefix.kinds[3:], 0)
-    groups = [RowGroup(prefix, (longer, shorter)), RowGroup(other, (shorter, longer))]
-
-    def plain() -> torch.Tensor:
-        return torch.cat([_states(base, before, rows, shared=False)[0] for before, rows in groups])
-
-    with _without_learned_prefix(base):
-        return _same(base, plain, lambda: packed_states(base, groups)[0])
-
-
-def _same(base: Base, plain: Callable[[], torch.Tensor], other: Callable[[], torch.Tensor]) -> bool:
-    with torch.no_grad(), base.mode(training=False):
-        expected = plain()
-        try:
-            found = other()
-        except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError):
-            return False
-    scale = 1.0 if expected.dtype == torch.float32 and base.precision == "fp32" else 100.0
-    return bool((expected - found).abs().max() <= _TOLERANCE * scale * expected.abs().max().clamp_min(1.0))
-
-
 def _plain_output(base: Base) -> bool:
-    """Whether the logits are what an ordinary output layer gives of the backbone's last hidden states (no caps, no scales)."""
-    layer = base.output_embeddings
-    if not is_ordinary_linear(layer):
+    # The layer is looked at each time: a method may wrap or replace it.
+    if not is_ordinary_linear(base.output_embeddings):
         return False
     if base.plain_output is None:
-        prefix, (row, _) = _test_rows(base)
-        with torch.no_grad(), base.mode(training=False), _without_learned_prefix(base):
-            logits, _ = _logits(base, prefix, [row], shared=False)
-            hidden, _ = _states(base, prefix, [row], shared=False)
-            base.plain_output = torch.equal(layer(hidden), logits)
+        base.plain_output = has_plain_output(base)
     return base.plain_output
-
-
-def _test_rows(base: Base) -> tuple[PrefixRow, tuple[InstanceRow, InstanceRow]]:
-    tokens = [token for token in range(min(64, base.vocabulary)) if token not in base.eos][:12]
-    prefix = PrefixRow("", tuple(tokens[:7]), (0,) * 7, 0)
-    return prefix, (InstanceRow("", 0, tuple(tokens[7:]), (0,) * 5, 2), InstanceRow("", 0, tuple(tokens[8:]), (0,) * 4, 1))
-
-
-@contextlib.contextmanager
-def _without_learned_prefix(base: Base) -> Iterator[None]:
-    learned, base.learned_prefix = base.learned_prefix, None
-    try:
-        yield
-    finally:
-        base.learned_prefix = learned
 
 
 def _has_prefix(base: Base, prefix: PrefixRow) -> bool:
     return bool(prefix.ids) or base.learned_prefix is not None
-
-
-def _logits(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    run, predicting, targets = _padded(base, prefix, rows, shared=shared)
-    with only_at(base.output_embeddings, predicting):
-        return run(base.model).logits, targets
-
-
-def _states(base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    run, predicting, targets = _padded(base, prefix, rows, shared=shared)
-    hidden: torch.Tensor = run(base.model.base_model).last_hidden_state
-    return at_positions(hidden, predicting), targets
-
-
-def _padded(
-    base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool
-) -> tuple[Callable[[Callable[..., Any]], Any], torch.Tensor, torch.Tensor]:
-    """Return what runs the rows through the model or its backbone, where targets are predicted (``[B, T]``), and the targets."""
-    before = PrefixRow(prefix.task, (), (), 0) if shared else prefix
-    ids = [(*before.ids, *row.ids) for row in rows]
-    starts = [len(before.ids) + row.target_start for row in rows]
-    state = run_prefix(base, prefix) if shared else learned_state(base, prefix.task)
-    if state and not shared:
-        refuse_dropped_state(base)
-    tokens, present = pad_right(ids, base.pad, base.device)
-    kinds = [(*before.kinds, *row.kinds) for row in rows]
-    predicting = torch.zeros_like(tokens, dtype=torch.bool)
-    for number, (row, start) in enumerate(zip(ids, starts, strict=True)):
-        predicting[number, start - 1 : len(row) - 1] = True
-    cache = state.cache(len(rows)) if state else None
-    targets = [token for row, start in zip(ids, starts, strict=True) for token in row[start:]]
-
-    def run(model: Callable[..., Any]) -> Any:
-        return run_rows(base, model, prefix.task, tokens, present, kinds, state, cache)[0]
-
-    return run, predicting, torch.tensor(targets, device=base.device)

@@ -136,7 +136,10 @@ def memory_of(
 
 
 def decoding_memory(base: Base, tasks: Sequence[EncodedTask], batch_size: int, max_new_tokens: int) -> int:
-    """Return the bytes that decoding adds: keys and values of the longest rows twice (as they grow, they are copied), and logits.
+    """Return the bytes that decoding adds: keys and values of the longest rows twice, and logits.
+
+    Twice, because those of prompts that were just run are copied to where they are kept, and ``generate`` copies all of them as
+    they grow.
 
     Args:
         base: that decodes.
