@@ -1,7 +1,7 @@
 """Writes a base with some of its tokens as a Hugging Face folder: weights, configs, tokenizer.
 
-Which tensors have a row for each token follows from the model itself: of two models without weights, one with the old and one with
-the new size of the vocabulary, the tensors of different shapes are those to select from.
+Which tensors have a row for each token follows from the model itself: of two models without weights, one with the old and one
+with the new size of the vocabulary, the tensors of different shapes are those to select from.
 """
 
 from __future__ import annotations
@@ -117,8 +117,8 @@ def _smaller(base: Base, kept: Sequence[int]) -> Any:
         )
     if getattr(config, "vocab_size", None) != base.vocabulary or getattr(config, "quantization_config", None) is not None:
         raise UserError(
-            f"the vocabulary of {base.name} cannot be trimmed: it is quantised, or its embedding has not the rows that its config "
-            "says",
+            f"the vocabulary of {base.name} cannot be trimmed: it is quantised, or its embedding has not the rows "
+            "that its config says",
             hint="take the base as it is, or save it in full precision",
         )
     config.vocab_size = len(kept)

@@ -49,7 +49,7 @@ def check_can_be_trimmed(described: Described, name: str) -> None:
     marks = [model.get(key) for key in ("continuing_subword_prefix", "end_of_word_suffix")]
     if model.get("type") not in _KINDS or (model["type"] == "BPE" and any(marks)):
         raise UserError(
-            f"the vocabulary of {name} cannot be trimmed: its tokenizer is not one of BPE (without marks in words), Unigram and WordPiece",
+            f"the vocabulary of {name} cannot be trimmed: its tokenizer is not of the kinds BPE, Unigram and WordPiece",
             hint="take the base as it is",
         )
 
@@ -207,7 +207,8 @@ def _renumbered(processor: Any, new: Mapping[int, int]) -> Any:
     result = {key: _renumbered(value, new) for key, value in processor.items()}
     if processor.get("type") == "TemplateProcessing":
         result["special_tokens"] = {
-            token: entry | {"ids": [new[number] for number in entry["ids"]]} for token, entry in processor["special_tokens"].items()
+            token: entry | {"ids": [new[number] for number in entry["ids"]]}
+            for token, entry in processor["special_tokens"].items()
         }
     if processor.get("type") in _FRAMES:
         result |= {key: [processor[key][0], new[processor[key][1]]] for key in ("sep", "cls")}

@@ -1,13 +1,13 @@
 """A base with a part of its vocabulary: exactly the base, as long as a dropped token is neither read nor written.
 
 Small multilingual models are mostly vocabulary: 168 of the 268 million parameters of Gemma 3 270M embed 262,144 tokens and, tied,
-predict them. A task in one language uses a few thousand of these. Rows of the embedding and of the output layer are selected and
-nothing else is changed, so the logits of the kept tokens are those of the base (Abdaoui et al. 2020, arXiv 2010.05609, and Ushio et
-al. 2023, arXiv 2305.15020, trim multilingual models by language).
+predict them. A task in one language uses some ten thousand of these. Rows of the embedding and of the output layer are selected
+and nothing else is changed, so the logits of the kept tokens are those of the base (Abdaoui et al. 2020, arXiv 2010.05609, and
+Ushio et al. 2023, arXiv 2305.15020, trim multilingual models by language).
 
-Kept are the tokens of the given texts, the special, added and byte tokens, those that configs and chat template name, what the merges
-need in between (:mod:`xeric.bases.trimmed_tokenizer`), and ``more`` others (:mod:`xeric.bases.token_choice`). The folder is opened
-again at the end: every given text must have the same tokens, and a row of them the same logits.
+Kept are the tokens of the given texts, the special, added and byte tokens, those that configs and chat template name, what the
+merges need in between (:mod:`xeric.bases.trimmed_tokenizer`), and ``more`` others (:mod:`xeric.bases.token_choice`). The folder is
+opened again at the end: every given text must have the same tokens, and a row of them the same logits.
 """
 
 from __future__ import annotations
@@ -158,9 +158,7 @@ def _template_tokens(base: Base) -> Iterator[int]:
             continue
 
 
-def _measured(
-    base: Base, kept: Sequence[int], tokens: Mapping[str, Sequence[int]], predicted: Predictions | None
-) -> Trimmed:
+def _measured(base: Base, kept: Sequence[int], tokens: Mapping[str, Sequence[int]], predicted: Predictions | None) -> Trimmed:
     return Trimmed(
         base=base.name,
         base_sha256=base.sha256,
@@ -200,8 +198,8 @@ def _difference(
     difference = float((model_logits(written, [new[token] for token in row]).cpu() - expected).abs().max())
     if not difference <= _TOLERANCE * max(1.0, float(expected.abs().max())):
         raise DataError(
-            f"cannot be trimmed: the logits of the kept tokens differ by {difference:.3g}, so its model uses the numbers of tokens "
-            "for more than their embeddings",
+            f"cannot be trimmed: the logits of the kept tokens differ by {difference:.3g}, so its model uses the numbers of "
+            "tokens for more than their embeddings",
             where=name,
             hint="take the base as it is",
         )

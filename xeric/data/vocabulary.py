@@ -1,13 +1,13 @@
 """The texts by which the vocabulary of a base is chosen (:mod:`xeric.bases.trimming`), read from files of every kind.
 
-* *Task files*: definitions, positive examples and the inputs of all instances; outputs of those instances alone that may be trained
-  on. Which are tested is drawn by ``split_seed`` as a run draws it (``data.split_seed``, other settings of the split at their
+* *Task files*: definitions, positive examples and the inputs of all instances; outputs of those instances alone that may be
+  trained on. Which are tested is drawn by ``split_seed`` as a run draws it (``data.split_seed``, other settings of the split at their
   defaults); their outputs are not read. Inputs are what a model is given anyway.
 * *Tables* (CSV, TSV, JSON rows, Parquet): every cell. Which of its rows will be tested is unknown here: give rows for training.
 * *Anything else* is plain text, a folder stands for the ``*.txt`` files below it; see :mod:`xeric.data.texts`.
 
-Each text is read as it stands in a row of the plain layout too (behind a blank, before a line break): there it can be cut into other
-tokens than by itself.
+Each text is read as it stands in a row of the plain layout too (behind a blank, before a line break): there it can be cut into
+other tokens than by itself.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xeric.config import digest
+from xeric.data.catalog import Catalog
 from xeric.data.cleaning import clean
 from xeric.data.importing import read_table
 from xeric.data.prompts import PromptOptions, build_prompt
@@ -26,7 +27,7 @@ from xeric.data.tasks import Example, Task, load_task
 from xeric.data.texts import TextOptions, read_documents
 from xeric.encodings import existing, read_bytes, text_of
 from xeric.errors import DataError
-from xeric.files import files_below, is_of_other_programs
+from xeric.files import files_below, is_of_other_programs, shown_path
 from xeric.json_io import parse_json
 
 __all__ = ["VocabularyTexts", "read_vocabulary_texts"]
@@ -54,19 +55,23 @@ class VocabularyTexts:
         return digest(sorted(self.segments))
 
 
-def read_vocabulary_texts(sources: Sequence[Path | str], *, split_seed: int = 0) -> VocabularyTexts:
+def read_vocabulary_texts(
+    sources: Sequence[Path | str], *, split_seed: int = 0, tasks_dirs: Sequence[Path | str] = ()
+) -> VocabularyTexts:
     """Read the texts of files.
 
     Args:
-        sources: task files, tables, text files, and folders of text files.
+        sources: task files, tables, text files, folders of text files; or names of tasks, where there is no such file.
         split_seed: draws the instances of a task that are tested.
+        tasks_dirs: folders to look for tasks in, before those of ``XERIC_TASKS`` and the bundled ones.
 
     Raises:
         DataError: a file is missing, cannot be read, or all of them together hold no text.
     """
     texts: dict[str, None] = {}
     segments: dict[str, None] = {}
-    for source in map(existing, sources):
+    files = [_file(source, tasks_dirs) for source in sources]
+    for source in files:
         if source.suffix.lower() == ".json" and (task := _task(source)) is not None:
             own_texts, own_segments = _of_task(task, split_seed)
         else:
@@ -76,7 +81,22 @@ def read_vocabulary_texts(sources: Sequence[Path | str], *, split_seed: int = 0)
         segments |= dict.fromkeys(own_segments)
     if not texts:
         raise DataError("no text is in the files that the vocabulary is chosen by", where=", ".join(map(str, sources)))
-    return VocabularyTexts(tuple(texts), tuple(segments), tuple(_digests(map(existing, sources))))
+    return VocabularyTexts(tuple(texts), tuple(segments), tuple(_digests(files)))
+
+
+def _file(source: Path | str, tasks_dirs: Sequence[Path | str]) -> Path:
+    """Return the file or folder that is meant: one of this path, else the file of a task of this name."""
+    path = existing(source)
+    if path.exists():
+        return path
+    catalog = Catalog.of(tasks_dirs)
+    if str(source) in catalog.names():
+        return catalog.find(str(source))
+    raise DataError(
+        "there is no such file, folder or task",
+        where=shown_path(source),
+        hint="give task files, tables, text files, folders of *.txt files, or names of tasks (`xeric tasks list`)",
+    )
 
 
 def _task(path: Path) -> Task | None:
