@@ -20,7 +20,7 @@ from xeric.text import script_shares
 
 __all__ = ["Predictions", "lowest_numbered", "model_logits", "predictions", "sample_rows"]
 
-SAMPLE_TOKENS = 2048
+SAMPLE_TOKENS = 2560
 """Positions that the base is asked at."""
 
 _ROW = 128

@@ -41,8 +41,8 @@ def trimmed_card(result: Trimmed, texts: VocabularyTexts, folder: Path) -> str:
         f"# {name} with a trimmed vocabulary",
         "",
         f"Made by Xeric of `{name}`: rows of its embedding and its output layer were selected. Nothing was trained and nothing",
-        "else was changed. The logits of the kept tokens are those of the base, so it reads and writes the same text as long as that",
-        "needs none of the dropped tokens. What they would spell is spelled by smaller ones.",
+        "else was changed. The logits of the kept tokens are those of the base, so it reads and writes the same text as long as",
+        "that needs none of the dropped tokens. What they would spell is spelled by smaller ones.",
         "",
         "| | before | after |",
         "|---|---:|---:|",
@@ -53,8 +53,7 @@ def trimmed_card(result: Trimmed, texts: VocabularyTexts, folder: Path) -> str:
         f"{result.text_tokens:,} different tokens stand in the texts that it was trimmed to. The others are special and byte",
         "tokens, pieces that the tokenizer needs in between, and tokens that the base finds probable in such texts.",
         *([_dropped(result)] if result.positions else []),
-        f"Largest difference between logits of the base and of this folder, on a row of the texts in float32: "
-        f"{result.difference:.2g}.",
+        f"On a row of them the logits of the base and of this folder differ by {result.difference:.2g} at most (in float32).",
         "",
         "| made of | SHA-256 |",
         "|---|---|",
@@ -74,7 +73,7 @@ def trimmed_card(result: Trimmed, texts: VocabularyTexts, folder: Path) -> str:
 
 def _dropped(result: Trimmed) -> str:
     return (
-        f"At {result.dropped_wins:,} of {result.positions:,} places of these texts the base's most probable next token is a "
+        f"At {result.dropped_wins:,} of {result.positions:,} places of such texts the base's most probable next token is a "
         f"dropped one; on average the dropped tokens have {result.dropped_probability:.2%} of the probability."
     )
 

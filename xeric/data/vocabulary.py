@@ -1,8 +1,8 @@
 """The texts by which the vocabulary of a base is chosen (:mod:`xeric.bases.trimming`), read from files of every kind.
 
 * *Task files*: definitions, positive examples and the inputs of all instances; outputs of those instances alone that may be
-  trained on. Which are tested is drawn by ``split_seed`` as a run draws it (``data.split_seed``, other settings of the split at their
-  defaults); their outputs are not read. Inputs are what a model is given anyway.
+  trained on. Which are tested is drawn by ``split_seed`` as a run draws it (``data.split_seed``, other settings of the split at
+  their defaults); their outputs are not read. Inputs are what a model is given anyway.
 * *Tables* (CSV, TSV, JSON rows, Parquet): every cell. Which of its rows will be tested is unknown here: give rows for training.
 * *Anything else* is plain text, a folder stands for the ``*.txt`` files below it; see :mod:`xeric.data.texts`.
 
