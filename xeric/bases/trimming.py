@@ -25,7 +25,7 @@ from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.bases.token_choice import Predictions, lowest_numbered, model_logits, predictions, sample_rows
 from xeric.bases.trimmed_files import named_tokens, stored_type, write_model, write_tokenizer
-from xeric.bases.trimmed_tokenizer import always_kept, check_can_be_trimmed, surfaces, with_derivations
+from xeric.bases.trimmed_tokenizer import always_kept, check_can_be_trimmed, surfaces, tokens_of, with_derivations
 from xeric.data.vocabulary import VocabularyTexts
 from xeric.errors import ConfigError, DataError, UserError
 from xeric.progress import Progress, Silent
@@ -130,21 +130,16 @@ def _kept(
     needed = always_kept(described) | named_tokens(base) | {base.pad, *base.eos} | set(_template_tokens(base))
     needed |= {token for ids in tokens.values() for token in ids}
     kept = with_derivations(described, needed)
-    ordinary = surfaces(described)
-    candidates = [token for token in ordinary if token not in kept and token < base.vocabulary]
-    ranked = predicted.ranked(candidates) if predicted else _without(lowest_numbered(ordinary, texts), kept)
-    kept = with_derivations(described, kept | set(ranked[:more]))
+    candidates = {token for token in tokens_of(described) if token < base.vocabulary} - kept
+    ranked = predicted.ranked(candidates) if predicted else lowest_numbered(surfaces(described), texts)
+    kept = with_derivations(described, kept | set([token for token in ranked if token in candidates][:more]))
     kept = {token for token in kept if token < base.vocabulary}
-    if len(kept) == base.vocabulary:
+    if candidates <= kept:
         raise UserError(
-            f"nothing of the vocabulary of {base.name} would be dropped: all {base.vocabulary:,} tokens are kept",
+            f"nothing of the vocabulary of {base.name} would be dropped: all its {len(kept):,} tokens are kept",
             hint="take the base as it is, or keep fewer tokens beside those of the texts (--more 0)",
         )
     return sorted(kept)
-
-
-def _without(tokens: Sequence[int], others: set[int]) -> list[int]:
-    return [token for token in tokens if token not in others]
 
 
 def _template_tokens(base: Base) -> Iterator[int]:
