@@ -34,7 +34,7 @@ def trim_base(
     to: Sequence[str | Path],
     output: str | Path,
     *,
-    more: int = MORE,
+    more: int | None = None,
     split_seed: int = 0,
     tasks_dirs: Sequence[str | Path] = (),
     device: str = "auto",
@@ -46,7 +46,7 @@ def trim_base(
         base: as ``--base`` takes it.
         to: task files, tables, text files, folders of text files, or names of tasks; see :mod:`xeric.data.vocabulary`.
         output: a new or empty folder.
-        more: how many tokens are kept beside those of the texts.
+        more: how many tokens are kept beside those of the texts; None for :data:`xeric.bases.trimming.MORE`.
         split_seed: of the runs that will use it (``data.split_seed``): outputs of tested instances are not read.
         tasks_dirs: folders to look for tasks in.
         device: that the base is asked on.
@@ -57,7 +57,7 @@ def trim_base(
         DataError: base or texts cannot be read, or the trimmed base would not be the same on the texts.
         StorageError: the folder cannot be written.
     """
-    folder, progress = expanded(output), progress or Silent()
+    folder, progress, more = expanded(output), progress or Silent(), MORE if more is None else more
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError("is not empty", where=str(folder), hint="name a new folder")
     texts = read_vocabulary_texts(to, split_seed=split_seed, tasks_dirs=tasks_dirs)
@@ -79,7 +79,7 @@ def trimmed_folder(
     base: str,
     to: Sequence[str | Path],
     *,
-    more: int = MORE,
+    more: int | None = None,
     split_seed: int = 0,
     tasks_dirs: Sequence[str | Path] = (),
     device: str = "auto",
@@ -89,7 +89,7 @@ def trimmed_folder(
 
     Arguments and errors are those of :func:`trim_base`.
     """
-    progress = progress or Silent()
+    progress, more = progress or Silent(), MORE if more is None else more
     texts = read_vocabulary_texts(to, split_seed=split_seed, tasks_dirs=tasks_dirs)
     identity = {"format": _FORMAT, "base": base_identity(base, progress), "texts": texts.fingerprint, "more": more}
     folder = home() / "bases" / f"trimmed-{digest(identity)[:16]}"

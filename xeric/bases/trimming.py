@@ -137,7 +137,7 @@ def _kept(
     if candidates <= kept:
         raise UserError(
             f"nothing of the vocabulary of {base.name} would be dropped: all its {len(kept):,} tokens are kept",
-            hint="take the base as it is, or keep fewer tokens beside those of the texts (--more 0)",
+            hint="take the base as it is, or keep fewer tokens beside those of the texts: `xeric bases trim ... --more 0`",
         )
     return sorted(kept)
 

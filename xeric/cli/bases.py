@@ -105,7 +105,6 @@ def trim(
     """Drop the tokens that a language and a task do not need; what is left computes exactly the same."""
     quiet_libraries()
     from xeric.bases.trimmed_folder import trim_base
-    from xeric.bases.trimming import MORE
     from xeric.cli.progress import TerminalProgress
 
     with TerminalProgress() as progress:
@@ -113,7 +112,7 @@ def trim(
             base,
             to,
             output,
-            more=MORE if more is None else more,
+            more=more,
             split_seed=split_seed,
             tasks_dirs=tasks_dir or (),
             device=device,
