@@ -68,7 +68,7 @@ def sample_rows(base: Base, texts: Sequence[str], tokens: int = SAMPLE_TOKENS) -
             rows.append([*start, *ids])
         if sum(map(len, rows)) >= tokens:
             break
-    return rows
+    return rows or [[*start, base.eos[0]]]
 
 
 def model_logits(base: Base, ids: Sequence[int]) -> torch.Tensor:
