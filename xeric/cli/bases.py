@@ -1,18 +1,22 @@
-"""``xeric bases``: list, download and describe pretrained models by name."""
+"""``xeric bases``: list, download and describe pretrained models by name, and trim their vocabulary."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from xeric.cli.completing import base_names
-from xeric.cli.options import AsJson, print_json, quiet_libraries
-from xeric.formatting import data_size
+from xeric.cli.options import AsJson, TasksDir, path_option, print_json, quiet_libraries
+from xeric.formatting import count, data_size
+
+if TYPE_CHECKING:
+    from xeric.bases.trimming import Trimmed
 
 __all__ = ["bases_app"]
 
-bases_app = typer.Typer(help="Pretrained bases by name: list, fetch, show.", no_args_is_help=True)
+bases_app = typer.Typer(help="Pretrained bases: list, fetch, show, trim.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="A name of `xeric bases list`.", show_default=False, autocompletion=base_names)]
 _ELSE = "--base also takes a .gguf file (converted once), a folder in the Hugging Face layout, or a hub id."
@@ -78,3 +82,69 @@ def show(name: Name, as_json: AsJson = False) -> None:
     typer.echo(f"file: GGUF, {named.quantization}, {data_size(named.size)}, SHA-256 {named.sha256}")
     typer.echo(f"bits per character of the fixed passages: {bits}")
     typer.echo(f"not here yet: `xeric bases fetch {name}`")
+
+
+@bases_app.command()
+def trim(
+    base: Annotated[
+        str,
+        typer.Argument(help="What --base takes: a name, a .gguf file, a folder, a hub id.", autocompletion=base_names),
+    ],
+    to: Annotated[
+        list[str], typer.Option(help="Task files, tables, text files, folders of *.txt files, or names of tasks; one or more.")
+    ],
+    output: Annotated[Path, path_option("--output", "-o", help="New folder; every command takes it as a base.")],
+    more: Annotated[
+        int | None, typer.Option(min=0, max=10_000_000, help="Tokens to keep beside those of the files; 16,000 if not given.")
+    ] = None,
+    split_seed: Annotated[int, typer.Option(min=0, help="As data.split_seed of the runs: outputs they test are not read.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    tasks_dir: TasksDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Drop the tokens that a language and a task do not need; what is left computes exactly the same."""
+    quiet_libraries()
+    from xeric.bases.trimmed_folder import trim_base
+    from xeric.cli.progress import TerminalProgress
+
+    with TerminalProgress() as progress:
+        result = trim_base(
+            base,
+            to,
+            output,
+            more=more,
+            split_seed=split_seed,
+            tasks_dirs=tasks_dir or (),
+            device=device,
+            progress=progress,
+        )
+    if as_json:
+        print_json(_trimmed_facts(result, output))
+        return
+    (parameters, left), (size, size_left) = result.parameters, result.sizes
+    typer.echo(f"vocabulary  {result.vocabulary:,} -> {len(result.kept):,} tokens ({result.text_tokens:,} of them in the files)")
+    typer.echo(f"parameters  {count(parameters)} -> {count(left)}")
+    typer.echo(f"weights     {data_size(size)} -> {data_size(size_left)} ({result.stored})")
+    if result.positions:
+        typer.echo(
+            f"at {result.dropped_wins:,} of {result.positions:,} places of the texts the base's most probable next token is a "
+            f"dropped one; dropped tokens have {result.dropped_probability:.2%} of the probability"
+        )
+    typer.echo(
+        f"checked: the texts have the same tokens, kept tokens the same logits (largest difference {result.difference:.2g})"
+    )
+    typer.echo(output)
+
+
+def _trimmed_facts(result: Trimmed, output: Path) -> dict[str, Any]:
+    before, after = result.parameters
+    return {
+        "folder": str(output),
+        "vocabulary": {"before": result.vocabulary, "after": len(result.kept), "of_the_texts": result.text_tokens},
+        "parameters": {"before": before, "after": after},
+        "bytes": dict(zip(("before", "after"), result.sizes, strict=True)),
+        "positions": result.positions,
+        "dropped_wins": result.dropped_wins,
+        "dropped_probability": result.dropped_probability,
+        "difference": result.difference,
+    }

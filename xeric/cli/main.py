@@ -70,7 +70,9 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line on arguments and return its exit code."""
     debug = "--debug" in arguments
-    arguments = _spread([argument for argument in arguments if argument != "--debug"], "--sources", "--texts")
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    several = ("--to",) if arguments[:2] == ["bases", "trim"] else ("--sources", "--texts", "--trim-to")
+    arguments = _spread(arguments, *several)
     speak_utf8()
     try:
         with raising():

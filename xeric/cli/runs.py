@@ -27,6 +27,10 @@ def train(
         str | None,
         typer.Option(help="A name of `xeric bases list`, a .gguf file, a folder, or a hub id.", autocompletion=base_names),
     ] = None,
+    trim_to: Annotated[
+        list[str] | None,
+        typer.Option(help="Trim the base's vocabulary to files or tasks first, as `xeric bases trim` does; kept in the cache."),
+    ] = None,
     method: Annotated[
         str | None, typer.Option(help="A method's name: `xeric list methods`.", autocompletion=method_names)
     ] = None,
@@ -95,7 +99,29 @@ def train(
     settings = apply_overrides(settings, [argument for argument in arguments if "=" in argument])
     if settings.get("from_run") is None:
         _complete(settings)
+    if trim_to:
+        settings["base"] = _trimmed(settings, trim_to)
     return _train(settings, output, as_json)
+
+
+def _trimmed(settings: dict[str, Any], trim_to: list[str]) -> str:
+    """Return the folder of the run's base with a vocabulary trimmed to files.
+
+    Raises:
+        UserError: no base is named: one that comes from another run has the vocabulary that its adapter needs.
+    """
+    if "base" not in settings:
+        raise UserError("--trim-to needs --base", hint="a run that goes on from another keeps that run's base")
+    quiet_libraries()
+    from xeric.bases.trimmed_folder import trimmed_folder
+    from xeric.cli.progress import TerminalProgress
+
+    data = settings.get("data")
+    seed = data.get("split_seed", 0) if isinstance(data, dict) else 0
+    with TerminalProgress() as progress:
+        dirs = settings.get("tasks_dirs", ())
+        folder = trimmed_folder(str(settings["base"]), trim_to, split_seed=seed, tasks_dirs=dirs, progress=progress)
+    return str(folder)
 
 
 def _complete(settings: dict[str, Any]) -> None:

@@ -33,7 +33,7 @@ from xeric.errors import DataError, UnknownNameError
 from xeric.languages import language
 from xeric.text import script_shares
 
-__all__ = ["TEXT", "Document", "PreparedTexts", "TextOptions", "prepare_texts", "texts_digest"]
+__all__ = ["TEXT", "Document", "PreparedTexts", "TextOptions", "prepare_texts", "read_documents", "texts_digest"]
 
 TEXT = "text"
 """Stands where rows of a task have the name of their task."""
@@ -160,6 +160,15 @@ def prepare_texts(
     notes = tuple(_notes(train, dev, report, languages, options))
     leaks = report.summary() if report else {"checked": False}
     return PreparedTexts(train, dev, counts, notes, leaks, digest(sides), options)
+
+
+def read_documents(paths: Sequence[Path | str], options: TextOptions) -> list[Document]:
+    """Return the documents of text files and of folders of them, in their order.
+
+    Raises:
+        UserError, DataError: as :func:`prepare_texts`.
+    """
+    return list(_documents(_files(paths), options))
 
 
 def texts_digest(paths: Sequence[Path | str], options: TextOptions) -> str:
