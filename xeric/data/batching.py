@@ -25,7 +25,7 @@ MicroBatch = list[int]
 Step = list[MicroBatch]
 
 # Tokens of a packed micro-batch, prefixes counted once each: enough for matrix products at full speed, and a bound on memory.
-_PACKED_TOKENS = 2048
+_PACKED_TOKENS = 1024
 
 # Steps are made from windows of this many steps' instances, sorted by length inside: less padding, and the order stays random.
 _WINDOW = 8
