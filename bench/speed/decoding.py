@@ -21,6 +21,9 @@ from xeric.decoding import decode as decode_ours
 
 Ids = list[int]
 
+_PAGE = 32
+_TOKENS_PER_PASS = 256
+
 
 @torch.no_grad()
 def decode(job: Job) -> Result:
@@ -145,8 +148,9 @@ def by_continuous_batching(job: Job) -> Result:
     from transformers import ContinuousBatchingConfig
 
     plain = Plain(job)
-    # The share of memory for keys and values: enough for all rows at once, and no more than is there.
-    setting = ContinuousBatchingConfig(max_memory_percent=0.2)
+    # Room for all rows at once and no more, and few tokens per pass: on a processor both make it faster than its defaults do.
+    setting = ContinuousBatchingConfig(page_size=_PAGE, max_batch_tokens=_TOKENS_PER_PASS)
+    setting.num_blocks = 1 + sum(-(-(len(job["prefix"]) + len(row) + job["new"]) // _PAGE) for row in job["rows"])
 
     def work(rows: Sequence[Ids]) -> list[str]:
         outputs = plain.model.generate_batch(

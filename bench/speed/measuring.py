@@ -207,7 +207,10 @@ class Bench:
     # ------------------------------------------------------------------------------------------------------------------------
 
     def _common(self, prepared: Result, precision: str) -> Job:
-        return {**{key: prepared.get(key) for key in ("base", "folder", "eos", "pad", "lora", "gguf")}, "precision": precision}
+        return {
+            **{key: prepared.get(key) for key in ("base", "folder", "eos", "pad", "lora", "gguf")},
+            "precision": precision,
+        }
 
     def _noted(self, result: Result, engine: str) -> Result:
         if reason(result) is None:

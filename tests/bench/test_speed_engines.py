@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from bench.speed import decoding, rows, scoring, training
-from bench.speed.design import Cell
+from bench.speed import decoding, rows, scoring, study, training
+from bench.speed.design import STUDY, Cell
 from tests import tiny
 
 TASK = "reversal"
@@ -39,7 +39,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def job_of(prepared: dict[str, Any], engine: str, **more: Any) -> dict[str, Any]:
-    common = {key: prepared[key] for key in ("base", "folder", "eos", "pad", "lora")}
+    common = {key: prepared[key] for key in ("base", "folder", "eos", "pad", "lora", "tasks_dir")}
     return {**common, "engine": engine, "precision": "fp32", "threads": 1, **more}
 
 
@@ -67,8 +67,8 @@ def test_every_engine_trains_on_the_same_rows_from_the_same_weights(
     assert theirs["losses"] == pytest.approx(ours["losses"], abs=1e-4)
 
 
-@pytest.mark.parametrize("engine", [name for name in decoding.ENGINES if name.startswith("generate")])
-def test_generate_writes_what_ours_writes(prepared: dict[str, Any], engine: str) -> None:
+@pytest.mark.parametrize("engine", [*(name for name in decoding.ENGINES if name.startswith("generate")), "continuous batching"])
+def test_transformers_writes_what_ours_writes(prepared: dict[str, Any], engine: str) -> None:
     given = {**prepared["decoding"][0], "batch": 3, "new": 6}
     ours = decoding.decode(job_of(prepared, "ours", **given))
     assert len(set(ours["texts"])) > 1
@@ -85,6 +85,14 @@ def test_the_study_gets_the_texts_that_ours_uses(prepared: dict[str, Any]) -> No
     assert (len(task["train"]), len(task["test"])) == (24, 12)
     assert len(task["demonstrations"]) == 2
     assert not {given for given, _ in task["train"]} & {given for given, _ in task["test"]}
+
+
+@pytest.mark.parametrize("engine", ["ours", "script"])
+def test_a_study_trains_decodes_and_scores_every_method_on_every_task(
+    prepared: dict[str, Any], engine: str, tmp_path: Path
+) -> None:
+    job = job_of(prepared, engine, study=prepared["study"], output=str(tmp_path / "out"))
+    assert study.carry_out(job) == {"runs": len(STUDY["methods"]), "texts": len(STUDY["methods"]) * STUDY["max_test"]}
 
 
 def test_plain_calls_and_ours_count_alike() -> None:
