@@ -22,10 +22,11 @@ from typing import Any
 
 from bench.speed import cold
 from bench.speed.jobs import Jobs, Result
-from bench.speed.measuring import Bench, Options
+from bench.speed.measuring import Bench, Options, label_of
 from bench.speed.page import page
 from bench.speed.ratios import figures
-from xeric.files import write_atomically
+from xeric.bases.names import full_name
+from xeric.files import full_path, write_atomically
 from xeric.json_io import read_json, write_json
 
 PARTS = ("train", "decode", "score", "study", "cold")
@@ -75,8 +76,8 @@ def measure(
     for base in bases if {"train", "decode", "study"} & set(parts) else ():
         prepared = bench.prepare(base)
         for precision in precisions:
-            name = f"{base} {precision}"
-            group: dict[str, Any] = {"base": base, "precision": precision}
+            name = f"{label_of(base)} {precision}"
+            group: dict[str, Any] = {"base": label_of(base), "precision": precision}
             if "train" in parts:
                 values = {**group, "cells": [], "matrix_rate": limits["matrix_rate"][precision], "bandwidth": limits["bandwidth"]}
                 write = report.group("train", name, values)
@@ -156,7 +157,7 @@ def options_of(given: argparse.Namespace) -> Options:
     return Options(
         task=given.task,
         study_tasks=given.study_tasks,
-        tasks_dir=tuple(given.tasks_dir),
+        tasks_dir=tuple(map(full_path, given.tasks_dir)),  # the engines run in another folder
         quick=given.quick,
         full=given.all_cells,
         **{**few, **stated},
@@ -182,7 +183,7 @@ def main() -> None:
             note(f"{given.threads} threads, {', '.join(precisions)}")
             parts = given.only or tuple(part for part in PARTS if part != "study" or not given.quick)
             report = Report(given.output, limits, given.quick)
-            measure(bench, report, limits, parts, given.base or BASES, precisions)
+            measure(bench, report, limits, parts, [full_name(base) for base in given.base or BASES], precisions)
         except RuntimeError as error:
             sys.exit(str(error))
     for key, value in figures(report.results).items():

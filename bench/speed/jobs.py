@@ -70,7 +70,7 @@ def interleaved(
 ) -> dict[str, list[Result]]:
     """Return the results of each engine, repeat by repeat, all engines in turn within a repeat.
 
-    An engine that cannot do its job is not asked again; its only result then says why.
+    An engine that cannot do its job is not asked again; where it never could, its only result says why.
 
     Args:
         engines: their names.
@@ -88,7 +88,7 @@ def interleaved(
             result = run(engine, repeat)
             if why := reason(result):
                 useless.add(engine)
-                results[engine] = [result]
+                results[engine] = results[engine] or [result]
                 note(f"{engine}: {why}")
             else:
                 results[engine].append(result)

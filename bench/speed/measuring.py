@@ -64,10 +64,11 @@ class Bench:
         self.jobs, self.options, self.note = jobs, options, note
         self.training = cells(TRAINING, quick=options.quick, full=options.full)
         self.decoding = cells(DECODING, quick=options.quick, full=options.full)
+        self._others: dict[str, set[str]] = {}
 
     def prepare(self, base: str) -> Result:
         """Return a base's sizes and the rows of all cells."""
-        options, name = self.options, base.replace("/", "_")
+        options, name = self.options, label_of(base)
         prepared = self.jobs.run(
             "prepare",
             name,
@@ -103,7 +104,7 @@ class Bench:
         base, size = prepared["base"], Size(**prepared["size"])
         engines: tuple[str, ...] = TRAIN_ENGINES
         for number, (cell, rows) in enumerate(zip(self.training, prepared["training"], strict=True)):
-            self.note(f"training {base} {precision}, {cell.label}")
+            self.note(f"training {label_of(base)} {precision}, {cell.label}")
             with_losses = number == 0 and precision == "fp32"
 
             def run(engine: str, repeat: int, cell: Cell = cell, rows: Any = rows, with_losses: bool = with_losses) -> Result:
@@ -127,8 +128,9 @@ class Bench:
 
     def _off_centre(self, entry: Entry, base: str, precision: str) -> tuple[str, ...]:
         """The engines of the other cells: ours, TRL at its best, and PEFT with Trainer."""
-        group = {"base": base, "precision": precision, "cells": [entry]}
-        best = best_of(entry, TRL, disagreeing({"": group}, base))
+        if precision == "fp32":
+            self._others[base] = disagreeing({"": {"base": base, "precision": precision, "cells": [entry]}}, base)
+        best = best_of(entry, TRL, self._others.get(base, set()))
         return tuple(engine for engine in (OURS, best, PEFT) if engine and measured(entry, engine))
 
     # --- decoding -----------------------------------------------------------------------------------------------------------
@@ -137,7 +139,7 @@ class Bench:
         """Yield the cells of a base in a precision, the centre first."""
         engines: tuple[str, ...] = DECODE_ENGINES
         for number, (cell, rows) in enumerate(zip(self.decoding, prepared["decoding"], strict=True)):
-            self.note(f"decoding {prepared['base']} {precision}, {cell.label}")
+            self.note(f"decoding {label_of(prepared['base'])} {precision}, {cell.label}")
             job = {**self._common(prepared, precision), **rows, "batch": cell.batch, "new": self.options.new}
 
             def run(engine: str, _: int, job: Job = job) -> Result:
@@ -189,11 +191,11 @@ class Bench:
 
     def study(self, prepared: Result, precision: str) -> tuple[Entry, Path | None]:
         """Return the whole small study, and the folder of ours where it was finished."""
-        self.note(f"a small study, {prepared['base']} {precision}")
+        self.note(f"a small study, {label_of(prepared['base'])} {precision}")
         finished: list[Path] = []
 
         def run(engine: str, repeat: int) -> Result:
-            folder = self.jobs.folder / f"study-{prepared['base'].replace('/', '_')}-{precision}-{engine}-{repeat}"
+            folder = self.jobs.folder / f"study-{label_of(prepared['base'])}-{precision}-{engine}-{repeat}"
             shutil.rmtree(folder, ignore_errors=True)
             job = {**self._common(prepared, precision), "study": prepared["study"], "output": str(folder)}
             result = self.jobs.run("study", engine, {**job, "tasks_dir": self.options.tasks_dir})
@@ -216,6 +218,11 @@ class Bench:
         if reason(result) is None:
             self.note(f"  {engine}: {result['wall']:.0f} s, start included")
         return result
+
+
+def label_of(base: str) -> str:
+    """The name of a base, without the folders that it lies in."""
+    return Path(base).name
 
 
 def differing(entry: Entry) -> dict[str, int]:
