@@ -68,44 +68,74 @@ class Report:
         return write
 
 
-def measure(
-    bench: Bench, report: Report, limits: Result, parts: Sequence[str], bases: Sequence[str], precisions: Sequence[str]
-) -> None:
-    """Carry out the parts for every base and precision."""
-    study: Path | None = None
-    for base in bases if {"train", "decode", "study"} & set(parts) else ():
-        prepared = bench.prepare(base)
-        for precision in precisions:
-            name = f"{label_of(base)} {precision}"
-            group: dict[str, Any] = {"base": label_of(base), "precision": precision}
-            if "train" in parts:
-                values = {**group, "cells": [], "matrix_rate": limits["matrix_rate"][precision], "bandwidth": limits["bandwidth"]}
-                write = report.group("train", name, values)
-                for entry in bench.train(prepared, precision):
-                    values["cells"].append(entry)
-                    # The better of two measurements: other work on the machine can only lower it.
-                    values["matrix_rate"] = max(values["matrix_rate"], bench.machine()["matrix_rate"].get(precision, 0.0))
-                    write()
-            if "decode" in parts:
-                values = {**group, "cells": []}
-                write = report.group("decode", name, values)
-                for entry in bench.decode(prepared, precision, limits):
-                    values["cells"].append(entry)
-                    write()
-            if "study" in parts:
-                write = report.group("study", name, values := {**group, "cells": []})
-                entry, finished = bench.study(prepared, precision)
-                values["cells"].append(entry)
-                study = study or finished
-                write()
-    if "score" in parts:
-        write = report.group("score", _ALL, values := {"cells": []})
-        values["cells"].append(bench.score())
+class Run:
+    """Carries out the parts and reports them.
+
+    Args:
+        bench: measures.
+        report: takes what was measured.
+        limits: of the machine.
+        parts: what is measured.
+        precisions: in which.
+    """
+
+    def __init__(self, bench: Bench, report: Report, limits: Result, parts: Sequence[str], precisions: Sequence[str]) -> None:
+        self._bench, self._report, self._limits = bench, report, limits
+        self._parts, self._precisions = parts, precisions
+        self._study: Path | None = None
+
+    def carry_out(self, bases: Sequence[str]) -> None:
+        for base in bases if {"train", "decode", "study"} & set(self._parts) else ():
+            prepared = self._bench.prepare(base)
+            for precision in self._precisions:
+                if "train" in self._parts:
+                    self._train(prepared, precision)
+                if "decode" in self._parts:
+                    self._decode(prepared, precision)
+                if "study" in self._parts:
+                    self._small_study(prepared, precision)
+        if "score" in self._parts:
+            values, write = self._group("score", _ALL, {"cells": []})
+            values["cells"].append(self._bench.score())
+            write()
+        if "cold" in self._parts:
+            self._cold()
+
+    def _group(self, part: str, name: str, values: dict[str, Any]) -> tuple[dict[str, Any], Callable[[], None]]:
+        return values, self._report.group(part, name, values)
+
+    def _of_base(self, part: str, prepared: Result, precision: str, **more: Any) -> tuple[dict[str, Any], Callable[[], None]]:
+        label = label_of(prepared["base"])
+        return self._group(part, f"{label} {precision}", {"base": label, "precision": precision, "cells": [], **more})
+
+    def _train(self, prepared: Result, precision: str) -> None:
+        rate, bandwidth = self._limits["matrix_rate"][precision], self._limits["bandwidth"]
+        values, write = self._of_base("train", prepared, precision, matrix_rate=rate, bandwidth=bandwidth)
+        for entry in self._bench.train(prepared, precision):
+            values["cells"].append(entry)
+            # The best of all measurements: other work on the machine can only lower it.
+            values["matrix_rate"] = max(values["matrix_rate"], self._bench.machine()["matrix_rate"].get(precision, 0.0))
+            write()
+
+    def _decode(self, prepared: Result, precision: str) -> None:
+        values, write = self._of_base("decode", prepared, precision)
+        for entry in self._bench.decode(prepared, precision, self._limits):
+            values["cells"].append(entry)
+            write()
+
+    def _small_study(self, prepared: Result, precision: str) -> None:
+        values, write = self._of_base("study", prepared, precision)
+        entry, finished = self._bench.study(prepared, precision)
+        values["cells"].append(entry)
+        self._study = self._study or finished
         write()
-    if "cold" in parts:
+
+    def _cold(self) -> None:
+        bench = self._bench
         bench.note("commands from a cold start")
-        write = report.group("cold", _ALL, values := {})
-        values.update(cold.measure(bench.jobs, max(bench.options.repeats, 3), bench.options.task, bench.options.tasks_dir, study))
+        values, write = self._group("cold", _ALL, {})
+        repeats = max(bench.options.repeats, 3)
+        values.update(cold.measure(bench.jobs, repeats, bench.options.task, bench.options.tasks_dir, self._study))
         write()
 
 
@@ -183,7 +213,7 @@ def main() -> None:
             note(f"{given.threads} threads, {', '.join(precisions)}")
             parts = given.only or tuple(part for part in PARTS if part != "study" or not given.quick)
             report = Report(given.output, limits, given.quick)
-            measure(bench, report, limits, parts, [full_name(base) for base in given.base or BASES], precisions)
+            Run(bench, report, limits, parts, precisions).carry_out([full_name(base) for base in given.base or BASES])
         except RuntimeError as error:
             sys.exit(str(error))
     for key, value in figures(report.results).items():

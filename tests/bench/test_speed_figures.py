@@ -7,14 +7,14 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from bench.speed.__main__ import Report, options_of
+from bench.speed.__main__ import Report, Run, options_of
 from bench.speed.design import DECODING, TRAINING, cells
 from bench.speed.jobs import Jobs, Result, interleaved, reason
-from bench.speed.measuring import differing
+from bench.speed.measuring import Bench, differing
 from bench.speed.operations import Machine, decoding_need, training_need
 from bench.speed.page import page
 from bench.speed.ratios import KEYS, figures, ratio, rows_per_second, spread
@@ -190,6 +190,43 @@ def test_what_was_not_measured_again_stays_in_the_results(tmp_path: Path) -> Non
     assert "| vLLM | skipped: not / installed |" in text
     assert text.count("too little for a figure") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "results.md"]
+
+
+class FixedBench:
+    """Measures nothing, and returns the same for every base and precision; the matrix rate is better the second time."""
+
+    def __init__(self) -> None:
+        self.prepared: list[str] = []
+
+    def prepare(self, base: str) -> Result:
+        self.prepared.append(base)
+        return {"base": base}
+
+    def machine(self) -> Result:
+        return {"matrix_rate": {"fp32": 4e9}}
+
+    def train(self, prepared: Result, precision: str) -> list[dict[str, Any]]:
+        return [training_cell(ours=[steps(1)], TRL=[steps(5)]), training_cell(ours=[steps(1)], TRL=[steps(3)])]
+
+    def score(self) -> dict[str, Any]:
+        return {"units": 1, "engines": {"ours": [{"seconds": 1.0, "scores": {}}], "plain": [{"seconds": 7.0, "scores": {}}]}}
+
+
+def test_the_parts_that_are_asked_for_are_carried_out_for_every_base_and_written(tmp_path: Path) -> None:
+    limits = {**LIMITS, "matrix_rate": {"fp32": 2e9}, "bandwidth": 1e9}
+    bench = FixedBench()
+    run = Run(cast(Bench, bench), Report(tmp_path, limits, quick=False), limits, ["train", "score"], ["fp32"])
+    run.carry_out(["/folder/of/gemma-3-270m", "other"])
+    assert bench.prepared == ["/folder/of/gemma-3-270m", "other"]
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert list(results["train"]) == ["gemma-3-270m fp32", "other fp32"]
+    assert (results["train_vs_trl"], results["score_vs_plain"], results["matmul_share_fp32"]) == (3.0, 7.0, 0.25)
+
+
+def test_without_a_base_part_no_base_is_opened(tmp_path: Path) -> None:
+    bench = FixedBench()
+    Run(cast(Bench, bench), Report(tmp_path, LIMITS, quick=False), LIMITS, ["score"], ["fp32"]).carry_out(["b"])
+    assert bench.prepared == []
 
 
 def test_quick_measures_little_and_what_is_stated_holds() -> None:
