@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ class Bench:
                 "steps": max(options.steps + 1, options.losses),
                 "texts": options.texts,
                 "new": options.new,
-                "gguf": str(self.jobs.folder / f"{name}.gguf"),
+                "gguf": str(self.jobs.folder / f"{name}.gguf") if find_spec("llama_cpp") else "",
                 "lora": str(self.jobs.folder / f"{name}.safetensors"),
             },
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -234,3 +236,9 @@ def test_quick_measures_little_and_what_is_stated_holds() -> None:
     given = Namespace(quick=True, all_cells=False, task="t", study_tasks=("t",), tasks_dir=[], steps=7, **unset)
     options = options_of(given)
     assert (options.repeats, options.steps, options.quick) == (1, 7, True)
+
+
+def test_what_starts_the_engines_loads_no_tensor_library() -> None:
+    code = "import sys, bench.speed.__main__; sys.exit('torch' in sys.modules)"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
