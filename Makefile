@@ -14,7 +14,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-light check docs format lock clean
+.PHONY: help demo test test-light bench check docs format lock clean
 
 # What needs none of the extra `train`: it is tested again where none of it is installed. A file of these folders that needs a base
 # or a tensor is left out by name.
@@ -38,6 +38,18 @@ test-light: ## install without the extra `train`, and run the tests that need no
 	! $(LIGHT)/bin/python -c "import torch" 2>/dev/null
 	OMP_NUM_THREADS=1 $(LIGHT)/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser and not real" \
 		$(LEFT_OUT:%=--ignore=%) $(LIGHT_TESTS) $(ARGS)
+
+# Versions are those of requirements.lock where what the bench compares with agrees. What else it can compare with, llama-cpp-python
+# and vllm, is compared where it is installed by hand: the first is compiled, the second asks for another transformers.
+BENCH := .venv-bench
+
+bench: $(BENCH)/.ready ## measure speed against other libraries, hours; ARGS="--quick" for a look, ARGS="--help" for the choices
+	HF_HUB_OFFLINE=1 $(BENCH)/bin/python -m bench.speed $(ARGS)
+
+$(BENCH)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv --clear $(BENCH)
+	$(BENCH)/bin/python -m pip install --constraint requirements.lock -e '.[bench]' || $(BENCH)/bin/python -m pip install -e '.[bench]'
+	@touch $@
 
 check: $(READY) docs ## format, lint, types, import direction, file rules, documentation
 	$(BIN)/ruff format --check .

@@ -18,7 +18,8 @@ from collections.abc import Callable, Sequence
 from rouge_score.rouge_scorer import RougeScorer
 
 from xeric.data.catalog import Catalog
-from xeric.metrics import METRICS, QUALITY
+from xeric.data.tasks import Task
+from xeric.metrics import METRICS, quality_metrics
 from xeric.metrics.base import Metric, word_tokens
 
 Rows = tuple[list[str], list[tuple[str, ...]], list[str], str]
@@ -32,14 +33,14 @@ class Words:
         return word_tokens(text)
 
 
-def rows_of(task: str, count: int, sentences: int, *, kept: float = 0.6) -> Rows:
-    loaded, rng = Catalog.of().load(task), random.Random(task)
-    outputs = [one.outputs[0] for one in loaded.instances]
-    words = [word for one in outputs for word in one.split()]
+def rows_of(task: Task, count: int, sentences: int, *, kept: float = 0.6) -> Rows:
+    rng = random.Random(task.name)
+    outputs = [instance.outputs[0] for instance in task.instances]
+    words = [word for output in outputs for word in output.split()]
     references = [" ".join(rng.choices(outputs, k=sentences)) for _ in range(count)]
-    predictions = [" ".join(word if rng.random() < kept else rng.choice(words) for word in one.split()) for one in references]
-    inputs = [rng.choice(loaded.instances).input for _ in range(count)]
-    return predictions, [(one,) for one in references], inputs, loaded.language
+    predictions = [" ".join(word if rng.random() < kept else rng.choice(words) for word in text.split()) for text in references]
+    inputs = [rng.choice(task.instances).input for _ in range(count)]
+    return predictions, [(reference,) for reference in references], inputs, task.language
 
 
 def counted(metric: Metric, sets: Sequence[Rows]) -> list[float]:
@@ -68,7 +69,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
 
-    sets = [rows_of(task, options.outputs, options.sentences) for task in TASKS]
+    sets = [rows_of(Catalog.of().load(task), options.outputs, options.sentences) for task in TASKS]
     total = sum(len(rows[0]) for rows in sets)
     lengths = [len(word_tokens(one)) for rows in sets for one in rows[0]]
     print(f"{total} predictions of {statistics.mean(lengths):.0f} words (at most {max(lengths)}), {len(TASKS)} languages")
@@ -83,14 +84,15 @@ def main() -> None:
             taken = seconds(work)
             if number:  # the first loads libraries
                 times[name].append(taken)
+    quality = quality_metrics()
     known = {name: statistics.median(taken) for name, taken in times.items()}
     for name, taken in sorted(known.items(), key=lambda item: -item[1]):
         print(
-            f"{name:24} {1e6 * taken / total:8.1f} us a prediction" + (", of the default comparison" if name in QUALITY else "")
+            f"{name:24} {1e6 * taken / total:8.1f} us a prediction" + (", of the default comparison" if name in quality else "")
         )
     print(f"ROUGE-L: {known['rouge_l by rouge-score'] / known['rouge_l']:.1f} times as fast as by rouge-score, equal scores")
-    before = sum(known[name] for name in QUALITY) - known["rouge_l"] + known["rouge_l by rouge-score"]
-    print(f"{', '.join(QUALITY)} together: {before / sum(known[name] for name in QUALITY):.2f} times as fast")
+    before = sum(known[name] for name in quality) - known["rouge_l"] + known["rouge_l by rouge-score"]
+    print(f"{', '.join(quality)} together: {before / sum(known[name] for name in quality):.2f} times as fast")
 
 
 if __name__ == "__main__":

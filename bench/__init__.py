@@ -1,0 +1,1 @@
+"""Measurements: every figure in the documentation stands beside the command that gives it."""
