@@ -81,7 +81,7 @@ def training_rows(base: Base, task: PreparedTask, cell: dict[str, Any], steps: i
         raise ValueError(f"{task.name} has fewer training rows than a batch of {cell['batch']}, {cell['rows']} rows")
     prefix = encoded.prefixes[-1]
     made = task_of(list(prefix.ids), [(list(row.ids), row.target_tokens) for row in rows])
-    plan = StepPlan([made], TrainOptions(batch_size=cell["batch"], max_steps=steps), ORDER_SEED)
+    plan = StepPlan([made], TrainOptions(batch_size=cell["batch"], max_steps=steps), ORDER_SEED, "shared")
     order = [[int(row.id) for batch in plan.batches(step) for _, row in batch] for step in range(steps)]
     return {"prefix": list(prefix.ids), "rows": [[list(row.ids), row.target_tokens] for row in rows], "order": order}
 
