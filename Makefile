@@ -14,7 +14,7 @@ WORKERS ?= 2
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-light bench check docs format lock clean
+.PHONY: help demo test test-light bench fuzz check supply release-check docs format lock clean
 
 # What needs none of the extra `train`: it is tested again where none of it is installed. A file of these folders that needs a base
 # or a tensor is left out by name.
@@ -23,7 +23,7 @@ LIGHT_TESTS := tests/analysis tests/data tests/metrics tests/report tests/statis
 LEFT_OUT := tests/data/test_encoding.py tests/data/test_prompts.py tests/data/test_text_rows.py
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(READY) ## run the small study on bundled tasks and write its report
 	$(BIN)/xeric demo $(ARGS)
@@ -51,12 +51,35 @@ $(BENCH)/.ready: requirements.lock pyproject.toml
 	$(BENCH)/bin/python -m pip install --constraint requirements.lock -e '.[bench]' || $(BENCH)/bin/python -m pip install -e '.[bench]'
 	@touch $@
 
-check: $(READY) docs ## format, lint, types, import direction, file rules, documentation
+# The short run is part of `make test`. SEED and N (inputs of each kind) are yours to choose.
+SEED ?= 1
+N ?= 10000
+fuzz: $(READY) ## mutate N inputs of every kind that is read, from SEED on; ARGS="--only GGUF" picks a kind
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --seed $(SEED) --count $(N) $(ARGS)
+
+check: $(READY) docs supply ## format, lint, types, import direction, file rules, documentation
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python tools/check_files.py
+
+# pip-audit lives in an environment of its own, so that what it needs is not part of what it looks at. A machine without a network
+# skips it and says so.
+AUDIT := .venv-audit
+supply: $(READY) ## known vulnerabilities of requirements.lock (where they can be asked for), licences, bill of materials in build/
+	@mkdir -p build
+	@test -x $(AUDIT)/bin/pip-audit || { $(PYTHON) -m venv --clear $(AUDIT) \
+		&& $(AUDIT)/bin/python -m pip install --quiet --retries 0 --timeout 15 pip-audit 2>/dev/null; } || true
+	$(BIN)/python tools/supply.py audit $(AUDIT)/bin/python
+	$(BIN)/python tools/supply.py licences > build/licences.txt
+	$(BIN)/python tools/supply.py sbom build/sbom.json
+
+release-check: ## build wheel and source distribution twice; fails unless the bytes are the same
+	$(PYTHON) -m venv --clear .venv-release
+	.venv-release/bin/python -m pip install --quiet 'hatchling>=1.27'
+	.venv-release/bin/python tools/release_check.py build/release
+	rm -rf .venv-release
 
 # mkdocs-material prints a note about a successor of mkdocs at every build; NO_MKDOCS_2_WARNING leaves it out.
 docs: $(READY) ## build the documentation site into site/, strictly
@@ -75,7 +98,7 @@ lock: ## renew requirements.lock from the ranges in pyproject.toml
 	rm -rf .venv-lock
 
 clean: ## remove caches and what `make demo` left; .venv and your runs stay
-	rm -rf .venv-light .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist site demo-report
+	rm -rf .venv-light .venv-audit .venv-release .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist site demo-report
 	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
 
 $(READY): requirements.lock pyproject.toml

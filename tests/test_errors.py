@@ -85,3 +85,9 @@ def test_an_error_crosses_to_another_process_as_it_is(error: XericError) -> None
     arrived = ForkingPickler.loads(ForkingPickler.dumps(error))
     assert type(arrived) is type(error)
     assert (str(arrived), arrived.args, vars(arrived)) == (str(error), error.args, vars(error))
+
+
+def test_a_message_does_not_repeat_megabytes_of_its_input() -> None:
+    error = UserError(f"unknown name {'x' * 10**6} there", hint="h" * 10**6)
+    assert error.what == f"unknown name {'x' * 987} [...] {'x' * 994} there"
+    assert error.hint == f"{'h' * 1000} [...] {'h' * 1000}"

@@ -121,3 +121,20 @@ def test_the_line_of_a_setting() -> None:
     assert lines.line("a.b.c.missing") == 2, "what is not there belongs to what it would be in"
     assert lines.line("other.thing") is None
     assert YamlLines("").line("a") is None
+
+
+def test_aliases_that_stand_for_billions_of_values_are_refused() -> None:
+    lists = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+        f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    merges = "x0: &x0 {a: 1}\n" + "".join(f"x{n}: &x{n} {{<<: [{', '.join([f'*x{n - 1}'] * 9)}]}}\n" for n in range(1, 9))
+    for text in (lists, merges):
+        with pytest.raises(DataError) as caught:
+            parse_yaml(text, "f")
+        assert caught.value.what == "not valid YAML: with what its aliases (*) repeat, it holds more than 100000 values"
+
+
+def test_a_value_that_holds_itself_is_refused_and_an_alias_is_not() -> None:
+    with pytest.raises(DataError, match="f, line 2: not valid YAML: a value holds itself"):
+        parse_yaml("a: 1\nb: &b [*b]\n", "f")
+    assert parse_yaml("a: &a {x: 1}\nb: {<<: *a, y: *a}\n", "f") == {"a": {"x": 1}, "b": {"x": 1, "y": {"x": 1}}}

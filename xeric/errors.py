@@ -38,15 +38,23 @@ class XericError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, *, where: str | None = None, hint: str | None = None) -> None:
-        self.what = what
+        self.what = _shortened(what)
         self.where = where
-        self.hint = hint
-        super().__init__(f"{where}: {what}" if where else what)
+        self.hint = None if hint is None else _shortened(hint)
+        super().__init__(f"{where}: {self.what}" if where else self.what)
 
     def __reduce__(self) -> tuple[Callable[..., XericError], tuple[Any, ...]]:
         # By default Python would call the class with the finished sentence alone, which no child's signature need allow: an error
         # that cannot cross to another process takes the whole pool of workers down with it.
         return _restored, (type(self), self.args, self.__dict__)
+
+
+_LONGEST = 2000
+"""A message quotes the input, which may be one word of megabytes; more characters than this are left out of its middle."""
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} [...] {text[-_LONGEST // 2 :]}"
 
 
 class UserError(XericError):

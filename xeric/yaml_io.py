@@ -13,7 +13,10 @@ from pydantic import BaseModel
 from xeric.encodings import read_text
 from xeric.errors import DataError
 
-__all__ = ["YamlLines", "dump_yaml", "load_yaml", "parse_yaml"]
+__all__ = ["MAX_VALUES", "YamlLines", "dump_yaml", "load_yaml", "parse_yaml"]
+
+MAX_VALUES = 100_000
+"""A YAML text that stands for more values, those that aliases repeat included, is refused."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -57,10 +60,19 @@ def parse_yaml(text: str, where: str) -> Any:
     """Return the value of a YAML text.
 
     Raises:
-        DataError: the text is not YAML or repeats a key; ``where`` is completed with the line.
+        DataError: the text is not YAML, repeats a key, or stands for more than :data:`MAX_VALUES` values; ``where`` is completed
+            with the line.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - _Loader is a SafeLoader
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        if _weight(root, {}) > MAX_VALUES:
+            raise DataError(
+                f"not valid YAML: with what its aliases (*) repeat, it holds more than {MAX_VALUES} values", where=where
+            )
+        return loader.construct_document(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{where}, line {mark.line + 1}" if mark else where
@@ -72,6 +84,27 @@ def parse_yaml(text: str, where: str) -> Any:
         raise DataError("not valid YAML: nested too deeply", where=where) from None
     except (ValueError, KeyError) as error:  # a number of thousands of digits, or a tag (`!!int`) that its text does not fit
         raise DataError(f"not valid YAML: {str(error).split(';')[0]}", where=where) from None
+
+
+def _weight(node: yaml.Node, weights: dict[yaml.Node, int]) -> int:
+    """Return how many values a node stands for where every alias is written out.
+
+    A few hundred bytes of aliases to lists of aliases can stand for billions, all of which a walk through them visits.
+
+    Raises:
+        yaml.MarkedYAMLError: the node holds itself.
+    """
+    weight = weights.get(node)
+    if weight is None:
+        weights[node] = 0  # as long as it is being counted
+        if isinstance(node, yaml.MappingNode):
+            inner = [part for pair in node.value for part in pair]
+        else:
+            inner = node.value if isinstance(node, yaml.SequenceNode) else []
+        weight = weights[node] = 1 + sum(_weight(part, weights) for part in inner)
+    elif not weight:
+        raise yaml.MarkedYAMLError(problem="a value holds itself", problem_mark=node.start_mark)
+    return weight
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

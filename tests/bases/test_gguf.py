@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -277,3 +278,16 @@ def test_a_conversion_keeps_the_metadata_of_its_file_as_a_gguf_file_without_weig
             broken.write_bytes(content)
             with pytest.raises(DataError, match="cannot be read"):
                 read_header(broken)
+
+
+def test_a_text_that_ends_behind_the_file_is_refused(tmp_path: Path) -> None:
+    def header(length: int) -> bytes:
+        return b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", 4) + b"name" + struct.pack("<IQ", 8, length) + b"tiny"
+
+    path = tmp_path / "a.gguf"
+    path.write_bytes(header(4))
+    assert read_header(path)["name"].value == "tiny"
+    for length in (5, 2**63, 2**64 - 1):
+        path.write_bytes(header(length))
+        with pytest.raises(DataError, match="cannot be read as a GGUF file"):
+            read_header(path)

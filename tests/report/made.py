@@ -38,6 +38,7 @@ HOSTILE_TEXTS = (
     HOSTILE,
     "<!-- <script> --> &lt;b&gt; {{ 7*7 }} {% raw %}",
     '=HYPERLINK("http://a.invalid")\u2028next\u2029end \u202eright to left',
+    '<a href="javascript:window.broken=4">x</a><svg onload="window.broken=5">\u2066x\u2069' + "x" * 5_000,
     "",
 )
 LABEL = 'combined <b onmouseover="window.broken=3">& 100% | _x_'

@@ -93,6 +93,28 @@ def test_the_policy_stops_a_script_even_if_markup_got_in(chromium: Any, written:
     one.context.close()
 
 
+def test_the_policy_stops_every_way_of_fetching_even_if_markup_got_in(chromium: Any, written: Written) -> None:
+    context = chromium.new_context()
+    page = context.new_page()
+    asked: list[str] = []
+    # Answers whatever would leave the page, so that nothing fails only because there is no network.
+    context.route(re.compile("^https?:"), lambda route: (asked.append(route.request.url), route.fulfill(body="")))
+    page.goto(written.files[0].as_uri())
+    page.evaluate(
+        """() => document.body.insertAdjacentHTML('beforeend', `
+        <img id="last" src="https://a.invalid/image"><iframe src="https://a.invalid/frame"></iframe>
+        <link rel="stylesheet" href="https://a.invalid/style"><object data="https://a.invalid/object"></object>
+        <video src="https://a.invalid/video"></video><p style="background: url(https://a.invalid/background)">x</p>
+        <a id="link" href="javascript:window.broken=1">x</a>`)"""
+    )
+    page.evaluate("document.getElementById('link').click()")
+    assert page.evaluate("fetch('https://a.invalid/fetch').then(() => 'fetched', () => 'refused')") == "refused"
+    page.wait_for_function("document.getElementById('last').complete")
+    assert page.evaluate("window.broken") is None
+    assert asked == []
+    context.close()
+
+
 def test_every_text_reaches_the_page_as_it_was_written(opened: Opened) -> None:
     page = opened.page
     page.select_option("#order", "file")

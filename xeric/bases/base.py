@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import jinja2
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xeric.bases.architecture import Architecture
+from xeric.bases.chat_template import render_chat
 from xeric.bases.protocols import EmbeddingAddition, LearnedPrefix, RowLayout
 from xeric.data.batching import Batching
 from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
@@ -114,17 +114,10 @@ class Base:
         """Return chat messages as the base's template writes them; see :mod:`xeric.data.prompts`.
 
         Raises:
-            ConfigError: the template itself refuses the messages.
+            ConfigError: the template refuses the messages, fails, or does more than it may.
         """
-        try:
-            # Some templates write today's date unless a date is passed; a run must not depend on its day.
-            return str(
-                self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation, date_string=_DATE)
-            )
-        except jinja2.TemplateError as error:
-            raise ConfigError(
-                f"the base's chat template fails: {error.message}", where="prompt.template", hint="use prompt.template=plain"
-            ) from None
+        # Some templates write today's date unless a date is passed; a run must not depend on its day.
+        return render_chat(self.tokenizer, messages, generation, date_string=_DATE)
 
     @property
     def has_chat_template(self) -> bool:

@@ -7,11 +7,11 @@ tokenizer of those that see images); all others would index past the end of the 
 
 from __future__ import annotations
 
-import jinja2
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from xeric.errors import DataError
+from xeric.bases.chat_template import render_chat
+from xeric.errors import ConfigError, DataError
 
 __all__ = ["check_base", "token_rows"]
 
@@ -74,8 +74,8 @@ def _used_by_prompts(tokenizer: PreTrainedTokenizerBase) -> set[int]:
     used = {number for number in (tokenizer.bos_token_id, tokenizer.eos_token_id) if isinstance(number, int)}
     if getattr(tokenizer, "chat_template", None):
         try:
-            written = str(tokenizer.apply_chat_template(_GREETING, tokenize=False))
-        except (jinja2.TemplateError, ValueError, TypeError):  # refused where it is used
+            written = render_chat(tokenizer, _GREETING, False)
+        except ConfigError:  # refused where it is used
             return used
         used |= {int(number) for number in tokenizer(written, add_special_tokens=False)["input_ids"]}
     return used

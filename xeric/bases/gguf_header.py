@@ -72,6 +72,8 @@ class _Scan:
     def text(self) -> str:
         length = self.number("Q")
         start, self.position = self.position, self.position + length
+        if self.position > len(self.content):  # a slice would end silently where the file does
+            raise _Broken
         return self.content[start : self.position].decode("utf-8", errors="surrogateescape")
 
     def kind(self) -> GGUFValueType:

