@@ -6,6 +6,7 @@ What concerns its file alone is in :mod:`xeric.cli.study_file`.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ import typer
 from xeric.cli.completing import metric_names
 from xeric.cli.options import AsJson, TasksDir, Track, path_option, print_json, quiet_libraries
 from xeric.cli.study_file import Set, Source, check, new, pointing_to_check, with_tasks_dirs
-from xeric.errors import UserError
+from xeric.errors import UserError, asking_for_train
 from xeric.files import expanded
 
 if TYPE_CHECKING:
@@ -102,6 +103,39 @@ def run(
 
             show_written(write_report(done.folder.root))
     return 1 if done.with_status("failed", "diverged") else 0
+
+
+@study_app.command()
+def work(
+    study: Source,
+    output: Output = None,
+    overrides: Set = None,
+    tasks_dir: TasksDir = None,
+    retry_failed: Annotated[bool, typer.Option(help="Try runs that failed before again, once.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Be one of several workers on a study: take runs that no other process works on, and leave when none is left.
+
+    STUDY is the folder of a study, or a study file with -o. Results and report are made by `xeric study run` afterwards.
+    """
+    all_overrides = with_tasks_dirs(overrides, tasks_dir)
+    config, folder = _load(study, output, all_overrides)
+    quiet_libraries()
+    with asking_for_train():
+        from xeric.execution import work as execution
+    from xeric.cli.study_progress import TerminalStudyProgress
+    from xeric.cli.study_show import show_status
+    from xeric.studies.status import study_status
+
+    retry_before = None if retry_failed else 0
+    with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
+        left = execution.work(config, folder, number=os.getpid(), retry_before=retry_before, progress=progress)
+    study_state = study_status(left.folder)
+    if as_json:
+        print_json(study_state.as_json())
+    else:
+        show_status(study_state)
+    return 1 if left.with_status("failed", "diverged") else 0
 
 
 @study_app.command()

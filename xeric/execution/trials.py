@@ -54,9 +54,12 @@ class Trials:
         self._study, self._executor, self._finished = plan.study, executor, finished
         self._keys = {(key.base, key.method): key for key in tuned_pairs(plan)}
         self._results: dict[tuple[str, str], TuningResult | None] = {}
+        self._told: set[Path] = set()
 
-    def chosen(self, key: ArmKey) -> dict[str, Any]:
+    def chosen(self, key: ArmKey) -> dict[str, Any] | None:
         """Return what tuning chose for an arm, by dotted path; empty where nothing is tuned.
+
+        Trials that are not done and that no other process works on are carried out first. None while others work on some.
 
         Raises:
             RunError: no trial of the arm's method has a score.
@@ -65,7 +68,15 @@ class Trials:
             return {}
         pair = (key.base, tuned_as(self._study, key))
         if pair not in self._results:
-            self._results[pair] = self._tune(self._keys[pair], self._study.tuning)
+            tuned = self._keys[pair]
+            result = self._read(tuned)
+            if result is None:
+                drawn = trial_settings(self._study, tuned, self._study.tuning)
+                states = self._carry_out(tuned, self._study.tuning, drawn)
+                if states is None:
+                    return None
+                result = self._choose(tuned, [_trial(settings, states[number]) for number, settings in enumerate(drawn)])
+            self._results[pair] = result
         result = self._results[pair]
         if result is None:
             raise RunError(f"no trial of tuning {pair[1]!r} on {pair[0]!r} gave a score", hint="look into its failure.json files")
@@ -97,13 +108,9 @@ class Trials:
         except ValidationError:
             raise DataError("not a tuning's result", where=str(path)) from None
 
-    def _tune(self, key: ArmKey, tuning: TuningConfig) -> TuningResult | None:
+    def _choose(self, key: ArmKey, trials: list[Trial]) -> TuningResult | None:
+        """Write the result of a method's trials, and return it; None where no trial has a score."""
         folder = self._executor.folder.tuning(key.base, key.method)
-        if (written := self._read(key)) is not None:
-            return written
-        drawn = trial_settings(self._study, key, tuning)
-        states = self._run_all(folder, key, tuning, drawn)
-        trials = [_trial(settings, states[number]) for number, settings in enumerate(drawn)]
         with self._executor.alone(self._executor.folder.lock_name(folder)):
             # Another process may have finished at the same time: the result that is written first is used by all.
             if (written := self._read(key)) is None and (written := choose(key.method, key.base, trials)) is not None:
@@ -111,28 +118,23 @@ class Trials:
                 write_json(folder / "tuning.json", written)
         return written
 
-    def _run_all(
-        self, folder: Path, key: ArmKey, tuning: TuningConfig, drawn: list[dict[str, Any]]
-    ) -> dict[int, dict[Path, RunState]]:
-        """Carry out every run of every trial, and wait for those that another process works on."""
-        study = self._study
-        states: dict[int, dict[Path, RunState]] = {number: {} for number in range(len(drawn))}
-        todo = [(number, tasks) for number in range(len(drawn)) for tasks in self._groups()]
-        while todo:
-            busy = []
-            for number, tasks in todo:
-                run_folder = folder / (f"trial-{number}" + ("" if study.joint else f"-{tasks[0]}"))
-                settings = arm_settings(study, key, tasks) | {"seed": tuning.seed, "predict": ["dev"]}
-                state = self._executor.run(run_folder, with_chosen(settings, drawn[number]), keep_adapter=study.keep == "all")
-                if state is None:
-                    busy.append((number, tasks))
-                else:
-                    states[number][run_folder] = state
-                    self._finished(key, state)
-            if len(busy) == len(todo):
-                self._executor.wait()
-            todo = busy
-        return states
+    def _carry_out(self, key: ArmKey, tuning: TuningConfig, drawn: list[dict[str, Any]]) -> list[dict[Path, RunState]] | None:
+        """Carry out every run of every trial that no other process works on; None where others work on some."""
+        study, folder = self._study, self._executor.folder.tuning(key.base, key.method)
+        states: list[dict[Path, RunState]] = [{} for _ in drawn]
+        busy = False
+        for number, tasks in ((number, tasks) for number in range(len(drawn)) for tasks in self._groups()):
+            run_folder = folder / (f"trial-{number}" + ("" if study.joint else f"-{tasks[0]}"))
+            settings = arm_settings(study, key, tasks) | {"seed": tuning.seed, "predict": ["dev"]}
+            state = self._executor.run(run_folder, with_chosen(settings, drawn[number]), keep_adapter=study.keep == "all")
+            if state is None:
+                busy = True
+                continue
+            states[number][run_folder] = state
+            if run_folder not in self._told:
+                self._told.add(run_folder)
+                self._finished(key, state)
+        return None if busy else states
 
 
 def trial_settings(study: StudyConfig, key: ArmKey, tuning: TuningConfig) -> list[dict[str, Any]]:
