@@ -58,6 +58,11 @@ def contents(folder: Path) -> dict[str, Any]:
     return found
 
 
+def holder_pid(lock: Path) -> int:
+    """The process that a lock's file names."""
+    return int(json.loads(lock.read_text())["pid"])
+
+
 def _without_cost(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _without_cost(inner) for key, inner in value.items() if key not in ("cost", "seconds", "memory")}

@@ -19,7 +19,9 @@ from xeric.errors import UserError, asking_for_train
 from xeric.files import expanded
 
 if TYPE_CHECKING:
+    from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.execution.run_study import Shard
+    from xeric.execution.workers import Workers
     from xeric.studies.config import StudyConfig
 
 __all__ = ["study_app"]
@@ -73,6 +75,9 @@ def run(
     overrides: Set = None,
     tasks_dir: TasksDir = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the runs only.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Carry the runs out by N processes on this machine, started again where they die.")
+    ] = None,
     track: Track = None,
     as_json: AsJson = False,
 ) -> int:
@@ -81,6 +86,8 @@ def run(
     Leaves with exit code 1 if a run failed or diverged. Several processes may work on one folder, on several machines too.
     """
     part_of_runs = _shard(shard)
+    if part_of_runs and workers:
+        raise UserError("--shard and --workers cannot go together", hint="workers share all runs among them; leave --shard out")
     tracked = [f"run.track={json.dumps(track)}"] if track else []
     all_overrides = with_tasks_dirs([*tracked, *(overrides or [])], tasks_dir)
     config, folder = _load(study, output, all_overrides)
@@ -91,7 +98,8 @@ def run(
     from xeric.studies.status import study_status
 
     with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
-        done, results = run_study(config, folder, shard=part_of_runs, progress=progress)
+        team = _team(workers, progress)
+        done, results = run_study(config, folder, shard=part_of_runs, workers=team, progress=progress)
     study_state = study_status(done.folder)
     if as_json:
         print_json(study_state.as_json())
@@ -215,6 +223,14 @@ def _folder_of(source: str, output: Path | None) -> Path:
 def _default_folder(source: str, study: StudyConfig) -> Path:
     folder = expanded(source)
     return folder if folder.is_dir() else Path("studies") / study.name
+
+
+def _team(count: int | None, progress: TerminalStudyProgress) -> Workers | None:
+    if count is None:
+        return None
+    with asking_for_train():
+        from xeric.execution.workers import Workers
+    return Workers(count, progress.of_worker)
 
 
 def _shard(text: str | None) -> Shard | None:

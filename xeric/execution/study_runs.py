@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from xeric.errors import RunError
 from xeric.execution.eta import EtaEstimator, PendingRun
@@ -42,6 +43,9 @@ class StudyRuns:
         self._eta = EtaEstimator()
         self._done = 0
         self._pending: list[PendingRun] = []
+        self._tunings: list[ArmKey] = []
+        self._unfinished: list[PlannedRun] = []
+        self._processes = 1
 
     def write_list(self) -> None:
         """Write the list of runs with the settings that tuning has chosen so far."""
@@ -55,11 +59,7 @@ class StudyRuns:
             runs: in the order in which they are tried.
             until_taken: return as soon as other processes work on every run that is not finished; if not, wait for them.
         """
-        needed = {self._tuned(run.arm.key) for run in runs} - {None}
-        pairs = [key for key in tuned_pairs(self._plan) if (key.base, key.method) in needed]
-        self._pending = [PendingRun(key) for key in pairs for _ in range(self._trials.runs(key))]
-        self._pending += [self._pending_run(run) for run in runs]
-        self._report_overall()
+        self.expect(runs)
         remaining = list(runs)
         while remaining:
             busy = [run for run in remaining if not self._carry_out(run)]
@@ -68,6 +68,40 @@ class StudyRuns:
                     return
                 self._executor.wait()
             remaining = busy
+
+    def expect(self, runs: Sequence[PlannedRun], *, processes: int = 1) -> None:
+        """Begin to count runs and the trials that they need.
+
+        Args:
+            runs: to be carried out.
+            processes: how many work on them at a time, for the time left.
+        """
+        needed = {self._tuned(run.arm.key) for run in runs} - {None}
+        self._tunings = [key for key in tuned_pairs(self._plan) if (key.base, key.method) in needed]
+        self._pending = [PendingRun(key) for key in self._tunings for _ in range(self._trials.runs(key))]
+        self._pending += [self._pending_run(run) for run in runs]
+        self._unfinished, self._processes = list(runs), processes
+        self._report_overall()
+
+    def unfinished(self) -> list[Path]:
+        """Return the folders of expected trials and runs that are not finished, in any process; the others count as finished."""
+        folders = [folder for key in self._tunings for folder in self._trials.unfinished(key)]
+        runs, self._unfinished = self._unfinished, []
+        for run in runs:
+            folder = self._folder.run_folder(run.id)
+            state = self._executor.state(folder)
+            if state is None:
+                self._unfinished.append(run)
+                folders.append(folder)
+            else:
+                self._finished(self._pending_run(run), state)
+        return folders
+
+    def complete(self) -> None:
+        """See to it that every run has what a finished one has: paraphrases decoded, nothing left over."""
+        for run in self._plan.runs:
+            while self._execute(run) is None:
+                self._executor.wait()
 
     def _pending_run(self, run: PlannedRun) -> PendingRun:
         return PendingRun(run.arm.key, len(paraphrases_of(self._plan.study, run)))
@@ -113,4 +147,6 @@ class StudyRuns:
         self._report_overall()
 
     def _report_overall(self) -> None:
-        self._progress.overall(self._done, self._done + len(self._pending), self._eta.seconds(self._pending))
+        seconds = self._eta.seconds(self._pending)
+        left = None if seconds is None else seconds / self._processes
+        self._progress.overall(self._done, self._done + len(self._pending), left)

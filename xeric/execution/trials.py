@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,18 @@ class Trials:
             return 0
         return self._study.tuning.trials * len(self._groups())
 
+    def unfinished(self, key: ArmKey) -> list[Path]:
+        """Return the folders of a method's trials that are not finished, in any process; those that are count as finished."""
+        if self._study.tuning is None:
+            return []
+        unfinished = []
+        for _, _, folder in self._trial_runs(key, self._study.tuning.trials):
+            if folder not in self._told and (state := self._executor.state(folder)) is not None:
+                self._tell(key, folder, state)
+            elif folder not in self._told:
+                unfinished.append(folder)
+        return [] if self._read(key) else unfinished
+
     def _groups(self) -> list[tuple[str, ...]]:
         study = self._study
         return [study.tasks] if study.joint else [(task,) for task in study.tasks]
@@ -120,21 +132,30 @@ class Trials:
 
     def _carry_out(self, key: ArmKey, tuning: TuningConfig, drawn: list[dict[str, Any]]) -> list[dict[Path, RunState]] | None:
         """Carry out every run of every trial that no other process works on; None where others work on some."""
-        study, folder = self._study, self._executor.folder.tuning(key.base, key.method)
+        study = self._study
         states: list[dict[Path, RunState]] = [{} for _ in drawn]
         busy = False
-        for number, tasks in ((number, tasks) for number in range(len(drawn)) for tasks in self._groups()):
-            run_folder = folder / (f"trial-{number}" + ("" if study.joint else f"-{tasks[0]}"))
+        for number, tasks, run_folder in self._trial_runs(key, len(drawn)):
             settings = arm_settings(study, key, tasks) | {"seed": tuning.seed, "predict": ["dev"]}
             state = self._executor.run(run_folder, with_chosen(settings, drawn[number]), keep_adapter=study.keep == "all")
             if state is None:
                 busy = True
                 continue
             states[number][run_folder] = state
-            if run_folder not in self._told:
-                self._told.add(run_folder)
-                self._finished(key, state)
+            self._tell(key, run_folder, state)
         return None if busy else states
+
+    def _trial_runs(self, key: ArmKey, trials: int) -> Iterator[tuple[int, tuple[str, ...], Path]]:
+        """Yield the number, the tasks and the folder of every run of a method's trials."""
+        folder = self._executor.folder.tuning(key.base, key.method)
+        for number in range(trials):
+            for tasks in self._groups():
+                yield number, tasks, folder / (f"trial-{number}" + ("" if self._study.joint else f"-{tasks[0]}"))
+
+    def _tell(self, key: ArmKey, folder: Path, state: RunState) -> None:
+        if folder not in self._told:
+            self._told.add(folder)
+            self._finished(key, state)
 
 
 def trial_settings(study: StudyConfig, key: ArmKey, tuning: TuningConfig) -> list[dict[str, Any]]:

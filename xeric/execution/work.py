@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from xeric.execution.run_study import OpenStudy, StudyRun
+from xeric.execution.open_study import OpenStudy, StudyRun
 from xeric.progress import Silent, StudyProgress
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import PlannedRun
