@@ -37,7 +37,7 @@ def test_two_workers_leave_the_bytes_of_one_process_though_one_is_killed(
 ) -> None:
     told, folder = Told(), tmp_path / "out"
     killing = Killing(folder, 1)
-    done = run_study(small.study(tasks, base), folder, workers=Workers(2, lambda _: killing), progress=told)
+    done = run_study(small.study(tasks, base), folder, workers=Workers(2, progress=lambda _: killing), progress=told)
     assert done.with_status("ok") == [run.id for run in done.plan.runs]
     assert [note for note in told.notes if "ended by SIGKILL" in note]
     assert told.position[:2] == (10, 10)

@@ -76,7 +76,14 @@ def run(
     tasks_dir: TasksDir = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the runs only.")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Carry the runs out by N processes on this machine, started again where they die.")
+        int | None,
+        typer.Option(min=1, help="Carry the runs out by N processes on this machine, or at most N of the cluster of --ray."),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Carry the runs out in a Ray cluster: auto, or HOST:PORT of its head.")
+    ] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(min=0, help="GPUs for each worker in a Ray cluster; 1 where it has any.")
     ] = None,
     track: Track = None,
     as_json: AsJson = False,
@@ -86,8 +93,7 @@ def run(
     Leaves with exit code 1 if a run failed or diverged. Several processes may work on one folder, on several machines too.
     """
     part_of_runs = _shard(shard)
-    if part_of_runs and workers:
-        raise UserError("--shard and --workers cannot go together", hint="workers share all runs among them; leave --shard out")
+    _check_workers(part_of_runs, workers, ray, gpus_per_run)
     tracked = [f"run.track={json.dumps(track)}"] if track else []
     all_overrides = with_tasks_dirs([*tracked, *(overrides or [])], tasks_dir)
     config, folder = _load(study, output, all_overrides)
@@ -98,7 +104,7 @@ def run(
     from xeric.studies.status import study_status
 
     with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
-        team = _team(workers, progress)
+        team = _team(workers, ray, gpus_per_run, progress)
         done, results = run_study(config, folder, shard=part_of_runs, workers=team, progress=progress)
     study_state = study_status(done.folder)
     if as_json:
@@ -225,12 +231,21 @@ def _default_folder(source: str, study: StudyConfig) -> Path:
     return folder if folder.is_dir() else Path("studies") / study.name
 
 
-def _team(count: int | None, progress: TerminalStudyProgress) -> Workers | None:
-    if count is None:
+def _check_workers(shard: Shard | None, count: int | None, ray: str | None, gpus: float | None) -> None:
+    if shard and (count or ray):
+        option = "--ray" if ray else "--workers"
+        raise UserError(f"--shard and {option} cannot go together", hint="workers share all runs among them; leave --shard out")
+    if gpus is not None and not ray:
+        hint = "processes on one machine take its GPUs in turn; CUDA_VISIBLE_DEVICES says which there are"
+        raise UserError("--gpus-per-run is for a Ray cluster, and --ray is not given", hint=hint)
+
+
+def _team(count: int | None, ray: str | None, gpus: float | None, progress: TerminalStudyProgress) -> Workers | None:
+    if count is None and ray is None:
         return None
     with asking_for_train():
         from xeric.execution.workers import Workers
-    return Workers(count, progress.of_worker)
+    return Workers(count, ray, gpus, progress.of_worker)
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -95,16 +95,17 @@ class LocalWorker:
             return f"ended by {signal.Signals(-code).name}"
         return f"left with exit code {code}" + (f": {line}" if (line := self._last_line()) else "")
 
+    def leave(self) -> None:
+        """Ask it to leave."""
+        self._process.terminate()  # nothing where it has gone already
+
     def stop(self) -> None:
-        """End it, and wait until it has gone."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            try:
-                self._process.wait(_LEAVE_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+        """Wait until it has gone, and end it where that takes too long."""
+        try:
+            self._process.wait(_LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
         self._reader.join()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:

@@ -69,22 +69,22 @@ class StudyRuns:
                 self._executor.wait()
             remaining = busy
 
-    def expect(self, runs: Sequence[PlannedRun], *, processes: int = 1) -> None:
-        """Begin to count runs and the trials that they need.
-
-        Args:
-            runs: to be carried out.
-            processes: how many work on them at a time, for the time left.
-        """
+    def expect(self, runs: Sequence[PlannedRun]) -> None:
+        """Begin to count runs, which are to be carried out, and the trials that they need."""
         needed = {self._tuned(run.arm.key) for run in runs} - {None}
         self._tunings = [key for key in tuned_pairs(self._plan) if (key.base, key.method) in needed]
         self._pending = [PendingRun(key) for key in self._tunings for _ in range(self._trials.runs(key))]
         self._pending += [self._pending_run(run) for run in runs]
-        self._unfinished, self._processes = list(runs), processes
+        self._unfinished = list(runs)
         self._report_overall()
 
-    def unfinished(self) -> list[Path]:
-        """Return the folders of expected trials and runs that are not finished, in any process; the others count as finished."""
+    def unfinished(self, *, processes: int = 1) -> list[Path]:
+        """Return the folders of expected trials and runs that are not finished, in any process; the others count as finished.
+
+        Args:
+            processes: how many work on them now, for the time left.
+        """
+        self._processes = processes
         folders = [folder for key in self._tunings for folder in self._trials.unfinished(key)]
         runs, self._unfinished = self._unfinished, []
         for run in runs:

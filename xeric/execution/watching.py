@@ -40,8 +40,11 @@ class Worker(Protocol):
     def ended(self) -> str | None:
         """Return how it died, empty where it left by itself; None while it works or waits for its start."""
 
+    def leave(self) -> None:
+        """Ask it to leave; no error where it has gone already."""
+
     def stop(self) -> None:
-        """End it, and wait until it has gone; no error where it has gone already."""
+        """Wait until it has gone, and end it where that takes too long."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,12 @@ class Team:
 
     Attributes:
         start: starts the worker of a number.
-        size: how many there are at most at a time.
+        size: how many there are at most at a time; None: as many as there are runs.
         starting: how many of them may be about to start at a time.
     """
 
     start: Callable[[int], Worker]
-    size: int
+    size: int | None
     starting: int
 
 
@@ -97,7 +100,7 @@ class Watch:
             RunError: workers die outside of any run.
         """
         runs = self._opened.runs
-        runs.expect(self._opened.plan.runs, processes=self._team.size)
+        runs.expect(self._opened.plan.runs)
         self._look()
         looked = time.monotonic()
         try:
@@ -108,22 +111,24 @@ class Watch:
                 time.sleep(self._poll)
         finally:
             for watched in self._watched:
+                watched.worker.leave()
+            for watched in self._watched:
                 watched.worker.stop()
         runs.complete()
 
     def _look(self) -> None:
         """See what is finished, and start workers for what nobody works on."""
         before = len(self._unfinished)
-        self._unfinished = self._opened.runs.unfinished()
+        processes = sum(watched.begun for watched in self._watched)
+        self._unfinished = self._opened.runs.unfinished(processes=max(1, processes))
         if len(self._unfinished) < before:
             self._deaths_outside = 0
-        free = itertools.islice(
-            (folder for folder in self._unfinished if not self._opened.executor.is_taken(folder)), self._team.size
-        )
+        free = (folder for folder in self._unfinished if not self._opened.executor.is_taken(folder))
         starting = sum(not watched.begun for watched in self._watched)
-        wanted = min(sum(1 for _ in free), self._team.starting) - starting
+        wanted = sum(1 for _ in itertools.islice(free, self._team.starting)) - starting
         numbers = {watched.worker.number for watched in self._watched}
-        unused = (number for number in range(self._team.size) if number not in numbers)
+        size = len(self._unfinished) if self._team.size is None else self._team.size
+        unused = (number for number in range(size) if number not in numbers)
         for number in itertools.islice(unused, max(0, wanted)):
             self._watched.append(_Watched(self._team.start(number), self._of_worker(number)))
 

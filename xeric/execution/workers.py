@@ -17,17 +17,24 @@ from xeric.progress import Silent, StudyProgress
 
 __all__ = ["Workers", "team_of"]
 
+_STARTING = 4
+"""Actors that wait for room in a cluster at a time; the next ones wait when these have got it."""
+
 
 @dataclass(frozen=True)
 class Workers:
     """Which workers carry a study out.
 
     Attributes:
-        count: how many at most at a time.
+        count: how many at most at a time; None, in a Ray cluster only: as many as it has room for.
+        ray: address of the Ray cluster whose nodes they run on; None: processes on this machine.
+        gpus: how many each takes in a Ray cluster, parts of one too; None: one where the cluster has any.
         progress: gives what is told of the runs of the worker of a number.
     """
 
-    count: int
+    count: int | None = None
+    ray: str | None = None
+    gpus: float | None = None
     progress: Callable[[int], StudyProgress] = lambda _: Silent()
 
 
@@ -38,14 +45,21 @@ def team_of(workers: Workers, opened: OpenStudy) -> Iterator[Team]:
     Args:
         workers: which.
         opened: the study.
+
+    Raises:
+        UserError: there is no such cluster, or Ray is not installed.
     """
     folder = opened.executor.folder.root
-    retry_before = _now_ns(folder)
+    path, retry_before = full_path(folder), _now_ns(folder)
+    if workers.ray is not None:
+        from xeric.execution.ray_workers import RayWorker, cluster, token_in
 
-    def start(number: int) -> LocalWorker:
-        return LocalWorker(Order(full_path(folder), number, retry_before), environment(number, workers.count))
-
-    yield Team(start, workers.count, workers.count)
+        with cluster(workers.ray) as gpus, token_in(folder) as token:
+            taken = min(1.0, gpus) if workers.gpus is None else workers.gpus
+            yield Team(lambda number: RayWorker(Order(path, number, retry_before), token, taken), workers.count, _STARTING)
+    else:
+        count = workers.count or 1
+        yield Team(lambda number: LocalWorker(Order(path, number, retry_before), environment(number, count)), count, count)
 
 
 def _now_ns(folder: Path) -> int:
