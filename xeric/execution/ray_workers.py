@@ -11,6 +11,7 @@ import os
 import queue
 import secrets
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -25,38 +26,49 @@ from xeric.execution.worker_events import Event, Order, carry_out
 from xeric.files import write_atomically
 from xeric.interruption import Interrupted
 
-__all__ = ["RayWorker", "cluster", "token_in"]
+__all__ = ["RayWorker", "cluster", "gpus_in_cluster", "token_in"]
 
 _VARIABLES = ("OMP_NUM_THREADS", "XERIC_HOME", "XERIC_TASKS", "HF_HUB_OFFLINE", "HF_HOME")
 _LEAVE_SECONDS = 20.0
 _SEEN_SECONDS = 10.0
+_KNOCK_SECONDS = 10.0
 
 
 @contextlib.contextmanager
-def cluster(address: str) -> Iterator[float]:
+def cluster(address: str) -> Iterator[None]:
     """Connect to a Ray cluster for what is inside, unless this process is connected already.
 
     Args:
         address: ``auto`` for the cluster of this machine, or ``HOST:PORT`` of its head.
 
-    Yields:
-        How many GPUs it has now.
-
     Raises:
         UserError: there is none.
     """
-    connected = ray.is_initialized()
-    if not connected:
-        try:
-            ray.init(address=address, log_to_driver=False, logging_level="warning")
-        except Exception as error:
-            hint = "start one with `ray start --head`, and see its address with `ray status`"
-            raise UserError("there is no Ray cluster that answers", where=f"--ray {address}", hint=hint) from error
+    if ray.is_initialized():
+        yield
+        return
     try:
-        yield float(ray.cluster_resources().get("GPU", 0.0))
+        _knock(address)
+        ray.init(address=address, log_to_driver=False, logging_level="warning")
+    except Exception as error:
+        hint = "start one with `ray start --head`, and see its address with `ray status`"
+        raise UserError("there is no Ray cluster that answers", where=f"--ray {address}", hint=hint) from error
+    try:
+        yield
     finally:
-        if not connected:
-            ray.shutdown()
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Check that something listens at ``HOST:PORT``: Ray itself tries for minutes."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()
+
+
+def gpus_in_cluster() -> float:
+    """Return how many GPUs the nodes of the cluster have now."""
+    return float(ray.cluster_resources().get("GPU", 0.0))
 
 
 @contextlib.contextmanager

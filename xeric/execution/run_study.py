@@ -11,7 +11,7 @@ from pathlib import Path
 
 from xeric.execution.open_study import OpenStudy, StudyRun
 from xeric.execution.watching import Watch
-from xeric.execution.workers import Workers, team_of
+from xeric.execution.workers import Workers, reached, team_of
 from xeric.progress import Silent, StudyProgress
 from xeric.studies.config import StudyConfig
 
@@ -46,11 +46,12 @@ def run_study(
         UserError: settings, tasks or bases cannot be used, or the folder holds another study; nothing is written.
         RunError: workers die outside of any run.
     """
-    opened = OpenStudy.of(study, output, overrides=overrides, progress=progress or Silent(), poll=poll)
-    if workers is not None:
-        with team_of(workers, opened) as team:
-            Watch(opened, team, workers.progress).carry_out()
-    else:
-        runs = opened.plan.runs
-        opened.runs.carry_out([run for number, run in enumerate(runs) if shard is None or number % shard[1] == shard[0] - 1])
-    return opened.finished()
+    with reached(workers):
+        opened = OpenStudy.of(study, output, overrides=overrides, progress=progress or Silent(), poll=poll)
+        if workers is not None:
+            with team_of(workers, opened) as team:
+                Watch(opened, team, workers.progress).carry_out()
+        else:
+            runs = opened.plan.runs
+            opened.runs.carry_out([run for number, run in enumerate(runs) if shard is None or number % shard[1] == shard[0] - 1])
+        return opened.finished()

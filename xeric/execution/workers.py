@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from xeric.errors import asking_for_train
 from xeric.execution.local_workers import LocalWorker, environment
 from xeric.execution.open_study import OpenStudy
 from xeric.execution.watching import Team
@@ -15,7 +16,7 @@ from xeric.execution.worker_events import Order
 from xeric.files import full_path, writing
 from xeric.progress import Silent, StudyProgress
 
-__all__ = ["Workers", "team_of"]
+__all__ = ["Workers", "reached", "team_of"]
 
 _STARTING = 4
 """Actors that wait for room in a cluster at a time; the next ones wait when these have got it."""
@@ -39,6 +40,22 @@ class Workers:
 
 
 @contextlib.contextmanager
+def reached(workers: Workers | None) -> Iterator[None]:
+    """Connect to the Ray cluster of workers, if they are in one, for what is inside.
+
+    Raises:
+        UserError: there is no such cluster, or Ray is not installed.
+    """
+    if workers is None or workers.ray is None:
+        yield
+        return
+    with asking_for_train():
+        from xeric.execution.ray_workers import cluster
+    with cluster(workers.ray):
+        yield
+
+
+@contextlib.contextmanager
 def team_of(workers: Workers, opened: OpenStudy) -> Iterator[Team]:
     """Yield how the workers of a study are started.
 
@@ -47,16 +64,16 @@ def team_of(workers: Workers, opened: OpenStudy) -> Iterator[Team]:
         opened: the study.
 
     Raises:
-        UserError: there is no such cluster, or Ray is not installed.
+        StorageError: nothing can be written into the study's folder.
     """
     folder = opened.executor.folder.root
     path, retry_before = full_path(folder), _now_ns(folder)
     if workers.ray is not None:
-        from xeric.execution.ray_workers import RayWorker, cluster, token_in
+        from xeric.execution.ray_workers import RayWorker, gpus_in_cluster, token_in
 
-        with cluster(workers.ray) as gpus, token_in(folder) as token:
-            taken = min(1.0, gpus) if workers.gpus is None else workers.gpus
-            yield Team(lambda number: RayWorker(Order(path, number, retry_before), token, taken), workers.count, _STARTING)
+        gpus = min(1.0, gpus_in_cluster()) if workers.gpus is None else workers.gpus
+        with token_in(folder) as token:
+            yield Team(lambda number: RayWorker(Order(path, number, retry_before), token, gpus), workers.count, _STARTING)
     else:
         count = workers.count or 1
         yield Team(lambda number: LocalWorker(Order(path, number, retry_before), environment(number, count)), count, count)
