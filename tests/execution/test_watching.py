@@ -47,6 +47,24 @@ def test_two_workers_leave_the_bytes_of_one_process_though_one_is_killed(
     assert small.contents(folder) == expected
 
 
+def test_workers_train_a_stage_once(tasks: Path, base: Path, tmp_path: Path) -> None:
+    phases: list[str] = []
+
+    class Phases(Told):
+        def start(self, phase: str, total: int, done: int = 0) -> None:
+            phases.append(phase)
+
+    stage = ("sources=[two]", "stage={data: {n_train: 20}, train: {max_steps: 2}}", "grids={g: {starts: [stage-1]}}")
+    study = small.study(tasks, base, *QUICK, *stage)
+    alone, done = (
+        run_study(study, tmp_path / "alone"),
+        run_study(study, tmp_path / "out", workers=Workers(2, progress=lambda _: Phases())),
+    )
+    assert done.with_status("ok") == [run.id for run in done.plan.runs]
+    assert phases.count("train stage 1") == 1
+    assert small.contents(done.folder.root) == small.contents(alone.folder.root)
+
+
 def in_workers(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Let every worker run code before it begins."""
     monkeypatch.setattr(local_workers, "_CODE", local_workers._CODE.replace("from xeric", code + "; from xeric", 1))

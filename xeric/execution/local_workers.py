@@ -89,10 +89,9 @@ class LocalWorker:
         self._reader.join()  # its last events
         if code == 0:
             return ""
-        if code == -signal.SIGKILL:
-            return "ended by SIGKILL, as the system does when memory is exhausted"
         if code < 0:
-            return f"ended by {signal.Signals(-code).name}"
+            name = signal.Signals(-code).name
+            return f"ended by {name}" + (", as the system does when memory is exhausted" if name == "SIGKILL" else "")
         return f"left with exit code {code}" + (f": {line}" if (line := self._last_line()) else "")
 
     def leave(self) -> None:

@@ -46,6 +46,8 @@ class StudyRuns:
         self._tunings: list[ArmKey] = []
         self._unfinished: list[PlannedRun] = []
         self._processes = 1
+        # Methods whose trials other processes work on, as seen in this pass over the runs: many runs wait for the same.
+        self._waited_for: set[tuple[str, str] | None] = set()
 
     def write_list(self) -> None:
         """Write the list of runs with the settings that tuning has chosen so far."""
@@ -62,6 +64,7 @@ class StudyRuns:
         self.expect(runs)
         remaining = list(runs)
         while remaining:
+            self._waited_for.clear()
             busy = [run for run in remaining if not self._carry_out(run)]
             if len(busy) == len(remaining):
                 if until_taken and all(self._executor.is_taken(self._folder.run_folder(run.id)) for run in busy):
@@ -113,6 +116,8 @@ class StudyRuns:
 
     def _carry_out(self, run: PlannedRun) -> bool:
         """Carry out a run; return whether it is finished, by this process or another."""
+        if self._tuned(run.arm.key) in self._waited_for:
+            return False
         state_before = self._executor.state(self._folder.run_folder(run.id))
         state = self._execute(run)
         if state is None:
@@ -130,6 +135,7 @@ class StudyRuns:
         except RunError as error:
             return self._executor.refuse(folder, Failure(error=str(error), hint=error.hint))
         if chosen is None:
+            self._waited_for.add(self._tuned(run.arm.key))
             return None
         settings = self._plan.settings(run.model_copy(update={"settings": chosen}))
         study = self._plan.study

@@ -54,6 +54,7 @@ class Trials:
         self._study, self._executor, self._finished = plan.study, executor, finished
         self._keys = {(key.base, key.method): key for key in tuned_pairs(plan)}
         self._results: dict[tuple[str, str], TuningResult | None] = {}
+        self._drawn: dict[tuple[str, str], list[dict[str, Any]]] = {}
         self._told: set[Path] = set()
 
     def chosen(self, key: ArmKey) -> dict[str, Any] | None:
@@ -71,7 +72,9 @@ class Trials:
             tuned = self._keys[pair]
             result = self._read(tuned)
             if result is None:
-                drawn = trial_settings(self._study, tuned, self._study.tuning)
+                if pair not in self._drawn:
+                    self._drawn[pair] = trial_settings(self._study, tuned, self._study.tuning)
+                drawn = self._drawn[pair]
                 states = self._carry_out(tuned, self._study.tuning, drawn)
                 if states is None:
                     return None
