@@ -51,11 +51,16 @@ def contents(folder: Path) -> dict[str, Any]:
             # What is cheapest, and what all of it cost, is a matter of cost too.
             results = _without_cost(json.loads(path.read_text()))
             found[name] = {key: value for key, value in results.items() if key not in ("recommendation", "provenance")}
-        elif path.name in ("record.json", "tuning.json"):
+        elif path.name in ("record.json", "tuning.json", "stage.json"):
             found[name] = _without_cost(json.loads(path.read_text()))
         else:
             found[name] = path.read_bytes()
     return found
+
+
+def holder_pid(lock: Path) -> int:
+    """The process that a lock's file names."""
+    return int(json.loads(lock.read_text())["pid"])
 
 
 def _without_cost(value: Any) -> Any:

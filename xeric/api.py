@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     # Behind the extra ``train``: imported by the functions that need it, so that the others work without.
     from xeric.adapt.outcome import Outcome
     from xeric.bases.base import Base
-    from xeric.execution.run_study import Shard, StudyRun
+    from xeric.execution.run_study import Shard, StudyRun, Workers
     from xeric.exporting.export import Export
     from xeric.run.execute import Run
 
@@ -332,6 +332,7 @@ def run_study(
     *,
     overrides: Iterable[str] = (),
     shard: Shard | None = None,
+    workers: Workers | None = None,
     progress: StudyProgress | None = None,
 ) -> StudyOutcome:
     """Carry a study out, or go on with it where it was; once all its runs are there, analyse them and write ``results.json``.
@@ -341,6 +342,7 @@ def run_study(
         output: the study's folder; made where it is missing.
         overrides: of a study that is given by name or file, such as ``seeds=[0,1]``.
         shard: number and count: carry out a part of the runs only; the others are for other processes, and are not waited for.
+        workers: who carries the runs out; this process alone if not given. Not with ``shard``.
         progress: is told what happens.
 
     Raises:
@@ -349,7 +351,7 @@ def run_study(
     """
     with asking_for_train():
         from xeric.execution import run_study as execution
-    run = execution.run_study(study, output, overrides=overrides, shard=shard, progress=progress)
+    run = execution.run_study(study, output, overrides=overrides, shard=shard, workers=workers, progress=progress)
     if run.with_status("missing"):
         return StudyOutcome(run, None)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -165,3 +166,36 @@ def test_looking_and_scoring_load_no_torch(xeric: Xeric, study: Path, tmp_path: 
     )
     ran = subprocess.run([sys.executable, "-c", code, str(out)], cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "complaint"),
+    [
+        (("--shard", "1/2", "--workers", "2"), "--shard and --workers cannot go together"),
+        (("--shard", "1/2", "--ray", "auto"), "--shard and --ray cannot go together"),
+        (("--workers", "2", "--gpus-per-run", "1"), "--gpus-per-run is for a Ray cluster, and --ray is not given"),
+    ],
+)
+def test_options_of_workers_that_contradict_each_other(
+    xeric: Xeric, study: Path, tmp_path: Path, given: tuple[str, ...], complaint: str
+) -> None:
+    code, _, notes = xeric("run", study, "-o", tmp_path / "out", *given)
+    assert (code, notes.splitlines()[0]) == (2, f"xeric: {complaint}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_study_of_workers_that_is_ended_gives_its_runs_back(xeric: Xeric, study: Path, tmp_path: Path) -> None:
+    """The first process is ended while a worker trains; the worker leaves its run to whoever comes next."""
+    out = tmp_path / "out"
+    given = ["run", str(study), "--tasks-dir", str(tmp_path / "tasks"), "-o", str(out), "--workers", "1"]
+    given += ["--set", "grids={g: {methods: [full]}}", "--set", "run.train.checkpoint_seconds=0"]
+    command = [sys.executable, "-c", "from xeric.cli import main; main()", "study", *given, "--set", "run.train.max_steps=100000"]
+    running = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while running.poll() is None and not list(out.glob("runs/*/checkpoint/*.safetensors")):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            running.wait(0.05)
+    running.terminate()
+    _, notes = running.communicate(timeout=60)
+    assert (running.returncode, notes.splitlines()[-2]) == (143, "xeric: ended by SIGTERM")
+    assert not list(out.glob("locks/*"))
+    assert json.loads(xeric("status", out, "--json")[1])["counts"]["missing"] == 1

@@ -6,6 +6,7 @@ What concerns its file alone is in :mod:`xeric.cli.study_file`.
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,13 @@ import typer
 from xeric.cli.completing import metric_names
 from xeric.cli.options import AsJson, TasksDir, Track, path_option, print_json, quiet_libraries
 from xeric.cli.study_file import Set, Source, check, new, pointing_to_check, with_tasks_dirs
-from xeric.errors import UserError
+from xeric.errors import UserError, asking_for_train
 from xeric.files import expanded
 
 if TYPE_CHECKING:
+    from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.execution.run_study import Shard
+    from xeric.execution.workers import Workers
     from xeric.studies.config import StudyConfig
 
 __all__ = ["study_app"]
@@ -72,6 +75,16 @@ def run(
     overrides: Set = None,
     tasks_dir: TasksDir = None,
     shard: Annotated[str | None, typer.Option(metavar="I/N", help="Take the I-th of N parts of the runs only.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Carry the runs out by N processes on this machine, or at most N of the cluster of --ray."),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Carry the runs out in a Ray cluster: auto, or HOST:PORT of its head.")
+    ] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(min=0, help="GPUs for each worker in a Ray cluster; 1 where it has any.")
+    ] = None,
     track: Track = None,
     as_json: AsJson = False,
 ) -> int:
@@ -80,6 +93,7 @@ def run(
     Leaves with exit code 1 if a run failed or diverged. Several processes may work on one folder, on several machines too.
     """
     part_of_runs = _shard(shard)
+    _check_workers(part_of_runs, workers, ray, gpus_per_run)
     tracked = [f"run.track={json.dumps(track)}"] if track else []
     all_overrides = with_tasks_dirs([*tracked, *(overrides or [])], tasks_dir)
     config, folder = _load(study, output, all_overrides)
@@ -90,7 +104,8 @@ def run(
     from xeric.studies.status import study_status
 
     with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
-        done, results = run_study(config, folder, shard=part_of_runs, progress=progress)
+        team = _team(workers, ray, gpus_per_run, progress)
+        done, results = run_study(config, folder, shard=part_of_runs, workers=team, progress=progress)
     study_state = study_status(done.folder)
     if as_json:
         print_json(study_state.as_json())
@@ -102,6 +117,39 @@ def run(
 
             show_written(write_report(done.folder.root))
     return 1 if done.with_status("failed", "diverged") else 0
+
+
+@study_app.command()
+def work(
+    study: Source,
+    output: Output = None,
+    overrides: Set = None,
+    tasks_dir: TasksDir = None,
+    retry_failed: Annotated[bool, typer.Option(help="Try runs that failed before again, once.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Be one of several workers on a study: take runs that no other process works on, and leave when none is left.
+
+    STUDY is the folder of a study, or a study file with -o. Results and report are made by `xeric study run` afterwards.
+    """
+    all_overrides = with_tasks_dirs(overrides, tasks_dir)
+    config, folder = _load(study, output, all_overrides)
+    quiet_libraries()
+    with asking_for_train():
+        from xeric.execution import work as execution
+    from xeric.cli.study_progress import TerminalStudyProgress
+    from xeric.cli.study_show import show_status
+    from xeric.studies.status import study_status
+
+    retry_before = None if retry_failed else 0
+    with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
+        left = execution.work(config, folder, number=os.getpid(), retry_before=retry_before, progress=progress)
+    study_state = study_status(left.folder)
+    if as_json:
+        print_json(study_state.as_json())
+    else:
+        show_status(study_state)
+    return 1 if left.with_status("failed", "diverged") else 0
 
 
 @study_app.command()
@@ -181,6 +229,23 @@ def _folder_of(source: str, output: Path | None) -> Path:
 def _default_folder(source: str, study: StudyConfig) -> Path:
     folder = expanded(source)
     return folder if folder.is_dir() else Path("studies") / study.name
+
+
+def _check_workers(shard: Shard | None, count: int | None, ray: str | None, gpus: float | None) -> None:
+    if shard and (count or ray):
+        option = "--ray" if ray else "--workers"
+        raise UserError(f"--shard and {option} cannot go together", hint="workers share all runs among them; leave --shard out")
+    if gpus is not None and not ray:
+        hint = "processes on one machine take its GPUs in turn; CUDA_VISIBLE_DEVICES says which there are"
+        raise UserError("--gpus-per-run is for a Ray cluster, and --ray is not given", hint=hint)
+
+
+def _team(count: int | None, ray: str | None, gpus: float | None, progress: TerminalStudyProgress) -> Workers | None:
+    if count is None and ray is None:
+        return None
+    with asking_for_train():
+        from xeric.execution.workers import Workers
+    return Workers(count, ray, gpus, progress.of_worker)
 
 
 def _shard(text: str | None) -> Shard | None:

@@ -30,7 +30,7 @@ from xeric.progress import StudyProgress
 from xeric.run.baselines import KnownScores
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
-from xeric.run.locks import Lock, acquire, held
+from xeric.run.locks import Lock, acquire, held, is_held
 from xeric.run.stages import StageData
 from xeric.studies.folder import Failure, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Paraphrases, not_decoded, prediction_files
@@ -74,9 +74,13 @@ class RunExecutor:
         folder: of the study.
         progress: is told what happens.
         poll: seconds between attempts while another process holds a lock that is needed.
+        retry_before: runs that failed before this time (nanoseconds of the folder's file system) are tried again; None: before
+            now, 0: none.
     """
 
-    def __init__(self, folder: StudyFolder, progress: StudyProgress, *, poll: float = 1.0) -> None:
+    def __init__(
+        self, folder: StudyFolder, progress: StudyProgress, *, poll: float = 1.0, retry_before: int | None = None
+    ) -> None:
         self.folder = folder
         self._poll = poll
         self._progress = progress
@@ -86,7 +90,10 @@ class RunExecutor:
         self._stage_data: dict[str, StageData] = {}
         self._baseline_scores: KnownScores = {}
         # A failure from before this start is tried again; one that appears later is the result of trying again.
-        self._old_failures = {path: modified_ns(path) for path in files_below(folder.root) if path.name == "failure.json"}
+        failures = {path: modified_ns(path) for path in files_below(folder.root) if path.name == "failure.json"}
+        if retry_before is not None:
+            failures = {path: modified for path, modified in failures.items() if modified is not None and modified < retry_before}
+        self._old_failures = failures
 
     def state(self, folder: Path) -> RunState | None:
         """Return the state of a run's folder, or None where the run is not finished yet, in this process or another.
@@ -148,6 +155,10 @@ class RunExecutor:
         """Let one process at a time run the body; the others wait."""
         with held(self.folder.locks_dir, name, poll=self._poll):
             yield
+
+    def is_taken(self, folder: Path) -> bool:
+        """Return whether another process works on a run now."""
+        return is_held(self.folder.locks_dir, self.folder.lock_name(folder))
 
     def wait(self) -> None:
         """Sleep while another process holds a lock that is needed."""

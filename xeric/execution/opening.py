@@ -134,8 +134,8 @@ def open_folder(study: StudyConfig, output: Path, progress: Progress | None = No
 
 
 def _counts(name: str) -> bool:
-    """Return whether a file of this name counts as content of a folder."""
-    return not name.endswith(".part") and not is_of_other_programs(name)
+    """Return whether a file of this name counts as content of a folder; locks are there first where processes start at once."""
+    return name != "locks" and not name.endswith(".part") and not is_of_other_programs(name)
 
 
 def own_data(plan: Plan, executor: RunExecutor) -> Prepared:

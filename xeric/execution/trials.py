@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +54,13 @@ class Trials:
         self._study, self._executor, self._finished = plan.study, executor, finished
         self._keys = {(key.base, key.method): key for key in tuned_pairs(plan)}
         self._results: dict[tuple[str, str], TuningResult | None] = {}
+        self._drawn: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        self._told: set[Path] = set()
 
-    def chosen(self, key: ArmKey) -> dict[str, Any]:
+    def chosen(self, key: ArmKey) -> dict[str, Any] | None:
         """Return what tuning chose for an arm, by dotted path; empty where nothing is tuned.
+
+        Trials that are not done and that no other process works on are carried out first. None while others work on some.
 
         Raises:
             RunError: no trial of the arm's method has a score.
@@ -65,7 +69,17 @@ class Trials:
             return {}
         pair = (key.base, tuned_as(self._study, key))
         if pair not in self._results:
-            self._results[pair] = self._tune(self._keys[pair], self._study.tuning)
+            tuned = self._keys[pair]
+            result = self._read(tuned)
+            if result is None:
+                if pair not in self._drawn:
+                    self._drawn[pair] = trial_settings(self._study, tuned, self._study.tuning)
+                drawn = self._drawn[pair]
+                states = self._carry_out(tuned, self._study.tuning, drawn)
+                if states is None:
+                    return None
+                result = self._choose(tuned, [_trial(settings, states[number]) for number, settings in enumerate(drawn)])
+            self._results[pair] = result
         result = self._results[pair]
         if result is None:
             raise RunError(f"no trial of tuning {pair[1]!r} on {pair[0]!r} gave a score", hint="look into its failure.json files")
@@ -84,6 +98,18 @@ class Trials:
             return 0
         return self._study.tuning.trials * len(self._groups())
 
+    def unfinished(self, key: ArmKey) -> list[Path]:
+        """Return the folders of a method's trials that are not finished, in any process; those that are count as finished."""
+        if self._study.tuning is None:
+            return []
+        unfinished = []
+        for _, _, folder in self._trial_runs(key, self._study.tuning.trials):
+            if folder not in self._told and (state := self._executor.state(folder)) is not None:
+                self._tell(key, folder, state)
+            elif folder not in self._told:
+                unfinished.append(folder)
+        return [] if self._read(key) else unfinished
+
     def _groups(self) -> list[tuple[str, ...]]:
         study = self._study
         return [study.tasks] if study.joint else [(task,) for task in study.tasks]
@@ -97,13 +123,9 @@ class Trials:
         except ValidationError:
             raise DataError("not a tuning's result", where=str(path)) from None
 
-    def _tune(self, key: ArmKey, tuning: TuningConfig) -> TuningResult | None:
+    def _choose(self, key: ArmKey, trials: list[Trial]) -> TuningResult | None:
+        """Write the result of a method's trials, and return it; None where no trial has a score."""
         folder = self._executor.folder.tuning(key.base, key.method)
-        if (written := self._read(key)) is not None:
-            return written
-        drawn = trial_settings(self._study, key, tuning)
-        states = self._run_all(folder, key, tuning, drawn)
-        trials = [_trial(settings, states[number]) for number, settings in enumerate(drawn)]
         with self._executor.alone(self._executor.folder.lock_name(folder)):
             # Another process may have finished at the same time: the result that is written first is used by all.
             if (written := self._read(key)) is None and (written := choose(key.method, key.base, trials)) is not None:
@@ -111,28 +133,32 @@ class Trials:
                 write_json(folder / "tuning.json", written)
         return written
 
-    def _run_all(
-        self, folder: Path, key: ArmKey, tuning: TuningConfig, drawn: list[dict[str, Any]]
-    ) -> dict[int, dict[Path, RunState]]:
-        """Carry out every run of every trial, and wait for those that another process works on."""
+    def _carry_out(self, key: ArmKey, tuning: TuningConfig, drawn: list[dict[str, Any]]) -> list[dict[Path, RunState]] | None:
+        """Carry out every run of every trial that no other process works on; None where others work on some."""
         study = self._study
-        states: dict[int, dict[Path, RunState]] = {number: {} for number in range(len(drawn))}
-        todo = [(number, tasks) for number in range(len(drawn)) for tasks in self._groups()]
-        while todo:
-            busy = []
-            for number, tasks in todo:
-                run_folder = folder / (f"trial-{number}" + ("" if study.joint else f"-{tasks[0]}"))
-                settings = arm_settings(study, key, tasks) | {"seed": tuning.seed, "predict": ["dev"]}
-                state = self._executor.run(run_folder, with_chosen(settings, drawn[number]), keep_adapter=study.keep == "all")
-                if state is None:
-                    busy.append((number, tasks))
-                else:
-                    states[number][run_folder] = state
-                    self._finished(key, state)
-            if len(busy) == len(todo):
-                self._executor.wait()
-            todo = busy
-        return states
+        states: list[dict[Path, RunState]] = [{} for _ in drawn]
+        busy = False
+        for number, tasks, run_folder in self._trial_runs(key, len(drawn)):
+            settings = arm_settings(study, key, tasks) | {"seed": tuning.seed, "predict": ["dev"]}
+            state = self._executor.run(run_folder, with_chosen(settings, drawn[number]), keep_adapter=study.keep == "all")
+            if state is None:
+                busy = True
+                continue
+            states[number][run_folder] = state
+            self._tell(key, run_folder, state)
+        return None if busy else states
+
+    def _trial_runs(self, key: ArmKey, trials: int) -> Iterator[tuple[int, tuple[str, ...], Path]]:
+        """Yield the number, the tasks and the folder of every run of a method's trials."""
+        folder = self._executor.folder.tuning(key.base, key.method)
+        for number in range(trials):
+            for tasks in self._groups():
+                yield number, tasks, folder / (f"trial-{number}" + ("" if self._study.joint else f"-{tasks[0]}"))
+
+    def _tell(self, key: ArmKey, folder: Path, state: RunState) -> None:
+        if folder not in self._told:
+            self._told.add(folder)
+            self._finished(key, state)
 
 
 def trial_settings(study: StudyConfig, key: ArmKey, tuning: TuningConfig) -> list[dict[str, Any]]:

@@ -23,13 +23,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
 from xeric.files import writing
 
-__all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Lock", "acquire", "held", "is_held", "sweep"]
+__all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Holder", "Lock", "acquire", "held", "held_by", "is_held", "sweep", "this_process"]
 
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
@@ -154,13 +154,26 @@ def is_held(folder: Path, name: str, *, stale: float = STALE_SECONDS) -> bool:
     return bool(generations) and not _is_stale(generations[-1], stale)
 
 
+class Holder(NamedTuple):
+    """A process as locks name it."""
+
+    machine: str
+    pid: int
+
+
+def this_process() -> Holder:
+    """Return what this process is called in its locks."""
+    return Holder(_machine(), os.getpid())
+
+
+def held_by(folder: Path, holder: Holder) -> set[str]:
+    """Return the names of the locks that a process holds, or held when it died."""
+    return {path.stem for path in _lock_files(folder) if _holder(path) == holder}
+
+
 def sweep(folder: Path) -> None:
     """Delete stale locks, and the folder if it is then empty."""
-    try:
-        names = {path.stem for path in folder.iterdir() if path.suffix[1:].isdecimal()}
-    except FileNotFoundError:
-        return
-    for name in names:
+    for name in {path.stem for path in _lock_files(folder)}:
         lock = acquire(folder, name)
         if lock is not None:
             lock.release()
@@ -170,11 +183,22 @@ def sweep(folder: Path) -> None:
 
 def _generations(folder: Path, name: str) -> list[Path]:
     """Return the files of a lock, oldest first."""
+    return sorted((path for path in _lock_files(folder) if path.stem == name), key=_generation)
+
+
+def _lock_files(folder: Path) -> list[Path]:
     try:
-        files = list(folder.iterdir())
+        return [path for path in folder.iterdir() if path.suffix[1:].isdecimal()]
     except FileNotFoundError:
         return []
-    return sorted((path for path in files if path.stem == name and path.suffix[1:].isdecimal()), key=_generation)
+
+
+def _holder(path: Path) -> Holder | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return Holder(str(content["machine"]), int(content["pid"]))
+    except (OSError, ValueError, KeyError, TypeError):  # released meanwhile, or not written yet
+        return None
 
 
 def _generation(path: Path) -> int:
