@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from bench.speed.jobs import reason
+from bench.speed.jobs import Result, reason
 from bench.speed.ratios import (
     OURS,
     TOLERANCE,
@@ -99,21 +99,32 @@ def _training_cell(entry: Entry, group: Mapping[str, Any], excluded: set[str]) -
         f"targets; {statistics.fmean(entry['step_operations']) / 1e9:.0f} GFLOP per step"
     )
     yield ""
-    rows = []
-    for engine in entry["engines"]:
-        if not (results := measured(entry, engine)):
-            rows.append([engine, reason(entry["engines"][engine][0]) or "", "", "", "", ""])
-            continue
+
+    def cells(engine: str, results: Sequence[Result]) -> tuple[str, str]:
         difference = loss_difference(entry, engine)
         same = "" if engine == OURS or difference is None else f"{difference:.1e} over {len(results[0]['losses'])} steps"
         if engine in excluded:
             same += f", more than {TOLERANCE:g} in fp32: left out"
-        peak = max(result["peak_bytes"] for result in results) / 2**30
-        reached = _range(share(entry, group["matrix_rate"]), "{:.0%}") if engine == OURS else ""
-        rows.append([engine, _range(rows_per_second(entry, engine)), _ratio(entry, engine), f"{peak:.1f} GiB", same, reached])
-    yield from _table(["", "rows/s", "ours, times as fast", "peak memory", "losses differ from ours", "share"], rows)
+        return same, _range(share(entry, group["matrix_rate"]), "{:.0%}") if engine == OURS else ""
+
+    yield from _engines(entry, "rows/s", ("losses differ from ours", "share"), cells)
     if entry is group["cells"][0] and group["precision"] == "fp32":
         yield from ["", *_losses(entry)]
+
+
+def _engines(
+    entry: Entry, unit: str, further: tuple[str, str], cells: Callable[[str, Sequence[Result]], tuple[str, str]]
+) -> Iterator[str]:
+    """The table of a cell's engines; ``cells`` gives the two further columns of one that was measured."""
+    rows = []
+    for engine in entry["engines"]:
+        if results := measured(entry, engine):
+            peak = f"{max(result['peak_bytes'] for result in results) / 2**30:.1f} GiB"
+            speed = [_range(rows_per_second(entry, engine)), _ratio(entry, engine), peak]
+            rows.append([engine, *speed, *cells(engine, results)])
+        else:
+            rows.append([engine, reason(entry["engines"][engine][0]) or "", "", "", "", ""])
+    yield from _table(["", unit, "ours, times as fast", "peak memory", *further], rows)
 
 
 def _losses(entry: Entry) -> Iterator[str]:
@@ -146,18 +157,12 @@ def _decoding(decode: Mapping[str, Any]) -> Iterator[str]:
                 f"{entry['units']} texts{bound}"
             )
             yield ""
-            rows = []
-            for engine in entry["engines"]:
-                if not (results := measured(entry, engine)):
-                    rows.append([engine, reason(entry["engines"][engine][0]) or "", "", "", "", ""])
-                    continue
-                peak = f"{max(result['peak_bytes'] for result in results) / 2**30:.1f} GiB"
+
+            def cells(engine: str, results: Sequence[Result], entry: Entry = entry, least: float = least) -> tuple[str, str]:
                 texts = "" if engine == OURS else f"{entry['differing'][engine]} of {entry['units']}"
-                reached = _range([least / seconds(result) for result in results], "{:.0%}") if least else ""
-                rows.append([engine, _range(rows_per_second(entry, engine)), _ratio(entry, engine), peak, texts, reached])
-            yield from _table(
-                ["", "texts/s", "ours, times as fast", "peak memory", "texts that are not ours", "least time, share"], rows
-            )
+                return texts, _range([least / seconds(result) for result in results], "{:.0%}") if least else ""
+
+            yield from _engines(entry, "texts/s", ("texts that are not ours", "least time, share"), cells)
 
 
 def _scoring(score: Mapping[str, Any]) -> Iterator[str]:

@@ -38,3 +38,11 @@ def test_a_step_that_mixes_tasks_computes_fewer_rows_at_once_than_it_has(open_ba
         (together,) = packed.batches(step)
         assert {row.id for _, row in together} == {row.id for batch in plan.batches(step) for _, row in batch}
     assert len(packed.largest()) == 4
+
+
+def test_what_batching_asks_of_the_rows_is_made_once(open_base: Callable[[str], Base]) -> None:
+    """It is asked for at every row of every micro-batch: made anew, thousands of rows would take minutes."""
+    made = StepPlan([rows.training_rows(open_base("llama"), rows.task("one"))], TrainOptions(), 0, "packed").rows
+    assert made.groups is made.groups
+    assert made.lengths is made.lengths
+    assert made.prefix_lengths is made.prefix_lengths

@@ -81,7 +81,7 @@ class _OutputLoss(torch.autograd.Function):
         losses = coefficients.new_empty(len(targets))
         size = rows_at_once(len(weight))
         space = given.new_empty(min(size, len(targets)), len(weight))
-        exact = space if precision == torch.float32 else space.float()
+        exact = space if precision == torch.float32 else torch.empty_like(space, dtype=torch.float32)
         for start in range(0, len(targets), size):
             rows = slice(start, min(start + size, len(targets)))
             count = rows.stop - start

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 
@@ -31,17 +32,17 @@ class Rows:
         """Return the rows of tasks, task by task."""
         return cls(tasks, [(task, row) for task in tasks for row in task.rows])
 
-    @property
+    @cached_property
     def groups(self) -> list[tuple[str, int]]:
         """Task and prefix row of each row."""
         return [(task.task, row.prefix) for task, row in self.items]
 
-    @property
+    @cached_property
     def prefix_lengths(self) -> list[int]:
         """Tokens of the prefix row of each row."""
         return [len(task.prefix_of(row).ids) for task, row in self.items]
 
-    @property
+    @cached_property
     def lengths(self) -> list[int]:
         """Tokens of each row."""
         return [len(row.ids) for _, row in self.items]

@@ -49,14 +49,13 @@ class StepPlan:
         planned = planned_steps(self._options, len(self.rows.items)) if self.rows.items else 0
         epochs = range(min(-(-planned // self.per_epoch), _EPOCHS_EXAMINED)) if planned else ()
         batches = (batch for epoch in epochs for step in self._steps_of(epoch) for batch in step)
-        lengths, prefixes, packed = self.rows.lengths, self.rows.prefix_lengths, self._batching == "packed"
+        lengths, prefixes, groups = self.rows.lengths, self.rows.prefix_lengths, self.rows.groups
 
         def tokens(batch: list[int]) -> int:
-            if not packed:
+            if self._batching != "packed":
                 return len(batch) * max(lengths[index] for index in batch)
-            return sum(lengths[index] for index in batch) + sum(
-                {self.rows.groups[index]: prefixes[index] for index in batch}.values()
-            )
+            once = {groups[index]: prefixes[index] for index in batch}
+            return sum(lengths[index] for index in batch) + sum(once.values())
 
         largest = max(batches, key=tokens, default=[])
         return [self.rows.items[index] for index in largest]
