@@ -1,9 +1,9 @@
-"""Causal models: logits at target positions and texts, over a shared prefix or plainly.
+"""Causal models: losses, logits and texts, over packed rows, over a shared prefix, or plainly.
 
-Both ways take the same rows and give the same numbers (to rounding); the shared way runs the prefix once per
-micro-batch. The plain way is the reference that the shared way is tested against, and serves where sharing is impossible:
-gradient checkpointing, under which transformers drops the cache and would train without the prefix; rotary embeddings
-that change with a row's length; models whose state is not keys and values.
+All ways take the same rows and give the same numbers (to rounding): packed (:mod:`xeric.bases.packing`), padded behind one prefix,
+or whole (:mod:`xeric.bases.padded`). The plain way is the reference that the others are tested against, and serves where sharing
+is impossible: gradient checkpointing, under which transformers drops the cache and would train without the prefix; rotary
+embeddings that change with a row's length; models whose state is not keys and values.
 """
 
 from __future__ import annotations
