@@ -1,6 +1,6 @@
 """Causal models: losses, logits and texts, over packed rows, over a shared prefix, or plainly.
 
-All ways take the same rows and give the same numbers (to rounding): packed (:mod:`xeric.bases.packing`), padded behind one prefix,
+All ways take the same rows and give the same numbers to rounding: packed (:mod:`xeric.bases.packing`), padded behind one prefix,
 or whole (:mod:`xeric.bases.padded`). The plain way is the reference that the others are tested against, and serves where sharing
 is impossible: gradient checkpointing, under which transformers drops the cache and would train without the prefix; rotary
 embeddings that change with a row's length; models whose state is not keys and values.
