@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,12 +16,14 @@ from xeric.data.encoding import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
 from xeric.methods import METHODS
-from xeric.methods.base import Adaptation, StepZero, method_options
+from xeric.methods.base import Adaptation, Method, MethodOptions, StepZero, method_options
 from xeric.methods.peft_names import TUNERS
 from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions
 
-NAMES = METHODS.names()
+# Methods with options under which they compute something else: each owes the same.
+VARIANTS: dict[str, dict[str, Any]] = {"combined, scalar gates": {"gate": "scalar"}, "combined, token gates": {"gate": "token"}}
+NAMES = [*METHODS.names(), *VARIANTS]
 TRAINED = [name for name in NAMES if name != "none"]
 CAUSAL = ["llama", "qwen3", "gpt2", "gemma3", "bloom"]
 # The other architectures, and all three with each kind of tokenizer: byte-level BPE, unigram (SentencePiece), WordPiece.
@@ -28,11 +31,21 @@ SEQ2SEQ = ["t5", "bart", "mbart", "t5-wordpiece"]
 ENCODERS = ["bert", "roberta", "bert-unigram", "distilbert"]
 SHAPES = [*CAUSAL, "llama-unigram", "llama-wordpiece", *SEQ2SEQ, *ENCODERS]
 # DistilBERT takes no computed keys and values; it takes a prefix of vectors.
-REFUSED = {("prefix", "distilbert"), ("combined", "distilbert")}
+REFUSED = {("prefix", "distilbert"), *((name, "distilbert") for name in NAMES if name.startswith("combined"))}
+# BLOOM computes attention by code of its own, which a prefix with a softmax of its own finds no place in.
+UNGATED = {(name, "bloom") for name in VARIANTS if name.startswith("combined")}
 # It starts so near the base that a float32 loss does not show it.
 NOT_SHOWN = {("peft:unilora", "bert")}
 # PEFT lists no modules of BERT for this one.
 MODULES = {("peft:ln_tuning", "bert"): {"target_modules": ["LayerNorm"]}}
+
+
+def method_of(name: str) -> type[Method]:
+    return METHODS.get(name.partition(",")[0])
+
+
+def options_of(name: str, **options: Any) -> MethodOptions:
+    return method_options({"name": name.partition(",")[0], **VARIANTS.get(name, {}), **options})
 
 
 def is_tuner(name: str) -> bool:
@@ -43,7 +56,7 @@ def shapes_of(name: str) -> list[str]:
     """All shapes; PEFT's tuners, many and alike, on one of each architecture, and on gpt2 once."""
     if is_tuner(name):
         return [shape for shape in ("llama", "t5", "bert") if (name, shape) not in NOT_SHOWN]
-    return [shape for shape in SHAPES if (name, shape) not in REFUSED]
+    return [shape for shape in SHAPES if (name, shape) not in REFUSED | UNGATED]
 
 
 def on_conv1d_too(name: str) -> list[str]:
@@ -61,12 +74,12 @@ DEFINITIONS = {"one": "Turn the words around.", "said": "Say the last word first
 
 def attach(base: Base, name: str, *, seed: int = 1, tasks: Sequence[str] = tuple(DEFINITIONS)) -> Adaptation:
     chosen = SMALL_TUNERS.get(name, {}) | MODULES.get((name, base.model.config.model_type), {})
-    options = method_options({"name": name, "options": chosen} if chosen else name)
-    return METHODS.get(name).attach(base, options, seed=seed, definitions={task: DEFINITIONS[task] for task in tasks})
+    options = options_of(name, **({"options": chosen} if chosen else {}))
+    return method_of(name).attach(base, options, seed=seed, definitions={task: DEFINITIONS[task] for task in tasks})
 
 
 def step_zero(name: str, base: Base) -> StepZero:
-    return METHODS.get(name).step_zero(method_options(name), base.architecture.name)
+    return method_of(name).step_zero(options_of(name), base.architecture.name)
 
 
 SLOW_ON_BERT = {"peft:frod", "peft:ia3", "peft:supertuning"}
@@ -77,7 +90,7 @@ def learning_rate(name: str, shape: str) -> float:
 
     Three times that for the slowest on BERT, which normalises what they change.
     """
-    rate = 1.0 if name == "prefix" else max(5e-3, 10 * METHODS.get(name).default_lr)
+    rate = 1.0 if name == "prefix" else max(5e-3, 10 * method_of(name).default_lr)
     return 3 * rate if name in SLOW_ON_BERT and shape == "bert" else rate
 
 
@@ -154,7 +167,7 @@ def test_save_load_merge_and_detach(name: str, shape: str, open_base: Callable[[
     again.save(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
 
-    if METHODS.get(name).mergeable(method_options(name)):
+    if method_of(name).mergeable(options_of(name)):
         again.merge()
     else:
         with pytest.raises(RunError, match=r"^[^.]*cannot be merged[^.]*$"):
@@ -173,7 +186,7 @@ def test_initialisation_follows_its_seed(name: str, open_base: Callable[[str], B
         adaptation.detach()
     assert all(torch.equal(states[0][n], states[1][n]) for n in states[0])
     same = all(torch.equal(states[0][n], states[2][n]) for n in states[0])
-    assert same != METHODS.get(name).seeded(method_options(name))
+    assert same != method_of(name).seeded(options_of(name))
 
 
 def test_two_methods_one_after_the_other_leave_no_trace(open_base: Callable[[str], Base]) -> None:
@@ -255,6 +268,19 @@ def test_vectors_before_a_row_start_exactly_at_their_tokens(shape: str, open_bas
     task, said = rows.begun_with(task, begins[0]), rows.begun_with(said, begins[1])
     assert loss_of(base, task) == pytest.approx(loss, rel=1e-5)
     assert decode(base, said, DecodeOptions(batch_size=4), max_new_tokens=8) == texts
+
+
+@pytest.mark.parametrize(("name", "shape"), sorted(UNGATED))
+def test_gates_that_a_base_has_no_place_for_are_refused_in_a_sentence(
+    name: str, shape: str, open_base: Callable[[str], Base]
+) -> None:
+    base = open_base(shape)
+    modules = [name for name, _ in base.model.named_modules()]
+    with pytest.raises(ConfigError, match="attention by code of its own") as caught:
+        attach(base, name)
+    assert "gate=none" in (caught.value.hint or "")
+    assert [name for name, _ in base.model.named_modules()] == modules
+    assert base.attention_addition is None
 
 
 @pytest.mark.parametrize(("name", "shape"), sorted(REFUSED))

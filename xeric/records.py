@@ -22,6 +22,7 @@ __all__ = [
     "PREDICTION_FILES",
     "RECORD_FILE",
     "RESULT_VERSION",
+    "GateValue",
     "Prediction",
     "Record",
     "Score",
@@ -101,6 +102,22 @@ class TrivialScores(Config):
     tasks: dict[str, dict[str, Score]]
 
 
+class GateValue(Config):
+    """What one gate of a combined method has learned.
+
+    Attributes:
+        layer: name in the base's model of the layer that it is on; ``embedding`` for that of fused embeddings.
+        mean: its value; the mean over tokens where it depends on them.
+        low: what 5% of the tokens have at most; the value itself where it does not depend on them.
+        high: what 5% of the tokens have at least; likewise.
+    """
+
+    layer: str
+    mean: float
+    low: float
+    high: float
+
+
 class Record(Config):
     """A finished run; see the module's text.
 
@@ -112,6 +129,7 @@ class Record(Config):
             (or what of them the run was scored by).
         parameters: ``trainable`` and ``total``.
         task_weights: lambda of each task in the joint loss, after the last step (``log.jsonl`` has them all).
+        gates: what the gates of a combined method have learned, by part; empty where there are none.
         resolved: what stands for settings that the run's config leaves open, by dotted path.
         source: the run that this one went on from: its id, the hash of its adaptation, and how that carries over (``parameters``,
             or ``merged`` into the base's weights); empty where it started from the base.
@@ -136,6 +154,7 @@ class Record(Config):
     tasks: dict[str, TaskResult] = {}
     baselines: dict[str, TrivialScores] = {}
     task_weights: dict[str, float] = {}
+    gates: dict[str, tuple[GateValue, ...]] = {}
     resolved: dict[str, Any] = {}
     seeds: dict[str, int] = {}
     parameters: dict[str, int] = {}

@@ -72,7 +72,24 @@ def adaptation_result(
         template=next((record.resolved.get("prompt.template") for run in runs for record in run), None),
         at_limit=length_share(task for run in runs for record in run for task in record.tasks.values()),
         beats_baselines=beats,
+        learned_gates=_learned_gates([record for run in runs for record in run]),
     )
+
+
+def _learned_gates(records: Sequence[Record]) -> dict[str, tuple[Interval, ...]]:
+    """Return the gates of all runs of an arm, together."""
+    gated = [record.gates for record in records if record.gates]
+    return {
+        part: tuple(
+            Interval(
+                value=float(np.mean([gate.mean for gate in gates])),
+                low=min(gate.low for gate in gates),
+                high=max(gate.high for gate in gates),
+            )
+            for gates in zip(*(by_part[part] for by_part in gated), strict=True)
+        )
+        for part in (gated[0] if gated else ())
+    }
 
 
 def baseline_result(name: str, arms: Arms, others: Others, *, gates: bool) -> ArmResult:

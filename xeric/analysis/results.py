@@ -85,6 +85,8 @@ class ArmResult(Config):
         at_limit: share of its test texts, over seeds, that end at the limit of new tokens.
         beats_baselines: whether it beats every trivial baseline that gates, on the primary metric (corrected).
         gates: of a trivial baseline, whether arms are compared with it (else it is only shown); None for other arms.
+        learned_gates: of a gated combined method, by part: its gates, layer after layer. The value is the mean over runs (and
+            tokens, where gates depend on them), the ends are the lowest and highest over runs (of what 90% of the tokens have).
     """
 
     id: str
@@ -103,6 +105,7 @@ class ArmResult(Config):
     at_limit: float | None = None
     beats_baselines: bool | None = None
     gates: bool | None = None
+    learned_gates: dict[str, tuple[Interval, ...]] = {}
 
 
 class TableRow(Config):
@@ -126,7 +129,7 @@ class TableResult(Config):
 
 
 class FigurePoint(Config):
-    """A bar or a point: ``x`` is a group's name (bars), a training size (curve) or seconds (pareto)."""
+    """A bar or a point: ``x`` is a group's name (bars), a training size (curve), seconds (pareto) or a layer (layers)."""
 
     x: str | float
     y: Interval
@@ -169,7 +172,7 @@ class FigureResult(Config):
 
     name: str
     title: str
-    kind: Literal["bars", "curve", "pareto"]
+    kind: Literal["bars", "curve", "pareto", "layers"]
     x_label: str
     y_label: str
     series: tuple[FigureSeries, ...]

@@ -105,7 +105,8 @@ def _test_rows(base: Base) -> tuple[PrefixRow, tuple[InstanceRow, InstanceRow]]:
 @contextlib.contextmanager
 def _without_learned_prefix(base: Base) -> Iterator[None]:
     learned, base.learned_prefix = base.learned_prefix, None
+    attended, base.attention_addition = base.attention_addition, None
     try:
         yield
     finally:
-        base.learned_prefix = learned
+        base.learned_prefix, base.attention_addition = learned, attended

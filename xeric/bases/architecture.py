@@ -15,7 +15,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from xeric.bases.cross_entropy import logits_loss
-from xeric.bases.protocols import KeysAndValues
+from xeric.bases.protocols import KeysAndValues, RowLayout
 from xeric.data.batching import Batching
 from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
 
@@ -155,9 +155,22 @@ class Architecture(ABC):
             batch = [row for row in rows[start : start + size] for _ in range(how.copies)]
             yield from enumerate(self.write(base, prefix, state, batch, how), start * how.copies)
 
-    @abstractmethod
     def run_a_row(self, base: Base) -> None:
-        """Run one short row of arbitrary tokens through the whole model, for code that watches its modules work."""
+        """Run one short row of arbitrary tokens through the whole model, for code that watches its modules work.
+
+        What a method adds to attention is left out: it depends on a row's task.
+        """
+        tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
+        attended, base.attention_addition = base.attention_addition, None
+        try:
+            with base.laid_out(RowLayout(torch.arange(tokens.shape[1], device=base.device)[None], torch.zeros_like(tokens))):
+                self._run_tokens(base, tokens)
+        finally:
+            base.attention_addition = attended
+
+    @abstractmethod
+    def _run_tokens(self, base: Base, tokens: torch.Tensor) -> None:
+        """Run a row ``[1, T]`` through the whole model."""
 
     def logits_at_once(self, base: Base, targets: int) -> int:
         """Return how many logits are held at a time where the losses of ``targets`` target tokens are computed."""

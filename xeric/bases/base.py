@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xeric.bases.architecture import Architecture
 from xeric.bases.chat_template import render_chat
-from xeric.bases.protocols import EmbeddingAddition, LearnedPrefix, RowLayout
+from xeric.bases.protocols import AttentionAddition, EmbeddingAddition, LearnedPrefix, RowLayout
 from xeric.data.batching import Batching
 from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
 from xeric.errors import ConfigError
@@ -54,6 +54,7 @@ class Base:
         writes_in_steps: whether it can write rows that join and leave a batch; None until tested (:mod:`xeric.bases.abilities`).
         learned_prefix: the learned prefix that a method puts in front of the rows, or None.
         embedding_addition: what a method adds to the rows' embeddings, or None.
+        attention_addition: what a method adds to the outputs of attention, or None; see :mod:`xeric.bases.attention_addition`.
         layout: of the rows that the model computes now; None outside of :meth:`laid_out`.
     """
 
@@ -76,6 +77,7 @@ class Base:
     writes_in_steps: bool | None = field(default=None, init=False)
     learned_prefix: LearnedPrefix | None = field(default=None, init=False)
     embedding_addition: EmbeddingAddition | None = field(default=None, init=False)
+    attention_addition: AttentionAddition | None = field(default=None, init=False)
     layout: RowLayout | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:

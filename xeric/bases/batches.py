@@ -20,6 +20,7 @@ __all__ = [
     "recomputes_activations",
     "refuse_dropped_state",
     "row_layout",
+    "whole",
     "with_vectors",
 ]
 
@@ -76,7 +77,7 @@ def only_at(head: torch.nn.Module, positions: torch.Tensor) -> Iterator[None]:
 
 
 def left_padded_layout(
-    kinds: Sequence[Sequence[int]], pads: Sequence[int], beams: int, new: int, held: int, device: torch.device
+    kinds: Sequence[Sequence[int]], pads: Sequence[int], beams: int, new: int, held: int, device: torch.device, task: str
 ) -> RowLayout:
     """Return the layout of rows that are padded on the left and have room for new tokens of the target.
 
@@ -87,14 +88,15 @@ def left_padded_layout(
         new: tokens of the target that there is room for.
         held: columns that were computed before.
         device: of the base.
+        task: of all rows.
     """
     table = [[*[0] * pad, *row, *[_TARGET] * new] for pad, row in zip(pads, kinds, strict=True)]
     columns = torch.arange(len(table[0]), device=device)[None] - torch.tensor(pads, device=device)[:, None]
     spread = torch.tensor(table, device=device).repeat_interleave(beams, dim=0)
-    return RowLayout(columns.clamp_min(0).repeat_interleave(beams, dim=0), spread, held)
+    return RowLayout(columns.clamp_min(0).repeat_interleave(beams, dim=0), spread, held, whole(task))
 
 
-def row_layout(kinds: Sequence[Sequence[int]], width: int, held: int, device: torch.device) -> RowLayout:
+def row_layout(kinds: Sequence[Sequence[int]], width: int, held: int, device: torch.device, task: str) -> RowLayout:
     """Return the layout of rows that are padded on the right.
 
     Args:
@@ -102,10 +104,16 @@ def row_layout(kinds: Sequence[Sequence[int]], width: int, held: int, device: to
         width: columns of each row, padding included.
         held: columns that were computed before.
         device: of the base.
+        task: of all rows.
     """
     table = [[*row, *[0] * (width - len(row))] for row in kinds]
     positions = torch.arange(width, device=device)[None].expand(len(kinds), -1)
-    return RowLayout(positions, torch.tensor(table, dtype=torch.long, device=device), held)
+    return RowLayout(positions, torch.tensor(table, dtype=torch.long, device=device), held, whole(task))
+
+
+def whole(task: str) -> tuple[tuple[str, slice], ...]:
+    """Return the tasks of a layout whose columns all belong to one (:attr:`RowLayout.tasks`)."""
+    return ((task, slice(None)),)
 
 
 def with_vectors(base: Base, vectors: torch.Tensor, ids: torch.Tensor, layout: RowLayout) -> torch.Tensor:

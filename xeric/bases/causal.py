@@ -133,7 +133,7 @@ class Causal(Architecture):
         # The library mixes generate() into causal models only, and their common base class does not know it.
         model: Any = base.model
         held = state.length if state else 0
-        with base.laid_out(left_padded_layout(kinds, pads, how.beams, how.limit, held, base.device)):
+        with base.laid_out(left_padded_layout(kinds, pads, how.beams, how.limit, held, base.device, prefix.task)):
             output = model.generate(
                 input_ids=tokens,
                 attention_mask=present,
@@ -160,9 +160,7 @@ class Causal(Architecture):
         steps = Steps(base, prefix, state, rows, slots, how.limit, how.copies, greedy=how.greedy)
         return write_step_by_step(steps, prefix.ids, rows, how, slots)
 
-    def run_a_row(self, base: Base) -> None:
-        """Run four tokens."""
-        tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
+    def _run_tokens(self, base: Base, tokens: torch.Tensor) -> None:
         base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
 
 

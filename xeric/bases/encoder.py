@@ -30,7 +30,7 @@ from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTra
 
 from xeric.bases.architecture import Architecture, Continuation
 from xeric.bases.base import Base
-from xeric.bases.batches import only_at, refuse_dropped_state, with_vectors
+from xeric.bases.batches import only_at, refuse_dropped_state, whole, with_vectors
 from xeric.bases.encoder_checks import takes_masks, takes_states
 from xeric.bases.encoder_columns import PROMPT, QUERY, Columns, attention_mask, prompt_columns, row_columns
 from xeric.bases.encoder_writer import Writer
@@ -148,7 +148,7 @@ class BidirectionalEncoder(Architecture):
         times, cache = how.copies * how.beams, None
         if self.keeps_states:
             cache = learned.cache(len(prompts)) or DynamicCache()
-            columns = self.run(base, base.model.base_model, columns, cache=cache, learned=learned)[1]
+            columns = self.run(base, base.model.base_model, columns, cache=cache, learned=learned, task=prefix.task)[1]
             cache.batch_repeat_interleave(times)
 
         def compute(new: Columns, before: Columns | None, kept: DynamicCache | None) -> torch.Tensor:
@@ -156,7 +156,7 @@ class BidirectionalEncoder(Architecture):
             last[:, -1] = True
             with only_at(base.output_embeddings, last):
                 first = learned if kept is None else _Learned()
-                logits: torch.Tensor = self.run(base, base.model, new, before, kept, first)[0].logits
+                logits: torch.Tensor = self.run(base, base.model, new, before, kept, first, prefix.task)[0].logits
             return logits
 
         writer: Any = Writer(
@@ -180,9 +180,7 @@ class BidirectionalEncoder(Architecture):
         new: list[list[int]] = output[:, 1:].tolist()
         return new
 
-    def run_a_row(self, base: Base) -> None:
-        """Run four tokens."""
-        tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
+    def _run_tokens(self, base: Base, tokens: torch.Tensor) -> None:
         base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
 
     def kept_inputs(self, base: Base, prompt: int, target: int) -> int:
@@ -204,7 +202,7 @@ class BidirectionalEncoder(Architecture):
         parts = [row_columns(prefix.ids, row, prefix.kinds, learned.length, self.mask) for row in rows]
         columns = Columns.padded([[*prompt, *rest] for prompt, rest in parts], base.pad, base.device)
         with only_at(base.output_embeddings, columns.roles == QUERY):
-            output, _ = self.run(base, base.model, columns, cache=learned.cache(len(rows)), learned=learned)
+            output, _ = self.run(base, base.model, columns, cache=learned.cache(len(rows)), learned=learned, task=prefix.task)
         targets = [token for row in rows for token in row.ids[row.target_start :]]
         return output.logits, torch.tensor(targets, device=base.device)
 
@@ -216,6 +214,7 @@ class BidirectionalEncoder(Architecture):
         before: Columns | None = None,
         cache: DynamicCache | None = None,
         learned: _Learned | None = None,
+        task: str = "",
     ) -> tuple[Any, Columns]:
         """Run columns through the model or its backbone.
 
@@ -226,6 +225,7 @@ class BidirectionalEncoder(Architecture):
             before: columns that the cache holds.
             cache: takes the new keys and values; None keeps none.
             learned: prefix in front of the columns.
+            task: of all rows.
 
         Returns:
             The model's output, and all columns that were seen, the learned ones included.
@@ -238,7 +238,7 @@ class BidirectionalEncoder(Architecture):
             seen = columns if before is None else before.followed_by(columns)
         width = columns.width + (0 if vectors is None else len(vectors))
         start = seen.width - width
-        layout = RowLayout(seen.positions, seen.kinds, start)
+        layout = RowLayout(seen.positions, seen.kinds, start, whole(task))
         inputs: dict[str, Any] = {
             "attention_mask": self._mask(base, seen, width),
             "position_ids": seen.positions[:, start:] + self.first_position,

@@ -23,6 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from xeric.bases.attention_addition import added, attention_of, computes_by_sdpa
 from xeric.bases.base import Base
 from xeric.bases.protocols import KeysAndValues, RowLayout
 from xeric.bases.shared_prefix import learned_state
@@ -68,7 +69,7 @@ _spans: ContextVar[tuple[_Span, ...]] = ContextVar("spans")
 
 def packable(base: Base) -> bool:
     """Whether the model computes attention by transformers' interface, with PyTorch's scaled dot product."""
-    return base.takes_positions and all(config._attn_implementation == "sdpa" for config in _configs(base))
+    return base.takes_positions and computes_by_sdpa(base)
 
 
 def packed_states(base: Base, groups: Sequence[RowGroup]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -84,7 +85,7 @@ def packed_states(base: Base, groups: Sequence[RowGroup]) -> tuple[torch.Tensor,
     packed = _Packed(base, groups)
     ids = torch.tensor([packed.ids], device=base.device)
     positions = torch.tensor([packed.positions], device=base.device)
-    layout = RowLayout(positions, torch.tensor([packed.kinds], device=base.device))
+    layout = RowLayout(positions, torch.tensor([packed.kinds], device=base.device), tasks=tuple(packed.tasks))
     # The mask says that no column is padding. Without one, transformers would look for packed rows by itself.
     inputs: dict[str, Any] = {"attention_mask": torch.ones_like(ids), "position_ids": positions, "use_cache": False}
     with base.laid_out(layout), _attending(base, tuple(packed.spans)):
@@ -105,6 +106,7 @@ class _Packed:
         self.positions: list[int] = []
         self.kinds: list[int] = []
         self.spans: list[_Span] = []
+        self.tasks: list[tuple[str, slice]] = []
         self.vectors: list[tuple[int, torch.Tensor]] = []
         self.predicting: list[int] = []
         self.targets: list[int] = []
@@ -114,7 +116,9 @@ class _Packed:
             states[task] = learned_state(base, task)
             vectors[task] = base.learned_prefix.vectors(task) if base.learned_prefix else None
         for group in groups:
+            start = len(self.ids)
             self._add(base, group, state.layers if (state := states[group.prefix.task]) else (), vectors[group.prefix.task])
+            self.tasks.append((group.prefix.task, slice(start, len(self.ids))))
 
     def _add(self, base: Base, group: RowGroup, learned: tuple[KeysAndValues, ...], vectors: torch.Tensor | None) -> None:
         before = group.prefix
@@ -160,22 +164,12 @@ def _with_vectors(base: Base, ids: torch.Tensor, layout: RowLayout, vectors: Seq
 @contextlib.contextmanager
 def _attending(base: Base, spans: tuple[_Span, ...]) -> Iterator[None]:
     """Make the model's attention that of packed spans."""
-    configs = _configs(base)
     token = _spans.set(spans)
     try:
-        for config in configs:
-            config._attn_implementation = _NAME
-        yield
+        with attention_of(base, _NAME):
+            yield
     finally:
-        for config in configs:
-            config._attn_implementation = "sdpa"
         _spans.reset(token)
-
-
-def _configs(base: Base) -> list[Any]:
-    """Return the configs that the model's modules read."""
-    held = (getattr(module, "config", None) for module in base.model.modules())
-    return list({id(config): config for config in held if hasattr(config, "_attn_implementation")}.values())
 
 
 def _masks(**arguments: Any) -> _Masks:
@@ -206,7 +200,7 @@ def _attention(
         # No copy for a span that sees itself only.
         seen_keys, seen_values = (torch.cat(parts, dim=2) if span.offset else parts[-1] for parts in (keys, values))
         outputs.append(sdpa_attention_forward(module, query[:, :, span.columns], seen_keys, seen_values, mask, **kwargs)[0])
-    return torch.cat(outputs, dim=1), None
+    return added(module, query, torch.cat(outputs, dim=1), **kwargs), None
 
 
 AttentionInterface.register(_NAME, _attention)

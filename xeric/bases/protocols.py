@@ -1,7 +1,7 @@
-"""What a method may add to a base's rows: a learned prefix in front of them, and an addition to their embeddings.
+"""What a method may add to a base's rows: a learned prefix in front of them, and additions to their embeddings and attention.
 
-The engine (:mod:`xeric.bases.causal`, :mod:`xeric.bases.shared_prefix`, :mod:`xeric.decoding`) knows these two protocols and no
-method. Both are attributes of the :class:`~xeric.bases.base.Base` that a method is attached to.
+The engine (:mod:`xeric.bases.causal`, :mod:`xeric.bases.shared_prefix`, :mod:`xeric.decoding`) knows these protocols and no
+method. They are attributes of the :class:`~xeric.bases.base.Base` that a method is attached to.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["EmbeddingAddition", "KeysAndValues", "LearnedPrefix", "RowLayout"]
+__all__ = ["AttendedPrefix", "AttentionAddition", "EmbeddingAddition", "KeysAndValues", "LearnedPrefix", "RowLayout"]
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor] | None
 """Keys and values of one layer, each ``[1, heads, length, head size]``; None for a layer that keeps no state of its own."""
@@ -41,6 +41,28 @@ class EmbeddingAddition(Protocol):
         """Return ``[..., hidden]`` for positions and segment kinds ``[...]`` (indices into ``SEGMENT_KINDS``)."""
 
 
+@dataclass(frozen=True)
+class AttendedPrefix:
+    """Keys and values that the columns of some rows attend to by themselves, with a softmax of their own.
+
+    Attributes:
+        keys: ``[1, heads, m, head size]``, as attention uses them.
+        values: likewise.
+        gate: times what is attended to; it can be broadcast to ``[B, T, 1]``, T columns.
+    """
+
+    keys: torch.Tensor
+    values: torch.Tensor
+    gate: torch.Tensor
+
+
+class AttentionAddition(Protocol):
+    """Learned prefixes that layers attend to beside a row; the row's own attention is as it is without them."""
+
+    def __call__(self, attention: torch.nn.Module, task: str, columns: slice) -> AttendedPrefix | None:
+        """Return the prefix that an attention module adds to columns of a task, of those that are computed now; None is none."""
+
+
 @dataclass
 class RowLayout:
     """Position and segment kind of every column of a batch, for code that depends on them while the model runs.
@@ -49,11 +71,13 @@ class RowLayout:
         positions: ``[B, T]``, in the row, padding not counted.
         kinds: ``[B, T]``, indices into ``SEGMENT_KINDS``.
         start: columns that were computed before and are passed to the model as a state.
+        tasks: of the columns that are computed now: task, and which of these columns belong to it.
     """
 
     positions: torch.Tensor
     kinds: torch.Tensor
     start: int = 0
+    tasks: tuple[tuple[str, slice], ...] = ()
 
     def __post_init__(self) -> None:
         self._next = self.start

@@ -100,7 +100,7 @@ class Seq2Seq(Architecture):
         encoded, present = self._encoded(base, PrefixRow("", (), (), 0), rows)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         tokens = torch.tensor([ids], device=base.device)
-        self._decoded(base, encoded, present, tokens, torch.ones_like(tokens), [(_LEARNED,) * len(ids)], None, cache)
+        self._decoded(base, "", encoded, present, tokens, torch.ones_like(tokens), [(_LEARNED,) * len(ids)], None, cache)
         return states_in(cache.self_attention_cache)
 
     def target_logits(
@@ -119,7 +119,7 @@ class Seq2Seq(Architecture):
         cache = EncoderDecoderCache(state.cache(len(rows)), DynamicCache()) if state else None
         kinds = [(_TARGET,) * tokens.shape[1]] * len(rows)
         with only_at(base.output_embeddings, predicts):
-            output = self._decoded(base, encoded, prompts, tokens, present, kinds, state, cache)
+            output = self._decoded(base, prefix.task, encoded, prompts, tokens, present, kinds, state, cache)
         return output.logits, torch.tensor([token for target in targets for token in target], device=base.device)
 
     def begin(self, base: Base, prefix: PrefixRow, *, shared: bool) -> PrefixState | None:
@@ -141,7 +141,7 @@ class Seq2Seq(Architecture):
         kinds = [(*(state.kinds if state else ()), *[_TARGET] * (len(self.start) + how.limit))] * count
         config = GenerationConfig.from_dict({**how.config.to_dict(), "decoder_start_token_id": first[0]})
         model: Any = base.model
-        with base.laid_out(row_layout(kinds, len(kinds[0]), held, base.device)):
+        with base.laid_out(row_layout(kinds, len(kinds[0]), held, base.device, prefix.task)):
             output = model.generate(
                 encoder_outputs=BaseModelOutput(last_hidden_state=encoded),
                 attention_mask=present,
@@ -156,9 +156,8 @@ class Seq2Seq(Architecture):
         new: list[list[int]] = output[:, len(first) :].tolist()
         return new
 
-    def run_a_row(self, base: Base) -> None:
-        """Run four tokens through the encoder, and other ones through the decoder."""
-        tokens = torch.arange(1, min(5, base.vocabulary), device=base.device)[None]
+    def _run_tokens(self, base: Base, tokens: torch.Tensor) -> None:
+        """Run tokens through the encoder, and the same in another order through the decoder."""
         base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), decoder_input_ids=tokens.flip(1), use_cache=False)
 
     def cached_numbers(self, base: Base, prompt: int, new: int) -> int:
@@ -179,7 +178,7 @@ class Seq2Seq(Architecture):
         ids, present = pad_right(prompts, base.pad, base.device)
         vectors = base.learned_prefix.vectors(prefix.task) if base.learned_prefix else None
         first = 0 if vectors is None else len(vectors)
-        layout = row_layout([(*[_LEARNED] * first, *row) for row in kinds], first + ids.shape[1], 0, base.device)
+        layout = row_layout([(*[_LEARNED] * first, *row) for row in kinds], first + ids.shape[1], 0, base.device, prefix.task)
         present = torch.cat([present.new_ones(len(rows), first), present], dim=1)
         inputs = {"input_ids": ids} if vectors is None else {"inputs_embeds": with_vectors(base, vectors, ids, layout)}
         model: Any = base.model
@@ -189,6 +188,7 @@ class Seq2Seq(Architecture):
     def _decoded(
         self,
         base: Base,
+        task: str,
         encoded: torch.Tensor,
         prompts: torch.Tensor,
         tokens: torch.Tensor,
@@ -197,9 +197,10 @@ class Seq2Seq(Architecture):
         state: PrefixState | None,
         cache: EncoderDecoderCache | None,
     ) -> Any:
-        """Run the decoder over tokens ``[B, T]`` (``present``: their mask) after a state, on encoded prompts and their mask."""
+        """Run the decoder over a task's tokens ``[B, T]`` (``present``: their mask) after a state, on encoded prompts."""
         held = state.length if state else 0
-        layout = row_layout([(*(state.kinds if state else ()), *row) for row in kinds], held + tokens.shape[1], held, base.device)
+        whole_rows = [(*(state.kinds if state else ()), *row) for row in kinds]
+        layout = row_layout(whole_rows, held + tokens.shape[1], held, base.device, task)
         with base.laid_out(layout):
             return base.model(
                 encoder_outputs=BaseModelOutput(last_hidden_state=encoded),

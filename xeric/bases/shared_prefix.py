@@ -134,7 +134,7 @@ def run_rows(
     vectors = base.learned_prefix.vectors(task) if base.learned_prefix and state is None else None
     first = 0 if vectors is None else len(vectors)
     before = state.kinds if state else (_LEARNED,) * first
-    layout = row_layout([(*before, *row) for row in kinds], len(before) + ids.shape[1], held, ids.device)
+    layout = row_layout([(*before, *row) for row in kinds], len(before) + ids.shape[1], held, ids.device, task)
     inputs: dict[str, Any] = {"attention_mask": torch.cat([present.new_ones(batch, held + first), present], dim=1)}
     if vectors is None:
         inputs["input_ids"] = ids

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import DynamicCache
 
 from xeric.bases.base import Base
-from xeric.bases.batches import only_at, pad_right
+from xeric.bases.batches import only_at, pad_right, whole
 from xeric.bases.best_tokens import best_tokens, computable_in_parts, inputs_of
 from xeric.bases.protocols import RowLayout
 from xeric.bases.row_cache import RowCache
@@ -121,7 +121,7 @@ class Steps:
             logits: torch.Tensor = base.model(**inputs, past_key_values=rows.cache, use_cache=True).logits
             return logits[:, -1]
 
-        with base.laid_out(RowLayout(positions, torch.full_like(positions, _TARGET))):
+        with base.laid_out(RowLayout(positions, torch.full_like(positions, _TARGET), tasks=whole(self._before.task))):
             chosen = self._chosen(run)
         rows.end += 1
         return chosen

@@ -65,6 +65,8 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
     if len(record.task_weights) > 1:
         weights = ", ".join(f"{name} {value:.3f}" for name, value in record.task_weights.items())
         out.print(f"task weights: {weights}", soft_wrap=True)
+    for part, line in _gate_lines(record).items():
+        out.print(f"gates of {part}, by layer: {line}", soft_wrap=True)
     seconds = record.cost.get("seconds", {})
     out.print(
         f"steps {record.done_steps} of {record.planned_steps}"
@@ -74,6 +76,16 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         soft_wrap=True,
     )
     out.print(f"run folder: {folder}", soft_wrap=True)
+
+
+def _gate_lines(record: Record) -> dict[str, str]:
+    """Return the values of each part's gates, layer after layer; what most tokens have, where gates depend on them."""
+    return {
+        part: ", ".join(
+            f"{gate.mean:.2f}" + (f" [{gate.low:.2f}, {gate.high:.2f}]" if gate.low != gate.high else "") for gate in gates
+        )
+        for part, gates in record.gates.items()
+    }
 
 
 def _cut_notes(record: Record, task: str) -> list[str]:

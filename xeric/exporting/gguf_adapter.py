@@ -19,7 +19,7 @@ from xeric.exporting.example import llama_cpp_example
 from xeric.exporting.gguf import Tensor, write_base, write_gguf
 from xeric.exporting.gguf_metadata import number, text
 from xeric.exporting.gguf_tensors import family_of, permuted, stored_name
-from xeric.exporting.parts import Division
+from xeric.exporting.parts import Division, refuse_gates
 from xeric.exporting.prompt_layout import prompt_layout
 from xeric.exporting.target import Job, Target, Written
 from xeric.methods.base import MethodOptions
@@ -35,6 +35,7 @@ _START, _A, _B = "base_model.model.", ".lora_A.weight", ".lora_B.weight"
 
 
 def _divide(method: MethodOptions, parts: Mapping[str, MethodOptions]) -> Division:
+    refuse_gates(method, parts, "llama.cpp's adapter format")
     others = [name for name in parts if name != "lora"]
     if not others:
         return Division("lora")

@@ -14,7 +14,17 @@ from xeric.methods.combined import PartsOptions
 from xeric.methods.peft_names import TUNERS
 from xeric.run.adapter_files import SavedAdapter
 
-__all__ = ["Division", "attached", "fold", "is_peft", "parts_of", "refuse_unmergeable", "remaining", "unmergeable"]
+__all__ = [
+    "Division",
+    "attached",
+    "fold",
+    "is_peft",
+    "parts_of",
+    "refuse_gates",
+    "refuse_unmergeable",
+    "remaining",
+    "unmergeable",
+]
 
 _UNMERGEABLE = {
     "prefix": "a learned prefix is no change of the weights",
@@ -77,6 +87,8 @@ def refuse_unmergeable(method: MethodOptions, parts: Mapping[str, MethodOptions]
     Raises:
         UserError: some cannot.
     """
+    if isinstance(method, PartsOptions) and method.gate == "token":
+        raise UserError("gates that depend on tokens cannot be merged into the base's weights", hint="use it by `xeric generate`")
     if not (stuck := unmergeable(parts)):
         return
     reasons = "; ".join(_UNMERGEABLE.get(name, f"PEFT cannot merge {name}") for name in stuck)
@@ -88,6 +100,25 @@ def refuse_unmergeable(method: MethodOptions, parts: Mapping[str, MethodOptions]
     elif isinstance(method, PartsOptions):
         hint = "use it by `xeric generate`"
     raise UserError(f"{' and '.join(stuck)} cannot be merged into the base's weights: {reasons}", hint=hint)
+
+
+def refuse_gates(method: MethodOptions, parts: Mapping[str, MethodOptions], target: str) -> None:
+    """Check that a method has no gates, for a target whose format cannot express them.
+
+    Args:
+        method: of the run.
+        parts: of it that are not left out.
+        target: whose format it is.
+
+    Raises:
+        UserError: it has gates.
+    """
+    if isinstance(method, PartsOptions) and method.gate != "none":
+        merges = method.gate == "scalar" and not unmergeable(parts)
+        raise UserError(
+            f"{target} has no place for the gates of a combined method",
+            hint="use --to merged" if merges else "use it by `xeric generate`",
+        )
 
 
 def _without(names: Sequence[str]) -> str:

@@ -24,7 +24,7 @@ from xeric.bases.tensors import write_tensors
 from xeric.errors import UserError
 from xeric.exporting.example import python_example
 from xeric.exporting.measuring import Difference, measure, refuse_other
-from xeric.exporting.parts import Division, attached, fold, is_peft, unmergeable
+from xeric.exporting.parts import Division, attached, fold, is_peft, refuse_gates, unmergeable
 from xeric.exporting.prompt_layout import prompt_layout
 from xeric.exporting.target import BASE_FOLDER, Job, Target, Written, open_model, save_model
 from xeric.files import expanded
@@ -50,6 +50,7 @@ _NOT_HERE = {
 
 
 def _divide(method: MethodOptions, parts: Mapping[str, MethodOptions]) -> Division:
+    refuse_gates(method, parts, "PEFT's format")
     for name in parts:
         if not is_peft(name) and name != "prefix":
             what, hint = _NOT_HERE.get(name, (f"PEFT has no format for {name}", "use it by `xeric generate`"))

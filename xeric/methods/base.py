@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import nn
@@ -23,6 +23,9 @@ from xeric.data.prompts import Setting
 from xeric.errors import ConfigError, RunError, UnknownNameError
 from xeric.methods import METHODS, unsupported_methods
 from xeric.search_space import Space, rates_around
+
+if TYPE_CHECKING:
+    from xeric.methods.gates import PartGates
 
 __all__ = ["NO_TASKS", "Adaptation", "Method", "MethodOptions", "ParameterGroup", "StepZero", "method_options"]
 
@@ -99,6 +102,17 @@ class Adaptation(ABC):
         """
         raise RunError(self.unmergeable, hint="export the adapter as it is")
 
+    def add_gates(self, gates: PartGates) -> None:
+        """Put a learned gate on what is added to each layer; the gated, untrained method then computes what the base does.
+
+        Args:
+            gates: make the gates, and hold what they depend on.
+
+        Raises:
+            ConfigError: the base's layers have no place for it.
+        """
+        raise NotImplementedError("Method.ungated() says why it takes no gates")
+
     def initial_tokens(self, task: str) -> tuple[int, ...]:
         """Return the tokens that the untrained method stands for in front of a task's rows; none for most methods."""
         return ()
@@ -158,6 +172,11 @@ class Method(ABC):
     def mergeable(cls, options: Any) -> bool:
         """Return whether :meth:`Adaptation.merge` is defined."""
         return True
+
+    @classmethod
+    def ungated(cls, options: Any) -> str | None:
+        """Return why it takes no gates (:meth:`Adaptation.add_gates`), or None where it takes them."""
+        return "this method takes no gates"
 
     @classmethod
     def seeded(cls, options: Any) -> bool:

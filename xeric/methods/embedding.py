@@ -25,6 +25,7 @@ from xeric.bases.base import Base
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import ConfigError, RunError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
+from xeric.methods.gates import Gate, PartGates
 from xeric.methods.module_adaptation import ModuleAdaptation
 from xeric.search_space import Range
 
@@ -92,6 +93,7 @@ class _FusedEmbeddingAdaptation(ModuleAdaptation):
         base.model.add_module(_CHILD, self._parts)
         self._hooks = [layer.register_forward_hook(self._fuse) for layer in base.embedding_layers]
         base.embedding_addition = self
+        self._gate: Gate | None = None
 
     def __call__(self, positions: torch.Tensor, kinds: torch.Tensor) -> torch.Tensor:
         index = {"position": positions, "segment": kinds}
@@ -103,7 +105,16 @@ class _FusedEmbeddingAdaptation(ModuleAdaptation):
             raise RunError(
                 "fused embeddings need to know where a row's tokens stand", hint="compute rows with target_logits() or decode()"
             )
-        return words + self(*self.base.layout.next_columns(words.shape[1])).to(words.dtype)
+        addition = self(*self.base.layout.next_columns(words.shape[1]))
+        if self._gate is not None:
+            addition = self._gate(words) * addition
+        return words + addition.to(words.dtype)
+
+    def add_gates(self, gates: PartGates) -> None:
+        """Put one gate on the sums, beside those for each channel; one for each token depends on its word's embedding."""
+        weight = self.base.input_embeddings.weight
+        assert isinstance(weight, torch.Tensor)
+        self._gate = gates.add("embedding", "open", weight.shape[1])
 
     def groups(self) -> list[ParameterGroup]:
         return [ParameterGroup("embedding", self.parameters_under(f"{_CHILD}."), weight_decay=False)]
@@ -131,6 +142,10 @@ class FusedEmbedding(Method):
     Options = FusedEmbeddingOptions
     default_lr = 1e-2
     search_space = {"train.lr": Range(low=1e-3, high=1e-1)}
+
+    @classmethod
+    def ungated(cls, options: FusedEmbeddingOptions) -> None:
+        """Return None: it takes gates."""
 
     @classmethod
     def mergeable(cls, options: FusedEmbeddingOptions) -> bool:

@@ -9,10 +9,13 @@ Trainable parameters: sum over adapted layers of r (d + k).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from peft import LoraConfig
+import torch
+from peft import LoraConfig, PeftConfig
+from peft.tuners.lora import LoraLayer
 from pydantic import Field
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -20,6 +23,7 @@ from transformers.pytorch_utils import Conv1D
 from xeric.bases.base import Base
 from xeric.errors import ConfigError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions
+from xeric.methods.gates import Gate, PartGates
 from xeric.methods.peft_adapter import PeftAdaptation, linear_layers, task_type
 from xeric.search_space import Range
 
@@ -64,6 +68,10 @@ class Lora(Method):
     search_space = {"train.lr": Range(low=1e-4, high=5e-3), "method.rank": (4, 8, 16, 32, 64)}
 
     @classmethod
+    def ungated(cls, options: LoraOptions) -> None:
+        """Return None: it takes gates."""
+
+    @classmethod
     def attach(cls, base: Base, options: LoraOptions, *, seed: int, definitions: Mapping[str, str] = NO_TASKS) -> Adaptation:
         """Put A (Kaiming uniform, drawn by the seed) and B = 0 beside the chosen layers.
 
@@ -80,7 +88,88 @@ class Lora(Method):
         )
         if not isinstance(options.targets, str):
             _check_targets(base, options.targets)
-        return PeftAdaptation(base, config, seed=seed, name="lora")
+        return _LoraAdaptation(base, config, seed=seed, name="lora")
+
+
+class _LoraAdaptation(PeftAdaptation):
+    """PEFT's LoRA layers, and the gates on what they add: y = x W + g s x A B, g of the layer that the linear map is in."""
+
+    def __init__(self, base: Base, config: PeftConfig, *, seed: int, name: str) -> None:
+        self._gated: list[tuple[nn.Module, Gate]] = []
+        self._hooks: list[Any] = []
+        super().__init__(base, config, seed=seed, name=name)
+
+    def add_gates(self, gates: PartGates) -> None:
+        """Put one gate on all adapted linear maps of a layer; those outside of the layers have none."""
+        reads = _reading_the_encoder(self.base)
+        for layer in gates.layers:
+            inside = [module for name, module in _lora_layers(self.base.model) if name.startswith(f"{layer}.")]
+            gate = gates.add(layer, "open") if inside else None
+            for linear_map in inside:
+                assert gate is not None
+                self._add_gate(linear_map, gate, layer, gates, reads_encoder=linear_map in reads)
+
+    def _add_gate(self, linear_map: nn.Module, gate: Gate, layer: str, gates: PartGates, *, reads_encoder: bool) -> None:
+        given: list[torch.Tensor] = []
+
+        def note(_: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+            given[:] = args[:1]
+
+        def scale(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
+            factor: torch.Tensor = gate(given.pop() if reads_encoder else gates.states(layer))
+            return output * factor.to(output.dtype)
+
+        if reads_encoder:
+            self._hooks.append(linear_map.register_forward_pre_hook(note))
+        ups: Any = linear_map.lora_B
+        for up in ups.values():
+            self._hooks.append(up.register_forward_hook(scale))
+            self._gated.append((up, gate))
+
+    def merge(self) -> None:
+        """Fold A B, and its gate where that is one number, into the base's weights."""
+        with torch.no_grad():
+            for up, gate in self._gated:
+                up.get_parameter("weight").mul_(gate(None))
+        self._remove_hooks()
+        super().merge()
+
+    def detach(self) -> None:
+        self._remove_hooks()
+        super().detach()
+
+    def _remove_hooks(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._gated, self._hooks = [], []
+
+
+def _lora_layers(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    modules: list[tuple[str, Any]] = list(model.named_modules())
+    return [(name, module) for name, module in modules if issubclass(type(module), LoraLayer)]
+
+
+def _reading_the_encoder(base: Base) -> set[nn.Module]:
+    """Return the LoRA layers of a decoder whose input is what the encoder gave: a gate's states there are the encoder's."""
+    if base.architecture.name != "seq2seq":
+        return set()
+    model: Any = base.model
+    encoded: list[torch.Tensor] = []
+    reading: set[nn.Module] = set()
+
+    def encoder_ends(_: nn.Module, args: Any, output: Any) -> None:
+        encoded.append(output[0])
+
+    def compare(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        if encoded and args[0].shape == encoded[0].shape and torch.equal(args[0], encoded[0]):
+            reading.add(module)
+
+    with contextlib.ExitStack() as stack, torch.no_grad(), base.autocast(), base.mode(training=False):
+        stack.callback(model.get_encoder().register_forward_hook(encoder_ends).remove)
+        for _, module in _lora_layers(model.get_decoder()):
+            stack.callback(module.register_forward_pre_hook(compare).remove)
+        base.architecture.run_a_row(base)
+    return reading
 
 
 def _check_targets(base: Base, targets: Sequence[str]) -> None:

@@ -14,13 +14,16 @@ On an encoder-decoder base, ``input`` puts P before the encoder's embeddings, an
 an encoder both stand before the whole row. There the keys and values of tokens depend on what follows them, so ``kv`` starts
 *from* the tokens (as they are when they are read alone) and not exactly at them.
 
+With a gate (in :mod:`xeric.methods.combined`), ``kv`` is no beginning of the row. Each layer attends to P with a softmax of its
+own, times a gate that starts at 0 (LLaMA-Adapter, arXiv 2303.16199), so that step 0 is exactly the base whatever P starts as; P
+takes no position of the row, and is seen on sliding-window layers from everywhere (:mod:`xeric.bases.attention_addition`).
+
 Trainable parameters of each prefix: m d (``input``), or 2 m h over the layers, h the layer's key-value heads times their size
 (``kv``). It is no change of the base's weights, so it cannot be merged.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -30,22 +33,21 @@ from pydantic import Field
 from torch import nn
 
 from xeric.bases.architecture import ArchitectureName
+from xeric.bases.attention_addition import attention_modules, begin_adding, computes_by_sdpa, end_adding
 from xeric.bases.base import Base
-from xeric.bases.protocols import KeysAndValues
+from xeric.bases.protocols import AttendedPrefix, KeysAndValues
 from xeric.errors import ConfigError, DataError, UnknownNameError
 from xeric.json_io import read_json
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
+from xeric.methods.gates import Gate, PartGates
 from xeric.methods.module_adaptation import ModuleAdaptation
+from xeric.methods.prefix_start import OnePrefix, make_prefix
 from xeric.search_space import Range
 
 __all__ = ["Prefix", "PrefixOptions"]
 
 _CHILD = "prompt_prefix"
 _SHARED = ""
-_DEFAULT_LENGTH = 16
-# A row must still hold an instruction, an input and a target.
-_MOST_OF_CONTEXT = 4
-_STD = 0.02
 
 
 class PrefixOptions(MethodOptions):
@@ -68,38 +70,6 @@ class PrefixOptions(MethodOptions):
     text: str | None = Field(default=None, min_length=1)
 
 
-class _OnePrefix(nn.Module):
-    """The parameters of one prefix: ``vectors``, or ``keys_i`` and ``values_i`` of each layer i; float32 whatever the base is in.
-
-    Args:
-        ids: the tokens it starts as.
-        vectors: ``[m, hidden]``, or None.
-        pairs: one per layer, or empty.
-    """
-
-    def __init__(self, ids: tuple[int, ...], vectors: torch.Tensor | None, pairs: Sequence[KeysAndValues]) -> None:
-        super().__init__()
-        self.ids = ids
-        self.vectors = None if vectors is None else nn.Parameter(vectors.float())
-        self.dtypes = [pair[0].dtype if pair else None for pair in pairs]
-        for number, pair in enumerate(pairs):
-            if pair is not None:
-                self.register_parameter(f"keys_{number}", nn.Parameter(pair[0].float()))
-                self.register_parameter(f"values_{number}", nn.Parameter(pair[1].float()))
-
-    @property
-    def length(self) -> int:
-        if self.vectors is not None:
-            return len(self.vectors)
-        return int(next(iter(self.parameters())).shape[2])
-
-    def keys_and_values(self) -> list[KeysAndValues]:
-        return [
-            (getattr(self, f"keys_{number}").to(dtype), getattr(self, f"values_{number}").to(dtype)) if dtype else None
-            for number, dtype in enumerate(self.dtypes)
-        ]
-
-
 class _PrefixAdaptation(ModuleAdaptation):
     """The prefixes of all tasks, as a child of the base's model: they follow it to other devices and types of state."""
 
@@ -110,13 +80,15 @@ class _PrefixAdaptation(ModuleAdaptation):
         texts = _texts(options, definitions)
         # A random start runs tokens too: they show the shapes of the layers' states, the values are drawn.
         with torch.no_grad(), base.mode(training=False), base.autocast():
-            made = [_make(base, options, text, seed, number) for number, text in enumerate(texts.values())]
+            made = [make_prefix(base, options, text, seed, number) for number, text in enumerate(texts.values())]
         self._numbers = {task: number for number, task in enumerate(texts)}
         self._prefixes = made
         base.model.add_module(_CHILD, nn.ModuleList(made))
         base.learned_prefix = self
+        self._gates: PartGates | None = None
+        self._gate_of: dict[nn.Module, tuple[str, Gate]] = {}
 
-    def _of(self, task: str) -> _OnePrefix:
+    def _of(self, task: str) -> OnePrefix:
         name = _SHARED if _SHARED in self._numbers else task
         if name not in self._numbers:
             raise UnknownNameError("task with a learned prefix", task, self._numbers)
@@ -134,7 +106,37 @@ class _PrefixAdaptation(ModuleAdaptation):
         return self._of(task).keys_and_values()
 
     def initial_tokens(self, task: str) -> tuple[int, ...]:
-        return self._of(task).ids
+        return () if self._gates else self._of(task).ids
+
+    # What attention asks of a gated one (xeric.bases.protocols.AttentionAddition).
+
+    def __call__(self, attention: nn.Module, task: str, columns: slice) -> AttendedPrefix | None:
+        layer, gate = self._gate_of[attention]
+        pair = self._of(task).keys_and_values()[attention.layer_idx]  # type: ignore[index]
+        assert self._gates is not None
+        if pair is None:
+            return None
+        factor = gate(self._gates.states(layer))
+        return AttendedPrefix(*pair, factor[:, columns] if factor.ndim > 1 else factor)
+
+    def add_gates(self, gates: PartGates) -> None:
+        """Take the prefix out of the rows: each layer attends to it apart, times a gate that starts at 0.
+
+        Raises:
+            ConfigError: the base computes attention by code of its own, which has no place for that.
+        """
+        if not computes_by_sdpa(self.base):
+            kind = self.base.model.config.model_type
+            raise ConfigError(
+                f"{self.base.name} ({kind}) computes attention by code of its own, so its prefix takes no gate",
+                where="method.gate",
+                hint="use method.gate=none, or leave the prefix out with method.prefix=false",
+            )
+        self._gates = gates
+        for layer, attention in _self_attentions(self.base, gates.layers).items():
+            self._gate_of[attention] = layer, gates.add(layer, "closed")
+        self.base.learned_prefix, self.base.attention_addition = None, self
+        begin_adding(self.base, list(self._gate_of))
 
     def carried(self) -> set[str]:
         """Return the shared prefix; the prefix of one task says nothing about another."""
@@ -163,8 +165,26 @@ class _PrefixAdaptation(ModuleAdaptation):
 
     def detach(self) -> None:
         self.base.learned_prefix = None
+        if self._gate_of:
+            self.base.attention_addition = None
+            end_adding(self.base)
         delattr(self.base.model, _CHILD)
         self._prefixes = []
+
+
+def _self_attentions(base: Base, layers: Sequence[str]) -> dict[str, nn.Module]:
+    """Return the self-attention module of each layer that a prefix precedes (a decoder's, where there is one), by the layer."""
+    names = {module: name for name, module in base.model.named_modules()}
+    modules: dict[str, nn.Module] = {}
+    for attention in attention_modules(base):
+        layer = next((layer for layer in layers if names[attention].startswith(f"{layer}.")), None)
+        # The first one in a layer: a decoder's cross-attention follows its self-attention.
+        if layer is not None:
+            modules.setdefault(layer, attention)
+    if base.architecture.name != "seq2seq":
+        return modules
+    decoder = set(base.model.get_decoder().modules())
+    return {layer: attention for layer, attention in modules.items() if attention in decoder}
 
 
 def _named(tasks: object) -> str:
@@ -190,63 +210,10 @@ def _texts(options: PrefixOptions, definitions: Mapping[str, str]) -> dict[str, 
     return {_SHARED: texts[0] if texts else ""}
 
 
-def _make(base: Base, options: PrefixOptions, text: str, seed: int, number: int) -> _OnePrefix:
-    ids = _initial_ids(base, options, text, seed, number)
-    limit = base.context // _MOST_OF_CONTEXT
-    if options.length is not None and options.length > limit:
-        raise ConfigError(
-            f"{options.length} positions are more than a quarter of the context ({base.context})",
-            where="method.length",
-            hint=f"at most {limit}",
-        )
-    drawn = options.start == "random"
-    if options.level == "input":
-        table = base.input_embeddings.weight
-        assert isinstance(table, torch.Tensor)
-        vectors = base.input_embeddings(torch.tensor(ids, device=base.device)).detach().clone()
-        if drawn:
-            spread = float(vectors.float().std()) if len(ids) > 1 else _STD
-            vectors = _draw((options.length or _DEFAULT_LENGTH, vectors.shape[1]), seed, number, spread).to(base.device)
-        return _OnePrefix(() if drawn else ids, vectors, [])
-    pairs: list[KeysAndValues] = list(base.architecture.prefix_states(base, ids))
-    if drawn:
-        m = options.length or _DEFAULT_LENGTH
-        pairs = [pair and _draw_pair(pair, m, seed, number * len(pairs) + layer) for layer, pair in enumerate(pairs)]
-    stands_for_tokens = base.architecture.exact_prefix_states and not drawn
-    return _OnePrefix(ids if stands_for_tokens else (), None, [pair and (pair[0].clone(), pair[1].clone()) for pair in pairs])
-
-
-def _initial_ids(base: Base, options: PrefixOptions, text: str, seed: int, number: int) -> tuple[int, ...]:
-    """Return the tokens that a prefix starts as; for a random start, a few that only show shapes and spread."""
-    first = [] if base.bos is None else [base.bos]
-    if options.start != "instruction":
-        # Tables are often longer than the tokenizer's list of tokens; the rows behind it were never trained.
-        special = {*base.eos, base.pad, *base.tokenizer.all_special_ids}
-        usual = [i for i in range(min(base.vocabulary, len(base.tokenizer))) if i not in special]
-        drawn = random.Random(f"{seed} {number}").choices(usual, k=options.length or _DEFAULT_LENGTH)
-        return tuple([*first, *drawn][: options.length or _DEFAULT_LENGTH])
-    # As the plain prompt writes a definition, so that this prefix can take its place.
-    words = base.tokenize(f"{text}\n\n")
-    length = options.length or min(len(first) + len(words), base.context // _MOST_OF_CONTEXT)
-    return tuple([*first, *words * (length // max(1, len(words)) + 1)][:length])
-
-
 def _why_not(base: Base) -> str:
     if base.architecture.name == "encoder":
         return "it keeps no keys and values; use method.level=input"
     return "its rotary embeddings depend on the row's length, or it keeps no keys and values; use lora or bottleneck"
-
-
-def _draw(shape: tuple[int, ...], seed: int, number: int, spread: float) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(random.Random(f"{seed} {number} values").getrandbits(62))
-    return torch.randn(shape, generator=generator) * spread
-
-
-def _draw_pair(like: tuple[torch.Tensor, torch.Tensor], m: int, seed: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-    keys, values = (
-        _draw((1, part.shape[1], m, part.shape[3]), seed, 2 * number + place, _STD).to(part) for place, part in enumerate(like)
-    )
-    return keys, values
 
 
 class Prefix(Method):
@@ -274,6 +241,11 @@ class Prefix(Method):
         """
         inexact = options.level == "kv" and architecture != "causal"
         return "none" if options.start == "random" or inexact else "initial-tokens"
+
+    @classmethod
+    def ungated(cls, options: PrefixOptions) -> str | None:
+        """Return why it takes no gates: vectors before the embeddings are in no layer."""
+        return None if options.level == "kv" else "a prefix of vectors (level: input) is in no layer, so it takes no gates"
 
     @classmethod
     def mergeable(cls, options: PrefixOptions) -> bool:

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from xeric.bases.base import Base
 from xeric.errors import ConfigError
 
-__all__ = ["SubLayers", "find_sublayers"]
+__all__ = ["SubLayers", "find_sublayers", "layers_of"]
 
 _LINEAR = (nn.Linear, Conv1D)
 
@@ -60,7 +60,7 @@ def find_sublayers(base: Base) -> list[SubLayers]:
         ConfigError: the base has fused mixture-of-experts feed-forwards, or a layer is not built of one attention and one
             feed-forward that end in linear maps.
     """
-    layers = _layers(base)
+    layers = layers_of(base)
     for name, layer in layers.items():
         _refuse_experts(base, name, layer)
     with _recorded(base.model, layers) as calls, torch.no_grad(), base.autocast(), base.mode(training=False):
@@ -68,8 +68,14 @@ def find_sublayers(base: Base) -> list[SubLayers]:
     return [_sublayers_of(base, name, layer, calls[name]) for name, layer in layers.items()]
 
 
-def _layers(base: Base) -> dict[str, nn.Module]:
-    """Return the layers by name: in each stack, the outermost list of as many modules as the config counts layers."""
+def layers_of(base: Base) -> dict[str, nn.Module]:
+    """Return the layers by name, an encoder's before its decoder's.
+
+    They are, in each stack, the outermost list of as many modules as the config counts layers.
+
+    Raises:
+        ConfigError: there is no such list.
+    """
     model: Any = base.model
     sides = ("encoder", "decoder") if base.architecture.name == "seq2seq" else ("decoder",)
     layers: dict[str, nn.Module] = {}
@@ -79,7 +85,11 @@ def _layers(base: Base) -> dict[str, nn.Module]:
         count = getattr(config, f"num_{side}_layers", None) or getattr(config, "num_hidden_layers", None)
         lists = [m for m in stack.modules() if isinstance(m, nn.ModuleList) and len(m) == count]
         if not lists:
-            raise _unknown(base, f"no list of its {count} {side} layers")
+            raise ConfigError(
+                f"{base.name} ({model.config.model_type}) has no list of its {count} {side} layers",
+                where="method.name",
+                hint="use method lora",
+            )
         name = next(name for name, module in model.named_modules() if module is lists[0])
         layers |= {f"{name}.{number}": layer for number, layer in enumerate(lists[0])}
     return layers

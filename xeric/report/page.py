@@ -75,6 +75,7 @@ def render_page(
         "bars": [drawing for drawing in drawn if drawing.figure.kind == "bars"],
         "costs": [drawing for drawing in drawn if drawing.figure.kind == "pareto"],
         "curves": [drawing for drawing in drawn if drawing.figure.kind == "curve"],
+        "gates": [drawing for drawing in drawn if drawing.figure.kind == "layers"],
         "recommended": _recommended(results),
         "parts": standard_tables.part_table(results),
         "baselines": standard_tables.baseline_table(results),

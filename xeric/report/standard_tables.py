@@ -27,6 +27,7 @@ __all__ = [
     "deciding_links",
     "failure_table",
     "figure_table",
+    "gate_figures",
     "link_table",
     "part_table",
     "spread_table",
@@ -195,6 +196,41 @@ def cost_figure(results: StudyResults) -> FigureResult | None:
     return FigureResult(name="all-costs", title=title, kind="pareto", x_label="training time", y_label=name, series=tuple(series))
 
 
+def gate_figures(results: StudyResults) -> list[FigureResult]:
+    """Return what the gates of each gated arm have learned, by part and layer; an encoder's layers before its decoder's."""
+    figures = []
+    for arm in results.arms:
+        layers = max(map(len, arm.learned_gates.values()), default=0)
+        series = [
+            # A part with fewer gates is in the decoder alone; a single one is that of the embeddings, before the first layer.
+            FigureSeries(arm=part, label=part, points=_by_layer(gates, 0 if len(gates) == 1 else layers - len(gates) + 1))
+            for part, gates in arm.learned_gates.items()
+        ]
+        if series:
+            title = f"What the gates learned, {arm.label}"
+            figure = FigureResult(
+                name=f"gates-{arm.id}",
+                title=title,
+                kind="layers",
+                x_label="layer",
+                y_label="gate",
+                series=tuple(series),
+                notes=(_GATES,),
+            )
+            figures.append(figure)
+    return figures
+
+
+def _by_layer(gates: Sequence[Interval], first: int) -> tuple[FigurePoint, ...]:
+    return tuple(FigurePoint(x=float(layer), y=gate) for layer, gate in enumerate(gates, first))
+
+
+_GATES = (
+    "LoRA and fused embeddings are scaled by their gates, from 0 to 2, which start at 1; a prefix by its gates, from -1 to 1, "
+    "which start at 0. Bands: the lowest and highest over runs, and of 90% of the tokens where gates depend on them."
+)
+
+
 def failure_table(results: StudyResults) -> Table | None:
     """Return the runs that gave no scores and why, or None where every run did."""
     runs = summary.failures(results)
@@ -291,7 +327,11 @@ def figure_table(figure: FigureResult) -> Table:
     """Return a figure's numbers as a table."""
     published = any(point.published is not None for series in figure.series for point in series.points)
     y_label = wording.with_metrics(figure.y_label)
-    columns = [Column("arm", "arm"), Column("x", figure.x_label), Column("y", y_label, "estimate")]
+    columns = [
+        Column("arm", "arm"),
+        Column("x", figure.x_label),
+        Column("y", y_label, "spread" if figure.kind == "layers" else "estimate"),
+    ]
     columns += [Column("published", "published in the paper", "published")] if published else []
     write = formatting.duration if figure.kind == "pareto" else wording.plain
     rows: list[tuple[Cell, ...]] = []

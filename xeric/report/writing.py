@@ -67,6 +67,7 @@ def write_report(folder: Path) -> Written:
     figures = list(results.figures)
     if not any(figure.kind == "pareto" for figure in figures) and (cost := standard_tables.cost_figure(results)):
         figures.append(cost)
+    figures += standard_tables.gate_figures(results)
     further = [table for table in (make(results) for make in _EVERY_STUDY) if table is not None]
     content: dict[Path, str] = {}
     names = _file_names(table.name for table in (*tables, *further))

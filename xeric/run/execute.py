@@ -25,13 +25,25 @@ from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, PRIMARY, score_measured
 from xeric.metrics.stored import renewed
 from xeric.progress import Progress, Silent
-from xeric.records import BEFORE_FILE, PREDICTION_FILES, RECORD_FILE, Prediction, Record, Score, Split, TaskResult, versions
+from xeric.records import (
+    BEFORE_FILE,
+    PREDICTION_FILES,
+    RECORD_FILE,
+    GateValue,
+    Prediction,
+    Record,
+    Score,
+    Split,
+    TaskResult,
+    versions,
+)
 from xeric.run.adapter_files import save_adapted
 from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.before import predict_before
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
+from xeric.run.gates import gate_values
 from xeric.run.source import Source, inputs_used, read_source
 from xeric.run.stages import PlannedStage, StageData, plan_stages, restored
 from xeric.run.start import Before, attach, find_source
@@ -214,7 +226,9 @@ def _carry_out(
     estimate = session.estimate()
     result = session.train(to.folder, CheckpointFile(to.folder / CHECKPOINT / "training.safetensors", to.identity))
     results: dict[str, Any] = {"scores": {}, "tasks": {}}
+    gates: dict[str, tuple[GateValue, ...]] = {}
     if result.status == "ok":
+        gates = gate_values(session.base, session.adaptation, session.training)
         # Saved first, so that an error in decoding or scoring does not lose what was trained.
         _save(config, to.folder, session, before)
         results = _decode_and_score(config, to.folder, session, watch, baseline_scores)
@@ -234,6 +248,7 @@ def _carry_out(
         best_step=result.best_step,
         **results,
         task_weights=result.task_weights,
+        gates=gates,
         resolved=session.resolved | ({"train.max_steps": result.planned_steps} if result.time else {}),
         seeds=config.all_seeds,
         parameters={

@@ -13,6 +13,7 @@ from xeric.data.texts import TEXT, PreparedTexts
 from xeric.errors import ConfigError
 from xeric.formatting import data_size
 from xeric.methods.base import Adaptation
+from xeric.methods.combined import GatedAdaptation
 from xeric.progress import Progress
 from xeric.records import Split
 from xeric.training.checkpoint import CheckpointFile
@@ -77,8 +78,15 @@ class TrainingSession(ABC):
         """Check that rows of these names can be trained under gradient checkpointing.
 
         Raises:
-            ConfigError: a learned prefix of keys and values precedes them, which checkpointing drops.
+            ConfigError: a learned prefix of keys and values precedes them, or gates depend on tasks or tokens, which
+                checkpointing drops.
         """
+        if isinstance(self.adaptation, GatedAdaptation) and self.adaptation.gates:
+            raise ConfigError(
+                "drops what gates depend on",
+                where=f"{self.setup.where}.gradient_checkpointing",
+                hint="set it to false, or use gate: none",
+            )
         learned = self.base.learned_prefix
         if learned and any(learned.keys_and_values(name) for name in names):
             raise ConfigError(

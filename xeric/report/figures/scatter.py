@@ -18,7 +18,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (7, 2, 1.5, 2
 
 
 def draw_plane(figure: FigureResult, series: Sequence[FigureSeries], width: float) -> Any:
-    """Score against a quantity: training examples, seconds, trials."""
+    """Score against a quantity: training examples, seconds, trials; or gates by layer."""
     wide = width > 5
     drawing = new_figure(width, 3.55 if wide else 2.9 + 0.2 * len(series))
     panel = panel_at(drawing, 0.42, 0.28, width - 2.9, 2.75) if wide else panel_at(drawing, 0.42, 0.28, width - 0.52, 2.1)
@@ -56,7 +56,7 @@ def _scale(panel: Any, kind: str, values: Sequence[float]) -> None:
 
     positive = [x for x in values if x > 0]
     untrained = positive != list(values)
-    if positive and positive[-1] > 8 * positive[0]:
+    if kind != "layers" and positive and positive[-1] > 8 * positive[0]:
         panel.set_xscale("symlog", linthresh=positive[0], linscale=0.35)
         panel.set_xlim(-0.25 * positive[0] if untrained else 0.85 * positive[0], 1.2 * positive[-1])
         steps = positive if kind == "curve" else [x for x in _ROUND_SECONDS if 0.9 * positive[0] <= x <= 1.2 * positive[-1]]
@@ -97,7 +97,7 @@ def _draw_arm(panel: Any, kind: str, number: int, arm: FigureSeries) -> None:
         return
     x, y = [float(point.x) for point in points], [point.y.value for point in points]
     ends = [(point.y.low, point.y.high) for point in points if point.y.low is not None and point.y.high is not None]
-    if kind == "curve":
+    if kind != "pareto":
         panel.plot(x, y, linestyle=_DASHES[number // len(PALETTE) % 4], label=arm.label, zorder=3, **style)
         if len(ends) == len(points):
             panel.fill_between(
@@ -149,7 +149,7 @@ def _names_at_side(panel: Any, kind: str, series: Sequence[FigureSeries]) -> Non
         style = _style(number) | {"transform": panel.transAxes, "clip_on": False}
         if all(isinstance(point.x, str) for point in series[number].points):
             style |= {"marker": "_", "markersize": 9}
-        if kind == "curve":
+        if kind != "pareto":
             panel.plot([1.0, 1.035], [end, height], **(style | {"marker": "", "linewidth": 0.8}))
         panel.plot([1.055], [height], linestyle="none", **style)
         panel.text(1.085, height, name, transform=panel.transAxes, va="center", fontsize=8, color=INK, linespacing=1.25)
