@@ -22,7 +22,11 @@ from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions
 
 # Methods with options under which they compute something else: each owes the same.
-VARIANTS: dict[str, dict[str, Any]] = {"combined, scalar gates": {"gate": "scalar"}, "combined, token gates": {"gate": "token"}}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "combined, scalar gates": {"gate": "scalar"},
+    "combined, token gates": {"gate": "token"},
+    "adaptive_prefix, generated": {"kind": "generated"},
+}
 NAMES = [*METHODS.names(), *VARIANTS]
 TRAINED = [name for name in NAMES if name != "none"]
 CAUSAL = ["llama", "qwen3", "gpt2", "gemma3", "bloom"]
@@ -31,7 +35,7 @@ SEQ2SEQ = ["t5", "bart", "mbart", "t5-wordpiece"]
 ENCODERS = ["bert", "roberta", "bert-unigram", "distilbert"]
 SHAPES = [*CAUSAL, "llama-unigram", "llama-wordpiece", *SEQ2SEQ, *ENCODERS]
 # DistilBERT takes no computed keys and values; it takes a prefix of vectors.
-REFUSED = {("prefix", "distilbert"), *((name, "distilbert") for name in NAMES if name.startswith("combined"))}
+REFUSED = {(name, "distilbert") for name in NAMES if name.startswith(("prefix", "adaptive_prefix", "combined"))}
 # BLOOM computes attention by code of its own, which a prefix with a softmax of its own finds no place in.
 UNGATED = {(name, "bloom") for name in VARIANTS if name.startswith("combined")}
 # It starts so near the base that a float32 loss does not show it.
@@ -90,7 +94,7 @@ def learning_rate(name: str, shape: str) -> float:
 
     Three times that for the slowest on BERT, which normalises what they change.
     """
-    rate = 1.0 if name == "prefix" else max(5e-3, 10 * method_of(name).default_lr)
+    rate = 1.0 if name.startswith(("prefix", "adaptive_prefix")) else max(5e-3, 10 * method_of(name).default_lr)
     return 3 * rate if name in SLOW_ON_BERT and shape == "bert" else rate
 
 

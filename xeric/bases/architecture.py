@@ -100,6 +100,13 @@ class Architecture(ABC):
     def prefix_states(self, base: Base, ids: tuple[int, ...]) -> Sequence[KeysAndValues]:
         """Return the keys and values of tokens that are run alone, one pair per layer that a learned prefix precedes."""
 
+    def token_states(self, base: Base, ids: tuple[int, ...]) -> torch.Tensor:
+        """Return the last hidden states ``[T, hidden]`` of tokens that are run alone."""
+        tokens = torch.tensor([ids], device=base.device)
+        output: Any = base.model.base_model(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+        states: torch.Tensor = output.last_hidden_state[0]
+        return states
+
     @abstractmethod
     def target_logits(
         self, base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool

@@ -22,7 +22,7 @@ from xeric.bases.cross_entropy import output_loss, rows_at_once
 from xeric.bases.packing import packed_states
 from xeric.bases.padded import padded_logits, padded_states
 from xeric.bases.protocols import KeysAndValues
-from xeric.bases.shared_prefix import PrefixState, run_prefix
+from xeric.bases.shared_prefix import PrefixState, for_rows, run_prefix
 from xeric.bases.stepping import Steps
 from xeric.bases.writing import write_step_by_step
 from xeric.data.batching import Batching
@@ -110,8 +110,9 @@ class Causal(Architecture):
         return min(targets, rows_at_once(base.vocabulary) if _plain_output(base) else targets) * base.vocabulary
 
     def begin(self, base: Base, prefix: PrefixRow, *, shared: bool) -> PrefixState | None:
-        """Return the state of the task prefix; without sharing, of a learned prefix only."""
-        share = shared and bool(prefix.ids) and self.can_share_prefix(base)
+        """Return the state of the task prefix; without sharing, of a learned prefix only, unless rows have their own."""
+        own = base.learned_prefix is not None and base.learned_prefix.per_row
+        share = (shared or own) and bool(prefix.ids) and self.can_share_prefix(base)
         before = prefix if share else PrefixRow(prefix.task, (), (), 0)
         return run_prefix(base, before) if share or base.learned_prefix else None
 
@@ -119,6 +120,7 @@ class Causal(Architecture):
         self, base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], how: Continuation
     ) -> list[list[int]]:
         """Return the new tokens of rows that are padded on the left and continue the state."""
+        state = for_rows(base, prefix.task, state, rows)
         # A learned prefix has no token ids; any id serves, since columns that the cache holds are not embedded.
         learned = base.learned_prefix.length(prefix.task) if base.learned_prefix else 0
         ids = [(*[base.pad] * learned, *prefix.ids, *row.ids) for row in rows]

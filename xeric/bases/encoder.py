@@ -35,7 +35,7 @@ from xeric.bases.encoder_checks import takes_masks, takes_states
 from xeric.bases.encoder_columns import PROMPT, QUERY, Columns, attention_mask, prompt_columns, row_columns
 from xeric.bases.encoder_writer import Writer
 from xeric.bases.protocols import KeysAndValues, RowLayout
-from xeric.bases.shared_prefix import PrefixState, learned_state, states_in
+from xeric.bases.shared_prefix import PrefixState, for_rows, learned_state, states_in
 from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 from xeric.errors import DataError
@@ -139,7 +139,7 @@ class BidirectionalEncoder(Architecture):
         self, base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], how: Continuation
     ) -> list[list[int]]:
         """Return the new tokens; the prompts are computed once where the family takes computed keys and values."""
-        learned = _Learned.of(base, prefix.task)
+        learned = _Learned.of(base, prefix.task, rows[:: how.copies])
         prompts = [
             prompt_columns((*prefix.ids, *row.ids), (*prefix.kinds, *row.kinds), learned.length) for row in rows[:: how.copies]
         ]
@@ -196,7 +196,7 @@ class BidirectionalEncoder(Architecture):
         return {"full_attention": mask, "sliding_attention": attention_mask(seen, width, dtype, window=config.sliding_window)}
 
     def _logits(self, base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow]) -> tuple[torch.Tensor, torch.Tensor]:
-        learned = _Learned.of(base, prefix.task)
+        learned = _Learned.of(base, prefix.task, rows)
         if learned.state:
             refuse_dropped_state(base)
         parts = [row_columns(prefix.ids, row, prefix.kinds, learned.length, self.mask) for row in rows]
@@ -263,10 +263,10 @@ class _Learned:
     state: PrefixState | None = None
 
     @classmethod
-    def of(cls, base: Base, task: str) -> _Learned:
+    def of(cls, base: Base, task: str, rows: Sequence[InstanceRow]) -> _Learned:
         if base.learned_prefix is None:
             return cls()
-        return cls(base.learned_prefix.vectors(task), learned_state(base, task))
+        return cls(base.learned_prefix.vectors(task), for_rows(base, task, learned_state(base, task), rows))
 
     @property
     def length(self) -> int:

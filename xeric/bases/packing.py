@@ -128,8 +128,8 @@ class _Packed:
             self.vectors.append((len(self.ids), vectors))
         prefix = self._span((*[base.pad] * made, *before.ids), (*[_LEARNED] * made, *before.kinds), slice(0, 0), learned, held)
         offset = held + prefix.stop - prefix.start
-        for row in group.rows:
-            columns = self._span(row.ids, row.kinds, prefix, learned, offset)
+        for row, seen in zip(group.rows, _learned_of_rows(base, group, learned), strict=True):
+            columns = self._span(row.ids, row.kinds, prefix, seen, offset)
             # The column before each target predicts it; that of a target that opens its row is the end of the prefix.
             start = columns.start + row.target_start
             self.predicting += [start - 1 if row.target_start else prefix.stop - 1, *range(start, columns.stop - 1)]
@@ -145,6 +145,14 @@ class _Packed:
         self.kinds += kinds
         self.positions += range(offset, offset + len(ids))
         return columns
+
+
+def _learned_of_rows(base: Base, group: RowGroup, learned: tuple[KeysAndValues, ...]) -> list[tuple[KeysAndValues, ...]]:
+    """Return the learned keys and values that each row of a group sees: its own, or those that its prefix sees."""
+    if base.learned_prefix is None or not base.learned_prefix.per_row:
+        return [learned] * len(group.rows)
+    own = base.learned_prefix.for_rows(group.prefix.task, [row.ids[: row.target_start] for row in group.rows])
+    return [tuple(pair and (pair[0][n : n + 1], pair[1][n : n + 1]) for pair in own) for n in range(len(group.rows))]
 
 
 def _with_vectors(base: Base, ids: torch.Tensor, layout: RowLayout, vectors: Sequence[tuple[int, torch.Tensor]]) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 
 from xeric.bases.base import Base
 from xeric.bases.batches import at_positions, only_at, pad_right, refuse_dropped_state
-from xeric.bases.shared_prefix import learned_state, run_prefix, run_rows
+from xeric.bases.shared_prefix import for_rows, learned_state, run_prefix, run_rows
 from xeric.data.encoding import InstanceRow, PrefixRow
 
 __all__ = ["padded_logits", "padded_states"]
@@ -44,10 +44,17 @@ def _padded(
     base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool
 ) -> tuple[Callable[[Callable[..., Any]], Any], torch.Tensor, torch.Tensor]:
     """Return what runs the rows through the model or its backbone, where targets are predicted (``[B, T]``), and the targets."""
-    before = PrefixRow(prefix.task, (), (), 0) if shared else prefix
+    # Rows with learned prefixes of their own continue a task prefix that has seen the task's: it is run apart in any case.
+    own = base.learned_prefix is not None and base.learned_prefix.per_row
+    before = PrefixRow(prefix.task, (), (), 0) if shared or own else prefix
     ids = [(*before.ids, *row.ids) for row in rows]
     starts = [len(before.ids) + row.target_start for row in rows]
-    state = run_prefix(base, prefix) if shared else learned_state(base, prefix.task)
+    if own:
+        refuse_dropped_state(base)
+    if shared or own:
+        state = for_rows(base, prefix.task, run_prefix(base, prefix, 1 if shared else len(rows)), rows)
+    else:
+        state = learned_state(base, prefix.task)
     if state and not shared:
         refuse_dropped_state(base)
     tokens, present = pad_right(ids, base.pad, base.device)

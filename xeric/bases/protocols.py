@@ -15,11 +15,18 @@ import torch
 __all__ = ["AttendedPrefix", "AttentionAddition", "EmbeddingAddition", "KeysAndValues", "LearnedPrefix", "RowLayout"]
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor] | None
-"""Keys and values of one layer, each ``[1, heads, length, head size]``; None for a layer that keeps no state of its own."""
+"""Keys and values of one layer, each ``[1, heads, length, head size]``, ``[B, ...]`` where each of B rows has its own; None for a
+layer that keeps no state of its own."""
 
 
 class LearnedPrefix(Protocol):
-    """A learned prompt prefix P, at positions 0..m-1 of every row of a task."""
+    """A learned prompt prefix P, at positions 0..m-1 of every row of a task.
+
+    Attributes:
+        per_row: whether rows have keys and values of their own there (:meth:`for_rows`).
+    """
+
+    per_row: bool
 
     def length(self, task: str) -> int:
         """Return m, its number of positions."""
@@ -31,7 +38,17 @@ class LearnedPrefix(Protocol):
         """Return its embeddings ``[m, hidden]``, or None where it is keys and values."""
 
     def keys_and_values(self, task: str) -> Sequence[KeysAndValues]:
-        """Return its keys and values, one pair per layer; empty where it is embeddings."""
+        """Return its keys and values, one pair per layer; empty where it is embeddings.
+
+        A task prefix that is computed once sees these, whatever rows follow it.
+        """
+
+    def for_rows(self, task: str, inputs: Sequence[tuple[int, ...]]) -> Sequence[KeysAndValues]:
+        """Return the keys and values that rows see in the place of those, by the tokens of their inputs.
+
+        Returns:
+            One pair per layer, each ``[rows, heads, m, head size]``; empty where the rows see what the task prefix sees.
+        """
 
 
 class EmbeddingAddition(Protocol):

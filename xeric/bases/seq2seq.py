@@ -28,7 +28,7 @@ from xeric.bases.architecture import Architecture, Continuation
 from xeric.bases.base import Base
 from xeric.bases.batches import only_at, pad_right, refuse_dropped_state, row_layout, with_vectors
 from xeric.bases.protocols import KeysAndValues
-from xeric.bases.shared_prefix import PrefixState, learned_state, states_in
+from xeric.bases.shared_prefix import PrefixState, for_rows, learned_state, states_in
 from xeric.bases.special_tokens import around_text
 from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
@@ -107,7 +107,7 @@ class Seq2Seq(Architecture):
         self, base: Base, prefix: PrefixRow, rows: Sequence[InstanceRow], *, shared: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Return logits and targets; the decoder is fed the true tokens before each target (teacher forcing)."""
-        state = learned_state(base, prefix.task)
+        state = for_rows(base, prefix.task, learned_state(base, prefix.task), rows)
         if state:
             refuse_dropped_state(base)
         encoded, prompts = self._encoded(base, prefix, rows)
@@ -132,6 +132,7 @@ class Seq2Seq(Architecture):
         """Return the new tokens; each prompt is encoded once, whatever the number of samples or beams."""
         encoded, present = self._encoded(base, prefix, rows[:: how.copies])
         encoded, present = (tensor.repeat_interleave(how.copies, dim=0) for tensor in (encoded, present))
+        state = for_rows(base, prefix.task, state, rows)
         held = state.length if state else 0
         # Columns that the cache holds are not embedded, so any id serves.
         first = (*[base.pad] * held, *self.start)
@@ -163,6 +164,13 @@ class Seq2Seq(Architecture):
     def cached_numbers(self, base: Base, prompt: int, new: int) -> int:
         """Return the numbers of the decoder's self-attention over new tokens and of its cross-attention over the prompt."""
         return super().cached_numbers(base, prompt, new + len(self.start))
+
+    def token_states(self, base: Base, ids: tuple[int, ...]) -> torch.Tensor:
+        """Return the encoder's states."""
+        tokens = torch.tensor([ids], device=base.device)
+        model: Any = base.model
+        states: torch.Tensor = model.get_encoder()(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state[0]
+        return states
 
     def kept_inputs(self, base: Base, prompt: int, target: int) -> int:
         """Return the inputs of the encoder's layers for the prompt, and of the decoder's for the target."""

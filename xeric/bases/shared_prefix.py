@@ -22,10 +22,10 @@ from transformers import DynamicCache
 from xeric.bases.base import Base
 from xeric.bases.batches import row_layout, with_vectors
 from xeric.bases.protocols import KeysAndValues
-from xeric.data.encoding import PrefixRow
+from xeric.data.encoding import InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 
-__all__ = ["PrefixState", "learned_state", "run_prefix", "run_rows", "states_in"]
+__all__ = ["PrefixState", "for_rows", "learned_state", "run_prefix", "run_rows", "states_in"]
 
 _LEARNED = SEGMENT_KINDS.index("prefix")
 
@@ -35,7 +35,7 @@ class PrefixState:
     """Keys and values of a prefix in every layer.
 
     Attributes:
-        layers: one pair per layer.
+        layers: one pair per layer; of one row that all rows share, or of B rows, each its own.
         kinds: segment kind of each of its P positions.
     """
 
@@ -48,12 +48,20 @@ class PrefixState:
         return len(self.kinds)
 
     def cache(self, batch: int) -> DynamicCache:
-        """Return a cache for ``batch`` rows whose first P positions are this prefix; keys and values are views, not copies.
+        """Return a cache for ``batch`` rows whose first P positions are this prefix; shared ones are views, not copies.
+
+        Where each row has its own, ``batch`` may be a multiple of their number: repetitions are adjacent.
 
         The cache is made without the model's config: sliding-window layers would otherwise crop the prefix to their
         window, and the mask, which transformers builds from absolute positions, already keeps attention inside it.
         """
-        return self._cache(lambda tensor: tensor.expand(batch, -1, -1, -1))
+
+        def spread(tensor: torch.Tensor) -> torch.Tensor:
+            if len(tensor) in (1, batch):
+                return tensor.expand(batch, -1, -1, -1)
+            return tensor.repeat_interleave(batch // len(tensor), dim=0)
+
+        return self._cache(spread)
 
     def shifted_cache(self, shifts: Sequence[int]) -> DynamicCache:
         """Return a cache of P positions that row i fills with ``shifts[i]`` blanks (to be masked) and then the prefix, cut at P.
@@ -69,7 +77,8 @@ class PrefixState:
         index = columns.clamp_min(0)
 
         def shift(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor[0, :, index].transpose(0, 1).contiguous()
+            rows = torch.arange(len(shifts), device=device) // (len(shifts) // len(tensor))
+            return tensor[rows[:, None], :, index].transpose(1, 2).contiguous()
 
         return self._cache(shift)
 
@@ -87,18 +96,51 @@ def learned_state(base: Base, task: str) -> PrefixState | None:
     return PrefixState(pairs, (_LEARNED,) * learned.length(task)) if learned and pairs else None
 
 
-def run_prefix(base: Base, prefix: PrefixRow) -> PrefixState:
+def for_rows(base: Base, task: str, state: PrefixState | None, rows: Sequence[InstanceRow]) -> PrefixState | None:
+    """Return the state that rows see: where their learned prefixes are their own, with these in the place of the task's.
+
+    What stands behind the learned prefix was computed once, over the task's, and is the same for all rows.
+
+    Args:
+        base: the base.
+        task: of the rows.
+        state: of a prefix that begins with the task's learned prefix, or None.
+        rows: B rows with or without targets.
+    """
+    learned = base.learned_prefix
+    if state is None or learned is None or not learned.per_row:
+        return state
+    own, first, batch = learned.for_rows(task, [row.ids[: row.target_start] for row in rows]), learned.length(task), len(rows)
+
+    def joined(prefix: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
+        return torch.cat([prefix.to(states.dtype), states[:, :, first:].expand(batch, -1, -1, -1)], dim=2)
+
+    layers: list[KeysAndValues] = [
+        pair and prefix and (joined(prefix[0], pair[0]), joined(prefix[1], pair[1]))
+        for prefix, pair in zip(own, state.layers, strict=True)
+    ]
+    return PrefixState(tuple(layers), state.kinds)
+
+
+def run_prefix(base: Base, prefix: PrefixRow, copies: int = 1) -> PrefixState:
     """Run the learned prefix, if there is one, and a prefix row; return their state.
 
     The graph is kept where gradients are on.
+
+    Args:
+        base: the base.
+        prefix: the prefix row.
+        copies: how often it is run: as a batch of so many rows, for a computation that shares nothing.
     """
     state = learned_state(base, prefix.task)
     if state is not None and not prefix.ids:
         return state
-    cache = state.cache(1) if state else DynamicCache()
-    ids = torch.tensor([prefix.ids], dtype=torch.long, device=base.device)
+    cache = state.cache(copies) if state else DynamicCache()
+    ids = torch.tensor([prefix.ids] * copies, dtype=torch.long, device=base.device)
     # The backbone alone: a prefix has no targets, so no logits are made.
-    first = run_rows(base, base.model.base_model, prefix.task, ids, torch.ones_like(ids), [prefix.kinds], state, cache)[1]
+    first = run_rows(base, base.model.base_model, prefix.task, ids, torch.ones_like(ids), [prefix.kinds] * copies, state, cache)[
+        1
+    ]
     kinds = (state.kinds if state else (_LEARNED,) * first) + prefix.kinds
     return PrefixState(states_in(cache), kinds)
 

@@ -17,7 +17,7 @@ from xeric.bases.batches import only_at, pad_right, whole
 from xeric.bases.best_tokens import best_tokens, computable_in_parts, inputs_of
 from xeric.bases.protocols import RowLayout
 from xeric.bases.row_cache import RowCache
-from xeric.bases.shared_prefix import PrefixState, run_rows
+from xeric.bases.shared_prefix import PrefixState, for_rows, run_rows
 from xeric.data.encoding import InstanceRow, PrefixRow
 from xeric.data.prompts import SEGMENT_KINDS
 
@@ -77,11 +77,12 @@ class Steps:
         last = torch.zeros_like(tokens, dtype=torch.bool)
         for number, row in enumerate(ids):
             last[number, len(row) - 1] = True
-        cache = self._state.cache(len(rows)) if self._state else DynamicCache()
+        state = for_rows(base, before.task, self._state, rows)
+        cache = state.cache(len(rows)) if state else DynamicCache()
         kinds = [(*before.kinds, *row.kinds) for row in rows]
 
         def run() -> torch.Tensor:
-            output, _ = run_rows(base, base.model, before.task, tokens, present, kinds, self._state, cache)
+            output, _ = run_rows(base, base.model, before.task, tokens, present, kinds, state, cache)
             logits: torch.Tensor = output.logits
             return logits
 

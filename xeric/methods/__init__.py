@@ -18,6 +18,9 @@ METHODS.register("full", "xeric.methods.full:Full", "full fine-tuning: every par
 METHODS.register("lora", "xeric.methods.lora:Lora", "low-rank adaptation of the linear layers")
 METHODS.register("bottleneck", "xeric.methods.bottleneck:Bottleneck", "small non-linear layers on the sub-layers' outputs")
 METHODS.register("prefix", "xeric.methods.prefix:Prefix", "a learned prompt prefix: vectors, or keys and values of every layer")
+METHODS.register(
+    "adaptive_prefix", "xeric.methods.adaptive_prefix:AdaptivePrefix", "a prompt prefix that depends on the instance"
+)
 METHODS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "gated position and segment embeddings beside the base's")
 METHODS.register("combined", "xeric.methods.combined:Combined", "the paper's: LoRA, prefix, fused embeddings, task weights")
 for _name, _tuner in TUNERS.items():

@@ -44,7 +44,7 @@ from xeric.methods.module_adaptation import ModuleAdaptation
 from xeric.methods.prefix_start import OnePrefix, make_prefix
 from xeric.search_space import Range
 
-__all__ = ["Prefix", "PrefixOptions"]
+__all__ = ["Prefix", "PrefixAdaptation", "PrefixOptions", "check_takes_prefix"]
 
 _CHILD = "prompt_prefix"
 _SHARED = ""
@@ -70,23 +70,28 @@ class PrefixOptions(MethodOptions):
     text: str | None = Field(default=None, min_length=1)
 
 
-class _PrefixAdaptation(ModuleAdaptation):
+class PrefixAdaptation(ModuleAdaptation):
     """The prefixes of all tasks, as a child of the base's model: they follow it to other devices and types of state."""
 
     unmergeable = "a prompt prefix is no change of the base's weights, so it cannot be merged into them"
 
     def __init__(self, base: Base, options: PrefixOptions, seed: int, definitions: Mapping[str, str]) -> None:
         super().__init__(base, options)
+        self._static = options
         texts = _texts(options, definitions)
         # A random start runs tokens too: they show the shapes of the layers' states, the values are drawn.
         with torch.no_grad(), base.mode(training=False), base.autocast():
-            made = [make_prefix(base, options, text, seed, number) for number, text in enumerate(texts.values())]
+            made = [self._make(text, seed, number) for number, text in enumerate(texts.values())]
         self._numbers = {task: number for number, task in enumerate(texts)}
         self._prefixes = made
         base.model.add_module(_CHILD, nn.ModuleList(made))
         base.learned_prefix = self
         self._gates: PartGates | None = None
         self._gate_of: dict[nn.Module, tuple[str, Gate]] = {}
+
+    def _make(self, text: str, seed: int, number: int) -> OnePrefix:
+        """Return a prefix at its start: the one with a number, that starts from a text."""
+        return make_prefix(self.base, self._static, text, seed, number)
 
     def _of(self, task: str) -> OnePrefix:
         name = _SHARED if _SHARED in self._numbers else task
@@ -96,21 +101,32 @@ class _PrefixAdaptation(ModuleAdaptation):
 
     # What the engine asks of a learned prefix (xeric.bases.protocols.LearnedPrefix).
 
+    per_row = False
+
+    def for_rows(self, task: str, inputs: Sequence[tuple[int, ...]]) -> Sequence[KeysAndValues]:
+        """Return nothing: all rows of a task have the same prefix."""
+        return ()
+
     def length(self, task: str) -> int:
+        """Return m."""
         return self._of(task).length
 
     def vectors(self, task: str) -> torch.Tensor | None:
+        """Return a task's vectors ``[m, hidden]``, or None."""
         return self._of(task).vectors
 
     def keys_and_values(self, task: str) -> Sequence[KeysAndValues]:
+        """Return a task's keys and values, one pair per layer, or nothing."""
         return self._of(task).keys_and_values()
 
     def initial_tokens(self, task: str) -> tuple[int, ...]:
+        """Return the tokens that a task's prefix starts as; none of a gated one."""
         return () if self._gates else self._of(task).ids
 
     # What attention asks of a gated one (xeric.bases.protocols.AttentionAddition).
 
     def __call__(self, attention: nn.Module, task: str, columns: slice) -> AttendedPrefix | None:
+        """Return what a layer attends to apart; see :class:`xeric.bases.protocols.AttentionAddition`."""
         layer, gate = self._gate_of[attention]
         pair = self._of(task).keys_and_values()[attention.layer_idx]  # type: ignore[index]
         assert self._gates is not None
@@ -143,10 +159,12 @@ class _PrefixAdaptation(ModuleAdaptation):
         return super().carried() if _SHARED in self._numbers else set()
 
     def groups(self) -> list[ParameterGroup]:
+        """Return one group: the prefixes of all tasks."""
         # Decay would pull a prefix towards 0, away from the tokens it started as.
         return [ParameterGroup("prefix", self.parameters_under(f"{_CHILD}."), weight_decay=False)]
 
     def describe(self) -> dict[str, Any]:
+        """Return the tasks, and the tokens that their prefixes start as."""
         return {"tasks": list(self._numbers), "initial_tokens": [list(one.ids) for one in self._prefixes]}
 
     def load(self, folder: Path) -> None:
@@ -164,6 +182,7 @@ class _PrefixAdaptation(ModuleAdaptation):
         super().load(folder)
 
     def detach(self) -> None:
+        """Take the prefixes off."""
         self.base.learned_prefix = None
         if self._gate_of:
             self.base.attention_addition = None
@@ -208,6 +227,18 @@ def _texts(options: PrefixOptions, definitions: Mapping[str, str]) -> dict[str, 
             hint="give a text for it, or take method.scope=task, or another method.start",
         )
     return {_SHARED: texts[0] if texts else ""}
+
+
+def check_takes_prefix(base: Base, level: str) -> None:
+    """Check that a base takes a learned prefix of a level.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if not base.architecture.takes_prefix(base, level):
+        raise ConfigError(
+            f"{base.name} cannot continue a computed prefix, so it takes no learned one", where="method.name", hint=_why_not(base)
+        )
 
 
 def _why_not(base: Base) -> str:
@@ -265,10 +296,5 @@ class Prefix(Method):
             ConfigError: the base cannot continue a computed state, the prefix takes too much of its context, or there is no text
                 to start from.
         """
-        if not base.architecture.takes_prefix(base, options.level):
-            raise ConfigError(
-                f"{base.name} cannot continue a computed prefix, so it takes no learned one",
-                where="method.name",
-                hint=_why_not(base),
-            )
-        return _PrefixAdaptation(base, options, seed, definitions)
+        check_takes_prefix(base, options.level)
+        return PrefixAdaptation(base, options, seed, definitions)

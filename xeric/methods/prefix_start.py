@@ -16,7 +16,7 @@ from xeric.errors import ConfigError
 if TYPE_CHECKING:
     from xeric.methods.prefix import PrefixOptions
 
-__all__ = ["OnePrefix", "make_prefix"]
+__all__ = ["OnePrefix", "drawn_numbers", "make_prefix"]
 
 _DEFAULT_LENGTH = 16
 # A row must still hold an instruction, an input and a target.
@@ -86,7 +86,7 @@ def make_prefix(base: Base, options: PrefixOptions, text: str, seed: int, number
         vectors = base.input_embeddings(torch.tensor(ids, device=base.device)).detach().clone()
         if drawn:
             spread = float(vectors.float().std()) if len(ids) > 1 else _STD
-            vectors = _draw((options.length or _DEFAULT_LENGTH, vectors.shape[1]), seed, number, spread).to(base.device)
+            vectors = drawn_numbers((options.length or _DEFAULT_LENGTH, vectors.shape[1]), seed, number, spread).to(base.device)
         return OnePrefix(() if drawn else ids, vectors, [])
     pairs: list[KeysAndValues] = list(base.architecture.prefix_states(base, ids))
     if drawn:
@@ -111,13 +111,15 @@ def _initial_ids(base: Base, options: PrefixOptions, text: str, seed: int, numbe
     return tuple([*first, *words * (length // max(1, len(words)) + 1)][:length])
 
 
-def _draw(shape: tuple[int, ...], seed: int, number: int, spread: float) -> torch.Tensor:
+def drawn_numbers(shape: tuple[int, ...], seed: int, number: int, spread: float) -> torch.Tensor:
+    """Return normal numbers of a seed and of the number of what they are for, with a standard deviation."""
     generator = torch.Generator().manual_seed(random.Random(f"{seed} {number} values").getrandbits(62))
     return torch.randn(shape, generator=generator) * spread
 
 
 def _draw_pair(like: tuple[torch.Tensor, torch.Tensor], m: int, seed: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     keys, values = (
-        _draw((1, part.shape[1], m, part.shape[3]), seed, 2 * number + place, _STD).to(part) for place, part in enumerate(like)
+        drawn_numbers((1, part.shape[1], m, part.shape[3]), seed, 2 * number + place, _STD).to(part)
+        for place, part in enumerate(like)
     )
     return keys, values
