@@ -1,4 +1,4 @@
-"""Files between machines: every byte arrives, whatever the size; what is not complete is not sent, and what says so comes last."""
+"""Files between machines: every byte arrives, what is not complete is not sent, and what says that a folder is comes last."""
 
 from __future__ import annotations
 
