@@ -176,6 +176,7 @@ def adapt(
     group_column: str | None = None,
     language: str | None = None,
     definition: str | None = None,
+    workers: Workers | None = None,
     progress: StudyProgress | None = None,
     **options: Any,
 ) -> Outcome:
@@ -190,6 +191,7 @@ def adapt(
         group_column: whose equal values stay on one side of the split; ``none`` for no such column.
         language: of the outputs.
         definition: the instruction.
+        workers: who carries the final runs out, after the search; this process alone if not given.
         progress: is told what happens, guesses included.
         options: the rest of :class:`xeric.adapt.options.AdaptOptions`: ``base``, ``memory`` (bytes), ``metric``, ``seeds``,
             ``seed``, ``device``, ``precision``.
@@ -215,6 +217,7 @@ def adapt(
         expanded(output),
         source_options=build(SourceOptions, known),
         options=build(AdaptOptions, {"seconds": seconds, **options}),
+        workers=workers,
         progress=progress,
     )
 

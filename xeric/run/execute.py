@@ -33,6 +33,7 @@ from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
 from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
 from xeric.run.source import Source, inputs_used, read_source
+from xeric.run.stage_store import StageStore
 from xeric.run.stages import PlannedStage, StageData, plan_stages, restored
 from xeric.run.start import Before, attach, find_source
 from xeric.run.task_session import TaskSession
@@ -88,7 +89,7 @@ def execute(
     *,
     base: Base | None = None,
     data: Prepared | None = None,
-    stages: Path | None = None,
+    stages: StageStore | None = None,
     stage_data: MutableMapping[str, StageData] | None = None,
     baseline_scores: KnownScores | None = None,
     progress: Progress | None = None,
@@ -101,7 +102,7 @@ def execute(
         folder: where to put it; None is ``runs/RUN_ID``.
         base: the base, where it is open already; it is unchanged afterwards.
         data: the prepared tasks, where the caller has prepared them already.
-        stages: folder of stages, which other runs reuse; None is ``stages`` beside the run's folder.
+        stages: keeps stages, which other runs reuse; None is the folder ``stages`` beside the run's folder.
         stage_data: prepared data of stages, shared by several runs; entries are added.
         baseline_scores: of the trivial baselines, shared by several runs; entries are added.
         progress: is told what happens.
@@ -133,7 +134,7 @@ def execute(
             # Another process may have finished the run in the meantime.
             if (done := finished(folder, identity)) is not None:
                 return Run(folder, config, done, fresh=False)
-        to = _Destination(folder, identity, stages or folder.parent / "stages")
+        to = _Destination(folder, identity, stages or StageStore(folder.parent / "stages"))
         before = source or planned
         record = _compute(config, to, base, data, before, {} if baseline_scores is None else baseline_scores, progress)
     return Run(folder, config, record, fresh=True)
@@ -145,7 +146,7 @@ class _Destination:
 
     folder: Path
     identity: str
-    stages: Path
+    stages: StageStore
 
 
 def _compute(

@@ -39,18 +39,16 @@ from xeric.progress import Progress
 from xeric.records import RESULT_VERSION
 from xeric.run.config import RunConfig, Stage
 from xeric.run.cost import Stopwatch
-from xeric.run.locks import held
 from xeric.run.session import TextSession, TrainingSession
+from xeric.run.stage_store import STAGE_FILE, StageStore
 from xeric.run.task_session import TaskSession
 from xeric.training.checkpoint import CheckpointFile
 from xeric.training.options import TrainSetup
 
-__all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored", "stage_data"]
+__all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored", "stage_data", "stage_data_key"]
 
 StageData = Prepared | PreparedTexts
 """What a stage is trained on, prepared."""
-
-_DONE = "stage.json"
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,7 @@ def plan_stages(
     """
     planned: list[PlannedStage] = []
     for stage in config.stages:
-        options = stage.model_dump(mode="json", include={"tasks", "texts", "data", "prompt", "corpus"})
-        key = digest(["stage", options, config.tasks_dirs, data.fingerprint])
+        key = stage_data_key(stage, config, data)
         if key not in cache:
             cache[key] = stage_data(stage, config, data)
         prepared = cache[key]
@@ -140,6 +137,12 @@ def plan_stages(
         }
         planned.append(PlannedStage(stage, prepared, digest(identity)[:16], seeds))
     return planned
+
+
+def stage_data_key(stage: Stage, config: RunConfig, data: Prepared) -> str:
+    """Return a hash of what the data of a stage is prepared from; the arguments are those of :func:`stage_data`."""
+    options = stage.model_dump(mode="json", include={"tasks", "texts", "data", "prompt", "corpus"})
+    return digest(["stage", options, config.tasks_dirs, data.fingerprint])
 
 
 def stage_data(stage: Stage, config: RunConfig, data: Prepared) -> StageData:
@@ -162,7 +165,7 @@ def stage_data(stage: Stage, config: RunConfig, data: Prepared) -> StageData:
 
 
 def attach_after(
-    stages: list[PlannedStage], config: RunConfig, data: Prepared, base: Base, store: Path, progress: Progress
+    stages: list[PlannedStage], config: RunConfig, data: Prepared, base: Base, store: StageStore, progress: Progress
 ) -> tuple[Adaptation, list[MergedStage], list[dict[str, Any]]]:
     """Bring a base through the stages, training those that the store does not hold, and attach the run's own method.
 
@@ -171,7 +174,7 @@ def attach_after(
         config: of the run.
         data: the run's own tasks.
         base: without a method.
-        store: folder that finished stages are kept in.
+        store: keeps finished stages.
         progress: is told what happens.
 
     Returns:
@@ -187,8 +190,8 @@ def attach_after(
     for number, stage in enumerate(stages):
         method = stage.method
         adaptation = _follow(base, previous, method, stage.definitions, stage.seeds["init"])
-        folder = store / stage.id
-        descriptions.append(_ensure(stage, number, folder, config, base, adaptation, progress))
+        folder = store.folder(stage.id)
+        descriptions.append(_ensure(stage, number, store, config, base, adaptation, progress))
         # Also where it was trained just now, so that trained and reused stages start from the same stored values.
         adaptation.load(folder)
         following = stages[number + 1].method if number + 1 < len(stages) else config.method
@@ -219,19 +222,20 @@ def _follow(
 
 
 def _ensure(
-    stage: PlannedStage, number: int, folder: Path, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
+    stage: PlannedStage, number: int, store: StageStore, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
 ) -> dict[str, Any]:
     """Train a stage unless the store holds it, and return its description; only one process at a time trains it."""
 
     def waiting() -> None:
-        progress.note(f"another process trains stage {number + 1} ({folder.name}); waiting for it")
+        progress.note(f"another process trains stage {number + 1} ({stage.id}); waiting for it")
 
-    if not (folder / _DONE).is_file():
-        with held(folder.parent / "locks", folder.name, waiting=waiting):
+    folder = store.folder(stage.id)
+    if not store.has(stage.id):
+        with store.training(stage.id, waiting):
             # Another process may have trained it in the meantime.
-            if not (folder / _DONE).is_file():
+            if not store.has(stage.id):
                 _train(stage, number, folder, config, base, adaptation, progress)
-    description: dict[str, Any] = read_json(folder / _DONE)
+    description: dict[str, Any] = read_json(folder / STAGE_FILE)
     return description
 
 
@@ -263,7 +267,7 @@ def _train(
         "best_step": result.best_step,
         "cost": watch.cost(result, estimate),
     }
-    write_json(folder / _DONE, description)
+    write_json(folder / STAGE_FILE, description)
     shutil.rmtree(checkpoint, ignore_errors=True)
 
 

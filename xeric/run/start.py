@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from xeric.bases.base import Base
@@ -13,6 +12,7 @@ from xeric.methods.base import Adaptation
 from xeric.progress import Progress
 from xeric.run.config import RunConfig
 from xeric.run.source import Source, inputs_used, read_source
+from xeric.run.stage_store import StageStore
 from xeric.run.stages import MergedStage, PlannedStage, attach_after
 
 __all__ = ["Before", "attach", "find_source"]
@@ -50,7 +50,7 @@ def find_source(config: RunConfig, data: Prepared) -> Source | None:
 
 
 def attach(
-    start: Source | list[PlannedStage], config: RunConfig, data: Prepared, base: Base, store: Path, progress: Progress
+    start: Source | list[PlannedStage], config: RunConfig, data: Prepared, base: Base, store: StageStore, progress: Progress
 ) -> tuple[Adaptation, Before]:
     """Attach a run's method to the base, after what was trained before; stages that are not in the store are trained.
 
@@ -59,7 +59,7 @@ def attach(
         config: of the run.
         data: its tasks.
         base: without a method.
-        store: folder that finished stages are kept in.
+        store: keeps finished stages.
         progress: is told what happens.
 
     Raises:
