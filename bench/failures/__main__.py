@@ -1,0 +1,65 @@
+"""Let commands fail in every way that can be made here, and compare what they leave with what undisturbed ones leave.
+
+    python -m bench.failures [--only PART ...] [--kills 1000] [--seed 0] [-o DIR]
+
+Parts: PARTS. Everything runs on tiny bases and tasks that are made on the spot. Linux, a C compiler and, for most parts, root are
+needed; what cannot be done is said. The exit code is 1 where a fault was found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.failures.faults import preloaded
+
+PARTS = ("kills",)
+
+
+def main() -> int:
+    """Carry out the parts that are asked for."""
+    description = (__doc__ or "").replace("PARTS", ", ".join(PARTS))
+    parser = argparse.ArgumentParser("python -m bench.failures", None, description, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--only", action="append", default=[], choices=PARTS, metavar="PART")
+    parser.add_argument("--commands", nargs="*", default=[], help="disturb these commands only")
+    parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", "-o", type=Path, help="new folder, on a file system in memory if it is to be quick")
+    options = parser.parse_args()
+    preloaded("bench.failures")
+    from bench.failures import kills
+    from bench.failures.attempts import import_all
+    from bench.failures.jobs import World, jobs
+    from bench.failures.outcome import Findings
+
+    root = Path(tempfile.mkdtemp(prefix="failures-")) if options.output is None else options.output
+    root.mkdir(parents=True, exist_ok=True)
+    findings = Findings()
+    world = World.made(root / "world")
+    commands = jobs(world)
+    import_all([commands[name].begin(root / "warm" / name) for name in ("training", "trimming", "conversion")], root)
+    references: dict[str, kills.Reference] = {}
+    for name, job in commands.items():
+        if job.template is not None and not job.template.exists():
+            shutil.copytree(references[job.template.name].folder, job.template)
+        references[name] = kills.Reference(job, root)
+        print(f"{name}: {len(references[name].operations)} operations, {references[name].seconds:.1f} s", flush=True)
+    if options.commands:
+        references = {name: references[name] for name in options.commands}
+    carry_out = {"kills": lambda: kills.kills(references, options.kills, options.seed, findings)}
+    for part in options.only or PARTS:
+        start = time.monotonic()
+        carry_out[part]()
+        print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
+        findings.write(root / "findings.json")
+    print(findings.table())
+    print("\n".join(findings.faults) or "no fault was found")
+    return int(bool(findings.faults))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
