@@ -15,7 +15,7 @@ from bench.failures.outcome import Findings
 __all__ = ["Reference", "kills"]
 
 _SWEPT = ("import", "training", "conversion", "trimming", "export", "fetch", "rescoring", "publishing", "report")
-"""Commands that are killed at every operation, in this order; the longer ones are killed at random."""
+"""Commands that are killed once at each of their operations, or at as many as the number of kills allows."""
 
 _CHAINED = ("study", "stages", "training", "fetch")
 
@@ -74,7 +74,9 @@ def kills(references: dict[str, Reference], number: int, seed: int, findings: Fi
     draw = random.Random(seed)
     for name in _SWEPT:
         if name in references:
-            number -= _sweep(references[name], number // 2 if name in ("rescoring", "publishing", "report") else number, draw, findings)
+            number -= _sweep(
+                references[name], number // 2 if name in ("rescoring", "publishing", "report") else number, draw, findings
+            )
     chained = [references[name] for name in _CHAINED if name in references]
     while number > 0 and chained:
         reference = chained[draw.randrange(len(chained))]
@@ -86,8 +88,8 @@ def _sweep(reference: Reference, most: int, draw: random.Random, findings: Findi
     where = f"kill at each operation/{reference.job.name}"
     moments = [(Action.KILL, at) for at in range(1, len(reference.operations) + 1)]
     moments += [(Action.TEAR, at) for at, letter in enumerate(reference.operations, 1) if letter == "w"]
-    if len(moments) > min(most, _MOST):
-        moments = draw.sample(moments, min(most, _MOST))
+    if len(moments) > most:
+        moments = draw.sample(moments, most)
     for action, at in moments:
         arguments = reference.begin()
         outcome = reference.attempt(arguments, Fault(reference.target, action, at))
@@ -102,10 +104,6 @@ def _sweep(reference: Reference, most: int, draw: random.Random, findings: Findi
             print(f"  after {action.name} at operation {at} ({reference.operations[:at][-12:]})", flush=True)
     print(f"{where}: {dict(findings.counts[where])}", flush=True)
     return findings.counts[where]["kills"]
-
-
-_MOST = 160
-"""So many kills of a command at most in a sweep."""
 
 
 def _chain(reference: Reference, most: int, draw: random.Random, findings: Findings, *, timed: bool) -> int:

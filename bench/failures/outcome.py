@@ -51,7 +51,9 @@ class Findings:
     def clean(self, where: str, outcome: Outcome, codes: tuple[int, ...] = (0,)) -> bool:
         """Check an exit code, and that nothing was said which a user must not be shown."""
         if outcome.code not in codes:
-            self.fault(where, f"exit code {outcome.code} instead of {codes}: {' | '.join(outcome.said.split(chr(10))[-4:])[:600]}")
+            self.fault(
+                where, f"exit code {outcome.code} instead of {codes}: {' | '.join(outcome.said.split(chr(10))[-4:])[:600]}"
+            )
         for line in outcome.faults[:2]:
             self.fault(where, f"said {line[:300]!r}")
         return outcome.code in codes

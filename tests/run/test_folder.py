@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
+from xeric import locks
 from xeric.errors import StorageError, UserError
+from xeric.locks import Lock, acquire
 from xeric.progress import Silent
 from xeric.records import RECORD_FILE
-from xeric.run import locks
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute
-from xeric.run.locks import Lock, acquire
 
 
 @pytest.fixture

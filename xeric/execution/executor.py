@@ -22,15 +22,16 @@ from xeric.config import build, digest
 from xeric.data.preparing import Prepared
 from xeric.errors import StorageError, XericError, memory_error
 from xeric.execution.paraphrase import decode_paraphrased
-from xeric.files import files_below, modified_ns, storage_error
+from xeric.files import files_below, modified_ns, remove, storage_error
 from xeric.json_io import write_json
+from xeric.locks import Lock, acquire, held, is_held
 from xeric.metrics import METRICS
 from xeric.metrics.stored import statistics_file
 from xeric.progress import StudyProgress
 from xeric.run.baselines import KnownScores
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute, prepare_run
-from xeric.run.locks import Lock, acquire, held, is_held
+from xeric.run.folder import ADAPTER, leftovers
 from xeric.run.stages import StageData
 from xeric.studies.folder import Failure, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Paraphrases, not_decoded, prediction_files
@@ -142,7 +143,7 @@ class RunExecutor:
             # The adapter is kept as long as paraphrases are not decoded yet: the next start tries them again.
             keep = keep_adapter or bool(self._undecoded(folder, state, paraphrases))
             for path in self._leftovers(folder, state, keep):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
             return state
         except _LockLostError:
             self._base = None
@@ -247,10 +248,9 @@ class RunExecutor:
         """Return the files that a finished run must not leave: its checkpoint, partial files, an adapter that is not kept."""
         if state.record is None:
             return []
-        unwanted = [folder / "checkpoint"] + ([] if keep_adapter else [folder / "adapter"])
-        existing = [path for path in unwanted if path.exists()]
-        # Files left half written by a kill, except inside folders that are deleted anyway.
-        return existing + [path for path in folder.rglob(".*.part") if not set(path.parents) & set(existing)]
+        adapter = folder / ADAPTER
+        left = [path for path in leftovers(folder) if keep_adapter or adapter not in path.parents]
+        return left if keep_adapter or not adapter.exists() else [*left, adapter]
 
 
 def _unexpected(error: Exception) -> Failure:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from xeric.errors import ConfigError, DataError, RunError, StorageError, UserError, XericError
-from xeric.run.locks import this_process
+from xeric.locks import this_process
 
 __all__ = ["Event", "Order", "carry_out", "refusal"]
 
