@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -116,3 +117,57 @@ def test_a_lock_that_is_not_yet_written_is_held(tmp_path: Path) -> None:
     assert lock is not None
     lock.release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_names_its_holder_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed while it makes a lock leaves none that others would wait for."""
+    link, there = os.link, list[str]()
+
+    def watch(source: Path, target: Path) -> None:
+        there.extend(path.name for path in tmp_path.iterdir() if path.suffix == ".1")
+        link(source, target)
+        there.append(json.loads(target.read_text())["machine"])
+
+    monkeypatch.setattr(locks.os, "link", watch)
+    held = acquire(tmp_path, "x")
+    assert held is not None
+    assert there == [locks.machine()]
+    held.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_links_has_locks_too(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(locks.os, "link", refuse)
+    first = acquire(tmp_path, "x")
+    assert first is not None
+    assert acquire(tmp_path, "x") is None
+    first.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_whose_answer_was_lost_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def asked_twice(source: Path, target: Path) -> None:
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(locks.os, "link", asked_twice)
+    held = acquire(tmp_path, "x")
+    assert held is not None
+    held.release()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system tells it by the clock")
+def test_a_lock_is_held_though_the_clock_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    held, boot = acquire(tmp_path, "x"), psutil.boot_time()
+    assert held is not None
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 7200.0)
+    assert acquire(tmp_path, "x") is None
+    held.release()

@@ -1,8 +1,8 @@
 """Locks for processes, on one or several machines, that share a folder.
 
 A lock is a file whose name only one process can make, which every file system does atomically, shared ones included; no
-``flock``. It names its holder, and the holder touches it every few seconds. A lock whose holder is dead (its process has ended, on this
-machine) or silent (not touched for minutes, by the file system's own clock) is stale and can be taken over.
+``flock``. It names its holder, and the holder touches it every few seconds. A lock whose holder is dead (its process has ended,
+on this machine) or silent (not touched for minutes, by the file system's own clock) is stale and can be taken over.
 
 Taking over creates the *next generation* of the file (``NAME.2`` after ``NAME.1``), again exclusively, so of several processes
 that see the same stale lock exactly one gets it. A holder that was only suspended finds the next generation and knows that it has

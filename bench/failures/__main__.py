@@ -13,11 +13,12 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from bench.failures.faults import preloaded
 
-PARTS = ("kills",)
+PARTS = ("kills", "disk-full", "read-only", "stopped", "clock", "no-locks", "memory")
 
 
 def main() -> int:
@@ -27,15 +28,18 @@ def main() -> int:
     parser.add_argument("--only", action="append", default=[], choices=PARTS, metavar="PART")
     parser.add_argument("--commands", nargs="*", default=[], help="disturb these commands only")
     parser.add_argument("--kills", type=int, default=1000)
+    parser.add_argument("--most", type=int, default=40, help="moments at which each command meets each other failure")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", "-o", type=Path, help="new folder, on a file system in memory if it is to be quick")
     options = parser.parse_args()
     preloaded("bench.failures")
-    from bench.failures import kills
+    from bench.failures import disks, kills, leases, mounts
     from bench.failures.attempts import import_all
     from bench.failures.jobs import World, jobs
+    from bench.failures.memory import memory
     from bench.failures.outcome import Findings
 
+    refused = mounts.enter()
     root = Path(tempfile.mkdtemp(prefix="failures-")) if options.output is None else options.output
     root.mkdir(parents=True, exist_ok=True)
     findings = Findings()
@@ -50,8 +54,20 @@ def main() -> int:
         print(f"{name}: {len(references[name].operations)} operations, {references[name].seconds:.1f} s", flush=True)
     if options.commands:
         references = {name: references[name] for name in options.commands}
-    carry_out = {"kills": lambda: kills.kills(references, options.kills, options.seed, findings)}
+    drawn = (references, options.most, options.seed, findings)
+    carry_out: dict[str, Callable[[], None]] = {
+        "kills": lambda: kills.kills(references, options.kills, options.seed, findings),
+        "disk-full": lambda: disks.full_disks(*drawn),
+        "read-only": lambda: disks.read_only_folders(*drawn),
+        "stopped": lambda: leases.stopped(*drawn),
+        "clock": lambda: leases.wrong_clocks(*drawn),
+        "no-locks": lambda: leases.no_locks(references, findings),
+        "memory": lambda: memory(world, root, findings),
+    }
     for part in options.only or PARTS:
+        if refused and part in ("disk-full", "read-only"):
+            findings.skip(f"{part}: {refused}")
+            continue
         start = time.monotonic()
         carry_out[part]()
         print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)

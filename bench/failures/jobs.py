@@ -47,9 +47,9 @@ class Job:
         """Make the folder as it is before the command, and return the arguments."""
         shutil.rmtree(folder, ignore_errors=True)
         if self.template is None:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=True)  # it may be where something is mounted
         else:
-            shutil.copytree(self.template, folder, symlinks=True)
+            shutil.copytree(self.template, folder, symlinks=True, dirs_exist_ok=True)
         os.environ["XERIC_HOME"] = str(folder / "home")
         return self.arguments(folder)
 

@@ -28,7 +28,7 @@ enum { SPACE = 1, WRITING = 2 }; /* kinds of operations: what takes space; what 
 static char root[PATH_MAX];
 static int armed, action, error_number, lock_error;
 static long at, count;
-static long long clock_seconds;
+static long long clock_seconds, slept_seconds; /* the pause of a stopped process counts as one of many minutes */
 static char proc_stat[PATH_MAX];
 static char names[8192]; /* one letter per operation so far */
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -83,7 +83,7 @@ static int operation(char letter, int kind) {
     pthread_mutex_unlock(&mutex);
     if (action == KILL && number == at) kill(getpid(), SIGKILL);
     if (action == TEAR && number == at) { if (kind & WRITING) return 2; kill(getpid(), SIGKILL); }
-    if (action == STOP && number == at) kill(getpid(), SIGSTOP);
+    if (action == STOP && number == at) { kill(getpid(), SIGSTOP); slept_seconds = 1000; }
     if (action == FULL && number >= at && kind & SPACE) { errno = error_number; return 1; }
     if (action == REFUSE && number >= at) { errno = error_number; return 1; }
     return 0;
@@ -187,12 +187,13 @@ FCNTL(fcntl64)
 /* A clock that is wrong. File times are the file system's and stay right. */
 int clock_gettime(clockid_t which, struct timespec *now) {
     int result = REAL(clock_gettime)(which, now);
-    if (!result && clock_seconds && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE)) now->tv_sec += clock_seconds;
+    if (!result && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE)) now->tv_sec += clock_seconds + slept_seconds;
+    if (!result && which == CLOCK_MONOTONIC) now->tv_sec += slept_seconds;
     return result;
 }
 int gettimeofday(struct timeval *now, void *zone) {
     int result = REAL(gettimeofday)(now, zone);
-    if (!result && clock_seconds) now->tv_sec += clock_seconds;
+    if (!result) now->tv_sec += clock_seconds + slept_seconds;
     return result;
 }
 time_t time(time_t *now) {

@@ -67,6 +67,16 @@ class _RunProgress:
             raise _LockLostError
         self._progress.advance(units, loss)
 
+    @contextlib.contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Take no error inside for one of the run where the lock is lost: its new owner may have removed what was there."""
+        try:
+            yield
+        except Exception:
+            if self._lock.lost:
+                raise _LockLostError from None
+            raise
+
 
 class RunExecutor:
     """Carries out single runs of a study.
@@ -184,11 +194,13 @@ class RunExecutor:
         # Left by a run whose record was deleted so that it is computed again.
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         try:
-            config, _ = run_config(settings)
-            data = self.prepared(config)
-            base = self.open_base(config)
-            shared: dict[str, Any] = {"stage_data": self._stage_data, "baseline_scores": self._baseline_scores}
-            execute(config, folder, base=base, data=data, progress=progress, stages=self.folder.stages_dir, locked=True, **shared)
+            with progress.noticing():
+                config, _ = run_config(settings)
+                data = self.prepared(config)
+                base = self.open_base(config)
+                shared: dict[str, Any] = {"stage_data": self._stage_data, "baseline_scores": self._baseline_scores}
+                shared |= {"stages": self.folder.stages_dir, "progress": progress}
+                execute(config, folder, base=base, data=data, locked=True, **shared)
         except (_LockLostError, StorageError):
             # A storage error would meet the other runs, too: the study stops.
             self._base = None

@@ -131,6 +131,7 @@ def execute(
     with contextlib.ExitStack() as stack:
         if not locked:
             progress = Guarded(progress, stack.enter_context(occupied(folder, progress)), folder)
+            stack.enter_context(progress.noticing())
             # Another process may have finished the run in the meantime.
             if (done := finished(folder, identity)) is not None:
                 return Run(folder, config, done, fresh=False)

@@ -119,5 +119,18 @@ class Guarded:
     def advance(self, units: int, loss: float | None = None) -> None:
         """Pass progress on."""
         if self._lock.lost:
-            raise RunError("another process has taken this run over", where=str(self._folder), hint="look there for its result")
+            raise self._lost()
         self._progress.advance(units, loss)
+
+    @contextlib.contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Say of any error inside that the run was taken over, where it was: its new owner may have removed what was there."""
+        try:
+            yield
+        except Exception:
+            if self._lock.lost:
+                raise self._lost() from None
+            raise
+
+    def _lost(self) -> RunError:
+        return RunError("another process has taken this run over", where=str(self._folder), hint="look there for its result")
