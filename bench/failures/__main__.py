@@ -26,7 +26,9 @@ def main() -> int:
     description = (__doc__ or "").replace("PARTS", ", ".join(PARTS))
     parser = argparse.ArgumentParser("python -m bench.failures", None, description, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", action="append", default=[], choices=PARTS, metavar="PART")
-    parser.add_argument("--commands", nargs="*", default=[], help="disturb these commands only")
+    parser.add_argument(
+        "--commands", nargs="*", default=[], metavar="NAME", help="disturb these alone: training, stages, study, fetch ..."
+    )
     parser.add_argument("--kills", type=int, default=1000)
     parser.add_argument("--most", type=int, default=40, help="moments at which each command meets each other failure")
     parser.add_argument("--seed", type=int, default=0)
@@ -47,7 +49,11 @@ def main() -> int:
     commands = jobs(world)
     import_all([commands[name].begin(root / "warm" / name) for name in ("training", "trimming", "conversion")], root)
     references: dict[str, kills.Reference] = {}
+    wanted = set(options.commands or commands)
+    wanted |= {job.template.name for name, job in commands.items() if name in wanted and job.template is not None}
     for name, job in commands.items():
+        if name not in wanted:
+            continue
         if job.template is not None and not job.template.exists():
             shutil.copytree(references[job.template.name].folder, job.template)
         references[name] = kills.Reference(job, root)
