@@ -9,6 +9,7 @@ needed; what cannot be done is said. The exit code is 1 where a fault was found.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
 import tempfile
@@ -70,14 +71,15 @@ def main() -> int:
         "no-locks": lambda: leases.no_locks(references, findings),
         "memory": lambda: memory(world, root, findings),
     }
-    for part in options.only or PARTS:
-        if refused and part in ("disk-full", "read-only"):
-            findings.skip(f"{part}: {refused}")
-            continue
-        start = time.monotonic()
-        carry_out[part]()
-        print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
-        findings.write(root / "findings.json")
+    with contextlib.suppress(KeyboardInterrupt):  # what was counted until then is said
+        for part in options.only or PARTS:
+            if refused and part in ("disk-full", "read-only"):
+                findings.skip(f"{part}: {refused}")
+                continue
+            start = time.monotonic()
+            carry_out[part]()
+            print(f"{part}: {time.monotonic() - start:.0f} s", flush=True)
+    findings.write(root / "findings.json")
     print(findings.table())
     print("\n".join(findings.faults) or "no fault was found")
     return int(bool(findings.faults))

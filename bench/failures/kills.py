@@ -123,6 +123,7 @@ def _chain(reference: Reference, most: int, draw: random.Random, findings: Findi
     findings.compare(where, reference.now(), reference.left)
     if len(findings.faults) > before:
         print(f"  after kills at {moments}", flush=True)
+    print(f"{where}: {dict(findings.counts[where])}", flush=True)
     return max(killed, 1)
 
 

@@ -188,7 +188,6 @@ FCNTL(fcntl64)
 int clock_gettime(clockid_t which, struct timespec *now) {
     int result = REAL(clock_gettime)(which, now);
     if (!result && (which == CLOCK_REALTIME || which == CLOCK_REALTIME_COARSE)) now->tv_sec += clock_seconds + slept_seconds;
-    if (!result && which == CLOCK_MONOTONIC) now->tv_sec += slept_seconds;
     return result;
 }
 int gettimeofday(struct timeval *now, void *zone) {
