@@ -71,12 +71,10 @@ class Reference:
 
 def kills(references: dict[str, Reference], number: int, seed: int, findings: Findings) -> None:
     """Kill commands so many times, and compare what they leave at their end."""
-    draw = random.Random(seed)
+    draw, most = random.Random(seed), max(number // (2 * len(_SWEPT)), 1)
     for name in _SWEPT:
         if name in references:
-            number -= _sweep(
-                references[name], number // 2 if name in ("rescoring", "publishing", "report") else number, draw, findings
-            )
+            number -= _sweep(references[name], most, draw, findings)
     chained = [references[name] for name in _CHAINED if name in references]
     while number > 0 and chained:
         reference = chained[draw.randrange(len(chained))]
