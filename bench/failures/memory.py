@@ -17,7 +17,7 @@ from bench.failures.outcome import Findings
 __all__ = ["memory"]
 
 _GROUPS = Path("/sys/fs/cgroup/memory")
-_LIMIT = 1_500_000_000
+_LIMIT = 1_000_000_000
 _GREEDY = "methods={greedy: {name: lora, rank: 2000000}, small: {name: lora, rank: 2}}"
 """Two million ranks of a tiny base take some 14 GB."""
 
