@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -71,6 +72,8 @@ def main() -> int:
         "no-locks": lambda: leases.no_locks(references, findings),
         "memory": lambda: memory(world, root, findings),
     }
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where it was started in the background, which ignores the first
+        signal.signal(number, signal.default_int_handler)
     with contextlib.suppress(KeyboardInterrupt):  # what was counted until then is said
         for part in options.only or PARTS:
             if refused and part in ("disk-full", "read-only"):

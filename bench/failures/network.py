@@ -121,7 +121,7 @@ def main() -> int:
     shared.mkdir()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     study = str(world.folder / "study.yaml")
-    slower = ("--set", "run.train.max_steps=40")
+    slower = ("--set", "run.train.max_steps=12")
     alone = [sys.executable, "-c", _PROGRAM, "study", "run", study, "--json", "-o", str(root / "alone"), *slower]
     subprocess.run(alone, check=True, stdout=subprocess.DEVNULL)
     with Node(1, root) as first, Node(2, root) as second:

@@ -109,6 +109,8 @@ def _fetch(named: NamedBase, target: Path, progress: Progress) -> None:
     for source in named.sources:
         try:
             _fetch_from(source, named, target, progress)
+        except StorageError:  # the next source would meet it, too
+            raise
         except XericError as error:
             reasons.append(error.what)
             continue
