@@ -26,7 +26,7 @@ from xeric.locks import STALE_SECONDS
 
 __all__ = ["main"]
 
-_NEEDED = ("ip", "sshfs", "ssh-keygen", "sshd")
+_NEEDED = ("ip", "nsenter", "sshfs", "ssh-keygen", "sshd")
 _PROGRAM = "from xeric.cli import main; main()"
 _SEARCH = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
 
@@ -43,6 +43,8 @@ class Node:
         self.name, self.number = f"xeric{number}", number
         self.mount, self._root = root / f"node{number}", root
         self.link = f"xericlink{number}"
+        # Not by `ip netns exec`, which gives every command mounts of its own.
+        self._inside = ["nsenter", f"--net=/run/netns/{self.name}"]
         self._server: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Node:
@@ -84,13 +86,13 @@ class Node:
 
     def call(self, *words: str, check: bool = True) -> bool:
         """Run a command in the namespace; return whether it succeeded."""
-        command = ["ip", "netns", "exec", self.name, *words]
+        command = [*self._inside, *words]
         return subprocess.run(command, check=check, env=_SEARCH, capture_output=not check).returncode == 0
 
     def start(self, arguments: Sequence[str], log: Path, machine: str) -> subprocess.Popen[bytes]:
         """Start a command of Xeric on the node, as one of a machine of its own."""
         code = f"import xeric.processes as p, xeric.locks as l; l.machine = p.machine = lambda: {machine!r}; {_PROGRAM}"
-        words = ["ip", "netns", "exec", self.name, sys.executable, "-c", code, *arguments]
+        words = [*self._inside, sys.executable, "-c", code, *arguments]
         with log.open("wb") as output:
             return subprocess.Popen(words, stdout=output, stderr=output, env={**_SEARCH, "PYTHONPATH": str(Path.cwd())})
 
