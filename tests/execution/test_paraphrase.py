@@ -26,12 +26,12 @@ from xeric.execution.opening import identify
 from xeric.execution.preview import estimated, preview
 from xeric.execution.run_study import StudyRun, run_study
 from xeric.json_io import write_jsonl
+from xeric.locks import acquire
 from xeric.record_io import read_predictions
 from xeric.records import Prediction
 from xeric.run.adapted import Adapted, adapted_on, open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import prepare_run
-from xeric.run.locks import acquire
 from xeric.run.stage_store import StageStore
 from xeric.studies.folder import PlannedRun, StudyFolder
 from xeric.studies.paraphrases import paraphrases_of, prediction_files

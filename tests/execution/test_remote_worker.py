@@ -25,8 +25,8 @@ from xeric.execution.run_study import run_study
 from xeric.execution.transport import file_in
 from xeric.execution.watching import Team, Watch
 from xeric.execution.worker_events import Order
+from xeric.locks import acquire
 from xeric.progress import Silent
-from xeric.run.locks import acquire
 from xeric.run.stage_store import StageStore
 from xeric.studies.config import StudyConfig
 

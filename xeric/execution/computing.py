@@ -172,9 +172,10 @@ def failure_of(error: Exception) -> Failure:
 
 
 def _unexpected(error: Exception) -> Failure:
-    """Return the failure for an unexpected error: its type, message and place in the code."""
+    """Return the failure for an unexpected error: its message, with its type and place in the code, or that memory is short."""
+    message = " ".join(str(error).split())[:300]
+    if memory := memory_error(error):
+        return Failure(error=f"{memory.what}: {message}" if message else memory.what, hint=memory.hint)
     location = traceback.extract_tb(error.__traceback__)[-1]
-    message, where = " ".join(str(error).split())[:300], f"{Path(location.filename).name}:{location.lineno}"
-    text = f"unexpected {type(error).__name__}: {message} ({where})"
-    memory = memory_error(error)
-    return Failure(error=text, hint=memory.hint if memory else None)
+    where = f"{Path(location.filename).name}:{location.lineno}"
+    return Failure(error=f"unexpected {type(error).__name__}: {message} ({where})")

@@ -14,12 +14,14 @@ from typing import Any
 
 import regex
 
+from xeric.errors import StorageError
 from xeric.execution.computing import Computer, LockLostError, RunProgress
-from xeric.files import files_below, modified_ns
+from xeric.files import files_below, modified_ns, remove
 from xeric.json_io import write_json
+from xeric.locks import Lock, acquire, held, is_held
 from xeric.metrics.stored import statistics_file
 from xeric.progress import StudyProgress
-from xeric.run.locks import Lock, acquire, held, is_held
+from xeric.run.folder import ADAPTER, leftovers
 from xeric.studies.folder import Failure, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Paraphrases, not_decoded, prediction_files
 
@@ -134,7 +136,7 @@ class RunExecutor:
             # The adapter is kept as long as paraphrases are not decoded yet: the next start tries them again.
             keep = keep_adapter or bool(self._undecoded(folder, state, paraphrases))
             for path in self._leftovers(folder, state, keep):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
             return state
         except LockLostError:
             return None
@@ -166,8 +168,14 @@ class RunExecutor:
         (folder / "failure.json").unlink(missing_ok=True)
         # Left by a run whose record was deleted so that it is computed again.
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
-        failure = self._computer.run(folder, settings, progress, keep_adapter=keep_adapter)
+        try:
+            failure = self._computer.run(folder, settings, progress, keep_adapter=keep_adapter)
+        except StorageError:
+            progress.check()
+            raise
         if failure is not None:
+            # No failure of the run where the lock is lost: its new owner may have removed what was there.
+            progress.check()
             self.refuse(folder, failure)
 
     def _undecoded(self, folder: Path, state: RunState, paraphrases: Paraphrases) -> dict[Path, dict[str, str]]:
@@ -193,7 +201,6 @@ class RunExecutor:
         """Return the files that a finished run must not leave: its checkpoint, partial files, an adapter that is not kept."""
         if state.record is None:
             return []
-        unwanted = [folder / "checkpoint"] + ([] if keep_adapter else [folder / "adapter"])
-        existing = [path for path in unwanted if path.exists()]
-        # Files left half written by a kill, except inside folders that are deleted anyway.
-        return existing + [path for path in folder.rglob(".*.part") if not set(path.parents) & set(existing)]
+        adapter = folder / ADAPTER
+        left = [path for path in leftovers(folder) if keep_adapter or adapter not in path.parents]
+        return left if keep_adapter or not adapter.exists() else [*left, adapter]

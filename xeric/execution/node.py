@@ -24,9 +24,9 @@ from xeric.execution.transport import file_in, files_to_send, read_piece
 from xeric.execution.worker_events import Event, Telling
 from xeric.files import writing
 from xeric.interruption import Interrupted
+from xeric.locks import Holder, this_process
 from xeric.records import RECORD_FILE
 from xeric.run.config import run_config
-from xeric.run.locks import Holder, this_process
 from xeric.run.stage_store import StageStore
 from xeric.studies.folder import Failure
 

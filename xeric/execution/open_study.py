@@ -13,9 +13,9 @@ from xeric.execution.executor import RunExecutor
 from xeric.execution.opening import check_settings, open_folder, own_data
 from xeric.execution.study_runs import StudyRuns
 from xeric.files import expanded
+from xeric.locks import sweep
 from xeric.metrics import METRICS
 from xeric.progress import StudyProgress
-from xeric.run.locks import sweep
 from xeric.run.stage_store import StageStore
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import StudyConfig

@@ -21,8 +21,8 @@ from xeric.execution.node import Outcome
 from xeric.execution.transport import PIECE, files_to_send, put, read_piece
 from xeric.execution.worker_events import refusal
 from xeric.interruption import Interrupted
+from xeric.locks import Lock, acquire
 from xeric.run.folder import ADAPTER, CHECKPOINT
-from xeric.run.locks import Lock, acquire
 from xeric.run.stage_store import StageStore
 from xeric.studies.folder import Failure
 from xeric.studies.paraphrases import FOLDER

@@ -17,8 +17,8 @@ from typing import Protocol
 from xeric.errors import RunError
 from xeric.execution.open_study import OpenStudy
 from xeric.execution.worker_events import Event, refusal
+from xeric.locks import Holder, acquire, held_by
 from xeric.progress import StudyProgress
-from xeric.run.locks import Holder, acquire, held_by
 from xeric.studies.folder import Failure
 
 __all__ = ["DEATHS", "Team", "Watch", "Worker"]

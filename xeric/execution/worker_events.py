@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from xeric.errors import ConfigError, DataError, RunError, StorageError, UserError, XericError
-from xeric.run.locks import this_process
+from xeric.locks import this_process
 
 __all__ = ["Event", "Order", "Telling", "carry_out", "refusal", "refused"]
 

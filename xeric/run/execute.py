@@ -8,7 +8,6 @@ and ends with the same bytes.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from xeric.bases.loading import base_identity, load_base
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
 from xeric.errors import ConfigError, StorageError
-from xeric.files import write_atomically
+from xeric.files import remove, write_atomically
 from xeric.json_io import write_json, write_jsonl
 from xeric.methods.base import Adaptation
 from xeric.metrics import METRICS, PRIMARY, score_measured
@@ -31,7 +30,7 @@ from xeric.run.baselines import KnownScores, score_baselines
 from xeric.run.before import predict_before
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
-from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
+from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, leftovers, occupied, tidy
 from xeric.run.source import Source, inputs_used, read_source
 from xeric.run.stage_store import StageStore
 from xeric.run.stages import PlannedStage, StageData, plan_stages, restored
@@ -127,10 +126,13 @@ def execute(
     identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned], source.identity if source else None)
     folder = folder or Path("runs") / identity
     if (done := finished(folder, identity)) is not None:
+        if not locked:
+            tidy(folder)
         return Run(folder, config, done, fresh=False)
     with contextlib.ExitStack() as stack:
         if not locked:
             progress = Guarded(progress, stack.enter_context(occupied(folder, progress)), folder)
+            stack.enter_context(progress.noticing())
             # Another process may have finished the run in the meantime.
             if (done := finished(folder, identity)) is not None:
                 return Run(folder, config, done, fresh=False)
@@ -180,7 +182,8 @@ def _compute(
         finally:
             if base is not None:
                 adaptation.detach()
-    shutil.rmtree(to.folder / CHECKPOINT, ignore_errors=True)
+    for path in leftovers(to.folder):
+        remove(path)
     return record
 
 

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from xeric.run.locks import held
+from xeric.locks import held
 
 __all__ = ["STAGE_FILE", "StageStore"]
 

@@ -15,7 +15,6 @@ A stage of text (Gururangan et al. 2020, arXiv 2004.10964) is identified by its 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
 from xeric.data.texts import PreparedTexts, prepare_texts
 from xeric.errors import RunError
-from xeric.files import writing
+from xeric.files import remove, writing
 from xeric.json_io import read_json, write_json
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
@@ -39,6 +38,7 @@ from xeric.progress import Progress
 from xeric.records import RESULT_VERSION
 from xeric.run.config import RunConfig, Stage
 from xeric.run.cost import Stopwatch
+from xeric.run.folder import CHECKPOINT, leftovers
 from xeric.run.session import TextSession, TrainingSession
 from xeric.run.stage_store import STAGE_FILE, StageStore
 from xeric.run.task_session import TaskSession
@@ -235,6 +235,8 @@ def _ensure(
             # Another process may have trained it in the meantime.
             if not store.has(stage.id):
                 _train(stage, number, folder, config, base, adaptation, progress)
+    for path in leftovers(folder):  # nobody writes there any more
+        remove(path)
     description: dict[str, Any] = read_json(folder / STAGE_FILE)
     return description
 
@@ -250,8 +252,8 @@ def _train(
     estimate = session.estimate()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint"
-    result = session.train(folder, CheckpointFile(checkpoint / "training.safetensors", stage.id), f"train stage {number + 1}")
+    checkpoint = CheckpointFile(folder / CHECKPOINT / "training.safetensors", stage.id)
+    result = session.train(folder, checkpoint, f"train stage {number + 1}")
     if result.status != "ok":
         raise RunError(f"stage {number + 1} {result.status} at step {result.done_steps}", hint="lower stages.N.train.lr")
     with writing(folder):
@@ -268,7 +270,6 @@ def _train(
         "cost": watch.cost(result, estimate),
     }
     write_json(folder / STAGE_FILE, description)
-    shutil.rmtree(checkpoint, ignore_errors=True)
 
 
 def _session(

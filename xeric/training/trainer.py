@@ -138,6 +138,10 @@ class Trainer:
 
     def run(self) -> TrainResult:
         """Train, from the checkpoint where there is one; on ``ok`` the adaptation then holds the selected weights."""
+        with contextlib.closing(self.log), contextlib.closing(self.times):
+            return self._train()
+
+    def _train(self) -> TrainResult:
         result = self.result
         if self.options.seconds is not None and result.planned_steps:
             result.time = self._time_plan(self.options.seconds)
