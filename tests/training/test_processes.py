@@ -21,9 +21,13 @@ METHODS = [
     Case("full", {"name": "full"}, {"clip": 0.0}),
     # A prefix per task: in many steps one process has no row of a task, and so no gradient of its prefix.
     Case("combined", {"name": "combined"}, {"weighting": {"name": "uncertainty"}}),
+    Case("one row each", {"name": "combined"}, {"weighting": {"name": "uncertainty"}, "batch_size": 2, "max_steps": 12}),
     Case("prefix", {"name": "prefix", "level": "kv", "scope": "task", "length": 4}, {"batch_size": 3}),
     Case("stopped", LORA, {"select": "loss", "patience": 1, "dev_every": 1, "max_steps": 30}),
 ]
+# AdamW divides a gradient by its own size, so where it is nearly 0, as in a position table behind gates that start at 0, the order
+# of a sum shows. A sum of two micro-batches has no order: with one row each, these weights agree like all others.
+TOLERANCES = {"combined": 5e-5}
 DROPOUT = Case("dropout", {**LORA, "dropout": 0.3}, {"select": "loss", "patience": 9, "checkpoint_seconds": 1000})
 HALF = Case("half", LORA, {"checkpoint_seconds": 0})
 
@@ -50,15 +54,17 @@ def weights(folder: Path, number: int = 0) -> dict[str, torch.Tensor]:
 
 
 def assert_same_training(folder: Path, expected: Path) -> None:
-    """Losses, gradient norms, task weights, dev and rates agree to 1e-6 of their size, and so does every weight."""
+    """Losses, gradient norms, task weights, dev and rates agree to 1e-6 of their size, and weights to 1e-6."""
     for row, other in zip(log_of(folder), log_of(expected), strict=True):
         assert row.keys() == other.keys()
         for key in row:
-            assert row[key] == pytest.approx(other[key], rel=1e-6), (key, row, other)
+            exact = isinstance(row[key], (str, bool))
+            assert row[key] == (other[key] if exact else pytest.approx(other[key], rel=1e-6)), (key, row, other)
     found, wanted = weights(folder), weights(expected)
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        tolerance = TOLERANCES.get(folder.name, 1e-6)
+        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)

@@ -18,6 +18,7 @@ from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.bases.tensors import write_tensors
 from xeric.data.encoding import EncodedTask
+from xeric.errors import XericError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.training.checkpoint import CheckpointFile
@@ -44,9 +45,8 @@ def carry_out(case: Case, base_folder: str, folder: Path, processes: Processes =
     dev = [rows.training_rows(base, rows.task("one", seed=5), 6)]
     definitions = {task.task: rows.task(task.task).definition for task in tasks}
     method = method_options(case.method)
+    # Other seeds in the others: the weights that the training starts from are the first one's.
     adaptation = METHODS.get(method.name).attach(base, method, seed=processes.number, definitions=definitions)
-    if processes is ALONE or processes.first:
-        assert adaptation.trainable()
     place = folder / case.name
     place.mkdir(parents=True, exist_ok=True)
     result = train(
@@ -93,7 +93,7 @@ def work(number: int, count: int, rendezvous: str, cases: Sequence[Case], base_f
         for case in cases:
             try:
                 carry_out(case, base_folder, folder, processes)
-            except Exception as error:
+            except XericError as error:
                 (folder / f"error{number}").write_text(f"{type(error).__name__}: {error}")
                 raise SystemExit(1) from None
 
