@@ -25,7 +25,7 @@ METHODS = [
     Case("prefix", {"name": "prefix", "level": "kv", "scope": "task", "length": 4}, {"batch_size": 3}),
     Case("stopped", LORA, {"select": "loss", "patience": 1, "dev_every": 1, "max_steps": 30}),
 ]
-# AdamW divides a gradient by its own size, so where it is nearly 0, as in a position table behind gates that start at 0, the order
+# AdamW divides a gradient by its own size, so where it is nearly 0, as in a table behind gates that start at 0, the order
 # of a sum shows. A sum of two micro-batches has no order: with one row each, these weights agree like all others.
 TOLERANCES = {"combined": 5e-5}
 DROPOUT = Case("dropout", {**LORA, "dropout": 0.3}, {"select": "loss", "patience": 9, "checkpoint_seconds": 1000})

@@ -21,9 +21,12 @@ from torch import distributed
 
 from xeric.errors import RunError, UserError, XericError
 
-__all__ = ["ALONE", "ProcessLostError", "Processes", "Rank", "joined", "launched_rank", "shared_out"]
+__all__ = ["ALONE", "LAUNCHER", "ProcessLostError", "Processes", "Rank", "joined", "launched_rank", "shared_out"]
 
 T = TypeVar("T")
+
+LAUNCHER = "env://"
+"""A rendezvous: where the environment that a launcher made says."""
 
 _JOIN_TIMEOUT = timedelta(minutes=10)
 # The others wait as long as the first decodes; that a process has ended they notice without a timeout.
@@ -63,12 +66,19 @@ class Processes:
     Args:
         number: of this process, from 0.
         count: of processes.
-        control: the process group for everything but gradients; None for a process alone.
+        control: the process group for what is on the processor; None for a process alone.
+        device: the process group for what is on the run's device.
     """
 
-    def __init__(self, number: int = 0, count: int = 1, control: distributed.ProcessGroup | None = None) -> None:
+    def __init__(
+        self,
+        number: int = 0,
+        count: int = 1,
+        control: distributed.ProcessGroup | None = None,
+        device: distributed.ProcessGroup | None = None,
+    ) -> None:
         self.number, self.count = number, count
-        self._control = control
+        self._control, self._device = control, device
 
     @property
     def first(self) -> bool:
@@ -179,8 +189,7 @@ class Processes:
                 tensor.detach().copy_(copy)
 
     def _group(self, tensor: torch.Tensor) -> distributed.ProcessGroup | None:
-        """Return the group that exchanges a tensor; None is that of the run's device."""
-        return self._control if tensor.device.type == "cpu" else None
+        return self._control if tensor.device.type == "cpu" else self._device
 
 
 ALONE = Processes()
@@ -227,13 +236,13 @@ def launched_rank() -> Rank | None:
 
 
 @contextlib.contextmanager
-def joined(device: str, rank: Rank | None, rendezvous: str = "env://") -> Iterator[Processes]:
+def joined(device: str, rank: Rank | None, rendezvous: str = LAUNCHER) -> Iterator[Processes]:
     """Connect this process with the others of a run for what is inside.
 
     Args:
         device: that the run is computed on: ``cpu`` or ``cuda``. The GPU of this process becomes the current one.
         rank: which process this is; None is :data:`ALONE`.
-        rendezvous: where processes find each other, as PyTorch writes it: the launcher's environment, or ``file:///PATH``.
+        rendezvous: where processes find each other, as PyTorch writes it: :data:`LAUNCHER` or ``file:///PATH``.
 
     Raises:
         UserError: the device names one GPU for several processes.
@@ -249,22 +258,26 @@ def joined(device: str, rank: Rank | None, rendezvous: str = "env://") -> Iterat
         )
     if kind == "cuda":
         torch.cuda.set_device(rank.local % torch.cuda.device_count())
-    started = not distributed.is_initialized()
     try:
-        if started:
-            backend = "nccl" if kind == "cuda" else "gloo"
+        if not distributed.is_initialized():
             distributed.init_process_group(
-                backend, init_method=rendezvous, rank=rank.number, world_size=rank.processes, timeout=_JOIN_TIMEOUT
+                "gloo", init_method=rendezvous, rank=rank.number, world_size=rank.processes, timeout=_JOIN_TIMEOUT
             )
-        control = distributed.new_group(backend="gloo", timeout=_WAIT_TIMEOUT)
+        groups = [distributed.new_group(backend="gloo", timeout=_WAIT_TIMEOUT)]
+        if kind == "cuda":
+            groups.append(distributed.new_group(backend="nccl"))
     except (RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         hint = "start all of them, with one MASTER_ADDR and MASTER_PORT that they can reach"
         raise RunError(f"the {rank.processes} processes of this run do not find each other: {reason}", hint=hint) from None
     try:
-        yield Processes(rank.number, rank.processes, control)
+        yield Processes(rank.number, rank.processes, groups[0], groups[-1])
     finally:
-        if started:
+        # The groups are of this run alone: where it failed here, the others notice. What a launcher has connected stays so for
+        # further runs, as a second rendezvous would find what is left of the first.
+        for group in groups:
+            distributed.destroy_process_group(group)
+        if rendezvous != LAUNCHER:
             distributed.destroy_process_group()
 
 
