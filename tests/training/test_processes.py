@@ -20,14 +20,12 @@ METHODS = [
     Case("lora", LORA, {"select": "loss", "patience": 9}),
     Case("full", {"name": "full"}, {"clip": 0.0}),
     # A prefix per task: in many steps one process has no row of a task, and so no gradient of its prefix.
-    Case("combined", {"name": "combined"}, {"weighting": {"name": "uncertainty"}}),
-    Case("one row each", {"name": "combined"}, {"weighting": {"name": "uncertainty"}, "batch_size": 2, "max_steps": 12}),
+    # Its embedding tables learn at 50 times the rate, and AdamW divides gradients by their own size: where they are nearly 0, the
+    # order of their sum shows in a weight as a share of the rate.
+    Case("combined", {"name": "combined"}, {"weighting": {"name": "uncertainty"}}, lr=2e-5),
     Case("prefix", {"name": "prefix", "level": "kv", "scope": "task", "length": 4}, {"batch_size": 3}),
     Case("stopped", LORA, {"select": "loss", "patience": 1, "dev_every": 1, "max_steps": 30}),
 ]
-# AdamW divides a gradient by its own size, so where it is nearly 0, as in a table behind gates that start at 0, the order
-# of a sum shows. A sum of two micro-batches has no order: with one row each, these weights agree like all others.
-TOLERANCES = {"combined": 5e-5}
 DROPOUT = Case("dropout", {**LORA, "dropout": 0.3}, {"select": "loss", "patience": 9, "checkpoint_seconds": 1000})
 HALF = Case("half", LORA, {"checkpoint_seconds": 0})
 
@@ -63,8 +61,7 @@ def assert_same_training(folder: Path, expected: Path) -> None:
     found, wanted = weights(folder), weights(expected)
     assert found.keys() == wanted.keys()
     for name, tensor in wanted.items():
-        tolerance = TOLERANCES.get(folder.name, 1e-6)
-        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=tolerance, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)

@@ -36,6 +36,7 @@ class Case:
     method: Mapping[str, Any]
     train: Mapping[str, Any] = field(default_factory=dict)
     killed: tuple[int, int] | None = None
+    lr: float = 2e-3
 
 
 def carry_out(case: Case, base_folder: str, folder: Path, processes: Processes = ALONE) -> TrainResult:
@@ -54,7 +55,7 @@ def carry_out(case: Case, base_folder: str, folder: Path, processes: Processes =
         adaptation,
         tasks,
         TrainOptions.model_validate({"max_steps": 8, "batch_size": 8, "micro_batch_size": 2, "dev_every": 2, **case.train}),
-        lr=2e-3,
+        lr=case.lr,
         evaluate=lambda: -dev_loss(base, dev, batch_size=2, processes=processes),
         checkpoint=CheckpointFile(place / "checkpoint" / "training.safetensors", "key"),
         log=place / "log.jsonl",

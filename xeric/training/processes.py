@@ -242,7 +242,7 @@ def joined(device: str, rank: Rank | None, rendezvous: str = LAUNCHER) -> Iterat
     Args:
         device: that the run is computed on: ``cpu`` or ``cuda``. The GPU of this process becomes the current one.
         rank: which process this is; None is :data:`ALONE`.
-        rendezvous: where processes find each other, as PyTorch writes it: :data:`LAUNCHER` or ``file:///PATH``.
+        rendezvous: where processes find each other, as PyTorch writes it: :data:`LAUNCHER`, or a file that all of them reach.
 
     Raises:
         UserError: the device names one GPU for several processes.
