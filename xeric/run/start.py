@@ -14,6 +14,7 @@ from xeric.run.config import RunConfig
 from xeric.run.source import Source, inputs_used, read_source
 from xeric.run.stage_store import StageStore
 from xeric.run.stages import MergedStage, PlannedStage, attach_after
+from xeric.training.processes import Processes
 
 __all__ = ["Before", "attach", "find_source"]
 
@@ -50,7 +51,13 @@ def find_source(config: RunConfig, data: Prepared) -> Source | None:
 
 
 def attach(
-    start: Source | list[PlannedStage], config: RunConfig, data: Prepared, base: Base, store: StageStore, progress: Progress
+    start: Source | list[PlannedStage],
+    config: RunConfig,
+    data: Prepared,
+    base: Base,
+    store: StageStore,
+    progress: Progress,
+    processes: Processes,
 ) -> tuple[Adaptation, Before]:
     """Attach a run's method to the base, after what was trained before; stages that are not in the store are trained.
 
@@ -61,6 +68,7 @@ def attach(
         base: without a method.
         store: keeps finished stages.
         progress: is told what happens.
+        processes: that carry out the run together.
 
     Raises:
         DataError: the base has other weights than the run's that this one goes on from.
@@ -71,6 +79,6 @@ def attach(
         how = "parameters" if config.method == start.saved.method else "merged"
         source = {"run_id": start.run_id, "adapter": start.identity, "how": how}
         return adaptation, Before(merged, source=source, trained_on=start.inputs)
-    adaptation, merged, stages = attach_after(start, config, data, base, store, progress)
+    adaptation, merged, stages = attach_after(start, config, data, base, store, progress, processes)
     used = inputs_used(stage.data for stage in start if isinstance(stage.data, Prepared))
     return adaptation, Before(merged, stages, trained_on=frozenset(used))

@@ -22,6 +22,7 @@ from xeric.records import Prediction, Split
 from xeric.run.session import TrainingSession
 from xeric.training.memory import decoding_memory
 from xeric.training.options import TrainSetup
+from xeric.training.processes import ALONE, Processes
 
 __all__ = ["TaskRows", "TaskSession"]
 
@@ -51,6 +52,7 @@ class TaskSession(TrainingSession):
         prompt: layout of the rows, its template settled.
         decoding: how to decode.
         progress: is told what happens.
+        processes: that train together; the first alone decodes.
 
     Raises:
         ConfigError: a learned prefix of keys and values cannot be trained under gradient checkpointing.
@@ -67,8 +69,9 @@ class TaskSession(TrainingSession):
         prompt: PromptOptions,
         decoding: DecodeOptions,
         progress: Progress,
+        processes: Processes = ALONE,
     ) -> None:
-        super().__init__(base, adaptation, setup, progress)
+        super().__init__(base, adaptation, setup, progress, processes)
         if self.trains and self.options.gradient_checkpointing:
             self.check_recomputing(task.name for task in data.tasks)
             progress.note("gradient checkpointing: the task prefix is computed for every row, not once per micro-batch")
@@ -173,7 +176,7 @@ class TaskSession(TrainingSession):
 
     def evaluate(self) -> float:
         """Return how good the current weights are on dev, by loss or by chrF++ of decoded texts; higher is better."""
-        return self._dev_chrf() if self.options.select == "chrf" else super().evaluate()
+        return self.processes.from_first(self._dev_chrf) if self.options.select == "chrf" else super().evaluate()
 
     def _dev_chrf(self) -> float:
         return score_predictions(self._decode("dev"), [PRIMARY], resamples=0).scores[PRIMARY].score
