@@ -1,6 +1,7 @@
 from .api import adapt as adapt
 from .api import export as export
 from .api import generate as generate
+from .api import instruct as instruct
 from .api import load_task as load_task
 from .api import prepare as prepare
 from .api import run_study as run_study
