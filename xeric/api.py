@@ -37,25 +37,11 @@ if TYPE_CHECKING:
     # Behind the extra ``train``: imported by the functions that need it, so that the others work without.
     from xeric.adapt.outcome import Outcome
     from xeric.bases.base import Base
-    from xeric.bases.precision import PrecisionName
     from xeric.execution.run_study import Shard, StudyRun, Workers
     from xeric.exporting.export import Export
-    from xeric.instructing.outcome import Found
     from xeric.run.execute import Run
 
-__all__ = [
-    "StudyOutcome",
-    "adapt",
-    "export",
-    "generate",
-    "instruct",
-    "load_task",
-    "prepare",
-    "run_study",
-    "score",
-    "stream",
-    "train",
-]
+__all__ = ["StudyOutcome", "adapt", "export", "generate", "load_task", "prepare", "run_study", "score", "stream", "train"]
 
 
 def load_task(name: str | Path, *, tasks_dir: str | Path | Sequence[str | Path] = ()) -> Task:
@@ -178,43 +164,6 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return texts
-
-
-def instruct(
-    task: Task,
-    base: Base | str,
-    output: str | Path | None = None,
-    *,
-    device: str = "auto",
-    precision: PrecisionName = "auto",
-    progress: Progress | None = None,
-    **options: Any,
-) -> Found:
-    """Search a better definition, or better demonstrations, of a task for a base that is used as it is.
-
-    Args:
-        task: of :func:`load_task`.
-        base: an open base, or the name of one.
-        output: the task file to write, with its scores beside it; the same call goes on after an interruption. None writes
-            nothing.
-        device: of a base that is named: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: likewise: ``auto``, ``fp32``, ``bf16`` or ``4bit``.
-        progress: is told what happens.
-        options: of :class:`xeric.instructing.options.InstructOptions`: ``search="both"``, ``candidates=100``, ``seconds=600``,
-            ``proposer="http://localhost:8080/v1"``, ``prompt={...}``, ``data={...}``.
-
-    Raises:
-        UserError: a setting is unknown or does not fit, the file is there already, or the extra ``train`` is not installed.
-        RunError: the proposer cannot be reached, or does not answer as one.
-    """
-    with asking_for_train():
-        from xeric.bases.base import Base
-        from xeric.bases.loading import load_base
-        from xeric.instructing.instruct import instruct as search
-        from xeric.instructing.options import instruct_options
-    chosen = instruct_options(options)
-    opened = base if isinstance(base, Base) else load_base(base, device=device, precision=precision, progress=progress)
-    return search(task, opened, expanded(output) if output else None, chosen, progress=progress)
 
 
 def adapt(

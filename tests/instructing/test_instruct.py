@@ -188,6 +188,17 @@ def test_a_candidate_that_would_bring_an_instance_into_the_test_set_is_left_out(
     assert "exchange" not in {entry.origin for entry in found.finalists}
 
 
+def test_python_takes_a_base_by_name_and_plain_settings(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
+    import xeric
+
+    settings = {**SETTINGS, "candidates": 2, "prompt": {"demonstrations": 1}}
+    name = str(base_folder("llama"))
+    found = xeric.instruct(made_task(), name, tmp_path / "better.json", device="cpu", precision="fp32", **settings)
+    assert (found.scored, found.base) == (2, name)
+    with pytest.raises(UserError, match="is there already"):
+        xeric.instruct(made_task(), name, tmp_path / "better.json", **settings)
+
+
 class Stopped(Exception):
     pass
 

@@ -74,6 +74,9 @@ def _check(options: InstructOptions) -> None:
     if prompt.definition is not True or prompt.demonstration_outputs != "own":
         where = "prompt.definition" if prompt.definition is not True else "prompt.demonstration_outputs"
         raise ConfigError("is a control, and a search starts from the task's own prompt", where=where, hint="leave it out")
+    if prompt.retrieves:
+        what = "gives each row demonstrations of its own, and a search is for one prompt of all"
+        raise ConfigError(what, where="prompt.demonstration_choice", hint="leave it out")
     if options.search != "definition" and not prompt.demonstration_count:
         hint = "use --setting few-shot, or --search definition"
         raise ConfigError("searches demonstrations, and the prompt shows none", where="search", hint=hint)
