@@ -23,6 +23,7 @@ from xeric.execution.workload import Counts, counts_of
 from xeric.metrics import METRICS, score_predictions
 from xeric.progress import StudyProgress
 from xeric.run.config import RunConfig, run_config
+from xeric.run.row_price import demonstrations_note
 from xeric.run.stages import stage_data
 from xeric.studies.config import ArmKey
 from xeric.studies.folder import PlannedRun
@@ -170,6 +171,8 @@ class _Estimating:
             seconds.append(trial + decoding + sum(test.values()) * self._scoring_seconds(config))
             if not key.untrained:
                 self._trial.setdefault((key.base, key.method), trial)
+        if config.prompt.retrieves and (note := demonstrations_note(list(costs.encoded(config, self._data).values()))):
+            self._progress.note(f"{key.method} ({key.setting}): {note}")
         trainable, memory = costs.attached(config, self._data).trainable, costs.memory(config, self._data)
         self.arms.append(ArmCost(key, statistics.fmean(seconds), memory, trainable, len(runs)))
 
