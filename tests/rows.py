@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from tests import tiny
 from xeric.bases.base import Base
+from xeric.data.demonstrations import choose_demonstrations
 from xeric.data.encoding import EncodedTask
-from xeric.data.prompts import SEGMENT_KINDS, Prompt, PromptOptions, build_prompt, choose_demonstrations
+from xeric.data.prompts import SEGMENT_KINDS, Prompt, PromptOptions, build_prompt
 from xeric.data.tasks import Task, parse_task
 
 

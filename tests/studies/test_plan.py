@@ -13,7 +13,7 @@ from xeric.config import apply_overrides, build
 from xeric.errors import UserError
 from xeric.execution.opening import check_settings, open_folder
 from xeric.execution.trials import tuned_pairs
-from xeric.run.config import run_config
+from xeric.run.config import RunConfig, run_config
 from xeric.studies.config import ArmKey, BaseEntry, BasePrompt, StudyConfig
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import arm_settings, bundled_studies, load_study, plan_study, study_identity
@@ -86,6 +86,18 @@ def test_settings_of_a_run(where: Where) -> None:
     assert "stages" not in settings["lora, n = 20"]
 
 
+def test_few_shot_keeps_its_demonstrations_where_trained_arms_have_none(where: Where) -> None:
+    grids = "grids={all: {methods: [lora], settings: [instruction, few-shot, zero-shot]}}"
+    study = small.study(*where, "run.prompt.demonstrations=0", grids)
+    plan = plan_study(study)
+    settings = {run.arm.key.setting: build(RunConfig, plan.settings(run)) for run in plan.runs}
+    assert {setting: run.prompt.demonstration_count for setting, run in settings.items()} == {
+        "instruction": 0,
+        "few-shot": 2,
+        "zero-shot": 0,
+    }
+
+
 def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
     plan = plan_study(small.study(*where, "joint=false", "grids={all: {methods: [full]}}"))
     assert [(run.tasks, run.seed) for run in plan.runs] == [(("one",), 0), (("two",), 0), (("one",), 1), (("two",), 1)]
@@ -142,7 +154,6 @@ def test_one_run_a_task_where_they_are_not_joint(where: Where) -> None:
         ("bases=[]", "bases", ""),
         ("bases=[A, B]", "bases", "its roles: tiny"),
         ("bases.tiny=null", "bases", ""),
-        ("run.prompt.demonstrations=0", "run.prompt", ""),
         ("bases=[{path: x}]", "bases", "gemma-3-270m"),
         ("bases.tiny.prompt.template=chatty", "bases.tiny.prompt.template", ""),
         ("bases.tiny.prompt.demonstrations=3", "bases.tiny.prompt.demonstrations", "template"),

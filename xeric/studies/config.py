@@ -210,6 +210,7 @@ class StudyConfig(Config):
         methods: the method's options by label, ``{name: lora, rank: 8}``, or a :class:`MethodEntry`.
         joint: one run over all tasks (the paper's joint training), or one run per task.
         run: settings of every run (``data``, ``prompt``, ``train``, ``decode``, ``metrics``, ``device``, ``precision``).
+            ``prompt.demonstrations: 0`` concerns the trained arms: few-shot arms then show as many as by default.
         stage: settings of stage 1 (``method``, ``train``, ``data``, ``prompt``, ``seed``); or, instead of ``sources``, plain
             ``texts`` that it is trained on, and what is made of them (``corpus``). All arms that start from it start from the
             same model, one for each base: its method is ``full`` and its seed 0 unless they are given here.

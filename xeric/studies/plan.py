@@ -181,8 +181,8 @@ def arm_settings(study: StudyConfig, key: ArmKey, tasks: tuple[str, ...]) -> dic
     changes: dict[str, Any] = {"prompt": prompt, "train": entry.train if entry else {}}
     if key.n_train is not None:
         changes["data"] = {"n_train": key.n_train}
-    if key.setting == "zero-shot":
-        # The number of demonstrations concerns the other settings only.
+    if key.setting == "zero-shot" or (key.setting == "few-shot" and study.run.get("prompt", {}).get("demonstrations") == 0):
+        # Zero-shot has none whatever the others have; few-shot keeps its own number where trained arms have none.
         changes["prompt"]["demonstrations"] = None
     settings = merge(study.run, changes) | {
         "tasks": list(tasks),
