@@ -1,7 +1,7 @@
-"""What a method may add to a base's rows: a learned prefix in front of them, and an addition to their embeddings.
+"""What a method may add to a base's rows: a learned prefix, vectors of each instance, and an addition to their embeddings.
 
-The engine (:mod:`xeric.bases.causal`, :mod:`xeric.bases.shared_prefix`, :mod:`xeric.decoding`) knows these two protocols and no
-method. Both are attributes of the :class:`~xeric.bases.base.Base` that a method is attached to.
+The engine (:mod:`xeric.bases.causal`, :mod:`xeric.bases.shared_prefix`, :mod:`xeric.decoding`) knows these protocols and no
+method. All are attributes of the :class:`~xeric.bases.base.Base` that a method is attached to.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["EmbeddingAddition", "KeysAndValues", "LearnedPrefix", "RowLayout"]
+from xeric.data.pictures import Picture
+
+__all__ = ["EmbeddingAddition", "InstanceVectors", "KeysAndValues", "LearnedPrefix", "RowLayout"]
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor] | None
 """Keys and values of one layer, each ``[1, heads, length, head size]``; None for a layer that keeps no state of its own."""
@@ -32,6 +34,25 @@ class LearnedPrefix(Protocol):
 
     def keys_and_values(self, task: str) -> Sequence[KeysAndValues]:
         """Return its keys and values, one pair per layer; empty where it is embeddings."""
+
+
+class InstanceVectors(Protocol):
+    """Vectors that a method makes of an instance's picture and puts in front of the instance's own tokens.
+
+    In rows they stand as ids from the size of the vocabulary on, which the method turns into vectors where the base embeds its
+    tokens. So packed, padded and plain rows, ``generate`` and decoding step by step all compute them without knowing of them.
+    """
+
+    def ids(self, pictures: Sequence[Picture]) -> list[tuple[int, ...]]:
+        """Return the ids that stand for the vectors of each picture, as many for each.
+
+        Raises:
+            DataError: a picture cannot be read.
+        """
+
+    @property
+    def initial_tokens(self) -> tuple[int, ...]:
+        """The tokens whose embeddings the untrained vectors of every picture are."""
 
 
 class EmbeddingAddition(Protocol):

@@ -16,7 +16,7 @@ from typing import Any
 
 from xeric.config import digest
 from xeric.data.cleaning import Cleaned, CleaningOptions, clean
-from xeric.data.controls import control_definitions, swapped_outputs
+from xeric.data.controls import control_definitions, control_pictures, swapped_outputs
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.prompts import PromptOptions, choose_demonstrations
 from xeric.data.shingles import fold
@@ -242,6 +242,9 @@ def _prepare_task(
     if prompt.demonstration_outputs == "swapped":
         shown = swapped_outputs(shown)
     train = tuple(instance for instance in parts.train if instance.id not in used)
+    dev, test = parts.dev, parts.test
+    if prompt.pictures != "own":
+        train, dev, test = (control_pictures(side, prompt.pictures, prompt.picture_seed) for side in (train, dev, test))
     if used:
         notes.append(f"{len(used)} training instances serve as demonstrations")
     counts = {
@@ -254,5 +257,5 @@ def _prepare_task(
         "train": len(train),
         "demonstrations": len(shown),
     }
-    used_texts = fingerprint(task, shown, train, parts.dev, parts.test)
-    return PreparedTask(task, language, train, parts.dev, parts.test, tuple(shown), counts, tuple(notes), used_texts)
+    used_texts = fingerprint(task, shown, train, dev, test)
+    return PreparedTask(task, language, train, dev, test, tuple(shown), counts, tuple(notes), used_texts)

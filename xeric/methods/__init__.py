@@ -19,6 +19,7 @@ METHODS.register("lora", "xeric.methods.lora:Lora", "low-rank adaptation of the 
 METHODS.register("bottleneck", "xeric.methods.bottleneck:Bottleneck", "small non-linear layers on the sub-layers' outputs")
 METHODS.register("prefix", "xeric.methods.prefix:Prefix", "a learned prompt prefix: vectors, or keys and values of every layer")
 METHODS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "gated position and segment embeddings beside the base's")
+METHODS.register("picture", "xeric.methods.picture:PicturePrefix", "a prefix made of each instance's picture; the base is frozen")
 METHODS.register("combined", "xeric.methods.combined:Combined", "the paper's: LoRA, prefix, fused embeddings, task weights")
 for _name, _tuner in TUNERS.items():
     METHODS.register(f"peft:{_name}", f"xeric.methods.peft_tuners:{_name}", _tuner.summary)
@@ -29,6 +30,7 @@ PARTS: Registry[type[Method]] = Registry("part of the combined method", "xeric.p
 PARTS.register("prefix", "xeric.methods.prefix:Prefix", "options of the prompt prefix")
 PARTS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "options of the fused embeddings")
 PARTS.register("lora", "xeric.methods.lora:Lora", "options of LoRA")
+PARTS.register("picture", "xeric.methods.picture:PicturePrefix", "options of a prefix made of each instance's picture")
 
 
 def unsupported_methods() -> dict[str, str]:
