@@ -19,9 +19,20 @@ from typing import Any
 import numpy as np
 
 from xeric.errors import DataError
-from xeric.files import reading, shown_path
+from xeric.files import reading, shown_path, write_atomically
 
-__all__ = ["BLANK", "FORMATS", "MAX_BYTES", "MAX_PIXELS", "Picture", "find_picture", "read_picture", "read_pixels"]
+__all__ = [
+    "BLANK",
+    "FORMATS",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "Picture",
+    "copied_name",
+    "copy_picture",
+    "find_picture",
+    "read_picture",
+    "read_pixels",
+]
 
 MAX_BYTES = 20_000_000
 """Size of a picture's file, at most."""
@@ -95,10 +106,7 @@ def read_pixels(picture: Picture, side: int) -> np.ndarray[Any, np.dtype[np.uint
     from PIL import Image, ImageOps
 
     assert picture.path is not None
-    where = shown_path(picture.path)
-    content = _content(picture.path, where)
-    if hashlib.sha256(content).hexdigest() != picture.sha256:
-        raise DataError("the picture has changed since its task was loaded", where=where, hint="give the command again")
+    where, content = shown_path(picture.path), _unchanged(picture)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; ours is the smaller limit
@@ -123,6 +131,32 @@ def read_pixels(picture: Picture, side: int) -> np.ndarray[Any, np.dtype[np.uint
 
 class _TooLargeError(Exception):
     """A picture has more pixels than may be read."""
+
+
+def copied_name(picture: Picture, folder: str) -> str:
+    """Return what a picture is called in a folder of pictures that :func:`copy_picture` fills: by its content."""
+    assert picture.path is not None
+    return f"{folder}/{picture.sha256[:32]}{picture.path.suffix.lower()}"
+
+
+def copy_picture(picture: Picture, path: Path) -> None:
+    """Write a picture's file, unless it is there.
+
+    Raises:
+        DataError: the file has changed since it was found.
+        StorageError: the file system refuses.
+    """
+    if not path.is_file():
+        write_atomically(path, _unchanged(picture))
+
+
+def _unchanged(picture: Picture) -> bytes:
+    assert picture.path is not None
+    where = shown_path(picture.path)
+    content = _content(picture.path, where)
+    if hashlib.sha256(content).hexdigest() != picture.sha256:
+        raise DataError("the picture has changed since its task was loaded", where=where, hint="give the command again")
+    return content
 
 
 def _path_within(name: Any, folder: Path, where: str) -> Path:

@@ -28,9 +28,9 @@ PARTS: Registry[type[Method]] = Registry("part of the combined method", "xeric.p
 """What ``combined`` can be made of, in the order in which it is attached: each part finds the base with those before it."""
 
 PARTS.register("prefix", "xeric.methods.prefix:Prefix", "options of the prompt prefix")
+PARTS.register("picture", "xeric.methods.picture:PicturePrefix", "options of a prefix made of each instance's picture")
 PARTS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "options of the fused embeddings")
 PARTS.register("lora", "xeric.methods.lora:Lora", "options of LoRA")
-PARTS.register("picture", "xeric.methods.picture:PicturePrefix", "options of a prefix made of each instance's picture")
 
 
 def unsupported_methods() -> dict[str, str]:
