@@ -18,6 +18,7 @@ __all__ = ["Division", "attached", "fold", "is_peft", "parts_of", "refuse_unmerg
 
 _UNMERGEABLE = {
     "prefix": "a learned prefix is no change of the weights",
+    "picture": "vectors made of pictures are no change of the weights",
     "embedding": "fused embeddings depend on where a token stands, and no weight of the base does",
     "bottleneck": "a bottleneck adapter is non-linear, and no weights of the base compute the same",
 }

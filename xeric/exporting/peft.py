@@ -42,6 +42,10 @@ _NOT_HERE = {
         "PEFT has no bottleneck adapters, and no format that a non-linear layer behind a sub-layer could be put into",
         "use it by `xeric generate`, or train lora for use elsewhere",
     ),
+    "picture": (
+        "PEFT cannot express vectors that are made of an instance's picture",
+        "use it by `xeric generate`",
+    ),
     "embedding": (
         "PEFT cannot express fused embeddings: it knows neither the position nor the segment of a token",
         "use it by `xeric generate`",
