@@ -15,7 +15,8 @@ from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
 from xeric.training.loss import Rows, step_loss
 from xeric.training.options import TrainOptions, TrainSetup
-from xeric.training.trainer import Trainer, TrainResult
+from xeric.training.result import TrainResult
+from xeric.training.trainer import Trainer
 
 DEFINITIONS = {"one": rows.task("one").definition}
 # Where the defaults are for matrices larger than any here.

@@ -12,6 +12,7 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from tests.test_processes import mark_of_a_dead_process
 from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.errors import DataError, StorageError
 from xeric.files import (
@@ -21,6 +22,8 @@ from xeric.files import (
     give_usual_modes,
     is_of_other_programs,
     modified_ns,
+    part_of,
+    partial_files,
     storage_error,
     write_atomically,
     writing,
@@ -183,3 +186,29 @@ def test_folders_that_another_process_deletes_meanwhile_are_passed_over(tmp_path
     shutil.rmtree(tmp_path / "temporary")
     assert list(found) == []
     assert modified_ns(tmp_path / "temporary" / "second.txt") is None
+
+
+def test_what_a_killed_process_left_of_a_file_goes_when_it_is_written_again(tmp_path: Path) -> None:
+    path, dead = tmp_path / "record.json", mark_of_a_dead_process()
+    of_the_dead = tmp_path / f".record.json.{dead}.00000000.part"
+    of_another_file = tmp_path / f".records.json.{dead}.00000000.part"
+    being_written = part_of(path)
+    for part in (of_the_dead, of_another_file, being_written):
+        part.touch()
+    write_atomically(path, "x")
+    assert sorted(tmp_path.iterdir()) == sorted([path, of_another_file, being_written])
+
+
+def test_partial_files_are_ours_and_those_of_the_safetensors_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "adapter").mkdir()
+    seen: list[Path] = []
+
+    def watch(*_: object) -> None:
+        seen.extend(partial_files(tmp_path))
+
+    monkeypatch.setattr("xeric.files.os.fsync", watch)
+    write_tensors(tmp_path / "adapter" / "weights.safetensors", {"a": torch.ones(2)})
+    assert len(seen) == 1
+    left = tmp_path / "adapter" / ".tmpUfmrdP"
+    left.touch()
+    assert partial_files(tmp_path) == [left]

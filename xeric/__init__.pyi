@@ -9,6 +9,7 @@ from .api import stream as stream
 from .api import train as train
 from .bases.loading import load_base as load_base
 from .bases.trimmed_folder import trim_base as trim_base
+from .instructing.interface import instruct as instruct
 from .run.adapted import open_adapted as open_adapted
 
 __version__: str

@@ -25,7 +25,7 @@ from xeric.data.preparing import DataOptions, Prepared
 from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
-from xeric.errors import XericError, asking_for_train
+from xeric.errors import UserError, XericError, asking_for_train
 from xeric.files import expanded
 from xeric.metrics import score_predictions
 from xeric.metrics.scoring import score_notes
@@ -103,6 +103,8 @@ def train(
 ) -> Run:
     """Adapt a base to prepared tasks, decode their test sets and score them; a finished run is returned as it is.
 
+    Under ``torchrun`` or ``accelerate launch`` the processes train together, and each gets the run back.
+
     Args:
         base: an open base (left as it was found), or the name of one.
         data: of :func:`prepare`.
@@ -119,6 +121,7 @@ def train(
         from xeric.bases.base import Base
         from xeric.run.config import run_config
         from xeric.run.execute import execute
+        from xeric.training.processes import joined, launched_rank
     opened = base if isinstance(base, Base) else None
     if opened is not None:
         settings = {"device": str(opened.device), "precision": opened.precision, **settings}
@@ -134,7 +137,11 @@ def train(
     )
     for remark in remarks if progress else ():
         progress.note(remark)  # type: ignore[union-attr]
-    return execute(config, expanded(output) if output else None, base=opened, data=data, progress=progress)
+    folder, rank = expanded(output) if output else None, launched_rank()
+    if rank and opened is not None and opened.device.type == "cuda":
+        raise UserError("each process has a GPU of its own", where="base", hint="give its name instead of an open base")
+    with joined(config.device, rank) as processes:
+        return execute(config, folder, base=opened, data=data, progress=progress, processes=processes)
 
 
 def _method(method: str | Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,6 +193,7 @@ def adapt(
     image_column: str | None = None,
     language: str | None = None,
     definition: str | None = None,
+    workers: Workers | None = None,
     progress: StudyProgress | None = None,
     **options: Any,
 ) -> Outcome:
@@ -201,6 +209,7 @@ def adapt(
         image_column: of the names of pictures' files, relative to the table; never guessed.
         language: of the outputs.
         definition: the instruction.
+        workers: who carries the final runs out, after the search; this process alone if not given.
         progress: is told what happens, guesses included.
         options: the rest of :class:`xeric.adapt.options.AdaptOptions`: ``base``, ``memory`` (bytes), ``metric``, ``seeds``,
             ``seed``, ``device``, ``precision``.
@@ -227,6 +236,7 @@ def adapt(
         expanded(output),
         source_options=build(SourceOptions, known),
         options=build(AdaptOptions, {"seconds": seconds, **options}),
+        workers=workers,
         progress=progress,
     )
 

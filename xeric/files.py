@@ -11,10 +11,12 @@ import errno
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from xeric.errors import DataError, StorageError, XericError
+from xeric.processes import mark, marked_by_the_dead
 
 __all__ = [
     "expanded",
@@ -23,7 +25,11 @@ __all__ = [
     "give_usual_modes",
     "is_of_other_programs",
     "modified_ns",
+    "part_of",
+    "partial_files",
     "reading",
+    "remove",
+    "remove_abandoned",
     "replacing",
     "shown_path",
     "storage_error",
@@ -32,6 +38,10 @@ __all__ = [
 ]
 
 _LONGEST_STEM = 40
+
+# What is not finished: our own, which name the process that writes, and what the safetensors library writes beside its file.
+_PART = re.compile(r"\.(?P<stem>.+)\.(?P<mark>[0-9a-f]{8}-[0-9a-f]+)\.[0-9a-f]{8}\.part")
+_PARTIAL = re.compile(r"\..*\.part|\.tmp\w{6}")
 
 # What file managers, network file systems and synchronisation put into any folder that they look at.
 _OTHERS = re.compile(
@@ -142,15 +152,17 @@ def reading(path: Path | str) -> Iterator[None]:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a file to write beside ``path``, and put it into its place at the end: all of it, or nothing where that fails.
 
-    A reader, or a kill at any moment, sees the old content or the new and nothing between. The mode is what the user's umask
-    gives, whatever mode a library that writes the file thinks right.
+    A reader, or a kill at any moment, sees the old content or the new and nothing between. What a killed process has left of this
+    file on this machine is removed. The mode is what the user's umask gives, whatever mode a library that writes the file thinks
+    right.
 
     Raises:
         StorageError: the file system refuses, inside or at the end.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name[:_LONGEST_STEM]}.{secrets.token_hex(4)}.part")
+        remove_abandoned(path)
+        temporary = part_of(path)
         mode = _make(temporary)
         try:
             yield temporary
@@ -162,6 +174,33 @@ def replacing(path: Path) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def part_of(path: Path) -> Path:
+    """Return where this process may make a file or folder before it is put into its place: beside it, by a name of its own."""
+    return path.with_name(f".{path.name[:_LONGEST_STEM]}.{mark()}.{secrets.token_hex(4)}.part")
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete the parts of a file or folder (:func:`part_of`) that processes of this machine left when they were killed."""
+    with contextlib.suppress(FileNotFoundError):
+        for part in path.parent.iterdir():
+            name = _PART.fullmatch(part.name)
+            if name and name["stem"] == path.name[:_LONGEST_STEM] and marked_by_the_dead(name["mark"]):
+                remove(part)
+
+
+def remove(path: Path) -> None:
+    """Delete a file, or a folder with all in it, where it exists."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def partial_files(folder: Path) -> list[Path]:
+    """Return the files below a folder that are not finished, by whatever process; for whoever is alone there."""
+    return [path for path in files_below(folder) if _PARTIAL.fullmatch(path.name)]
 
 
 def _make(path: Path) -> int:

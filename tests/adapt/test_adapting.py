@@ -17,6 +17,7 @@ from xeric.adapt.outcome import Outcome, lines
 from xeric.adapt.planning import CandidateSettings
 from xeric.adapt.source import SourceOptions, read_source
 from xeric.errors import UserError
+from xeric.execution.workers import Workers
 from xeric.json_io import read_json
 from xeric.progress import Silent
 from xeric.record_io import read_predictions
@@ -122,6 +123,21 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_end(
     assert resumed.more == whole.more
     assert [(tried.id, tried.score) for tried in resumed.tried] == [(tried.id, tried.score) for tried in whole.tried]
     assert resumed.seconds["total"] > read_json(tmp_path / "cut" / "work" / "time.json")["seconds"] / 2
+
+
+def test_workers_carry_out_the_final_runs(
+    finished: tuple[Path, Outcome], table: Path, options: AdaptOptions, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+
+    class Begun(Silent):
+        def begin(self, what: str) -> None:
+            begun.append(what)
+
+    workers = Workers(1, progress=lambda _: Begun())
+    outcome = adapt(str(table), tmp_path / "out", source_options=KNOWN, options=options, workers=workers)
+    assert outcome.compared == finished[1].compared
+    assert sorted(begun) == sorted(path.name for path in (tmp_path / "out" / "work" / "final" / "runs").iterdir())
 
 
 def test_the_base_that_was_chosen_stays_when_less_time_is_left(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import io
 import os
@@ -11,6 +12,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,7 +22,7 @@ from xeric.bases.finding import find_folder
 from xeric.bases.loading import base_identity, load_base
 from xeric.bases.named import HubFile, NamedBase, PackageFiles
 from xeric.bases.packages import download_parts
-from xeric.errors import DataError, UserError
+from xeric.errors import DataError, StorageError, UserError
 from xeric.progress import Silent
 
 ROOT = Path(__file__).parents[2]
@@ -162,6 +164,27 @@ def test_the_second_source_is_tried_next(tiny_base: NamedBase, tmp_path: Path, m
     two = dataclasses.replace(tiny_base, sources=(*tiny_base.sources, HubFile("someone/tiny", "tiny.gguf")))
     assert store.named_folder(two, Silent()).is_dir()
     assert asked == [("someone/tiny", "tiny.gguf")]
+
+
+def test_a_disk_that_is_too_small_for_the_packages_is_called_full(tiny_base: NamedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"])
+
+    monkeypatch.setattr("xeric.bases.packages.subprocess", SimpleNamespace(Popen=full, DEVNULL=subprocess.DEVNULL))
+    monkeypatch.setattr("xeric.bases.packages.shutil.disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(StorageError, match="No space left on device") as caught:
+        find_folder("tiny", Silent())
+    assert "XERIC_HOME" in str(caught.value.hint)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no flock")
+def test_a_file_system_without_flock_can_hold_bases(tiny_base: NamedBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    assert (find_folder("tiny", Silent()) / "model.safetensors").is_file()
 
 
 def test_a_conversion_that_gives_other_predictions_is_refused(tiny_base: NamedBase) -> None:

@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Xeric
+from tests.report.made import HOSTILE_TEXTS
 from xeric.errors import RunError, UserError
 from xeric.run.side_by_side import Answer, SideBySide
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+HOSTILE_LABEL = 'runs/<img src="https://a.invalid/label" onerror="window.broken=8">'
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -36,6 +38,22 @@ class Models(SideBySide):
         if text == "fail":
             raise RunError("the run failed")
         yield from (Answer(label, f"{label}: {text} {task}", "cut" if "full" in label else "") for label in self.labels)
+
+
+class HostileModels(Models):
+    """Models whose names, tasks, definitions and texts are markup that would run or fetch something."""
+
+    labels = [HOSTILE_LABEL, "runs/other"]  # type: ignore[assignment]
+    tasks = [HOSTILE_LABEL, "words"]  # type: ignore[assignment]
+
+    def definition(self, task: str) -> str:
+        return HOSTILE_TEXTS[0]
+
+    def answers(self, text: str, task: str) -> Iterator[Answer]:
+        if text == "fail":
+            raise RunError(HOSTILE_TEXTS[0])
+        yield Answer(HOSTILE_LABEL, HOSTILE_TEXTS[int(text)], "")
+        yield Answer("runs/other", HOSTILE_TEXTS[int(text)], HOSTILE_LABEL)
 
 
 @pytest.fixture(scope="module")
@@ -96,6 +114,37 @@ def test_in_a_browser(address: str, tmp_path: Path) -> None:
         browser.close()
     assert asked
     assert [url for url in asked if not url.startswith((address, "data:", "blob:"))] == []
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: `apt-get install chromium`")
+def test_hostile_outputs_are_shown_as_texts_and_run_nothing() -> None:
+    pytest.importorskip("gradio", reason="the extra `play` is not installed")
+    playwright = pytest.importorskip("playwright.sync_api")
+    from xeric.cli.play_page import serve
+
+    with serve(HostileModels(), host="127.0.0.1", port=0) as served, playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context()
+        asked: list[str] = []
+        # Answers whatever would leave the page, so that nothing fails only because there is no network.
+        elsewhere = re.compile(rf"^https?:(?!//127\.0\.0\.1:{served.rstrip('/').rpartition(':')[2]}/)")
+        context.route(elsewhere, lambda route: (asked.append(route.request.url), route.fulfill(body="")))
+        page = context.new_page()
+        page.goto(served)
+        for number, text in enumerate(HOSTILE_TEXTS):
+            page.get_by_label("Input").fill(str(number))
+            page.get_by_role("button", name="Generate").click()
+            playwright.expect(page.get_by_label("runs/other")).to_have_value(f"({HOSTILE_LABEL})\n{text}".strip())
+            assert page.get_by_label(HOSTILE_LABEL).last.input_value() == text
+        assert page.get_by_label("Definition").input_value() == HOSTILE_TEXTS[0]
+        page.get_by_label("Input").fill("fail")
+        page.get_by_role("button", name="Generate").click()
+        playwright.expect(page.get_by_text("onerror", exact=False).first).to_be_visible()
+        assert page.evaluate("window.broken") is None
+        assert page.locator("img[onerror], svg[onload], img[src*=invalid]").count() == 0
+        browser.close()
+    assert asked == []
 
 
 def test_a_port_that_is_taken_is_said(address: str) -> None:

@@ -50,6 +50,16 @@ def test_shuffling_keeps_the_words_and_moves_them_the_same_way_every_time() -> N
     assert sorted(first["poem"].split()) == sorted(["Write", "a", "short", "poem", "about", "it."])
 
 
+def test_given_definitions_stand_in_the_place_of_tasks_own() -> None:
+    given = build(PromptOptions, {"definitions": {"poem": "Write  four lines. ", "elsewhere": "Not used."}})
+    own, other = prepare(tasks()), prepare(tasks(), None, given)
+    assert other.definitions == {**own.definitions, "poem": "Write four lines."}
+    assert [t.test for t in other.tasks] == [t.test for t in own.tasks]
+    assert other.fingerprint != own.fingerprint
+    with pytest.raises(ConfigError, match="does not show them"):
+        build(PromptOptions, {"definitions": {"poem": "Write."}, "definition": False})
+
+
 def test_outputs_are_swapped_among_demonstrations() -> None:
     examples = [Example("a", "1", ""), Example("b", "2", ""), Example("c", "3", "")]
     assert [(one.input, one.output) for one in swapped_outputs(examples)] == [("a", "2"), ("b", "3"), ("c", "1")]

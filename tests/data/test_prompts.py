@@ -9,13 +9,13 @@ from transformers import PreTrainedTokenizerFast
 
 from tests import tiny
 from xeric.config import build
+from xeric.data.demonstrations import choose_demonstrations
 from xeric.data.prompts import (
     ChatRenderer,
     Prompt,
     PromptOptions,
     Segment,
     build_prompt,
-    choose_demonstrations,
     paraphrased,
 )
 from xeric.data.tasks import Example, Instance, Task

@@ -104,9 +104,9 @@ def test_what_is_missing_is_a_mistake_and_nothing_follows_from_it(tmp_path: Path
     assert mistakes(tmp_path, text) == {"grids.g.settings.0": 4}
 
 
-def test_settings_that_do_not_go_together_are_found_where_each_is_right(tmp_path: Path) -> None:
+def test_trained_arms_without_demonstrations_are_no_mistake(tmp_path: Path) -> None:
     text = "bases: [gemma-3-270m]\ntasks: [summarization_en]\nrun:\n  prompt: {demonstrations: 0}\n"
-    assert mistakes(tmp_path, text) == {"run.prompt": 4}, "few-shot without demonstrations is zero-shot"
+    assert mistakes(tmp_path, text) == {}, "few-shot arms have their own number"
 
 
 def test_overrides_have_no_line(tmp_path: Path) -> None:

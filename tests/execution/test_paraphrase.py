@@ -19,18 +19,20 @@ from xeric.bases.base import Base
 from xeric.data.catalog import Catalog
 from xeric.data.prompts import build_prompt
 from xeric.execution import paraphrase
+from xeric.execution.computing import LocalComputer
 from xeric.execution.cost_estimate import CostEstimate
 from xeric.execution.executor import RunExecutor
 from xeric.execution.opening import identify
 from xeric.execution.preview import estimated, preview
 from xeric.execution.run_study import StudyRun, run_study
 from xeric.json_io import write_jsonl
+from xeric.locks import acquire
 from xeric.record_io import read_predictions
 from xeric.records import Prediction
 from xeric.run.adapted import Adapted, adapted_on, open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import prepare_run
-from xeric.run.locks import acquire
+from xeric.run.stage_store import StageStore
 from xeric.studies.folder import PlannedRun, StudyFolder
 from xeric.studies.paraphrases import paraphrases_of, prediction_files
 from xeric.studies.plan import plan_study
@@ -188,7 +190,7 @@ def test_what_another_process_decodes_is_waited_for(done: StudyRun, tmp_path: Pa
     settings = done.plan.settings(run)
     lock = acquire(folder.locks_dir, folder.lock_name(place))
     assert lock is not None
-    executor = RunExecutor(folder, Told())
+    executor = RunExecutor(folder, LocalComputer(StageStore(folder.stages_dir), Told()), Told())
     assert executor.run(place, settings, keep_adapter=True, paraphrases=paraphrases) == done.states[run.id]
     prediction_files(place, paraphrases)[1].unlink()
     assert executor.run(place, settings, keep_adapter=True, paraphrases=paraphrases) is None

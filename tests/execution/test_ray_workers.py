@@ -1,17 +1,22 @@
-"""Workers in a Ray cluster of several raylets on this machine: nodes that go and come, a folder that a node does not see."""
+"""Workers in a Ray cluster of several raylets on this machine: nodes that go and come, with and without the study's folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import small_study as small
-from tests.execution.test_run_study import Told
+from tests.execution.test_run_study import QUICK, Told
 from xeric.errors import UserError
+from xeric.execution.jobs import Jobs
+from xeric.execution.open_study import OpenStudy
 from xeric.execution.run_study import run_study
 from xeric.execution.worker_events import Order
 from xeric.execution.workers import Workers
@@ -22,9 +27,18 @@ from xeric.yaml_io import dump_yaml
 ray = pytest.importorskip("ray", reason="the extra ray is not installed")
 
 
+ALONE = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+
+
+def can_hide_folders() -> bool:
+    return (
+        shutil.which("unshare") is not None and subprocess.run([*ALONE, "true"], capture_output=True, check=False).returncode == 0
+    )
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head without room for workers; tests add nodes of one worker each."""
+def head() -> Iterator[Any]:
+    """A cluster whose head has no room for workers."""
     from ray.cluster_utils import Cluster
 
     # Nodes must find this package, wherever the tests run.
@@ -33,6 +47,14 @@ def cluster() -> Iterator[Any]:
         raylets = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         yield raylets
         raylets.shutdown()
+
+
+@pytest.fixture
+def cluster(head: Any) -> Iterator[Any]:
+    """A cluster to which a test adds nodes of one worker each; they go with the test."""
+    yield head
+    for node in list(head.worker_nodes):
+        head.remove_node(node)
 
 
 class LosingANode(Silent):
@@ -71,17 +93,56 @@ def ended(worker: Any) -> list[Any]:
     return events + worker.events()
 
 
-def test_a_node_that_does_not_see_the_folder_says_so(cluster: Any, tmp_path: Path) -> None:
-    from xeric.execution import ray_workers
+class Machine:
+    """A node that does not see a folder: its processes have mounts of their own, and they die together."""
 
-    cluster.add_node(num_cpus=1)
-    with ray_workers.cluster(cluster.address):
-        worker = ray_workers.RayWorker(Order(str(tmp_path), 0, 0), "locks/.not-there", 0.0)
-        (refused,) = ended(worker)
-        worker.stop()
-    assert refused[:2] == ["refused", "UserError"]
-    assert "does not see this folder" in refused[2]
-    assert refused[3] == str(tmp_path)
+    def __init__(self, cluster: Any, hidden: Path) -> None:
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", f"--address={cluster.address}", "--num-cpus=1", "--block"]
+        script = 'mount -t tmpfs none "$1" && shift && exec "$@"'
+        self._process = subprocess.Popen(
+            [*ALONE, "sh", "-c", script, "sh", str(hidden), *start], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class LosingAMachine(Silent):
+    """Progress of a worker: at the first decoding, its machine goes away and another comes."""
+
+    def __init__(self, machines: list[Machine], another: Callable[[], Machine]) -> None:
+        self._machines, self._another = machines, another
+        self.phases: list[str] = []
+
+    def start(self, phase: str, total: int, done: int = 0) -> None:
+        self.phases.append(phase)
+        if phase.startswith("decode") and len(self._machines) == 1:
+            self._machines[0].kill()
+            self._machines.append(self._another())
+
+
+@pytest.mark.skipif(not can_hide_folders(), reason="a process of this user cannot have mounts of its own")
+def test_machines_that_share_no_folder_leave_the_bytes_of_one_process(
+    cluster: Any, tasks: Path, base: Path, tmp_path: Path
+) -> None:
+    hidden = tmp_path / "hidden"
+    stage = ("sources=[two]", "stage={data: {n_train: 20}, train: {max_steps: 2}}", "grids={g: {starts: [stage-1]}}")
+    study = small.study(Path(shutil.copytree(tasks, hidden / "tasks")), base, *QUICK, *stage)
+    alone, told = run_study(study, tmp_path / "alone"), Told()
+    machines = [Machine(cluster, hidden)]
+    losing = LosingAMachine(machines, lambda: Machine(cluster, hidden))
+    try:
+        workers = Workers(1, ray=cluster.address, progress=lambda _: losing)
+        done = run_study(study, hidden / "out", workers=workers, progress=told)
+    finally:
+        for machine in machines:
+            machine.kill()
+    assert done.with_status("ok") == [run.id for run in done.plan.runs]
+    assert len(machines) == 2
+    assert [note for note in told.notes if "died with its process or its node in" in note]
+    assert losing.phases.count("train stage 1") == 1
+    assert small.contents(done.folder.root) == small.contents(alone.folder.root)
 
 
 def test_a_worker_that_is_asked_to_leave_gives_its_run_back(cluster: Any, tasks: Path, base: Path, tmp_path: Path) -> None:
@@ -89,10 +150,11 @@ def test_a_worker_that_is_asked_to_leave_gives_its_run_back(cluster: Any, tasks:
 
     study, folder = tmp_path / "study.yaml", tmp_path / "out"
     study.write_text(dump_yaml(small.plain(tasks, base, "tuning=null", "run.train.max_steps=100000")), encoding="utf-8")
-    run_study(study, folder, shard=(8, 8))  # writes the folder and carries nothing out
+    opened = OpenStudy.of(study, folder, progress=Silent())
+    jobs = Jobs(opened.executor.folder, {}, ray_workers.share)
     cluster.add_node(num_cpus=1)
     with ray_workers.cluster(cluster.address), ray_workers.token_in(folder) as token:
-        worker, phases = ray_workers.RayWorker(Order(full_path(folder), 0, 0), token, 0.0), list[str]()
+        worker, phases = ray_workers.RayWorker(Order(full_path(folder), 0, 0), token, 0.0, opened, jobs), list[str]()
         while "train" not in phases:
             ray.wait([worker._asked], timeout=10)
             phases += [phase for name, phase, *_ in worker.events() if name == "start"]

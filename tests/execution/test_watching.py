@@ -75,7 +75,7 @@ def test_a_run_that_kills_every_worker_fails_and_the_others_go_on(
 ) -> None:
     study, told = small.study(tasks, base, *QUICK), Told()
     killer = (
-        "import os, xeric.execution.executor as e; f = e.execute; "
+        "import os, xeric.execution.computing as e; f = e.execute; "
         "e.execute = lambda c, folder, **more: os.kill(os.getpid(), 9) if 'lora' in folder.name else f(c, folder, **more)"
     )
     with monkeypatch.context() as patch:
@@ -107,7 +107,7 @@ def test_an_error_that_concerns_the_study_ends_it(
     tasks: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = (
-        "import xeric.execution.executor as e, xeric.errors as r; "
+        "import xeric.execution.computing as e, xeric.errors as r; "
         "e.execute = lambda *a, **k: (_ for _ in ()).throw(r.StorageError('cannot be written', where='x'))"
     )
     in_workers(monkeypatch, full)

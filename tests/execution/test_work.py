@@ -14,7 +14,7 @@ from tests.execution.test_run_study import QUICK, Told
 from xeric.config import build
 from xeric.execution.run_study import run_study
 from xeric.execution.work import by_base, work
-from xeric.run.locks import acquire
+from xeric.locks import acquire
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import plan_study

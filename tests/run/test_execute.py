@@ -20,8 +20,7 @@ from xeric.errors import DataError, UserError
 from xeric.metrics import METRICS, score_predictions
 from xeric.record_io import read_predictions, read_record
 from xeric.records import TrivialScores
-from xeric.run import baselines, task_session
-from xeric.run import execute as run_execute
+from xeric.run import baselines, finishing, task_session
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute, prepare_run
@@ -314,7 +313,7 @@ def test_what_was_trained_is_saved_before_it_is_decoded_and_scored(
 
     whole = go(settings, tmp_path / "whole")
     with monkeypatch.context() as patched:
-        patched.setattr(task_session if what == "generate_rows" else run_execute, what, fails)
+        patched.setattr(task_session if what == "generate_rows" else finishing, what, fails)
         with pytest.raises(OSError, match="disk full"):
             go(settings, tmp_path / "run")
     assert not (tmp_path / "run" / "record.json").exists()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests import tiny
-from xeric.errors import StorageError, UserError
+from xeric import locks
+from xeric.errors import RunError, StorageError, UserError
+from xeric.locks import Lock, acquire
 from xeric.progress import Silent
 from xeric.records import RECORD_FILE
-from xeric.run import locks
 from xeric.run.config import RunConfig, run_config
 from xeric.run.execute import execute
-from xeric.run.locks import Lock, acquire
 
 
 @pytest.fixture
@@ -111,3 +112,39 @@ def test_a_disk_that_fills_up_in_the_middle_ends_the_run_with_the_path(
     assert "same command again" in str(refused.value.hint)
     assert execute(config, tmp_path / "run").fresh
     assert [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_what_a_kill_after_the_record_left_goes_with_the_same_command(config: RunConfig, tmp_path: Path) -> None:
+    folder = execute(config, tmp_path / "run").folder
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for left in ("checkpoint/training.safetensors", "adapter/.tmpUfmrdP", ".record.json.0badcafe-1.00000000.part", "locks/run.1"):
+        (folder / left).parent.mkdir(exist_ok=True)
+        (folder / left).write_text("")
+    old = 1000.0
+    os.utime(folder / "locks" / "run.1", (old, old))
+    assert not execute(config, folder).fresh
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert not (folder / "locks").exists()
+
+
+def test_nothing_is_taken_from_a_process_that_works_in_a_finished_run(config: RunConfig, tmp_path: Path) -> None:
+    folder = execute(config, tmp_path / "run").folder
+    lock = acquire(folder / "locks", "run")
+    assert lock is not None
+    (folder / "checkpoint").mkdir()
+    assert not execute(config, folder).fresh
+    assert (folder / "checkpoint").is_dir()
+    lock.release()
+
+
+def test_an_error_in_a_run_that_was_taken_over_says_so(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: object, **__: object) -> None:
+        (tmp_path / "run" / "locks" / "run.2").write_text("{}")
+        monkeypatch.setattr(Lock, "lost", True)
+        raise FileNotFoundError(2, "No such file or directory", "predictions.jsonl")
+
+    monkeypatch.setattr("xeric.run.execute.write_jsonl", taken)
+    with pytest.raises(RunError, match="another process has taken this run over"):
+        execute(config, tmp_path / "run")

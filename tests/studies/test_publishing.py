@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tests.made_study import changed, write_study
 from xeric.analysis.analyse import analyse
 from xeric.api import run_study
 from xeric.cli import run as command
-from xeric.errors import UserError
+from xeric.errors import StorageError, UserError
 from xeric.record_io import read_predictions
 from xeric.report import write_report
 from xeric.studies.config import Grid
@@ -69,3 +70,20 @@ def test_what_cannot_be_published_is_said(made: Path, tmp_path: Path, capsys: py
         publish(StudyFolder(made), tmp_path / "other")
     assert command(["study", "publish", str(made), "--to", str(tmp_path / "out")]) == 0
     assert "files in" in capsys.readouterr().out
+
+
+def test_a_study_that_cannot_be_written_to_can_be_published(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(StudyFolder(made), tmp_path / "expected")
+    expected = {path.relative_to(tmp_path / "expected"): path.read_bytes() for path in (tmp_path / "expected").rglob("*.npz")}
+    copy = tmp_path / "copy"
+    shutil.copytree(made, copy)
+    for path in copy.rglob("*.statistics.npz"):
+        path.unlink()
+
+    def refuse(path: Path, _: object) -> None:
+        raise StorageError("cannot be written: Read-only file system", where=str(path))
+
+    monkeypatch.setattr("xeric.metrics.stored.write_atomically", refuse)
+    publish(StudyFolder(copy), tmp_path / "out")
+    assert expected
+    assert {path.relative_to(tmp_path / "out"): path.read_bytes() for path in (tmp_path / "out").rglob("*.npz")} == expected

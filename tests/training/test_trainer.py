@@ -20,7 +20,7 @@ from xeric.methods.base import Adaptation, method_options
 from xeric.training.checkpoint import CheckpointFile
 from xeric.training.loss import Rows, dev_loss, step_loss
 from xeric.training.options import TrainOptions, planned_steps
-from xeric.training.trainer import TrainResult
+from xeric.training.result import TrainResult
 
 
 def attach(base: Base, **options: Any) -> Adaptation:

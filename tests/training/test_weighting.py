@@ -19,7 +19,7 @@ from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.run.config import run_config
 from xeric.training.options import TrainOptions
-from xeric.training.trainer import TrainResult
+from xeric.training.result import TrainResult
 from xeric.training.weighting import WEIGHTINGS, WeightingOptions, weighting_of
 
 SIZES = {"one": 300, "two": 100, "three": 20}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,6 +35,7 @@ from xeric.data.splits import MAX_TRAIN
 from xeric.data.tasks import Task
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.execution.run_study import run_study
+from xeric.execution.workers import Workers, reached
 from xeric.files import write_atomically
 from xeric.formatting import data_size, duration
 from xeric.json_io import write_json
@@ -58,6 +59,7 @@ def adapt(
     *,
     source_options: SourceOptions | None = None,
     options: AdaptOptions | None = None,
+    workers: Workers | None = None,
     progress: StudyProgress | None = None,
 ) -> Outcome:
     """Adapt a base to a file of examples within a time, and say what to use; a finished adaptation is returned as it is.
@@ -67,6 +69,7 @@ def adapt(
         output: folder for what is found; an interrupted call goes on in it.
         source_options: what is known of the file; the rest is guessed.
         options: what the adaptation may take.
+        workers: who carries out the runs of the final study; this process alone if not given. The search is this process's own.
         progress: is told what happens.
 
     Raises:
@@ -83,13 +86,13 @@ def adapt(
 
     task = read_source(source, source_options, note)
     folder = AdaptFolder(output)
-    with folder.occupied(told):
+    with folder.occupied(told), reached(workers):
         settings = options.model_dump(mode="json", exclude={"device", "precision", "memory"})
         folder.begin(task, settings)
         if folder.result_file.is_file():
             return _read(Outcome, folder.result_file)
         clock = Clock(folder.clock_file, options.seconds)
-        return _Adapting(task, folder, options, clock, Ticking(told, clock), tuple(guessed)).run()
+        return _Adapting(task, folder, options, clock, Ticking(told, clock), tuple(guessed), workers).run()
 
 
 @dataclass
@@ -106,10 +109,20 @@ class _Adapting:
     """One adaptation; the work of :func:`adapt`."""
 
     def __init__(
-        self, task: Task, folder: AdaptFolder, options: AdaptOptions, clock: Clock, progress: Ticking, guessed: tuple[str, ...]
+        self,
+        task: Task,
+        folder: AdaptFolder,
+        options: AdaptOptions,
+        clock: Clock,
+        progress: Ticking,
+        guessed: tuple[str, ...],
+        workers: Workers | None,
     ) -> None:
         self._task, self._folder, self._options, self._clock, self._progress = task, folder, options, clock, progress
         self._guessed = guessed
+        self._workers = (
+            None if workers is None else replace(workers, progress=lambda number: Ticking(workers.progress(number), clock))
+        )
 
     def run(self) -> Outcome:
         """Do all of it."""
@@ -214,7 +227,7 @@ class _Adapting:
             final = final_study(study, found.best_trained, plan, self._options, steps=steps)
             if steps is not None:
                 self._progress.note(f"{duration(max(self._clock.left, 0.0))} are left: the final training has {steps} steps")
-        done = run_study(final, folder.root, progress=self._progress)
+        done = run_study(final, folder.root, workers=self._workers, progress=self._progress)
         trained = [run.id for run in done.plan.runs if not run.arm.key.untrained and run.arm.key.n_train is None]
         if not set(trained) & set(done.with_status("ok")):
             raise RunError(

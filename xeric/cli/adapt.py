@@ -46,6 +46,13 @@ def adapt(
     name: Annotated[str | None, typer.Option(help="Name of the task; that of the file where not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or 4bit.")] = "auto",
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Carry the final runs out by N processes here, or at most N of the cluster of --ray."),
+    ] = None,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Carry the final runs out in a Ray cluster: auto, or HOST:PORT.")
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """From a file of examples to the adapter to use, within a time: tries, chooses, trains, tests, and says what it is worth.
@@ -65,6 +72,7 @@ def adapt(
     from xeric.adapt.adapting import adapt as run
     from xeric.adapt.outcome import lines
     from xeric.adapt.source import SourceOptions
+    from xeric.cli.study import workers_from
 
     options = build(
         AdaptOptions,
@@ -90,7 +98,8 @@ def adapt(
         name=name,
     )
     with TerminalStudyProgress() as progress:
-        outcome = run(source, output, source_options=known, options=options, progress=progress)
+        team = workers_from(workers, ray, None, progress)
+        outcome = run(source, output, source_options=known, options=options, workers=team, progress=progress)
     if as_json:
         print_json(outcome.model_dump(mode="json"))
         return 0

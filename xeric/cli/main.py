@@ -19,6 +19,7 @@ from xeric.cli.bases import bases_app
 from xeric.cli.demo import demo
 from xeric.cli.export import export
 from xeric.cli.generate import generate
+from xeric.cli.instruct import instruct
 from xeric.cli.listing import list_app
 from xeric.cli.options import speak_utf8
 from xeric.cli.play import play
@@ -40,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (adapt, train, generate, play, score, export, recommend, report, demo):
+for command in (adapt, train, instruct, generate, play, score, export, recommend, report, demo):
     app.command()(command)
 for name, commands in (("study", study_app), ("tasks", tasks_app), ("bases", bases_app), ("list", list_app)):
     app.add_typer(commands, name=name)
@@ -55,7 +56,7 @@ _REMOVED = {
 }
 """Commands that earlier versions had, with the complaint and the hint."""
 
-_RESUMED = ("adapt", "train", "study", "demo", "bases")
+_RESUMED = ("adapt", "train", "instruct", "study", "demo", "bases")
 _GOES_ON = "what was finished is kept; the same command goes on from there"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +58,9 @@ def train(
     group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Share each step out among so many processes of this machine, one per GPU.")
+    ] = None,
     time: Annotated[
         str | None, typer.Option("--for", help="Time for the training (90s, 20m, 1h30m): as many of the planned steps as fit.")
     ] = None,
@@ -101,7 +105,7 @@ def train(
         _complete(settings)
     if trim_to:
         settings["base"] = _trimmed(settings, trim_to)
-    return _train(settings, output, as_json)
+    return _train(settings, output, as_json, processes)
 
 
 def _trimmed(settings: dict[str, Any], trim_to: list[str]) -> str:
@@ -161,17 +165,24 @@ def _stages(configured: Any, texts: list[str] | None, sources: list[str] | None)
     return [*first, *rest]
 
 
-def _train(settings: dict[str, Any], output: Path | None, as_json: bool) -> int:
+def _train(settings: dict[str, Any], output: Path | None, as_json: bool, count: int | None) -> int:
     quiet_libraries()
+    from xeric.cli.launching import processes_of_run
     from xeric.cli.progress import TerminalProgress
     from xeric.run.config import run_config
     from xeric.run.execute import execute
 
-    config, remarks = run_config(settings)
-    with TerminalProgress() as progress:
-        for remark in remarks:
-            progress.note(remark)
-        run = execute(config, output, progress=progress)
+    own, remarks = run_config(settings)
+    with processes_of_run(own.device, count) as processes:
+        # Which precision is faster here may be measured, and need not come out alike in every process.
+        config, folder = processes.from_first(lambda: (own, output))
+        with TerminalProgress() if processes.first else nullcontext() as progress:
+            if progress is not None:
+                for remark in remarks:
+                    progress.note(remark)
+            run = execute(config, folder, progress=progress, processes=processes)
+    if not processes.first:
+        return 0 if run.record.status == "ok" else 1
     if as_json:
         print_json(run.record.model_dump(mode="json"))
     else:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from xeric.execution.workers import Workers
     from xeric.studies.config import StudyConfig
 
-__all__ = ["study_app"]
+__all__ = ["study_app", "workers_from"]
 
 study_app = typer.Typer(
     help="A grid of runs from one file, with tables, figures and a verdict on each claim.", no_args_is_help=True
@@ -104,7 +104,7 @@ def run(
     from xeric.studies.status import study_status
 
     with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
-        team = _team(workers, ray, gpus_per_run, progress)
+        team = workers_from(workers, ray, gpus_per_run, progress)
         done, results = run_study(config, folder, shard=part_of_runs, workers=team, progress=progress)
     study_state = study_status(done.folder)
     if as_json:
@@ -240,7 +240,8 @@ def _check_workers(shard: Shard | None, count: int | None, ray: str | None, gpus
         raise UserError("--gpus-per-run is for a Ray cluster, and --ray is not given", hint=hint)
 
 
-def _team(count: int | None, ray: str | None, gpus: float | None, progress: TerminalStudyProgress) -> Workers | None:
+def workers_from(count: int | None, ray: str | None, gpus: float | None, progress: TerminalStudyProgress) -> Workers | None:
+    """Return the workers that `--workers` and `--ray` ask for; None where neither is given."""
     if count is None and ray is None:
         return None
     with asking_for_train():

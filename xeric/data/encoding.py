@@ -10,6 +10,9 @@ among them, an input of 4 and a target of 2::
 Plain text (a text stage) has neither task prefix nor input: a row is ``BOS | window``, every token of the window a target, and
 the last window of a document ends with EOS.
 
+Where each row has demonstrations of its own, they belong to the instance row (``d d d d x x x x y y EOS``), and the prefix row
+ends with the definition.
+
 Truncation (the target and EOS are never cut): a row that does not fit the context first loses demonstrations, last to
 first, by moving to a shorter prefix row of its task; then the middle of its input. Each cut is counted. This module
 knows a tokenizer only as a function from text to ids and never imports a model library.
@@ -83,7 +86,8 @@ class InstanceRow:
     Attributes:
         id: the instance's id.
         prefix: index of its prefix row in its task's ``prefixes``.
-        ids: token ids of input, target and EOS; without the last two in a row for decoding.
+        ids: token ids of demonstrations of its own, if it has any, input, target and EOS; without the last two in a row for
+            decoding.
         kinds: segment kind of each token.
         target_start: index of the first target token; the length of ``ids`` in a row for decoding.
     """
@@ -246,14 +250,11 @@ class Encoder:
     def _prefix_rows(self, prompt: Prompt) -> tuple[PrefixRow, ...]:
         rows = []
         for count, segments in enumerate(prompt.prefixes):
-            ids = [self.bos] if prompt.begin and self.bos is not None else []
-            kinds = [_KIND["instruction"]] * len(ids)
-            for segment in segments:
-                tokens = self._segment(segment)
-                ids += tokens
-                kinds += [_KIND[segment.kind]] * len(tokens)
-            own = 1 if self.begun and ids[:1] == [self.bos] else 0
-            rows.append(PrefixRow(prompt.task, tuple(ids[own:]), tuple(kinds[own:]), count))
+            first = (self.bos,) if prompt.begin and self.bos is not None else ()
+            tokens, token_kinds = self._tokens(segments)
+            ids, kinds = (*first, *tokens), (*[_KIND["instruction"]] * len(first), *token_kinds)
+            own = 1 if self.begun and ids[:1] == (self.bos,) else 0
+            rows.append(PrefixRow(prompt.task, ids[own:], kinds[own:], count))
         return tuple(rows)
 
     def _encode(
@@ -262,7 +263,9 @@ class Encoder:
         prefixes = self._prefix_rows(prompt)
         before, after = self._segment(prompt.before_input), [*self._segment(prompt.after_input), *self.input_end]
         frame = len(before) + len(after) + max(map(len, openings.values()), default=0)
-        least = len(prefixes[0].ids) + frame + _LEAST_INPUT
+        # What a chat template puts between the definition and an input without demonstrations.
+        beginning = self._tokens(prompt.retrieved.layouts[0])[0] if prompt.retrieved else ()
+        least = len(prefixes[0].ids) + len(beginning) + frame + _LEAST_INPUT
         self._check_room(prompt, prefixes[0], least, reserve)
         cuts: Counter[str] = Counter()
         encoded: list[InstanceRow] = []
@@ -275,17 +278,33 @@ class Encoder:
                 cuts["target_too_long"] += 1
                 continue
             room = self.context - frame - tail
-            chosen = _longest_fitting(prefixes, room - len(tokens))
-            cuts["demonstrations"] += chosen < len(prefixes) - 1
-            room -= len(prefixes[chosen].ids)
+            leads = self._leads(prompt, text, prefixes)
+            chosen = _longest_fitting([lead.length for lead in leads], room - len(tokens))
+            cuts["demonstrations"] += chosen < len(leads) - 1
+            lead = leads[chosen]
+            room -= lead.length
             cuts["input"] += len(tokens) > room
             opening = openings.get(id_, ())
             words = [*before, *_cut_middle(tokens, room), *after]
-            ids = [*opening, *words]
-            kinds = [_KIND["prefix"]] * len(opening) + [_KIND["input"]] * len(words) + [_KIND["target"]] * len(target)
-            encoded.append(InstanceRow(id_, chosen, (*ids, *target), tuple(kinds), len(ids)))
+            ids = [*lead.ids, *opening, *words]
+            own = [_KIND["prefix"]] * len(opening) + [_KIND["input"]] * len(words)
+            kinds = (*lead.kinds, *own, *[_KIND["target"]] * len(target))
+            encoded.append(InstanceRow(id_, lead.prefix, (*ids, *target), kinds, len(ids)))
         indent = prompt.before_target if prompt.keep_indentation else None
         return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v}, indent)
+
+    def _leads(self, prompt: Prompt, text: str, prefixes: Sequence[PrefixRow]) -> list[_Lead]:
+        """Return what may stand before an input, by number of demonstrations."""
+        if prompt.retrieved is None:
+            return [_Lead(number, (), (), len(prefix.ids)) for number, prefix in enumerate(prefixes)]
+        shared = len(prefixes[0].ids)
+        tokens = map(self._tokens, prompt.retrieved.segments(text))
+        return [_Lead(0, ids, kinds, shared + len(ids)) for ids, kinds in tokens]
+
+    def _tokens(self, segments: Iterable[Segment]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the token ids of segments, each tokenised by itself, and the kind of each token."""
+        parts = [(self._segment(segment), _KIND[segment.kind]) for segment in segments]
+        return tuple(i for ids, _ in parts for i in ids), tuple(kind for ids, kind in parts for _ in ids)
 
     def _check_room(self, prompt: Prompt, shortest: PrefixRow, least: int, reserve: int) -> None:
         """Check that an input fits beside the definition, and that new tokens fit.
@@ -328,9 +347,30 @@ def cut_note(cuts: Mapping[str, int], count: int, what: str, context: int) -> st
     return f"{', '.join(parts)}: the base has a context of {context:,} tokens" if parts else ""
 
 
-def _longest_fitting(prefixes: Sequence[PrefixRow], room: int) -> int:
-    """Return the index of the prefix row with the most demonstrations that fits ``room`` tokens, or 0 where none does."""
-    return max((n for n, prefix in enumerate(prefixes) if len(prefix.ids) <= room), default=0)
+class _Lead(NamedTuple):
+    """What stands before an input.
+
+    Attributes:
+        prefix: index of the prefix row.
+        ids: tokens of the row's own demonstrations behind it.
+        kinds: segment kind of each.
+        length: tokens of both.
+    """
+
+    prefix: int
+    ids: tuple[int, ...]
+    kinds: tuple[int, ...]
+    length: int
+
+
+def _longest_fitting(lengths: Sequence[int], room: int) -> int:
+    """Return the largest number of demonstrations that fits ``room`` tokens, or 0 where none does.
+
+    Args:
+        lengths: of the tokens before an input, by number of demonstrations.
+        room: tokens.
+    """
+    return max((count for count, length in enumerate(lengths) if length <= room), default=0)
 
 
 def _cut_middle(tokens: list[int], room: int) -> list[int]:

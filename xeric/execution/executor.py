@@ -1,4 +1,4 @@
-"""Carries out single runs of a study; runs in one process share an open base, prepared tasks and locks.
+"""Carries out single runs of a study: takes a run by its lock, has it computed, and deletes what a finished run must not leave.
 
 A run that fails leaves ``failure.json`` and does not stop the others. It is tried again, once, when the study is started again.
 """
@@ -6,43 +6,28 @@ A run that fails leaves ``failure.json`` and does not stop the others. It is tri
 from __future__ import annotations
 
 import contextlib
-import gc
 import shutil
 import time
-import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import regex
 
-from xeric.bases.base import Base
-from xeric.bases.loading import load_base
-from xeric.config import build, digest
-from xeric.data.preparing import Prepared
-from xeric.errors import StorageError, XericError, memory_error
-from xeric.execution.paraphrase import decode_paraphrased
-from xeric.files import files_below, modified_ns, storage_error
+from xeric.errors import StorageError
+from xeric.execution.computing import Computer, LockLostError, RunProgress
+from xeric.files import files_below, modified_ns, remove
 from xeric.json_io import write_json
-from xeric.metrics import METRICS
+from xeric.locks import Lock, acquire, held, is_held
 from xeric.metrics.stored import statistics_file
 from xeric.progress import StudyProgress
-from xeric.run.baselines import KnownScores
-from xeric.run.config import RunConfig, run_config
-from xeric.run.execute import execute, prepare_run
-from xeric.run.locks import Lock, acquire, held, is_held
-from xeric.run.stages import StageData
+from xeric.run.folder import ADAPTER, leftovers
 from xeric.studies.folder import Failure, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Paraphrases, not_decoded, prediction_files
-from xeric.yaml_io import load_yaml
 
 __all__ = ["RunExecutor"]
 
 _NUMBER = regex.compile(r"\p{N}+(?:[.,]\p{N}+)*")
-
-
-class _LockLostError(Exception):
-    """Another process has taken over the lock of this run."""
 
 
 class _RunProgress:
@@ -62,9 +47,12 @@ class _RunProgress:
         self._progress.start(phase, total, done)
 
     def advance(self, units: int, loss: float | None = None) -> None:
-        if self._lock.lost:
-            raise _LockLostError
+        self.check()
         self._progress.advance(units, loss)
+
+    def check(self) -> None:
+        if self._lock.lost:
+            raise LockLostError
 
 
 class RunExecutor:
@@ -72,23 +60,29 @@ class RunExecutor:
 
     Args:
         folder: of the study.
+        computer: computes the runs.
         progress: is told what happens.
         poll: seconds between attempts while another process holds a lock that is needed.
+        sleep: waits so many seconds.
         retry_before: runs that failed before this time (nanoseconds of the folder's file system) are tried again; None: before
             now, 0: none.
     """
 
     def __init__(
-        self, folder: StudyFolder, progress: StudyProgress, *, poll: float = 1.0, retry_before: int | None = None
+        self,
+        folder: StudyFolder,
+        computer: Computer,
+        progress: StudyProgress,
+        *,
+        poll: float = 1.0,
+        sleep: Callable[[float], None] = time.sleep,
+        retry_before: int | None = None,
     ) -> None:
         self.folder = folder
-        self._poll = poll
+        self._computer = computer
+        self._poll, self._sleep = poll, sleep
         self._progress = progress
         self._noted: set[str] = set()
-        self._base: tuple[str, Base] | None = None
-        self._prepared: dict[str, Prepared] = {}
-        self._stage_data: dict[str, StageData] = {}
-        self._baseline_scores: KnownScores = {}
         # A failure from before this start is tried again; one that appears later is the result of trying again.
         failures = {path: modified_ns(path) for path in files_below(folder.root) if path.name == "failure.json"}
         if retry_before is not None:
@@ -134,7 +128,7 @@ class RunExecutor:
             # Another process may have finished it before the lock was acquired.
             if self.state(folder) is None:
                 self._progress.begin(folder.name)
-                self._compute(folder, settings, progress)
+                self._compute(folder, settings, progress, keep_adapter=keep_adapter or bool(paraphrases))
             state = read_state(folder)
             if self._undecoded(folder, state, paraphrases):
                 self._progress.begin(folder.name)
@@ -142,10 +136,9 @@ class RunExecutor:
             # The adapter is kept as long as paraphrases are not decoded yet: the next start tries them again.
             keep = keep_adapter or bool(self._undecoded(folder, state, paraphrases))
             for path in self._leftovers(folder, state, keep):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                remove(path)
             return state
-        except _LockLostError:
-            self._base = None
+        except LockLostError:
             return None
         finally:
             lock.release()
@@ -162,7 +155,7 @@ class RunExecutor:
 
     def wait(self) -> None:
         """Sleep while another process holds a lock that is needed."""
-        time.sleep(self._poll)
+        self._sleep(self._poll)
 
     def refuse(self, folder: Path, failure: Failure) -> RunState:
         """Record that a run cannot be carried out, and return its state."""
@@ -171,33 +164,19 @@ class RunExecutor:
         self._progress.note(f"{folder.name} failed: {failure.error}")
         return RunState(None, failure)
 
-    def prepared(self, config: RunConfig) -> Prepared:
-        """Return a run's tasks, prepared once for all runs with the same tasks and data settings."""
-        key = digest(config.model_dump(mode="json", include={"tasks", "tasks_dirs", "data", "prompt"}))
-        if key not in self._prepared:
-            self._prepared[key] = prepare_run(config, self._progress)
-        return self._prepared[key]
-
-    def _compute(self, folder: Path, settings: Mapping[str, Any], progress: _RunProgress) -> None:
+    def _compute(self, folder: Path, settings: Mapping[str, Any], progress: RunProgress, *, keep_adapter: bool) -> None:
         (folder / "failure.json").unlink(missing_ok=True)
         # Left by a run whose record was deleted so that it is computed again.
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
         try:
-            config, _ = run_config(settings)
-            data = self.prepared(config)
-            base = self.open_base(config)
-            shared: dict[str, Any] = {"stage_data": self._stage_data, "baseline_scores": self._baseline_scores}
-            execute(config, folder, base=base, data=data, progress=progress, stages=self.folder.stages_dir, locked=True, **shared)
-        except (_LockLostError, StorageError):
-            # A storage error would meet the other runs, too: the study stops.
-            self._base = None
+            failure = self._computer.run(folder, settings, progress, keep_adapter=keep_adapter)
+        except StorageError:
+            progress.check()
             raise
-        except XericError as error:
-            self._fail(folder, Failure(error=str(error), hint=error.hint))
-        except Exception as error:  # noqa: BLE001 - an error of one run must not stop the others
-            if (storage := storage_error(error)) is not None:
-                raise storage from None
-            self._fail(folder, _unexpected(error))
+        if failure is not None:
+            # No failure of the run where the lock is lost: its new owner may have removed what was there.
+            progress.check()
+            self.refuse(folder, failure)
 
     def _undecoded(self, folder: Path, state: RunState, paraphrases: Paraphrases) -> dict[Path, dict[str, str]]:
         """Return the paraphrases that a run is not decoded under yet and can be, by the file of their predictions."""
@@ -206,57 +185,22 @@ class RunExecutor:
         return not_decoded(folder, paraphrases)
 
     def _decode_paraphrases(
-        self, folder: Path, settings: Mapping[str, Any], state: RunState, paraphrases: Paraphrases, progress: _RunProgress
+        self, folder: Path, settings: Mapping[str, Any], state: RunState, paraphrases: Paraphrases, progress: RunProgress
     ) -> None:
         """Decode a finished run under other paraphrases; a failure here does not make the run a failed one."""
-        try:
-            # Device and precision of the run itself, not those that the study would choose now; the base may have moved.
-            config = build(RunConfig, load_yaml(folder / "config.yaml")).model_copy(update={"base": settings["base"]})
-            base = self.open_base(config)
-            undecoded = self._undecoded(folder, state, paraphrases)
-            metrics = config.metrics or METRICS.names()
-            decode_paraphrased(folder, base, undecoded, shared=config.train.shared_prefix, metrics=metrics, progress=progress)
-            for stale in {*(folder / FOLDER).glob("*.jsonl")} - {*prediction_files(folder, paraphrases)}:
-                stale.unlink()
-                statistics_file(stale).unlink(missing_ok=True)
-        except (_LockLostError, StorageError):
-            raise
-        except Exception as error:  # noqa: BLE001 - as with runs
-            # An interrupted run may have left its method attached to the base.
-            self._base = None
-            failure = Failure(error=str(error), hint=error.hint) if isinstance(error, XericError) else _unexpected(error)
+        failure = self._computer.decode(folder, settings, self._undecoded(folder, state, paraphrases), progress)
+        if failure is not None:
             hint = f" ({failure.hint})" if failure.hint else ""
             self._progress.note(f"{folder.name}: not decoded under the other paraphrases: {failure.error}{hint}")
-
-    def _fail(self, folder: Path, failure: Failure) -> None:
-        # An interrupted run may have left its method attached to the base.
-        self._base = None
-        self.refuse(folder, failure)
-
-    def open_base(self, config: RunConfig) -> Base:
-        """Return a run's base; the base opened last stays open."""
-        key = digest([config.base, config.device, config.precision])
-        if self._base is None or self._base[0] != key:
-            # Free the old base before loading the new one: two may not fit into memory.
-            self._base = None
-            gc.collect()
-            self._base = (key, load_base(config.base, device=config.device, precision=config.precision))
-        return self._base[1]
+            return
+        for stale in {*(folder / FOLDER).glob("*.jsonl")} - {*prediction_files(folder, paraphrases)}:
+            stale.unlink()
+            statistics_file(stale).unlink(missing_ok=True)
 
     def _leftovers(self, folder: Path, state: RunState, keep_adapter: bool) -> list[Path]:
         """Return the files that a finished run must not leave: its checkpoint, partial files, an adapter that is not kept."""
         if state.record is None:
             return []
-        unwanted = [folder / "checkpoint"] + ([] if keep_adapter else [folder / "adapter"])
-        existing = [path for path in unwanted if path.exists()]
-        # Files left half written by a kill, except inside folders that are deleted anyway.
-        return existing + [path for path in folder.rglob(".*.part") if not set(path.parents) & set(existing)]
-
-
-def _unexpected(error: Exception) -> Failure:
-    """Return the failure for an unexpected error: its type, message and place in the code."""
-    location = traceback.extract_tb(error.__traceback__)[-1]
-    message, where = " ".join(str(error).split())[:300], f"{Path(location.filename).name}:{location.lineno}"
-    text = f"unexpected {type(error).__name__}: {message} ({where})"
-    memory = memory_error(error)
-    return Failure(error=text, hint=memory.hint if memory else None)
+        adapter = folder / ADAPTER
+        left = [path for path in leftovers(folder) if keep_adapter or adapter not in path.parents]
+        return left if keep_adapter or not adapter.exists() else [*left, adapter]

@@ -12,16 +12,18 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from typing import IO
 
 import torch
 
 from xeric.execution.worker_events import Event, Order
 
-__all__ = ["LocalWorker", "environment"]
+__all__ = ["LEAVE_SECONDS", "LocalWorker", "ending", "environment"]
 
 _CODE = "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); from xeric.execution.worker_process import main; main()"
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-_LEAVE_SECONDS = 20.0
+LEAVE_SECONDS = 20.0
+"""How long a process that was asked to leave may take."""
 _TAIL_BYTES = 4000
 
 
@@ -87,12 +89,7 @@ class LocalWorker:
         if code is None:
             return None
         self._reader.join()  # its last events
-        if code == 0:
-            return ""
-        if code < 0:
-            name = signal.Signals(-code).name
-            return f"ended by {name}" + (", as the system does when memory is exhausted" if name == "SIGKILL" else "")
-        return f"left with exit code {code}" + (f": {line}" if (line := self._last_line()) else "")
+        return ending(code, self._errors)
 
     def leave(self) -> None:
         """Ask it to leave."""
@@ -101,7 +98,7 @@ class LocalWorker:
     def stop(self) -> None:
         """Wait until it has gone, and end it where that takes too long."""
         try:
-            self._process.wait(_LEAVE_SECONDS)
+            self._process.wait(LEAVE_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -116,8 +113,24 @@ class LocalWorker:
             with contextlib.suppress(ValueError):  # cut off by its death
                 self._events.put(json.loads(line))
 
-    def _last_line(self) -> str:
-        self._errors.seek(0, os.SEEK_END)
-        self._errors.seek(max(0, self._errors.tell() - _TAIL_BYTES))
-        lines = self._errors.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]
+
+def ending(code: int, errors: IO[bytes]) -> str:
+    """Return how a process ended, empty where it left by itself.
+
+    Args:
+        code: its return code, as :mod:`subprocess` has it.
+        errors: file that it wrote its standard error into.
+    """
+    if code == 0:
+        return ""
+    if code < 0:
+        name = signal.Signals(-code).name
+        return f"ended by {name}" + (", as the system does when memory is exhausted" if name == "SIGKILL" else "")
+    return f"left with exit code {code}" + (f": {line}" if (line := _last_line(errors)) else "")
+
+
+def _last_line(errors: IO[bytes]) -> str:
+    errors.seek(0, os.SEEK_END)
+    errors.seek(max(0, errors.tell() - _TAIL_BYTES))
+    lines = errors.read().decode(errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")[:300]

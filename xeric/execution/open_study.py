@@ -8,13 +8,15 @@ from pathlib import Path
 
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError
+from xeric.execution.computing import LocalComputer
 from xeric.execution.executor import RunExecutor
 from xeric.execution.opening import check_settings, open_folder, own_data
 from xeric.execution.study_runs import StudyRuns
 from xeric.files import expanded
+from xeric.locks import sweep
 from xeric.metrics import METRICS
 from xeric.progress import StudyProgress
-from xeric.run.locks import sweep
+from xeric.run.stage_store import StageStore
 from xeric.studies.baselines import write_baselines
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import RunState, StudyFolder, remove_parts
@@ -49,12 +51,14 @@ class OpenStudy:
 
     Attributes:
         plan: its arms and runs.
+        computer: computes runs in this process.
         executor: carries single runs out.
         runs: carries runs and the trials that they need out, in this process.
         progress: is told what happens.
     """
 
     plan: Plan
+    computer: LocalComputer
     executor: RunExecutor
     runs: StudyRuns
     progress: StudyProgress
@@ -79,14 +83,15 @@ class OpenStudy:
         for remark in check_settings(plan):
             progress.note(remark)
         folder, identity = open_folder(study, expanded(output), progress)
-        executor = RunExecutor(folder, progress, poll=poll, retry_before=retry_before)
+        computer = LocalComputer(StageStore(folder.stages_dir), progress)
+        executor = RunExecutor(folder, computer, progress, poll=poll, retry_before=retry_before)
         progress.note(f"preparing {len(study.tasks)} tasks")
-        data = own_data(plan, executor)
+        data = own_data(plan, computer)
         if study.tuning and not any(task.dev for task in data.tasks):
             raise ConfigError(
                 "there is no dev set to choose on", where="tuning", hint="it takes data.n_train of 50; or set tuning=null"
             )
-        opened = cls(plan, executor, StudyRuns(plan, folder, executor, progress), progress)
+        opened = cls(plan, computer, executor, StudyRuns(plan, folder, executor, progress), progress)
         opened._write(identity, data)
         return opened
 

@@ -13,7 +13,7 @@ from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.data.texts import TextOptions, texts_digest
 from xeric.errors import ConfigError, DataError, UserError
-from xeric.execution.executor import RunExecutor
+from xeric.execution.computing import LocalComputer
 from xeric.execution.trials import trial_settings, tuned_pairs
 from xeric.files import is_of_other_programs, writing
 from xeric.progress import Progress
@@ -138,9 +138,9 @@ def _counts(name: str) -> bool:
     return name != "locks" and not name.endswith(".part") and not is_of_other_programs(name)
 
 
-def own_data(plan: Plan, executor: RunExecutor) -> Prepared:
+def own_data(plan: Plan, computer: LocalComputer) -> Prepared:
     """Return the study's tasks, prepared as for its trained arms."""
     study = plan.study
     key = ArmKey(base=next(iter(study.bases)), method=next(iter(study.methods)))
     config, _ = run_config(arm_settings(study, key, study.tasks))
-    return executor.prepared(config)
+    return computer.prepared(config)

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from xeric.data.preparing import Prepared
+from xeric.execution.computing import LocalComputer
 from xeric.execution.cost_estimate import CostEstimate, estimate
 from xeric.execution.executor import RunExecutor
 from xeric.execution.opening import check_settings, open_folder, own_data
 from xeric.execution.trials import Trials, tuned_pairs
 from xeric.progress import StudyProgress
+from xeric.run.stage_store import StageStore
 from xeric.statistics.decisions import (
     ASSUMED_INSTANCE_SD,
     ASSUMED_SEED_SD,
@@ -40,7 +42,7 @@ class Preview:
         detectable: smallest difference of two arms, in points of the primary metric, that the study would find.
         tunings: runs of tuning still to be done, by labels of base and method.
         data: the study's tasks, prepared.
-        executor: that prepared them.
+        computer: that prepared them.
         estimate: what the remaining runs take; None until :func:`estimated` adds it.
     """
 
@@ -51,7 +53,7 @@ class Preview:
     detectable: float
     tunings: dict[tuple[str, str], int]
     data: Prepared = field(repr=False)
-    executor: RunExecutor = field(repr=False)
+    computer: LocalComputer = field(repr=False)
     estimate: CostEstimate | None = None
 
     @property
@@ -102,11 +104,11 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
     for remark in check_settings(plan):
         progress.note(remark)
     folder, _ = open_folder(study, output)
-    executor = RunExecutor(folder, progress)
+    computer = LocalComputer(StageStore(folder.stages_dir), progress)
     progress.note(f"preparing {len(study.tasks)} tasks")
-    data = own_data(plan, executor)
+    data = own_data(plan, computer)
     states = {run.id: folder.state(run.id) for run in plan.runs}
-    trials = Trials(plan, executor, lambda key, state: None)
+    trials = Trials(plan, RunExecutor(folder, computer, progress), lambda key, state: None)
     return Preview(
         plan=plan,
         folder=folder,
@@ -115,7 +117,7 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
         detectable=_detectable(study, data),
         tunings={(key.base, key.method): trials.runs(key) for key in tuned_pairs(plan)} if _todo(plan, states) else {},
         data=data,
-        executor=executor,
+        computer=computer,
     )
 
 
@@ -127,7 +129,7 @@ def estimated(found: Preview, *, progress: StudyProgress) -> Preview:
     """
     plan, todo = found.plan, _todo(found.plan, found.states)
     paraphrase_seconds = sum(_paraphrase_seconds(plan.study, found.folder, run, found.states[run.id]) for run in plan.runs)
-    cost = estimate(plan, found.executor, found.data, todo, found.tunings, progress, paraphrases=paraphrase_seconds)
+    cost = estimate(plan, found.computer, found.data, todo, found.tunings, progress, paraphrases=paraphrase_seconds)
     return replace(found, estimate=cost)
 
 

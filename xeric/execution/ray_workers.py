@@ -1,20 +1,17 @@
-"""Workers as actors of a Ray cluster (Ray Core alone), on a folder that all its nodes see. The one module that imports Ray.
+"""Workers as actors of a Ray cluster (Ray Core alone). With its actor, the one module that imports Ray.
 
 An actor waits until the cluster has room for it, so a study spreads as nodes come; where a node goes, its actors die, and others
-are started in their place.
+are started in their place. An actor whose node sees the study's folder works there as any other process does; for one whose node
+does not, this process takes the runs, and what they leave crosses through Ray's object store.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import secrets
-import signal
 import socket
-import threading
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +19,18 @@ import ray
 from ray.exceptions import RayActorError, RayError
 
 from xeric.errors import UserError
-from xeric.execution.worker_events import Event, Order, carry_out
+from xeric.execution.jobs import Jobs
+from xeric.execution.open_study import OpenStudy
+from xeric.execution.ray_actor import Actor
+from xeric.execution.remote_computer import NodeLostError
+from xeric.execution.remote_worker import RemoteWorker
+from xeric.execution.worker_events import Event, Order
 from xeric.files import write_atomically
-from xeric.interruption import Interrupted
 
-__all__ = ["RayWorker", "cluster", "gpus_in_cluster", "token_in"]
+__all__ = ["RayWorker", "cluster", "gpus_in_cluster", "share", "token_in"]
 
 _VARIABLES = ("OMP_NUM_THREADS", "XERIC_HOME", "XERIC_TASKS", "HF_HUB_OFFLINE", "HF_HOME")
 _LEAVE_SECONDS = 20.0
-_SEEN_SECONDS = 10.0
 _KNOCK_SECONDS = 10.0
 
 
@@ -90,50 +90,9 @@ def token_in(folder: Path) -> Iterator[str]:
         (folder / token).unlink(missing_ok=True)
 
 
-class _Actor:
-    """The side of a worker that runs on a node of the cluster."""
-
-    def __init__(self, token: str, directory: str, variables: Mapping[str, str]) -> None:
-        self._token = token
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._leaving = threading.Event()
-        os.environ.update(variables)
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        with contextlib.suppress(OSError):  # relative paths are then those of the node
-            os.chdir(directory)
-
-    def carry_out(self, order: Order) -> None:
-        """Be a worker until no run is left."""
-        if not _appears(Path(order.folder) / self._token):
-            message = f"the node {ray.util.get_node_ip_address()} does not see this folder"
-            hint = "put the study on a file system that all nodes of the cluster share"
-            self._events.put(["refused", "UserError", message, order.folder, hint])
-            return
-        with contextlib.suppress(Interrupted):
-            carry_out(order, self._send)
-
-    def events(self) -> list[Event]:
-        """Return what happened since the last call."""
-        return [self._events.get() for _ in range(self._events.qsize())]
-
-    def leave(self) -> None:
-        """Let the worker leave its run as an interrupted process does."""
-        self._leaving.set()
-
-    def _send(self, event: Event) -> None:
-        if self._leaving.is_set():
-            raise Interrupted(signal.SIGTERM)
-        self._events.put(event)
-
-
-def _appears(path: Path) -> bool:
-    """Return whether a file is there; network file systems show new files of other machines after some seconds."""
-    deadline = time.monotonic() + _SEEN_SECONDS
-    while not path.is_file():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.5)
-    return True
+def share(value: Any) -> Any:
+    """Put a value into the object store, once for all nodes, and return a reference to it."""
+    return ray.put(value)
 
 
 class RayWorker:
@@ -143,14 +102,18 @@ class RayWorker:
         order: what it is to do.
         token: of :func:`token_in`.
         gpus: how many it takes.
+        opened: the study.
+        jobs: of the study, for a node that does not see its folder.
     """
 
-    def __init__(self, order: Order, token: str, gpus: float) -> None:
+    def __init__(self, order: Order, token: str, gpus: float, opened: OpenStudy, jobs: Jobs) -> None:
         self.number = order.number
+        self._order, self._opened, self._jobs = order, opened, jobs
+        self._remote: RemoteWorker | None = None
         variables = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         # Two threads: one works, one answers.
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": gpus, "max_concurrency": 2, "max_restarts": 0}
-        self._actor: Any = ray.remote(_Actor).options(**options).remote(token, str(Path.cwd()), variables)
+        self._actor: Any = ray.remote(Actor).options(**options).remote(token, str(Path.cwd()), variables)
         self._work = self._actor.carry_out.remote(order)
         self._asked = self._actor.events.remote()
         self._told: list[Event] = []
@@ -158,21 +121,25 @@ class RayWorker:
 
     def events(self) -> list[Event]:
         """Return what it has told since the last call."""
+        if self._remote is not None:
+            return self._remote.events()
         self._collect()
         told, self._told = self._told, []
         return told
 
     def ended(self) -> str | None:
         """Return how it died, empty where it left by itself; None while it works or waits for room in the cluster."""
+        if self._remote is not None:
+            return self._remote.ended()
         if not ray.wait([self._work], timeout=0)[0]:
             return None
         try:
-            ray.get(self._work)
-        except RayActorError:
-            return "died with its process or its node"
-        except RayError as error:
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-            return f"ended with {lines[-1][:300]}"
+            sees_folder = _result(self._work)
+        except NodeLostError as error:
+            return str(error)
+        if not sees_folder:
+            self._remote = RemoteWorker(self._order, self._opened, self._jobs, _Link(self._actor))
+            return None
         # Twice: the question under way may have been answered before the last events.
         for _ in range(2):
             self._collect(_LEAVE_SECONDS)
@@ -180,12 +147,16 @@ class RayWorker:
 
     def leave(self) -> None:
         """Ask it to leave."""
-        if self._started:
+        if self._remote is not None:
+            self._remote.leave()
+        elif self._started:
             self._actor.leave.remote()
 
     def stop(self) -> None:
         """End it, and wait until it has gone; one that still waits for room in the cluster is gone at once."""
-        if self._started:
+        if self._remote is not None:
+            self._remote.stop()
+        elif self._started:
             with contextlib.suppress(RayError):
                 ray.get(self._work, timeout=_LEAVE_SECONDS)
         ray.kill(self._actor)
@@ -197,3 +168,34 @@ class RayWorker:
                 self._told += ray.get(self._asked)
                 self._started = True
                 self._asked = self._actor.events.remote()
+
+
+class _Link:
+    """Calls methods of the node of an actor; see :class:`xeric.execution.remote_computer.NodeLink`."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    def begin(self, method: str, *arguments: Any, **named: Any) -> Any:
+        return self._actor.node.remote(method, arguments, named)
+
+    def wait(self, call: Any, seconds: float) -> bool:
+        return bool(ray.wait([call], timeout=seconds)[0])
+
+    def result(self, call: Any) -> Any:
+        return _result(call)
+
+
+def _result(call: Any) -> Any:
+    """Return the result of a call.
+
+    Raises:
+        NodeLostError: the actor or its node has died, or the call ended with an error that is not foreseen.
+    """
+    try:
+        return ray.get(call)
+    except RayActorError:
+        raise NodeLostError("died with its process or its node") from None
+    except RayError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise NodeLostError(f"ended with {lines[-1][:300]}") from None

@@ -1,7 +1,7 @@
 """Carries a study out: tuning, runs, trivial baselines. :mod:`xeric.analysis` makes the results afterwards.
 
 Every run has a folder and an identity of its own, and is finished once its record exists. So a killed study resumes with its
-unfinished runs, several processes can work on one folder (:mod:`xeric.run.locks`), and no run is computed twice.
+unfinished runs, several processes can work on one folder (:mod:`xeric.locks`), and no run is computed twice.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ from typing import Protocol
 from xeric.errors import RunError
 from xeric.execution.open_study import OpenStudy
 from xeric.execution.worker_events import Event, refusal
+from xeric.locks import Holder, acquire, held_by
 from xeric.progress import StudyProgress
-from xeric.run.locks import Holder, acquire, held_by
 from xeric.studies.folder import Failure
 
 __all__ = ["DEATHS", "Team", "Watch", "Worker"]
@@ -64,12 +64,13 @@ class Team:
 
 @dataclass
 class _Watched:
-    """A worker, and what it has told."""
+    """A worker, and what it has told: its process, whether it has begun a run, the locks that were held for it when it died."""
 
     worker: Worker
     progress: StudyProgress
     holder: Holder | None = None
     begun: bool = field(default=False)
+    lost: set[str] = field(default_factory=set)
 
 
 class Watch:
@@ -152,6 +153,8 @@ class Watch:
         match name:
             case "started":
                 watched.holder = Holder(*arguments)
+            case "lost":
+                watched.lost.update(arguments)
             case "refused":
                 raise refusal(*arguments)
             case "overall":
@@ -168,7 +171,7 @@ class Watch:
 
     def _mourn(self, watched: _Watched, how: str) -> None:
         """Count a death, and give up what too many workers have died of."""
-        names = held_by(self._folder.locks_dir, watched.holder) if watched.holder else set()
+        names = watched.lost | (held_by(self._folder.locks_dir, watched.holder) if watched.holder else set())
         folders = [folder for folder in self._unfinished if self._folder.lock_name(folder) in names]
         number = watched.worker.number + 1
         if not folders:

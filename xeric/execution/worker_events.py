@@ -1,7 +1,8 @@
 """What a worker tells the process that watches it: events of plain values, which cross pipes and networks.
 
 An event is a list: its name, then its arguments. ``started`` (machine and process id), the methods of
-:class:`xeric.progress.StudyProgress`, and ``refused`` (class, sentence, place and hint of an error that ends the whole study).
+:class:`xeric.progress.StudyProgress`, ``refused`` (class, sentence, place and hint of an error that ends the whole study), and
+``lost`` (name of a run's lock that was held for a worker that died).
 """
 
 from __future__ import annotations
@@ -11,9 +12,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from xeric.errors import ConfigError, DataError, RunError, StorageError, UserError, XericError
-from xeric.run.locks import this_process
+from xeric.locks import this_process
 
-__all__ = ["Event", "Order", "carry_out", "refusal"]
+__all__ = ["Event", "Order", "Telling", "carry_out", "refusal", "refused"]
 
 Event = list[Any]
 
@@ -37,7 +38,7 @@ class Order(NamedTuple):
     retry_before: int
 
 
-class _Telling:
+class Telling:
     """Progress as events; see :class:`xeric.progress.StudyProgress`. Units are collected: a phase has thousands of them."""
 
     def __init__(self, send: Callable[[Event], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -46,18 +47,23 @@ class _Telling:
         self._loss: float | None = None
 
     def note(self, text: str) -> None:
+        """Tell of a remark."""
         self._tell("note", text)
 
     def start(self, phase: str, total: int, done: int = 0) -> None:
+        """Tell of the start of a phase."""
         self._tell("start", phase, total, done)
 
     def begin(self, what: str) -> None:
+        """Tell of the beginning of a run."""
         self._tell("begin", what)
 
     def overall(self, done: int, total: int, seconds_left: float | None) -> None:
+        """Tell how many runs are done."""
         self._tell("overall", done, total, seconds_left)
 
     def advance(self, units: int, loss: float | None = None) -> None:
+        """Count units, and tell of them if the last time is a moment ago."""
         self._units += units
         self._loss = loss
         if self._clock() - self._sent >= _ADVANCE_SECONDS:
@@ -85,9 +91,14 @@ def carry_out(order: Order, send: Callable[[Event], None]) -> None:
     from xeric.execution.work import work
 
     try:
-        work(order.folder, order.folder, number=order.number, retry_before=order.retry_before, progress=_Telling(send))
+        work(order.folder, order.folder, number=order.number, retry_before=order.retry_before, progress=Telling(send))
     except XericError as error:
-        send(["refused", type(error).__name__, error.what, error.where, error.hint])
+        send(refused(error))
+
+
+def refused(error: XericError) -> Event:
+    """Return an error that ends the whole study as an event."""
+    return ["refused", type(error).__name__, error.what, error.where, error.hint]
 
 
 def refusal(name: str, what: str, where: str | None, hint: str | None) -> XericError:

@@ -12,7 +12,7 @@ import threading
 from xeric.execution.worker_events import Event, Order, carry_out
 from xeric.interruption import Interrupted, raising
 
-__all__ = ["main"]
+__all__ = ["leave_with_the_driver", "main"]
 
 
 def main() -> None:
@@ -29,13 +29,13 @@ def main() -> None:
 
     try:
         with raising():
-            threading.Thread(target=_leave_with_the_driver, daemon=True).start()
+            threading.Thread(target=leave_with_the_driver, daemon=True).start()
             carry_out(Order(folder, int(number), int(retry_before)), send)
     except Interrupted as interrupted:
         sys.exit(interrupted.exit_code)
 
 
-def _leave_with_the_driver() -> None:
+def leave_with_the_driver() -> None:
     """Ask this process to leave as soon as the one that started it has closed the pipe, or has died."""
     # Not by sys.stdin: an interpreter that ends while a thread reads from it aborts.
     while os.read(0, 1024):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xeric.errors import asking_for_train
+from xeric.execution.jobs import Jobs
 from xeric.execution.local_workers import LocalWorker, environment
 from xeric.execution.open_study import OpenStudy
 from xeric.execution.watching import Team
@@ -69,11 +70,14 @@ def team_of(workers: Workers, opened: OpenStudy) -> Iterator[Team]:
     folder = opened.executor.folder.root
     path, retry_before = full_path(folder), _now_ns(folder)
     if workers.ray is not None:
-        from xeric.execution.ray_workers import RayWorker, gpus_in_cluster, token_in
+        from xeric.execution.ray_workers import RayWorker, gpus_in_cluster, share, token_in
 
         gpus = min(1.0, gpus_in_cluster()) if workers.gpus is None else workers.gpus
+        jobs = Jobs(opened.executor.folder, opened.computer.prepared_data, share)
         with token_in(folder) as token:
-            yield Team(lambda number: RayWorker(Order(path, number, retry_before), token, gpus), workers.count, _STARTING)
+            yield Team(
+                lambda number: RayWorker(Order(path, number, retry_before), token, gpus, opened, jobs), workers.count, _STARTING
+            )
     else:
         count = workers.count or 1
         yield Team(lambda number: LocalWorker(Order(path, number, retry_before), environment(number, count)), count, count)

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from xeric.bases.base import Base
 from xeric.data.batching import Batching
+from xeric.data.demonstrations import choose_demonstrations, retrievable_examples
 from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared, PreparedTask
-from xeric.data.prompts import choose_demonstrations
 from xeric.data.splits import MIN_FOR_DEV
 from xeric.decoding import DecodeOptions, default_limit
 from xeric.execution.operations import Parts, Row, Size, Speed, Work, batch_work, epoch_batches, reading_operations
@@ -110,7 +110,9 @@ def encoded_sample(base: Base, config: RunConfig, data: Prepared) -> dict[str, E
 
     def cut(task: PreparedTask) -> PreparedTask:
         demonstrations, _ = choose_demonstrations(task.task, task.train, options.demonstration_count, options.demonstration_seed)
-        return replace(task, demonstrations=tuple(demonstrations), train=(task.train or task.test)[:_SAMPLE], dev=(), test=())
+        shown, retrievable = tuple(demonstrations), retrievable_examples(task.task, task.train)
+        sample = (task.train or task.test)[:_SAMPLE]
+        return replace(task, demonstrations=shown, retrievable=retrievable, train=sample, dev=(), test=())
 
     session = TaskSession(
         base,

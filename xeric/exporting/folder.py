@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 from xeric.errors import UserError
-from xeric.files import give_usual_modes, is_of_other_programs, writing
+from xeric.files import give_usual_modes, is_of_other_programs, part_of, remove_abandoned, writing
 
 __all__ = ["DESCRIPTION_FILE", "check_free", "new_folder"]
 
@@ -42,10 +41,10 @@ def new_folder(folder: Path) -> Iterator[Path]:
         StorageError: the file system refuses.
     """
     check_free(folder)
-    token = secrets.token_hex(4)
-    work, old = (folder.with_name(f".{folder.name[:40]}.{token}.{end}") for end in ("part", "old"))
+    work, old = part_of(folder), part_of(folder)
     try:
         with writing(folder):
+            remove_abandoned(folder)
             work.mkdir(parents=True)
         yield work
         with writing(folder):

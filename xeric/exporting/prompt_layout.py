@@ -37,7 +37,9 @@ def prompt_layout(saved: SavedAdapter, base: Base) -> dict[str, Any]:
 
 
 def _task(saved: SavedAdapter, base: Base, name: str, prompt: Prompt) -> dict[str, Any]:
-    segments = [_segment(segment) for segment in (*prompt.prefixes[-1], prompt.before_input) if segment.text]
+    # Demonstrations that each row has of its own are not a part of what all rows share: the layout is that of a row without.
+    opening = prompt.retrieved.layouts[0] if prompt.retrieved else ()
+    segments = [_segment(segment) for segment in (*prompt.prefixes[-1], *opening, prompt.before_input) if segment.text]
     segments.append({"text": prompt.before_text, "special": False, "input": True})
     segments += [_segment(prompt.after_input)] if prompt.after_input.text else []
     begin, segments = _begin(base, name, prompt, segments)
@@ -47,6 +49,7 @@ def _task(saved: SavedAdapter, base: Base, name: str, prompt: Prompt) -> dict[st
         "segments": segments,
         "text": "".join(segment["text"] + ("{input}" if segment["input"] else "") for segment in segments),
         "demonstrations": prompt.demonstrations,
+        **({"demonstration_choice": "nearest"} if prompt.retrieved else {}),
         "before_answer": prompt.before_target,
         "end_tokens": list(base.eos),
         "stop": list(saved.options.stop or ()),

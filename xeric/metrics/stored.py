@@ -26,7 +26,7 @@ from xeric.metrics.base import Signature, Statistics
 from xeric.metrics.measuring import Group, Measured, measure
 from xeric.record_io import read_predictions
 
-__all__ = ["has_results", "measured", "renewed", "statistics_file", "stored_metrics", "write_statistics"]
+__all__ = ["has_results", "measured", "renewed", "statistics_content", "statistics_file", "stored_metrics", "write_statistics"]
 
 _FORMAT = 1
 _HEADER = "header"
@@ -83,6 +83,26 @@ def renewed(predictions: Path, names: Sequence[str]) -> Measured:
     return counted
 
 
+def statistics_content(predictions: Path, names: Sequence[str]) -> bytes:
+    """Return what the statistics file of predictions holds or, where none can be written there, would hold.
+
+    Args:
+        predictions: as in :func:`measured`.
+        names: as in :func:`measured`.
+
+    Raises:
+        DataError: as in :func:`measured`.
+    """
+    counted, file = measured(predictions, names), statistics_file(predictions)
+    with reading(predictions):
+        content = predictions.read_bytes() if predictions.is_file() else None
+    stored = _read(file, content)
+    if stored is not None and set(names) <= set(stored.metrics):
+        with reading(file):
+            return file.read_bytes()
+    return _serialised(predictions, counted)
+
+
 def stored_metrics(predictions: Path) -> list[str]:
     """Return the metrics that a predictions file has statistics of, whether or not these fit it still."""
     stored = _read(statistics_file(predictions), None)
@@ -96,6 +116,10 @@ def write_statistics(predictions: Path, counted: Measured) -> None:
         predictions: the file that was counted.
         counted: by metrics with their default settings.
     """
+    write_atomically(statistics_file(predictions), _serialised(predictions, counted))
+
+
+def _serialised(predictions: Path, counted: Measured) -> bytes:
     with reading(predictions):
         digest = hashlib.sha256(predictions.read_bytes()).hexdigest()
     arrays: dict[str, Any] = {}
@@ -126,7 +150,7 @@ def write_statistics(predictions: Path, counted: Measured) -> None:
     buffer = io.BytesIO()
     text = np.frombuffer(json.dumps(header, ensure_ascii=True).encode(), dtype=np.uint8)
     np.savez_compressed(buffer, **{_HEADER: text, **arrays})
-    write_atomically(statistics_file(predictions), buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _read(path: Path, predictions: bytes | None) -> Measured | None:

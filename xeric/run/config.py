@@ -85,7 +85,7 @@ class Stage(Config):
         unused = ("tasks", "texts", "data", "prompt") if self.texts else ("texts", "corpus")
         settings = {key: value for key, value in self.model_dump(mode="json").items() if key not in unused}
         settings["train"] = _deciding(settings["train"])
-        return settings
+        return settings if self.texts else settings | {"prompt": self.prompt.deciding}
 
 
 class RunConfig(Config):
@@ -295,7 +295,7 @@ def run_id(
     settings = config.model_dump(mode="json")
     for key in ("tasks_dirs", "base", "before", "track", "from_run"):
         del settings[key]
-    settings["train"] = _deciding(settings["train"])
+    settings["train"], settings["prompt"] = _deciding(settings["train"]), config.prompt.deciding
     settings["stages"] = [stage.settings for stage in config.stages]
     parts: dict[str, Any] = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
     if source is not None:

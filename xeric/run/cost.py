@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from xeric.training.memory import MemoryEstimate
-from xeric.training.trainer import TrainResult
+from xeric.training.result import TrainResult
 
 __all__ = ["Stopwatch"]
 
@@ -46,8 +46,8 @@ class Stopwatch:
         finally:
             self._seconds[phase] = self._seconds.get(phase, 0.0) + time.perf_counter() - start
 
-    def cost(self, result: TrainResult, estimate: MemoryEstimate) -> dict[str, Any]:
-        """Return the ``cost`` of a record: seconds by phase, bytes, tokens, device, host."""
+    def cost(self, result: TrainResult, estimate: MemoryEstimate, processes: int = 1) -> dict[str, Any]:
+        """Return the ``cost`` of a record: seconds by phase, bytes, tokens, device, host; of the first of several processes."""
         return {
             "seconds": {**result.seconds, **self._seconds},
             "peak_memory_bytes": self.peak(),
@@ -56,6 +56,7 @@ class Stopwatch:
             **({"time": asdict(result.time)} if result.time else {}),
             "device": self._device_name(),
             "threads": torch.get_num_threads(),
+            **({"processes": processes} if processes > 1 else {}),
             "host": platform.node(),
             "platform": platform.platform(),
         }

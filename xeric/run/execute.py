@@ -8,37 +8,35 @@ and ends with the same bytes.
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from xeric.bases.base import Base
 from xeric.bases.loading import base_identity, load_base
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
 from xeric.errors import ConfigError, StorageError
-from xeric.files import write_atomically
+from xeric.files import remove, write_atomically
 from xeric.json_io import write_json, write_jsonl
 from xeric.methods.base import Adaptation
-from xeric.metrics import METRICS, PRIMARY, score_measured
-from xeric.metrics.stored import renewed
 from xeric.progress import Progress, Silent
-from xeric.records import BEFORE_FILE, PREDICTION_FILES, RECORD_FILE, Prediction, Record, Score, Split, TaskResult, versions
-from xeric.run.adapter_files import save_adapted
-from xeric.run.baselines import KnownScores, score_baselines
+from xeric.records import BEFORE_FILE, RECORD_FILE, Prediction, Record, Score
+from xeric.run.baselines import KnownScores
 from xeric.run.before import predict_before
 from xeric.run.config import RunConfig, run_id
 from xeric.run.cost import Stopwatch
-from xeric.run.folder import ADAPTER, CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, occupied
-from xeric.run.source import Source, inputs_used, read_source
+from xeric.run.finishing import finish
+from xeric.run.folder import CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, leftovers, occupied, tidy
+from xeric.run.source import Source, read_source
+from xeric.run.stage_store import StageStore
 from xeric.run.stages import PlannedStage, StageData, plan_stages, restored
 from xeric.run.start import Before, attach, find_source
 from xeric.run.task_session import TaskSession
 from xeric.run.template import settled_prompt
 from xeric.run.tracking import Tracking
 from xeric.training.checkpoint import CheckpointFile
+from xeric.training.processes import ALONE, Processes
 from xeric.yaml_io import dump_yaml
 
 __all__ = ["Run", "execute", "prepare_run"]
@@ -88,11 +86,12 @@ def execute(
     *,
     base: Base | None = None,
     data: Prepared | None = None,
-    stages: Path | None = None,
+    stages: StageStore | None = None,
     stage_data: MutableMapping[str, StageData] | None = None,
     baseline_scores: KnownScores | None = None,
     progress: Progress | None = None,
     locked: bool = False,
+    processes: Processes = ALONE,
 ) -> Run:
     """Carry out a run, or return the finished run that its folder already holds.
 
@@ -101,11 +100,12 @@ def execute(
         folder: where to put it; None is ``runs/RUN_ID``.
         base: the base, where it is open already; it is unchanged afterwards.
         data: the prepared tasks, where the caller has prepared them already.
-        stages: folder of stages, which other runs reuse; None is ``stages`` beside the run's folder.
+        stages: keeps stages, which other runs reuse; None is the folder ``stages`` beside the run's folder.
         stage_data: prepared data of stages, shared by several runs; entries are added.
         baseline_scores: of the trivial baselines, shared by several runs; entries are added.
         progress: is told what happens.
         locked: whether the caller holds the folder's lock; if not, this waits for it.
+        processes: that carry out the run together, each with the same arguments; see :mod:`xeric.training.processes`.
 
     Returns:
         The run; its record's status is ``diverged`` where the loss was no longer finite.
@@ -113,8 +113,9 @@ def execute(
     Raises:
         UserError: the config does not fit tasks or base, or the folder holds something else.
         StorageError: the file system refuses.
+        RunError: the processes do not see the same tasks or base, or one of them has ended.
     """
-    progress = progress or Silent()
+    progress = (progress if processes.first else None) or Silent()
     data = data or prepare_run(config)
     if (data.options, data.prompt, [task.name for task in data.tasks]) != (config.data, config.prompt, list(config.tasks)):
         raise ConfigError("the prepared tasks were prepared under other settings", where="data")
@@ -124,18 +125,22 @@ def execute(
     sha256 = base.sha256 if base else base_identity(config.base, progress)
     planned = plan_stages(config, data, sha256, {} if stage_data is None else stage_data)
     identity = run_id(config, data.fingerprint, sha256, [stage.id for stage in planned], source.identity if source else None)
+    processes.check_same(identity, "tasks, settings or base")
     folder = folder or Path("runs") / identity
-    if (done := finished(folder, identity)) is not None:
+    if (done := processes.from_first(lambda: finished(folder, identity))) is not None:
+        if not locked and processes.first:
+            tidy(folder)
         return Run(folder, config, done, fresh=False)
     with contextlib.ExitStack() as stack:
-        if not locked:
+        if not locked and processes.first:
             progress = Guarded(progress, stack.enter_context(occupied(folder, progress)), folder)
-            # Another process may have finished the run in the meantime.
-            if (done := finished(folder, identity)) is not None:
-                return Run(folder, config, done, fresh=False)
-        to = _Destination(folder, identity, stages or folder.parent / "stages")
-        before = source or planned
-        record = _compute(config, to, base, data, before, {} if baseline_scores is None else baseline_scores, progress)
+            stack.enter_context(progress.noticing())
+        # Another process may have finished the run in the meantime.
+        if not locked and (done := processes.from_first(lambda: finished(folder, identity))) is not None:
+            return Run(folder, config, done, fresh=False)
+        to = _Destination(folder, identity, stages or StageStore(folder.parent / "stages"))
+        scores = {} if baseline_scores is None else baseline_scores
+        record = _compute(config, to, base, data, source or planned, scores, progress, processes)
     return Run(folder, config, record, fresh=True)
 
 
@@ -145,7 +150,7 @@ class _Destination:
 
     folder: Path
     identity: str
-    stages: Path
+    stages: StageStore
 
 
 def _compute(
@@ -156,31 +161,34 @@ def _compute(
     start: Source | list[PlannedStage],
     baseline_scores: KnownScores,
     progress: Progress,
+    processes: Processes,
 ) -> Record:
     """Do the work of a run whose folder is free, and write its record."""
     opened = base or load_base(config.base, device=config.device, precision=config.precision, progress=progress)
     merges = start.merges(config.method) if isinstance(start, Source) else bool(start)
-    earlier = predict_before(config, opened, data, to.folder / BEFORE_FILE, progress)
+    earlier = predict_before(config, opened, data, to.folder / BEFORE_FILE, progress) if processes.first else []
     with restored(opened, needed=base is not None and merges):
         with _after_work():
-            adaptation, before = attach(start, config, data, opened, to.stages, progress)
+            adaptation, before = attach(start, config, data, opened, to.stages, progress, processes)
         try:
             watch = Stopwatch(opened.device)
-            session = _session(config, opened, adaptation, data, progress)
+            session = _session(config, opened, adaptation, data, progress, processes)
             # Written only once tasks, base and method are known to fit: a mistake in the settings leaves no folder behind.
-            write_atomically(to.folder / CONFIG_FILE, f"{heading(to.identity)}\n{dump_yaml(config)}")
-            if earlier:
-                write_jsonl(to.folder / BEFORE_FILE, earlier)
-            with _after_work(), Tracking(config.track, to.folder, config.model_dump(mode="json"), progress) as tracking:
+            processes.from_first(lambda: _write_start(config, to, earlier))
+            tracker = config.track if processes.first else None
+            with _after_work(), Tracking(tracker, to.folder, config.model_dump(mode="json"), progress) as tracking:
                 session.observe = tracking.step
-                record = _carry_out(config, to, session, watch, before, baseline_scores)
-                tracking.scores(record)
-                write_json(to.folder / RECORD_FILE, record)
+                return _carry_out(config, to, session, watch, before, baseline_scores, tracking)
         finally:
             if base is not None:
                 adaptation.detach()
-    shutil.rmtree(to.folder / CHECKPOINT, ignore_errors=True)
-    return record
+
+
+def _write_start(config: RunConfig, to: _Destination, earlier: list[Prediction]) -> None:
+    """Write what is known before the training: the settings, and what the base answers."""
+    write_atomically(to.folder / CONFIG_FILE, f"{heading(to.identity)}\n{dump_yaml(config)}")
+    if earlier:
+        write_jsonl(to.folder / BEFORE_FILE, earlier)
 
 
 @contextlib.contextmanager
@@ -192,13 +200,24 @@ def _after_work() -> Iterator[None]:
         raise error.after_work() from None
 
 
-def _session(config: RunConfig, base: Base, adaptation: Adaptation, data: Prepared, progress: Progress) -> TaskSession:
+def _session(
+    config: RunConfig, base: Base, adaptation: Adaptation, data: Prepared, progress: Progress, processes: Processes
+) -> TaskSession:
     """Return the session of a run whose method is attached, its prompt template settled."""
     as_it_is = config.method.name == "none" and not config.stages
     prompt, remark = settled_prompt(config.prompt, base, data, as_it_is=as_it_is)
     if remark:
         progress.note(remark)
-    return TaskSession(base, adaptation, data, config.train_setup, prompt=prompt, decoding=config.decode, progress=progress)
+    return TaskSession(
+        base,
+        adaptation,
+        data,
+        config.train_setup,
+        prompt=prompt,
+        decoding=config.decode,
+        progress=progress,
+        processes=processes,
+    )
 
 
 def _carry_out(
@@ -208,93 +227,19 @@ def _carry_out(
     watch: Stopwatch,
     before: Before,
     baseline_scores: KnownScores,
+    tracking: Tracking,
 ) -> Record:
-    """Train, save, decode and score; return the record, which is not yet written."""
+    """Train, and let the first process save, decode, score and write the record; return the record."""
     session.note_cuts(config.predict)
     estimate = session.estimate()
     result = session.train(to.folder, CheckpointFile(to.folder / CHECKPOINT / "training.safetensors", to.identity))
-    results: dict[str, Any] = {"scores": {}, "tasks": {}}
-    if result.status == "ok":
-        # Saved first, so that an error in decoding or scoring does not lose what was trained.
-        _save(config, to.folder, session, before)
-        results = _decode_and_score(config, to.folder, session, watch, baseline_scores)
-    base = session.base
-    return Record(
-        run_id=to.identity,
-        status=result.status,
-        method=config.method.name,
-        base={
-            "architecture": base.architecture.name,
-            "sha256": base.sha256,
-            "context": base.context,
-            "parameters": base.parameters,
-        },
-        planned_steps=result.planned_steps,
-        done_steps=result.done_steps,
-        best_step=result.best_step,
-        **results,
-        task_weights=result.task_weights,
-        resolved=session.resolved | ({"train.max_steps": result.planned_steps} if result.time else {}),
-        seeds=config.all_seeds,
-        parameters={
-            "trainable": sum(p.numel() for p in session.adaptation.trainable().values()),
-            "total": sum(p.numel() for p in base.model.parameters()),
-        },
-        fingerprint=session.data.fingerprint,
-        leaks=session.data.leaks,
-        source=dict(before.source),
-        stages=[{key: value for key, value in stage.items() if key != "cost"} for stage in before.stages],
-        deterministic="bytes" if base.device.type == "cpu" and result.time is None else "seeds",
-        versions=versions(),
-        cost={**watch.cost(result, estimate), "stages": {stage["id"]: stage["cost"] for stage in before.stages}},
-    )
 
+    def finished_record() -> Record:
+        record = finish(config, to.folder, to.identity, session, result, estimate, watch, before, baseline_scores)
+        tracking.scores(record)
+        write_json(to.folder / RECORD_FILE, record)
+        for path in leftovers(to.folder):
+            remove(path)
+        return record
 
-def _save(config: RunConfig, folder: Path, session: TaskSession, before: Before) -> None:
-    save_adapted(
-        folder / ADAPTER,
-        session.adaptation,
-        base=config.base,
-        method=config.method.model_dump(mode="json"),
-        prompts={rows.data.name: rows.prompt for rows in session.rows},
-        max_new_tokens=session.limit,
-        options=session.decoding,
-        seed=config.all_seeds["decode"],
-        definitions=session.data.definitions,
-        stages=before.merged,
-        trained_on=before.trained_on | inputs_used([session.data]) if session.trains else before.trained_on,
-    )
-
-
-def _decode_and_score(
-    config: RunConfig, folder: Path, session: TaskSession, watch: Stopwatch, baseline_scores: KnownScores
-) -> dict[str, Any]:
-    """Decode, write the predictions and score them; return the fields of the record that follow from them."""
-    predictions: dict[Split, list[Prediction]] = {}
-    for split in config.predict:
-        with watch.measure("test" if split == "test" else "decode dev"):
-            predictions[split] = session.predict(split)
-        write_jsonl(folder / PREDICTION_FILES[split], predictions[split])
-    names = config.metrics or tuple(METRICS.names())
-    with watch.measure("score"):
-        # Dev scores are used only to choose among runs, by the primary metric.
-        counted = {
-            split: renewed(folder / PREDICTION_FILES[split], names if split == "test" else [PRIMARY])
-            for split, rows in predictions.items()
-            if rows
-        }
-        if "test" not in counted:
-            return {"scores": {}, "tasks": {}}
-        report = score_measured(counted["test"], seed=config.seeds.bootstrap)
-    with watch.measure("baselines"):
-        seeds = {"seed": config.seed, "bootstrap": config.seeds.bootstrap}
-        baselines = score_baselines(session.data, names, **seeds, cache=baseline_scores)
-    tasks = {
-        rows.data.name: TaskResult(
-            scores=report.tasks[rows.data.name],
-            data={**rows.data.counts, "cuts": session.cuts[rows.data.name], "ended": session.ended[rows.data.name]},
-            fingerprint=rows.data.fingerprint,
-        )
-        for rows in session.rows
-    }
-    return {"scores": report.scores, "score_notes": report.notes, "tasks": tasks, "baselines": baselines}
+    return session.processes.from_first(finished_record)

@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from xeric.encodings import read_text
-from xeric.errors import RunError, UserError
-from xeric.files import is_of_other_programs, writing
+from xeric.errors import RunError, StorageError, UserError
+from xeric.files import is_of_other_programs, partial_files, remove, writing
+from xeric.locks import Lock, held, is_held, sweep
 from xeric.metrics.stored import statistics_file
 from xeric.progress import Progress
 from xeric.record_io import read_record
 from xeric.records import BEFORE_FILE, PREDICTION_FILES, Record
-from xeric.run.locks import Lock, held
 from xeric.run.tracking import TRACKING
 from xeric.training.log import LOG_FILES
 
-__all__ = ["ADAPTER", "CHECKPOINT", "CONFIG_FILE", "Guarded", "finished", "heading", "occupied"]
+__all__ = ["ADAPTER", "CHECKPOINT", "CONFIG_FILE", "Guarded", "finished", "heading", "leftovers", "occupied", "tidy"]
 
 CONFIG_FILE = "config.yaml"
 ADAPTER = "adapter"
@@ -53,6 +53,27 @@ def finished(folder: Path, identity: str) -> Record | None:
     if CONFIG_FILE in names and read_text(folder / CONFIG_FILE).splitlines()[:1] != [heading(identity)]:
         raise UserError("holds another, unfinished run", where=str(folder), hint=f"{_ELSEWHERE}, or delete it")
     return None
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Return what a killed process has left in the folder of a run, or of a stage, that is finished by now."""
+    checkpoint = folder / CHECKPOINT
+    parts = [path for path in partial_files(folder) if checkpoint not in path.parents]
+    return [checkpoint, *parts] if checkpoint.exists() else parts
+
+
+def tidy(folder: Path) -> None:
+    """Delete :func:`leftovers` and the locks of dead processes, unless another process is about to.
+
+    A folder that cannot be written stays as it is: what is wanted of it is there.
+    """
+    locks = folder / _LOCKS
+    with contextlib.suppress(OSError, StorageError):
+        if locks.is_dir():
+            sweep(locks)
+        if not is_held(locks, "run"):
+            for path in leftovers(folder):
+                remove(path)
 
 
 @contextlib.contextmanager
@@ -98,5 +119,18 @@ class Guarded:
     def advance(self, units: int, loss: float | None = None) -> None:
         """Pass progress on."""
         if self._lock.lost:
-            raise RunError("another process has taken this run over", where=str(self._folder), hint="look there for its result")
+            raise self._lost()
         self._progress.advance(units, loss)
+
+    @contextlib.contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Say of any error inside that the run was taken over, where it was: its new owner may have removed what was there."""
+        try:
+            yield
+        except Exception:
+            if self._lock.lost:
+                raise self._lost() from None
+            raise
+
+    def _lost(self) -> RunError:
+        return RunError("another process has taken this run over", where=str(self._folder), hint="look there for its result")

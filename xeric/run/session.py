@@ -20,8 +20,10 @@ from xeric.training.log import STEPS
 from xeric.training.loss import dev_loss
 from xeric.training.memory import MemoryEstimate, available_memory, estimate_memory
 from xeric.training.options import TrainSetup
+from xeric.training.processes import ALONE, Processes
+from xeric.training.result import TrainResult
 from xeric.training.steps import StepPlan, batching_of
-from xeric.training.trainer import Observe, Trainer, TrainResult
+from xeric.training.trainer import Observe, Trainer
 
 __all__ = ["TextSession", "TrainingSession"]
 
@@ -34,13 +36,17 @@ class TrainingSession(ABC):
         adaptation: the method's parts.
         setup: how to train.
         progress: is told what happens.
+        processes: that train together.
 
     Attributes:
         observe: is called with each row of the training's log; None is nobody.
     """
 
-    def __init__(self, base: Base, adaptation: Adaptation, setup: TrainSetup, progress: Progress) -> None:
+    def __init__(
+        self, base: Base, adaptation: Adaptation, setup: TrainSetup, progress: Progress, processes: Processes = ALONE
+    ) -> None:
         self.base, self.adaptation, self.setup, self.progress = base, adaptation, setup, progress
+        self.processes = processes
         self.options = setup.options
         self.trains = bool(adaptation.trainable())
         self.observe: Observe | None = None
@@ -69,9 +75,9 @@ class TrainingSession(ABC):
         """Tell the user, before anything is computed, what truncation cuts from the rows."""
 
     def evaluate(self) -> float:
-        """Return how good the current weights are on the held-out rows; higher is better."""
-        rows = [rows for rows in self.held_out if rows.rows]
-        return -dev_loss(self.base, rows, batch_size=self.options.batch_size, shared=self.options.shared_prefix)
+        """Return how good the current weights are on the held-out rows; higher is better, and the same in all processes."""
+        rows, shared = [rows for rows in self.held_out if rows.rows], self.options.shared_prefix
+        return -dev_loss(self.base, rows, batch_size=self.options.batch_size, shared=shared, processes=self.processes)
 
     def check_recomputing(self, names: Iterable[str]) -> None:
         """Check that rows of these names can be trained under gradient checkpointing.
@@ -96,7 +102,8 @@ class TrainingSession(ABC):
         """Return the estimate of the memory that will be taken, after telling the user."""
         options = self.options
         recomputing = options.gradient_checkpointing
-        steps = StepPlan(self.training, options, self.setup.seeds["order"], batching_of(self.base, options))
+        batching = batching_of(self.base, options)
+        steps = StepPlan(self.training, options, self.setup.seeds["order"], batching, self.processes.count)
         estimate = estimate_memory(
             self.base,
             self.adaptation,
@@ -130,6 +137,7 @@ class TrainingSession(ABC):
             progress=self.progress,
             phase=phase,
             observe=self.observe,
+            processes=self.processes,
         )
         return trainer.run()
 
@@ -143,13 +151,22 @@ class TextSession(TrainingSession):
         data: the documents.
         setup: how to train.
         progress: is told what happens.
+        processes: that train together.
 
     Raises:
         ConfigError: a learned prefix of keys and values cannot be trained under gradient checkpointing.
     """
 
-    def __init__(self, base: Base, adaptation: Adaptation, data: PreparedTexts, setup: TrainSetup, progress: Progress) -> None:
-        super().__init__(base, adaptation, setup, progress)
+    def __init__(
+        self,
+        base: Base,
+        adaptation: Adaptation,
+        data: PreparedTexts,
+        setup: TrainSetup,
+        progress: Progress,
+        processes: Processes = ALONE,
+    ) -> None:
+        super().__init__(base, adaptation, setup, progress, processes)
         if self.trains and setup.options.gradient_checkpointing:
             self.check_recomputing([TEXT])
         self._data = data

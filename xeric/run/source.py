@@ -142,7 +142,7 @@ def inputs_used(data: Iterable[Prepared]) -> set[str]:
     """Return hashes of the inputs of everything that prepared tasks train on, select on, or show."""
     tasks = [task for prepared in data for task in prepared.tasks]
     instances = {input_digest(i.input) for task in tasks for i in (*task.train, *task.dev)}
-    return instances | {input_digest(example.input) for task in tasks for example in task.demonstrations}
+    return instances | {input_digest(example.input) for task in tasks for example in (*task.demonstrations, *task.retrievable)}
 
 
 def _adapter_digest(saved: SavedAdapter) -> str:

@@ -15,10 +15,10 @@ A stage of text (Gururangan et al. 2020, arXiv 2004.10964) is identified by its 
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared, prepare
 from xeric.data.texts import PreparedTexts, prepare_texts
 from xeric.errors import RunError
-from xeric.files import writing
+from xeric.files import remove, writing
 from xeric.json_io import read_json, write_json
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
@@ -39,18 +39,19 @@ from xeric.progress import Progress
 from xeric.records import RESULT_VERSION
 from xeric.run.config import RunConfig, Stage
 from xeric.run.cost import Stopwatch
-from xeric.run.locks import held
+from xeric.run.folder import CHECKPOINT, leftovers
 from xeric.run.session import TextSession, TrainingSession
+from xeric.run.stage_store import STAGE_FILE, StageStore
 from xeric.run.task_session import TaskSession
 from xeric.training.checkpoint import CheckpointFile
 from xeric.training.options import TrainSetup
+from xeric.training.processes import Processes
+from xeric.training.result import TrainResult
 
-__all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored", "stage_data"]
+__all__ = ["MergedStage", "PlannedStage", "StageData", "attach_after", "plan_stages", "restored", "stage_data", "stage_data_key"]
 
 StageData = Prepared | PreparedTexts
 """What a stage is trained on, prepared."""
-
-_DONE = "stage.json"
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,7 @@ def plan_stages(
     """
     planned: list[PlannedStage] = []
     for stage in config.stages:
-        options = stage.model_dump(mode="json", include={"tasks", "texts", "data", "prompt", "corpus"})
-        key = digest(["stage", options, config.tasks_dirs, data.fingerprint])
+        key = stage_data_key(stage, config, data)
         if key not in cache:
             cache[key] = stage_data(stage, config, data)
         prepared = cache[key]
@@ -140,6 +140,12 @@ def plan_stages(
         }
         planned.append(PlannedStage(stage, prepared, digest(identity)[:16], seeds))
     return planned
+
+
+def stage_data_key(stage: Stage, config: RunConfig, data: Prepared) -> str:
+    """Return a hash of what the data of a stage is prepared from; the arguments are those of :func:`stage_data`."""
+    options = stage.model_dump(mode="json", include={"tasks", "texts", "data", "prompt", "corpus"})
+    return digest(["stage", options, config.tasks_dirs, data.fingerprint])
 
 
 def stage_data(stage: Stage, config: RunConfig, data: Prepared) -> StageData:
@@ -162,7 +168,13 @@ def stage_data(stage: Stage, config: RunConfig, data: Prepared) -> StageData:
 
 
 def attach_after(
-    stages: list[PlannedStage], config: RunConfig, data: Prepared, base: Base, store: Path, progress: Progress
+    stages: list[PlannedStage],
+    config: RunConfig,
+    data: Prepared,
+    base: Base,
+    store: StageStore,
+    progress: Progress,
+    processes: Processes,
 ) -> tuple[Adaptation, list[MergedStage], list[dict[str, Any]]]:
     """Bring a base through the stages, training those that the store does not hold, and attach the run's own method.
 
@@ -171,8 +183,9 @@ def attach_after(
         config: of the run.
         data: the run's own tasks.
         base: without a method.
-        store: folder that finished stages are kept in.
+        store: keeps finished stages.
         progress: is told what happens.
+        processes: that carry out the run together.
 
     Returns:
         The run's adaptation before training; the stages merged into the base's weights; and the description of each stage,
@@ -187,8 +200,9 @@ def attach_after(
     for number, stage in enumerate(stages):
         method = stage.method
         adaptation = _follow(base, previous, method, stage.definitions, stage.seeds["init"])
-        folder = store / stage.id
-        descriptions.append(_ensure(stage, number, folder, config, base, adaptation, progress))
+        session = partial(_session, stage, number, config, base, adaptation, progress, processes)
+        descriptions.append(_ensure(stage, number, store, session, progress, processes))
+        folder = store.folder(stage.id)
         # Also where it was trained just now, so that trained and reused stages start from the same stored values.
         adaptation.load(folder)
         following = stages[number + 1].method if number + 1 < len(stages) else config.method
@@ -219,39 +233,58 @@ def _follow(
 
 
 def _ensure(
-    stage: PlannedStage, number: int, folder: Path, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
+    stage: PlannedStage,
+    number: int,
+    store: StageStore,
+    session: Callable[[], TrainingSession],
+    progress: Progress,
+    processes: Processes,
 ) -> dict[str, Any]:
-    """Train a stage unless the store holds it, and return its description; only one process at a time trains it."""
+    """Train a stage unless the store holds it, and return its description; only one run at a time trains it."""
 
     def waiting() -> None:
-        progress.note(f"another process trains stage {number + 1} ({folder.name}); waiting for it")
+        progress.note(f"another process trains stage {number + 1} ({stage.id}); waiting for it")
 
-    if not (folder / _DONE).is_file():
-        with held(folder.parent / "locks", folder.name, waiting=waiting):
+    folder = store.folder(stage.id)
+    with ExitStack() as lock:
+
+        def is_missing() -> bool:
+            if store.has(stage.id):
+                return False
+            lock.enter_context(store.training(stage.id, waiting))
             # Another process may have trained it in the meantime.
-            if not (folder / _DONE).is_file():
-                _train(stage, number, folder, config, base, adaptation, progress)
-    description: dict[str, Any] = read_json(folder / _DONE)
+            return not store.has(stage.id)
+
+        if processes.from_first(is_missing):
+            for note in stage.data.notes:
+                progress.note(f"stage {number + 1}: {note}")
+            _train(stage, number, folder, session())
+    if processes.first:
+        for path in leftovers(folder):  # nobody writes there any more
+            remove(path)
+    description: dict[str, Any] = read_json(folder / STAGE_FILE)
     return description
 
 
-def _train(
-    stage: PlannedStage, number: int, folder: Path, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
-) -> None:
-    for note in stage.data.notes:
-        progress.note(f"stage {number + 1}: {note}")
-    watch = Stopwatch(base.device)
-    session = _session(stage, number, config, base, adaptation, progress)
+def _train(stage: PlannedStage, number: int, folder: Path, session: TrainingSession) -> None:
+    watch = Stopwatch(session.base.device)
     session.note_cuts()
     estimate = session.estimate()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint"
-    result = session.train(folder, CheckpointFile(checkpoint / "training.safetensors", stage.id), f"train stage {number + 1}")
+    checkpoint = CheckpointFile(folder / CHECKPOINT / "training.safetensors", stage.id)
+    result = session.train(folder, checkpoint, f"train stage {number + 1}")
     if result.status != "ok":
         raise RunError(f"stage {number + 1} {result.status} at step {result.done_steps}", hint="lower stages.N.train.lr")
+    session.processes.from_first(
+        lambda: _keep(stage, folder, session, result, watch.cost(result, estimate, session.processes.count))
+    )
+
+
+def _keep(stage: PlannedStage, folder: Path, session: TrainingSession, result: TrainResult, cost: dict[str, Any]) -> None:
+    """Write a trained stage; its description comes last and says that it is complete."""
     with writing(folder):
-        adaptation.save(folder)
+        session.adaptation.save(folder)
     description = {
         "id": stage.id,
         "method": stage.method.model_dump(mode="json"),
@@ -261,20 +294,27 @@ def _train(
         "planned_steps": result.planned_steps,
         "done_steps": result.done_steps,
         "best_step": result.best_step,
-        "cost": watch.cost(result, estimate),
+        "cost": cost,
     }
-    write_json(folder / _DONE, description)
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    write_json(folder / STAGE_FILE, description)
 
 
 def _session(
-    stage: PlannedStage, number: int, config: RunConfig, base: Base, adaptation: Adaptation, progress: Progress
+    stage: PlannedStage,
+    number: int,
+    config: RunConfig,
+    base: Base,
+    adaptation: Adaptation,
+    progress: Progress,
+    processes: Processes,
 ) -> TrainingSession:
     setup = stage.setup(number)
     if isinstance(stage.data, PreparedTexts):
-        return TextSession(base, adaptation, stage.data, setup, progress)
+        return TextSession(base, adaptation, stage.data, setup, progress, processes)
     prompt, decoding = stage.options.prompt, config.decode
-    return TaskSession(base, adaptation, stage.data, setup, prompt=prompt, decoding=decoding, progress=progress)
+    return TaskSession(
+        base, adaptation, stage.data, setup, prompt=prompt, decoding=decoding, progress=progress, processes=processes
+    )
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from xeric.bases.base import Base
@@ -13,7 +12,9 @@ from xeric.methods.base import Adaptation
 from xeric.progress import Progress
 from xeric.run.config import RunConfig
 from xeric.run.source import Source, inputs_used, read_source
+from xeric.run.stage_store import StageStore
 from xeric.run.stages import MergedStage, PlannedStage, attach_after
+from xeric.training.processes import Processes
 
 __all__ = ["Before", "attach", "find_source"]
 
@@ -50,7 +51,13 @@ def find_source(config: RunConfig, data: Prepared) -> Source | None:
 
 
 def attach(
-    start: Source | list[PlannedStage], config: RunConfig, data: Prepared, base: Base, store: Path, progress: Progress
+    start: Source | list[PlannedStage],
+    config: RunConfig,
+    data: Prepared,
+    base: Base,
+    store: StageStore,
+    progress: Progress,
+    processes: Processes,
 ) -> tuple[Adaptation, Before]:
     """Attach a run's method to the base, after what was trained before; stages that are not in the store are trained.
 
@@ -59,8 +66,9 @@ def attach(
         config: of the run.
         data: its tasks.
         base: without a method.
-        store: folder that finished stages are kept in.
+        store: keeps finished stages.
         progress: is told what happens.
+        processes: that carry out the run together.
 
     Raises:
         DataError: the base has other weights than the run's that this one goes on from.
@@ -71,6 +79,6 @@ def attach(
         how = "parameters" if config.method == start.saved.method else "merged"
         source = {"run_id": start.run_id, "adapter": start.identity, "how": how}
         return adaptation, Before(merged, source=source, trained_on=start.inputs)
-    adaptation, merged, stages = attach_after(start, config, data, base, store, progress)
+    adaptation, merged, stages = attach_after(start, config, data, base, store, progress, processes)
     used = inputs_used(stage.data for stage in start if isinstance(stage.data, Prepared))
     return adaptation, Before(merged, stages, trained_on=frozenset(used))

@@ -19,9 +19,11 @@ from xeric.methods.base import Adaptation
 from xeric.metrics import PRIMARY, score_predictions
 from xeric.progress import Progress
 from xeric.records import Prediction, Split
+from xeric.run.row_price import demonstrations_note
 from xeric.run.session import TrainingSession
 from xeric.training.memory import decoding_memory
 from xeric.training.options import TrainSetup
+from xeric.training.processes import ALONE, Processes
 
 __all__ = ["TaskRows", "TaskSession"]
 
@@ -50,6 +52,7 @@ class TaskSession(TrainingSession):
         prompt: layout of the rows, its template settled.
         decoding: how to decode.
         progress: is told what happens.
+        processes: that train together; the first alone decodes.
 
     Raises:
         ConfigError: a learned prefix of keys and values cannot be trained under gradient checkpointing.
@@ -66,8 +69,9 @@ class TaskSession(TrainingSession):
         prompt: PromptOptions,
         decoding: DecodeOptions,
         progress: Progress,
+        processes: Processes = ALONE,
     ) -> None:
-        super().__init__(base, adaptation, setup, progress)
+        super().__init__(base, adaptation, setup, progress, processes)
         if self.trains and self.options.gradient_checkpointing:
             self.check_recomputing(task.name for task in data.tasks)
             progress.note("gradient checkpointing: the task prefix is computed for every row, not once per micro-batch")
@@ -85,7 +89,14 @@ class TaskSession(TrainingSession):
     def _encode(self, task: PreparedTask, options: PromptOptions) -> TaskRows:
         render = self.base.render_chat if self.base.has_chat_template else None
         indented = self.data.options.cleaning.keep_indentation
-        prompt = build_prompt(task.task, task.demonstrations, options, render_chat=render, keep_indentation=indented)
+        prompt = build_prompt(
+            task.task,
+            task.demonstrations,
+            options,
+            render_chat=render,
+            keep_indentation=indented,
+            retrievable=task.retrievable,
+        )
         return TaskRows(task, prompt, self._with_targets(task, prompt, task.train))
 
     def _with_targets(self, task: PreparedTask, prompt: Prompt, instances: Sequence[Instance]) -> EncodedTask:
@@ -156,7 +167,13 @@ class TaskSession(TrainingSession):
         return {"tasks": {rows.data.name: rows.data.counts for rows in self.rows}}
 
     def note_cuts(self, splits: Sequence[Split] = ()) -> None:
-        """Tell the user what truncation cuts from the training rows, and from the inputs of the splits that are decoded."""
+        """Tell the user what truncation cuts from the training rows, and from the inputs of the splits that are decoded.
+
+        Where rows have demonstrations of their own, also what these cost.
+        """
+        decoded = [self._decoding_rows(rows, split) for rows in self.rows for split in splits]
+        if any(rows.prompt.retrieved for rows in self.rows) and (note := demonstrations_note([*self.training, *decoded])):
+            self.progress.note(note)
         for number, rows in enumerate(self.rows):
             encoded = [(self._decoding_rows(rows, split), len(rows.instances(split)), f"{split} inputs") for split in splits]
             if self.held_out:
@@ -181,7 +198,7 @@ class TaskSession(TrainingSession):
 
     def evaluate(self) -> float:
         """Return how good the current weights are on dev, by loss or by chrF++ of decoded texts; higher is better."""
-        return self._dev_chrf() if self.options.select == "chrf" else super().evaluate()
+        return self.processes.from_first(self._dev_chrf) if self.options.select == "chrf" else super().evaluate()
 
     def _dev_chrf(self) -> float:
         return score_predictions(self._decode("dev"), [PRIMARY], resamples=0).scores[PRIMARY].score

@@ -46,7 +46,10 @@ def paraphrases_of(study: StudyConfig, run: PlannedRun) -> Paraphrases:
 def _is_control(study: StudyConfig, run: PlannedRun) -> bool:
     """Return whether an arm does not show the tasks' own definitions, so that paraphrases of them do not apply."""
     key = run.arm.key
-    return key.method in study.methods and study.entry(key.method).prompt.get("definition", True) is not True
+    if key.method not in study.methods:
+        return False
+    prompt = study.entry(key.method).prompt
+    return prompt.get("definition", True) is not True or bool(prompt.get("definitions"))
 
 
 def _keeps_indentation(study: StudyConfig) -> bool:

@@ -16,7 +16,7 @@ from xeric.errors import UserError
 from xeric.files import write_atomically, writing
 from xeric.json_io import read_json, write_json
 from xeric.metrics import METRICS, PRIMARY
-from xeric.metrics.stored import measured, statistics_file
+from xeric.metrics.stored import statistics_content, statistics_file
 from xeric.records import PREDICTION_FILES, RECORD_FILE
 from xeric.studies.folder import StudyFolder
 from xeric.studies.paraphrases import FOLDER
@@ -77,8 +77,8 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
     for path in sorted(path for pattern in _PREDICTIONS for path in root.glob(pattern)):
         if path.stat().st_size:
             # Missing or outdated statistics are counted here, because they cannot be without the texts.
-            measured(path, [PRIMARY] if path.name == PREDICTION_FILES["dev"] else METRICS.names())
-            yield statistics_file(path).relative_to(root), statistics_file(path).read_bytes()
+            names = [PRIMARY] if path.name == PREDICTION_FILES["dev"] else METRICS.names()
+            yield statistics_file(path).relative_to(root), statistics_content(path, names)
 
 
 def _without_folders(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xeric.run.locks import is_held
+from xeric.locks import is_held
 from xeric.studies.folder import PlannedRun, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import paraphrases_of, prediction_files
 

@@ -16,6 +16,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from xeric.files import write_atomically
+from xeric.training.processes import ALONE, Processes
 
 __all__ = ["TimePlan", "clock", "fitted"]
 
@@ -55,6 +56,7 @@ def fitted(
     dev_every: int,
     checkpoint: Path | None,
     key: str,
+    processes: Processes = ALONE,
 ) -> TimePlan:
     """Return what fits, as decided before or by measuring now.
 
@@ -67,15 +69,20 @@ def fitted(
         dev_every: steps between evaluations.
         checkpoint: path of the checkpoint, beside which the decision is kept; None keeps none.
         key: identity of the training; a decision of another one is ignored.
+        processes: that carry out the training: all take the steps, by the clock of the first.
     """
     path = None if checkpoint is None else checkpoint.with_name(_FILE)
-    if path is not None and (decided := _read(path, key)) is not None:
+    if path is not None and (decided := processes.from_first(lambda: _read(path, key))) is not None:
         return decided
+
+    def now() -> float:
+        return processes.from_first(lambda: clock())
+
     numbers = sorted({min(planned, per_epoch) * part // _MEASURED for part in range(_MEASURED)})
-    times = [clock()]
+    times = [now()]
     for number in [0, *numbers]:
         take(number)
-        times.append(clock())
+        times.append(now())
         if times[-1] - times[0] > budget * _SHARE:
             break
     # The first step pays for allocations, so it counts only where there was no time for another.
@@ -83,11 +90,11 @@ def fitted(
     per_step = statistics.fmean(taken[1:] or taken)
     if evaluate is not None and times[-1] - times[0] < budget:
         evaluate()
-        times.append(clock())
+        times.append(now())
         per_step += (times[-1] - times[-2]) / dev_every
     left = budget - (times[-1] - times[0])
     plan = TimePlan(budget, max(1, min(planned, int(left / per_step) if per_step > 0 else planned)), planned, round(per_step, 4))
-    if path is not None:
+    if path is not None and processes.first:
         write_atomically(path, json.dumps({"key": key, **asdict(plan)}) + "\n")
     return plan
 

@@ -16,9 +16,7 @@ import torch
 
 from xeric.bases.tensors import read_header, read_tensors, write_tensors
 
-__all__ = ["CheckpointFile", "load_optimizer", "optimizer_state", "under"]
-
-_MOMENTS = ("step", "exp_avg", "exp_avg_sq")
+__all__ = ["CheckpointFile", "under"]
 
 
 class CheckpointFile:
@@ -61,27 +59,6 @@ class CheckpointFile:
         self.path.unlink(missing_ok=True)
         if self.path.parent.is_dir() and not any(self.path.parent.iterdir()):
             self.path.parent.rmdir()
-
-
-def optimizer_state(optimizer: torch.optim.Optimizer, names: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the moments of an AdamW, by ``parameter name / moment``."""
-    return {
-        f"{name}/{moment}": optimizer.state[parameter][moment]
-        for name, parameter in names.items()
-        if parameter in optimizer.state
-        for moment in _MOMENTS
-    }
-
-
-def load_optimizer(
-    optimizer: torch.optim.Optimizer, names: Mapping[str, torch.Tensor], tensors: Mapping[str, torch.Tensor]
-) -> None:
-    """Restore the moments that :func:`optimizer_state` returned."""
-    for name, parameter in names.items():
-        if f"{name}/step" in tensors:
-            moments = {moment: tensors[f"{name}/{moment}"].clone() for moment in _MOMENTS}
-            # All of them are where the parameter is, the step count too: the fused AdamW keeps them so.
-            optimizer.state[parameter] = {moment: tensor.to(parameter.device) for moment, tensor in moments.items()}
 
 
 def under(prefix: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

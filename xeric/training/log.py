@@ -5,15 +5,16 @@ Losses and times are two files: the log of losses has the same bytes whenever th
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from xeric.files import write_atomically, writing
+from xeric.files import replacing, writing
 
 __all__ = ["LOG_FILES", "STEPS", "TIMES", "StepLog", "TimeLog"]
 
@@ -21,6 +22,61 @@ STEPS = "log.jsonl"
 TIMES = "times.jsonl"
 LOG_FILES = (STEPS, TIMES)
 """Names of the logs that a training keeps in its folder."""
+
+
+class _OwnFile:
+    """A log that one process appends to, and no other one can, though it has the same path.
+
+    A process that was suspended for minutes may wake up in the middle of a line, after another one has taken its work over. So
+    whoever begins or goes on with a log puts a file of its own into the place, and writes by what it holds open: the line of the
+    former owner goes into a file that has no name any more.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def begin(self, content: bytes) -> None:
+        """Replace the file by one with this content.
+
+        Raises:
+            StorageError: the file system refuses.
+        """
+        self.close()
+        with replacing(self._path) as temporary:
+            temporary.write_bytes(content)
+            self._file = temporary.open("ab")
+
+    def append(self, line: bytes) -> None:
+        """Add a line.
+
+        Raises:
+            StorageError: the file system refuses.
+        """
+        assert self._file is not None
+        with writing(self._path):
+            self._file.write(line)
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Flush it to the disk.
+
+        Raises:
+            StorageError: the file system refuses.
+        """
+        assert self._file is not None
+        with writing(self._path):
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Let go of the file; what could not be written has been complained of."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._file.close()
+            self._file = None
 
 
 class StepLog:
@@ -32,16 +88,16 @@ class StepLog:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._file = None if path is None else _OwnFile(path)
         self._size = 0
 
     def cut(self, size: int) -> None:
-        """Truncate the file to ``size`` bytes, the length that a checkpoint names; 0 empties it."""
+        """Begin: keep the first ``size`` bytes of the file, the length that a checkpoint names; 0 empties it."""
         self._size = size
-        if self._path is not None:
+        if self._path is not None and self._file is not None:
             with writing(self._path):
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("ab") as file:
-                    file.truncate(size)
+                content = self._path.read_bytes() if self._path.is_file() else b""
+            self._file.begin(content[:size])
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row.
@@ -52,16 +108,19 @@ class StepLog:
         """
         line = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")
         self._size += len(line)
-        if self._path is not None:
-            with writing(self._path), self._path.open("ab") as file:
-                file.write(line)
+        if self._file is not None:
+            self._file.append(line)
 
     def sync(self) -> int:
         """Flush the file to the disk and return its size, so that the length a checkpoint names is on the disk."""
-        if self._path is not None and self._path.exists():
-            with writing(self._path), self._path.open("ab") as file:
-                os.fsync(file.fileno())
+        if self._file is not None:
+            self._file.sync()
         return self._size
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
 
 
 _STEP = re.compile(rb'{"step": (\d+), .*}\n')
@@ -76,14 +135,15 @@ class TimeLog:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
+        self._file = None if path is None else _OwnFile(path)
 
     def cut(self, step: int) -> None:
-        """Delete the lines of later steps."""
-        if self._path is not None:
+        """Begin: delete the lines of later steps."""
+        if self._path is not None and self._file is not None:
             with writing(self._path):
                 lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
             kept = [line for line in lines if (match := _STEP.fullmatch(line)) and int(match[1]) <= step]
-            write_atomically(self._path, b"".join(kept))
+            self._file.begin(b"".join(kept))
 
     def write(self, step: int, seconds: float) -> None:
         """Append a step that was just taken.
@@ -91,7 +151,11 @@ class TimeLog:
         Raises:
             StorageError: the file system refuses.
         """
-        if self._path is not None:
+        if self._file is not None:
             row = {"step": step, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), "seconds": round(seconds, 3)}
-            with writing(self._path), self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            self._file.append((json.dumps(row) + "\n").encode("utf-8"))
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()

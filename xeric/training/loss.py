@@ -16,6 +16,7 @@ import torch
 from xeric.bases.base import Base
 from xeric.data.batching import Batching, micro_batches
 from xeric.data.encoding import EncodedTask, InstanceRow, grouped_rows
+from xeric.training.processes import ALONE, Processes
 
 __all__ = ["Rows", "dev_loss", "step_loss"]
 
@@ -60,6 +61,8 @@ def step_loss(
     weights: Mapping[str, float] | None = None,
     shared: bool = True,
     backward: bool = True,
+    processes: Processes = ALONE,
+    seed: int | None = None,
 ) -> dict[str, float]:
     """Compute the losses of one optimiser step, micro-batch by micro-batch, and their gradients.
 
@@ -69,6 +72,8 @@ def step_loss(
         weights: lambda of each task; None is 1 for all.
         shared: compute each prefix once per micro-batch.
         backward: accumulate gradients of ``sum_j lambda_j L_j``.
+        processes: that share the micro-batches out; gradients are of this process's part, losses of the whole step.
+        seed: of everything random; each micro-batch then has random numbers of its own. None takes them as they come.
 
     Returns:
         L_j of every task in the step, in nats per target token.
@@ -79,8 +84,10 @@ def step_loss(
             counts[task.task] = counts.get(task.task, 0) + row.target_tokens
     shares = {task: (1.0 if weights is None else weights[task]) / count for task, count in counts.items()}
     sums = dict.fromkeys(counts, 0.0)
-    for batch in rows:
-        groups = grouped_rows(batch)
+    for number in processes.share([_tokens(batch) for batch in rows]):
+        if seed is not None:
+            torch.manual_seed((seed + number) % 2**63)
+        groups = grouped_rows(rows[number])
         sizes = [sum(row.target_tokens for row in group.rows) for group in groups]
         repeats = torch.tensor(sizes, device=base.device)
         coefficients = torch.tensor([shares[group.prefix.task] for group in groups], device=base.device).repeat_interleave(
@@ -92,13 +99,23 @@ def step_loss(
             total.backward()
         for group, of_group in zip(groups, losses.split(sizes), strict=True):
             sums[group.prefix.task] += float(of_group.sum())
-    return {task: sums[task] / count for task, count in counts.items()}
+    totals = processes.total([sums[task] for task in counts])
+    return {task: total / count for (task, count), total in zip(counts.items(), totals, strict=True)}
+
+
+def _tokens(batch: Sequence[tuple[EncodedTask, InstanceRow]]) -> int:
+    """Return the tokens of a micro-batch, each prefix once."""
+    prefixes = {(task.task, row.prefix): len(task.prefix_of(row).ids) for task, row in batch}
+    return sum(len(row.ids) for _, row in batch) + sum(prefixes.values())
 
 
 @torch.no_grad()
-def dev_loss(base: Base, tasks: Sequence[EncodedTask], *, batch_size: int, shared: bool = True) -> float:
-    """Return the mean over tasks of the loss in nats per target token, in evaluation mode."""
+def dev_loss(
+    base: Base, tasks: Sequence[EncodedTask], *, batch_size: int, shared: bool = True, processes: Processes = ALONE
+) -> float:
+    """Return the mean over tasks of the loss in nats per target token, in evaluation mode; ``processes`` share the rows out."""
     rows = Rows.of(tasks)
     with base.mode(training=False):
-        losses = step_loss(base, rows.micro_batches(batch_size, base.batching(shared=shared)), shared=shared, backward=False)
+        batches = rows.micro_batches(batch_size, base.batching(shared=shared))
+        losses = step_loss(base, batches, shared=shared, backward=False, processes=processes)
     return sum(losses.values()) / len(losses)

@@ -31,12 +31,16 @@ class StepPlan:
         options: how to train.
         seed: of the order of instances; which rows a step holds depends on nothing else.
         batching: how the base computes the rows of a micro-batch.
+        processes: that share a step's micro-batches out; a micro-batch holds no more than one process's part of the rows.
     """
 
-    def __init__(self, tasks: Sequence[EncodedTask], options: TrainOptions, seed: int, batching: Batching) -> None:
+    def __init__(
+        self, tasks: Sequence[EncodedTask], options: TrainOptions, seed: int, batching: Batching, processes: int = 1
+    ) -> None:
         self.rows = Rows.of(tasks)
         self.per_epoch = steps_per_epoch(len(self.rows.items), options.batch_size)
         self._options, self._seed, self._batching = options, seed, batching
+        self._micro_batch_size = min(options.micro_batch_size or options.batch_size, -(-options.batch_size // processes))
         self._epoch: tuple[int, list[list[list[int]]]] | None = None
 
     def batches(self, step: int) -> list[MicroBatch]:
@@ -66,7 +70,7 @@ class StepPlan:
                 self.rows.groups,
                 self.rows.lengths,
                 batch_size=self._options.batch_size,
-                micro_batch_size=self._options.micro_batch_size or self._options.batch_size,
+                micro_batch_size=self._micro_batch_size,
                 seed=self._seed,
                 epoch=epoch,
                 batching=self._batching,

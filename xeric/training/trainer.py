@@ -14,28 +14,31 @@ import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from xeric.bases.base import Base
 from xeric.data.encoding import EncodedTask
+from xeric.errors import RunError
 from xeric.formatting import duration
 from xeric.interruption import Interrupted, PutOff
-from xeric.methods.base import Adaptation, ParameterGroup
+from xeric.methods.base import Adaptation
 from xeric.progress import Progress, Silent
 from xeric.training.budget import TimePlan, fitted
-from xeric.training.checkpoint import CheckpointFile, load_optimizer, optimizer_state, under
+from xeric.training.checkpoint import CheckpointFile, under
 from xeric.training.log import TIMES, StepLog, TimeLog
 from xeric.training.loss import step_loss
+from xeric.training.optimizer import adamw, load_optimizer, optimizer_state
 from xeric.training.options import TrainSetup, planned_steps
+from xeric.training.processes import ALONE, Processes, ProcessLostError
+from xeric.training.result import TrainResult
 from xeric.training.schedule import lr_factor, step_seed
-from xeric.training.steps import StepPlan, batching_of
+from xeric.training.steps import MicroBatch, StepPlan, batching_of
 from xeric.training.weighting import weighting_of
 
-__all__ = ["Observe", "TrainResult", "Trainer"]
+__all__ = ["Observe", "Trainer"]
 
 Evaluate = Callable[[], float]
 Observe = Callable[[Mapping[str, Any]], None]
@@ -43,30 +46,7 @@ Observe = Callable[[Mapping[str, Any]], None]
 # A training of at least this many seconds is also saved at its end: decoding, which follows, may be interrupted.
 _WORTH_SAVING = 5.0
 
-
-@dataclass
-class TrainResult:
-    """How a training went.
-
-    Attributes:
-        status: ``ok`` or ``diverged``.
-        planned_steps: optimiser steps planned.
-        done_steps: optimiser steps taken (fewer after early stopping or divergence).
-        best_step: the step whose weights were kept, or None where the last ones were.
-        task_weights: lambda of each task after the last step.
-        seconds: in steps, and in dev evaluations, over all processes that took part.
-        time: what of the planned steps fits into the time given; None where none is.
-        tokens: ``target`` tokens that carried loss and ``row`` tokens of instances (prefixes not counted), padding left out.
-    """
-
-    status: Literal["ok", "diverged"] = "ok"
-    planned_steps: int = 0
-    done_steps: int = 0
-    best_step: int | None = None
-    task_weights: dict[str, float] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "dev": 0.0})
-    time: TimePlan | None = None
-    tokens: dict[str, int] = field(default_factory=lambda: {"target": 0, "row": 0})
+_GOES_ON = "what was finished is kept; the same command goes on from there"
 
 
 class Trainer:
@@ -77,13 +57,15 @@ class Trainer:
         adaptation: what trains.
         tasks: training rows, one entry per task.
         setup: how to train.
-        evaluate: returns how good the current weights are on dev, higher is better; None is no selection.
+        evaluate: returns how good the current weights are on dev, higher is better, in all processes the same; None is no
+            selection.
         checkpoint: where to keep and find the state; None keeps none.
         log: JSON lines of every step and evaluation; the same bytes whenever the training is the same. The times of steps
             are beside it in ``times.jsonl``.
         progress: is told of every step under the name ``phase``.
         phase: see ``progress``.
         observe: is called with each row that is written to the log.
+        processes: that carry out the training together; the first of them alone writes checkpoints and logs.
     """
 
     def __init__(
@@ -99,58 +81,54 @@ class Trainer:
         progress: Progress | None = None,
         phase: str = "train",
         observe: Observe | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self.base, self.adaptation, self.setup, self.options = base, adaptation, setup, setup.options
         self.evaluate = evaluate if self.options.selects else None
+        log = log if processes.first else None
         self.checkpoint, self.log = checkpoint, StepLog(log)
         self.times = TimeLog(log and log.with_name(TIMES))
         self.progress, self.phase = progress or Silent(), phase
         self._observe = observe
-        self.steps = StepPlan(tasks, self.options, setup.seeds["order"], batching_of(base, self.options))
+        self.processes = processes
+        self.steps = StepPlan(tasks, self.options, setup.seeds["order"], batching_of(base, self.options), processes.count)
         self.result = TrainResult(planned_steps=planned_steps(self.options, len(self.steps.rows.items)))
         self.weighting = weighting_of(self.options.weighting, {task.task: len(task.rows) for task in tasks if task.rows})
         self.trained = adaptation.trainable()
         self.parameters = {**self.trained, **self.weighting.parameters()}
-        self.optimizer = self._optimizer()
+        groups = [*adaptation.groups(), *self.weighting.groups()]
+        self.optimizer = adamw(groups, setup.lr, weight_decay=self.options.weight_decay)
         self.best: tuple[float, int, dict[str, torch.Tensor]] | None = None
         self.stale = 0
         self.evaluated = 0
         self.saved = (time.monotonic(), (0, 0))
-
-    def _optimizer(self) -> torch.optim.AdamW:
-        groups = [
-            {
-                "params": list(group.parameters.values()),
-                "lr": self.setup.lr * group.lr_scale,
-                "full_lr": self.setup.lr * group.lr_scale,
-                "weight_decay": self.options.weight_decay if group.weight_decay else 0.0,
-                "name": group.name,
-            }
-            for group in [*self.adaptation.groups(), *self._learned_weights()]
-        ]
-        # Fused: one pass over the parameters, where the usual implementation makes a dozen with temporary tensors.
-        return torch.optim.AdamW(groups, lr=self.setup.lr, fused=True)
-
-    def _learned_weights(self) -> list[ParameterGroup]:
-        learned = self.weighting.parameters()
-        scale = self.options.weighting.lr_scale
-        return [ParameterGroup("task weights", learned, lr_scale=scale, weight_decay=False)] if learned else []
+        self.asked_to_leave = False
 
     def run(self) -> TrainResult:
         """Train, from the checkpoint where there is one; on ``ok`` the adaptation then holds the selected weights."""
+        with contextlib.closing(self.log), contextlib.closing(self.times):
+            return self._train()
+
+    def _train(self) -> TrainResult:
         result = self.result
         if self.options.seconds is not None and result.planned_steps:
             result.time = self._time_plan(self.options.seconds)
             result.planned_steps = result.time.steps
         self._resume()
+        self._agree()
         self.progress.start(self.phase, result.planned_steps, result.done_steps)
         devices = [self.base.device] if self.base.device.type == "cuda" else []
         recomputing = self.base.recomputing() if self.options.gradient_checkpointing else contextlib.nullcontext()
         # An interruption takes effect between steps: neither finished steps nor the current one are lost.
         on_interruption = self._announce_saving if self.checkpoint else None
-        with recomputing, torch.random.fork_rng(devices=devices), PutOff(on_interruption) as interruption:
+        # So does the loss of another process: it is noticed in an exchange, before the optimiser moves anything.
+        saved = self._saved_on(ProcessLostError)
+        with recomputing, torch.random.fork_rng(devices=devices), PutOff(on_interruption) as interruption, saved:
             while self._go_on(interruption):
                 self.progress.advance(1, self._step(result.done_steps))
+        if self.asked_to_leave and self.processes.count > 1:
+            # Not this process, or the end of the block would have raised it.
+            raise RunError("another process of this run was asked to leave", hint=_GOES_ON)
         result.task_weights = self.weighting.weights()
         if result.status == "ok" and self.best is not None:
             result.best_step = self.best[1]
@@ -169,6 +147,7 @@ class Trainer:
                 dev_every=self.options.dev_every or self.steps.per_epoch,
                 checkpoint=self.checkpoint.path if self.checkpoint else None,
                 key=self.checkpoint.key if self.checkpoint else "",
+                processes=self.processes,
             )
         share = "all" if plan.steps == plan.planned else f"{plan.steps:,} of"
         each = duration(plan.seconds_per_step)
@@ -177,8 +156,7 @@ class Trainer:
 
     def _try_step(self, step: int) -> None:
         """Compute a step and undo it."""
-        with self.base.mode(training=True):
-            step_loss(self.base, self.steps.batches(step), weights=self.weighting.weights(), shared=self.options.shared_prefix)
+        self._compute(self.steps.batches(step), self.weighting.weights())
         if all(p.grad is None or bool(p.grad.isfinite().all()) for p in self.trained.values()):
             for group in self.optimizer.param_groups:
                 group["lr"] = 0.0  # nothing moves
@@ -192,19 +170,20 @@ class Trainer:
     def _go_on(self, interruption: PutOff) -> bool:
         """Evaluate and save where due, between two steps; return whether to take another step."""
         if self._due():
-            with self._saved_if_interrupted(), interruption.allowed():
+            with self._saved_on(KeyboardInterrupt, Interrupted), interruption.allowed():
                 self._evaluate()
         over = self.result.done_steps >= self.result.planned_steps or self._stopped()
         every = self.options.checkpoint_seconds
-        if interruption.asked or time.monotonic() - self.saved[0] >= (min(every, _WORTH_SAVING) if over else every):
+        self.asked_to_leave = self.processes.any(interruption.asked)
+        if self.asked_to_leave or time.monotonic() - self.saved[0] >= (min(every, _WORTH_SAVING) if over else every):
             self._save()
-        return not over and not interruption.asked
+        return not over and not self.asked_to_leave
 
     @contextlib.contextmanager
-    def _saved_if_interrupted(self) -> Iterator[None]:
+    def _saved_on(self, *errors: type[BaseException]) -> Iterator[None]:
         try:
             yield
-        except (KeyboardInterrupt, Interrupted):
+        except errors:
             self._save()
             raise
 
@@ -215,11 +194,10 @@ class Trainer:
         factor = lr_factor(options, step, result.planned_steps)
         for group in self.optimizer.param_groups:
             group["lr"] = group["full_lr"] * factor
-        torch.manual_seed(step_seed(self.setup.seeds["dropout"], step))
+        torch.manual_seed(seed := step_seed(self.setup.seeds["dropout"], step))
         self.optimizer.zero_grad(set_to_none=True)
-        with self.base.mode(training=True):
-            weights = self.weighting.weights()
-            losses = step_loss(self.base, batches, weights=weights, shared=options.shared_prefix)
+        weights = self.weighting.weights()
+        losses = self._compute(batches, weights, seed)
         self.weighting.backward(losses)
         limit = options.clip or math.inf
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained.values(), limit, foreach=False))
@@ -240,6 +218,16 @@ class Trainer:
         result.seconds["train"] += time.perf_counter() - start
         self.times.write(step + 1, result.seconds["train"])
         return loss
+
+    def _compute(self, batches: Sequence[MicroBatch], weights: Mapping[str, float], seed: int | None = None) -> dict[str, float]:
+        """Return the losses of a step and put its gradients on the parameters, shared out over the processes."""
+        # Alone, random numbers go on from one micro-batch to the next, as results so far have it.
+        own = seed if self.processes.count > 1 else None
+        shared = self.options.shared_prefix
+        with self.base.mode(training=True):
+            losses = step_loss(self.base, batches, weights=weights, shared=shared, processes=self.processes, seed=own)
+        self.processes.sum_gradients(list(self.trained.values()))
+        return losses
 
     def _log(self, row: Mapping[str, Any]) -> None:
         self.log.write(row)
@@ -272,7 +260,7 @@ class Trainer:
 
     def _save(self) -> None:
         position = (self.result.done_steps, self.evaluated)
-        if self.checkpoint is None or self.result.status != "ok" or position == self.saved[1]:
+        if not self.processes.first or self.checkpoint is None or self.result.status != "ok" or position == self.saved[1]:
             return
         tensors: dict[str, torch.Tensor] = {f"now/{name}": parameter for name, parameter in self.parameters.items()}
         tensors |= {f"moments/{name}": t for name, t in optimizer_state(self.optimizer, self.parameters).items()}
@@ -312,3 +300,12 @@ class Trainer:
         self.log.cut(meta["log"])
         self.times.cut(meta["step"])
         self.saved = (time.monotonic(), (self.result.done_steps, self.evaluated))
+
+    def _agree(self) -> None:
+        """Give all processes the parameters of the first.
+
+        Raises:
+            RunError: this process has found another checkpoint than the first.
+        """
+        self.processes.check_same(f"{self.result.done_steps} {self.evaluated}", "checkpoints")
+        self.processes.copy_from_first(list(self.parameters.values()))

@@ -23,6 +23,7 @@ from torch import nn
 
 from xeric.config import Config
 from xeric.errors import ConfigError, suggest
+from xeric.methods.base import ParameterGroup
 from xeric.registry import Registry
 
 __all__ = ["WEIGHTINGS", "Weighting", "WeightingOptions", "weighting_of"]
@@ -93,6 +94,11 @@ class Weighting(ABC):
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return what is learned beside the model, at ``lr_scale`` times the run's rate; nothing for a fixed weighting."""
         return {}
+
+    def groups(self) -> list[ParameterGroup]:
+        """Return :meth:`parameters` as the optimiser takes them; empty for a fixed weighting."""
+        learned = self.parameters()
+        return [ParameterGroup("task weights", learned, lr_scale=self.options.lr_scale, weight_decay=False)] if learned else []
 
     def backward(self, losses: Mapping[str, float]) -> None:  # noqa: B027 - a fixed weighting learns nothing
         """Put gradients on :meth:`parameters`, from the losses of the tasks in the step; nothing for a fixed weighting."""

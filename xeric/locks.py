@@ -1,8 +1,8 @@
 """Locks for processes, on one or several machines, that share a folder.
 
-A lock is a file that is created exclusively, which every file system can do atomically, shared ones included; no ``flock``. It
-names its holder, and the holder touches it every few seconds. A lock whose holder is dead (its process has ended, on this
-machine) or silent (not touched for minutes, by the file system's own clock) is stale and can be taken over.
+A lock is a file whose name only one process can make, which every file system does atomically, shared ones included; no
+``flock``. It names its holder, and the holder touches it every few seconds. A lock whose holder is dead (its process has ended,
+on this machine) or silent (not touched for minutes, by the file system's own clock) is stale and can be taken over.
 
 Taking over creates the *next generation* of the file (``NAME.2`` after ``NAME.1``), again exclusively, so of several processes
 that see the same stale lock exactly one gets it. A holder that was only suspended finds the next generation and knows that it has
@@ -16,18 +16,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import platform
 import secrets
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
-from xeric.files import writing
+from xeric.files import part_of, remove_abandoned, writing
+from xeric.processes import is_running, machine, started
 
 __all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Holder", "Lock", "acquire", "held", "held_by", "is_held", "sweep", "this_process"]
 
@@ -110,21 +107,51 @@ def acquire(folder: Path, name: str, *, beat: float = BEAT_SECONDS, stale: float
         if generations and not _is_stale(generations[-1], stale):
             return None
         path = folder / f"{name}.{_generation(generations[-1]) + 1 if generations else 1}"
+        content = json.dumps(_myself())
         try:
-            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            return None
+            created = _created(path, folder / name, content)
         except FileNotFoundError:
             # Another process has just removed the empty folder.
             return acquire(folder, name, beat=beat, stale=stale)
-        content = json.dumps(_myself())
+    return Lock(path, content, beat=beat) if created else None
+
+
+def _created(path: Path, name: Path, content: str) -> bool:
+    """Create a file unless it exists; return whether this process has. Its content is there as soon as it is.
+
+    A process that is killed between creating and writing would leave a lock that names nobody, and which all others would have to
+    wait for until it is old. So the file is written under another name and linked, which fails where the name is taken.
+    """
+    remove_abandoned(name)
+    part = part_of(name)
+    try:
+        part.write_text(content, encoding="utf-8")
         try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(content)
-        except BaseException:  # a full disk
-            path.unlink(missing_ok=True)
+            os.link(part, path)
+        except FileExistsError:
+            # On a network file system the answer to a link that was made can be lost, and the link be asked for again.
+            return part.stat().st_nlink > 1
+        except FileNotFoundError:
             raise
-    return Lock(path, content, beat=beat)
+        except OSError:  # a file system without links
+            return _created_exclusively(path, content)
+        return True
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _created_exclusively(path: Path, content: str) -> bool:
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    except FileExistsError:
+        return False
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+    except BaseException:  # a full disk
+        path.unlink(missing_ok=True)
+        raise
+    return True
 
 
 @contextlib.contextmanager
@@ -163,7 +190,7 @@ class Holder(NamedTuple):
 
 def this_process() -> Holder:
     """Return what this process is called in its locks."""
-    return Holder(_machine(), os.getpid())
+    return Holder(machine(), os.getpid())
 
 
 def held_by(folder: Path, holder: Holder) -> set[str]:
@@ -206,27 +233,15 @@ def _generation(path: Path) -> int:
 
 
 def _myself() -> dict[str, Any]:
-    started = psutil.Process().create_time()
-    return {"machine": _machine(), "pid": os.getpid(), "started": started, "token": secrets.token_hex(8)}
-
-
-def _machine() -> str:
-    """Return what identifies this machine's process ids: host, boot and, in containers, the pid namespace."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        # Not Linux: the host's name alone.
-        return platform.node()
-    return f"{platform.node()} {boot} {namespace}"
+    return {"machine": machine(), "pid": os.getpid(), "start": started(os.getpid()), "token": secrets.token_hex(8)}
 
 
 def _is_stale(path: Path, seconds: float) -> bool:
     """Return whether a lock's holder is gone; a lock that disappears meanwhile was released, so it is not stale."""
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
-        if holder["machine"] == _machine():
-            return not _is_alive(int(holder["pid"]), float(holder["started"]))
+        if holder["machine"] == machine():
+            return not is_running(int(holder["pid"]), float(holder["start"]))
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError):
@@ -238,18 +253,12 @@ def _is_stale(path: Path, seconds: float) -> bool:
         return False
 
 
-def _is_alive(pid: int, started: float) -> bool:
-    try:
-        process = psutil.Process(pid)
-        # The system may have given the number to a new process.
-        return abs(process.create_time() - started) < 1.0 and bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
 def _now(folder: Path) -> float:
     """Return the time by the file system's clock: the clocks of machines that share a folder may differ."""
-    with tempfile.NamedTemporaryFile(dir=folder, prefix=".now.") as file:
-        return Path(file.name).stat().st_mtime
+    remove_abandoned(folder / "now")
+    part = part_of(folder / "now")
+    try:
+        part.touch()
+        return part.stat().st_mtime
+    finally:
+        part.unlink(missing_ok=True)

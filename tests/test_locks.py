@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from xeric.run import locks
-from xeric.run.locks import acquire, is_held
+from xeric import locks
+from xeric.locks import acquire, is_held
 
 
 def test_a_lock_has_one_holder_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -42,10 +43,9 @@ def test_names_with_dots_are_names(tmp_path: Path) -> None:
 
 def test_a_dead_process_holds_nothing(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from xeric.run.locks import acquire; "
-        "acquire(Path(sys.argv[1]), 'x'); os._exit(9)"
+        "import os, sys; from pathlib import Path; from xeric.locks import acquire; acquire(Path(sys.argv[1]), 'x'); os._exit(9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parents[2])
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, cwd=Path(__file__).parents[1])
     assert [path.name for path in tmp_path.iterdir()] == ["x.1"]
     lock = acquire(tmp_path, "x")
     assert lock is not None
@@ -59,7 +59,7 @@ def test_a_number_given_to_a_new_process_does_not_bring_the_old_one_back(tmp_pat
     (path,) = tmp_path.iterdir()
     holder = json.loads(path.read_text())
     held.release()
-    path.write_text(json.dumps({**holder, "started": holder["started"] - 60.0}))
+    path.write_text(json.dumps({**holder, "start": holder["start"] - 6000.0}))
     lock = acquire(tmp_path, "x")
     assert lock is not None
     lock.release()
@@ -69,7 +69,7 @@ def test_silence_of_another_machine_is_told_by_the_clock_of_the_files(tmp_path: 
     sleeper = acquire(tmp_path, "x")
     assert sleeper is not None
     (path,) = tmp_path.iterdir()
-    monkeypatch.setattr(locks, "_machine", lambda: "elsewhere")
+    monkeypatch.setattr(locks, "machine", lambda: "elsewhere")
     assert acquire(tmp_path, "x") is None, "it was touched just now"
     os.utime(path, (path.stat().st_atime, path.stat().st_mtime - locks.STALE_SECONDS - 5))
     taker = acquire(tmp_path, "x")
@@ -99,7 +99,7 @@ def test_sweeping_takes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> N
     folder = tmp_path / "locks"
     held = acquire(folder, "held")
     assert held is not None
-    (folder / "dead.3").write_text(json.dumps({**json.loads((folder / "held.1").read_text()), "started": 0.0}))
+    (folder / "dead.3").write_text(json.dumps({**json.loads((folder / "held.1").read_text()), "start": 0.0}))
     locks.sweep(folder)
     assert [path.name for path in folder.iterdir()] == ["held.1"]
     assert not held.lost
@@ -117,3 +117,57 @@ def test_a_lock_that_is_not_yet_written_is_held(tmp_path: Path) -> None:
     assert lock is not None
     lock.release()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_names_its_holder_as_soon_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed while it makes a lock leaves none that others would wait for."""
+    link, there = os.link, list[str]()
+
+    def watch(source: Path, target: Path) -> None:
+        there.extend(path.name for path in tmp_path.iterdir() if path.suffix == ".1")
+        link(source, target)
+        there.append(json.loads(target.read_text())["machine"])
+
+    monkeypatch.setattr(locks.os, "link", watch)
+    held = acquire(tmp_path, "x")
+    assert held is not None
+    assert there == [locks.machine()]
+    held.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_links_has_locks_too(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(locks.os, "link", refuse)
+    first = acquire(tmp_path, "x")
+    assert first is not None
+    assert acquire(tmp_path, "x") is None
+    first.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_whose_answer_was_lost_is_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def asked_twice(source: Path, target: Path) -> None:
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(locks.os, "link", asked_twice)
+    held = acquire(tmp_path, "x")
+    assert held is not None
+    held.release()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="another system tells it by the clock")
+def test_a_lock_is_held_though_the_clock_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import psutil
+
+    held, boot = acquire(tmp_path, "x"), psutil.boot_time()
+    assert held is not None
+    monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 7200.0)
+    assert acquire(tmp_path, "x") is None
+    held.release()
