@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from tests import tiny
+from tests import drawn, tiny
 from xeric.bases.base import Base
 from xeric.data.demonstrations import choose_demonstrations
-from xeric.data.encoding import EncodedTask
+from xeric.data.encoding import EncodedTask, Openings
 from xeric.data.prompts import SEGMENT_KINDS, Prompt, PromptOptions, build_prompt
-from xeric.data.tasks import Task, parse_task
+from xeric.data.tasks import Instance, Task, parse_task
 
 
 def task(name: str, **options: object) -> Task:
@@ -22,16 +23,33 @@ def prompt(of: Task, demonstrations: int = 1, *, definition: bool = True) -> Pro
 
 
 def training_rows(base: Base, of: Task, count: int = 8, *, demonstrations: int = 1, definition: bool = True) -> EncodedTask:
-    pairs = [(i.id, i.input, i.outputs[0]) for i in of.instances[:count]]
-    return base.encoder(of.name).training_rows(prompt(of, demonstrations, definition=definition), pairs)
+    chosen = of.instances[:count]
+    pairs = [(i.id, i.input, i.outputs[0]) for i in chosen]
+    layout = prompt(of, demonstrations, definition=definition)
+    return base.encoder(of.name).training_rows(layout, pairs, openings(base, chosen))
 
 
 def decoding_rows(
     base: Base, of: Task, count: int = 12, *, reserve: int = 12, demonstrations: int = 1, definition: bool = True
 ) -> EncodedTask:
-    return base.encoder(of.name).decoding_rows(
-        prompt(of, demonstrations, definition=definition), [(i.id, i.input) for i in of.instances[-count:]], reserve
-    )
+    chosen = of.instances[-count:]
+    layout = prompt(of, demonstrations, definition=definition)
+    inputs = [(i.id, i.input) for i in chosen]
+    return base.encoder(of.name).decoding_rows(layout, inputs, reserve, openings(base, chosen))
+
+
+def openings(base: Base, instances: Sequence[Instance]) -> Openings:
+    """What a method that looks at pictures puts in front of the instances: each has a picture of its own."""
+    return base.openings({i.id: drawn.picture(i.key) for i in instances})
+
+
+def with_tokens_for_vectors(of: EncodedTask, vocabulary: int, tokens: tuple[int, ...]) -> EncodedTask:
+    """The same rows, with tokens in the places of vectors of instances."""
+
+    def told(ids: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(id_ if id_ < vocabulary else tokens[(id_ - vocabulary) % len(tokens)] for id_ in ids)
+
+    return replace(of, rows=tuple(replace(row, ids=told(row.ids)) for row in of.rows))
 
 
 def begun_with(of: EncodedTask, tokens: tuple[int, ...]) -> EncodedTask:

@@ -47,6 +47,7 @@ BAD = {
     "part of pickle": ("a.py", "from pick" + "le import loads", "pickle"),
     "arrays with pickle": ("a.py", "np.load(f, allow_pickle" + "=True)", "pickle"),
     "torch.load": ("a.py", "x = torch.lo" + "ad(f)", "pickle"),
+    "torch.load of anything": ("a.py", "x = torch.lo" + "ad(f, weights_only=False)", "pickle"),
     "torch.save": ("a.py", "torch.sa" + "ve(x, f)", "pickle"),
     "remote code": ("a.py", "f(x, trust_remote_code" + "=True)", "must not run unasked"),
     "vague module": ("xeric/uti" + "ls.py", "", "says what is in it"),
@@ -70,6 +71,7 @@ def test_each_rule_finds_its_bad_file(repository: Path, case: str) -> None:
     [
         "https://example.org/home/page and https://example.org/tmp/x",
         "data/tmp/x, ./work/y, ../root/z, <a></root>, f'{folder}/tmp/x'",
+        "x = torch.load(f, weights_only=True)",
         "torch.load and trust_remote_code=False are words; a pickle is a vegetable",
         "pip reads its index from its own settings",
     ],

@@ -20,6 +20,7 @@ from xeric.analysis.results import StudyResults
 from xeric.config import build
 from xeric.data import preparing
 from xeric.data.catalog import Catalog
+from xeric.data.pictures import read_picture
 from xeric.data.preparing import DataOptions, Prepared
 from xeric.data.prompts import PromptOptions
 from xeric.data.tasks import Task
@@ -149,7 +150,13 @@ def _method(method: str | Mapping[str, Any] | None, settings: Mapping[str, Any])
     return {"method": method or "lora"}
 
 
-def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None = None) -> list[str]:
+def generate(
+    run: Run | str | Path,
+    inputs: Sequence[str],
+    *,
+    pictures: Sequence[str | Path | None] = (),
+    task: str | None = None,
+) -> list[str]:
     """Return the text that a finished run generates for each input.
 
     The base is opened for the call; to generate again and again, keep what :func:`xeric.open_adapted` returns. What the user
@@ -158,6 +165,7 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
     Args:
         run: a run, or its folder.
         inputs: texts.
+        pictures: file of each input's picture, None for one without; empty for none at all.
         task: whose prompt to use, where the run has several tasks.
 
     Raises:
@@ -167,7 +175,8 @@ def generate(run: Run | str | Path, inputs: Sequence[str], *, task: str | None =
         from xeric.run.adapted import open_adapted
     adapted = open_adapted(expanded(run) if isinstance(run, (str, Path)) else run.folder)
     notes = list(adapted.notes)
-    texts = adapted.generate(inputs, task=task, note=notes.append)
+    shown = [None if path is None else read_picture(expanded(path)) for path in pictures]
+    texts = adapted.generate(inputs, pictures=shown, task=task, note=notes.append)
     for note in notes:
         warnings.warn(note, stacklevel=2)
     return texts
@@ -181,6 +190,7 @@ def adapt(
     input_column: str | None = None,
     output_column: str | None = None,
     group_column: str | None = None,
+    image_column: str | None = None,
     language: str | None = None,
     definition: str | None = None,
     workers: Workers | None = None,
@@ -196,6 +206,7 @@ def adapt(
         input_column: of the inputs; guessed where not given, as are the others.
         output_column: of the outputs.
         group_column: whose equal values stay on one side of the split; ``none`` for no such column.
+        image_column: of the names of pictures' files, relative to the table; never guessed.
         language: of the outputs.
         definition: the instruction.
         workers: who carries the final runs out, after the search; this process alone if not given.
@@ -216,6 +227,7 @@ def adapt(
         "input_column": input_column,
         "output_column": output_column,
         "group_column": group_column,
+        "image_column": image_column,
         "language": language,
         "definition": definition,
     }

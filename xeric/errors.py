@@ -118,7 +118,7 @@ def memory_error(error: BaseException) -> RunError | None:
 
 
 _TRAIN_PACKAGES = ("torch", "transformers", "peft", "accelerate", "safetensors", "gguf", "tokenizers", "huggingface_hub")
-_EXTRAS = {**dict.fromkeys(_TRAIN_PACKAGES, "train"), "gradio": "play", "ray": "ray"}
+_EXTRAS = {**dict.fromkeys(_TRAIN_PACKAGES, "train"), "gradio": "play", "ray": "ray", "PIL": "pictures"}
 """Packages by the names that are imported, and the extra of pyproject.toml that installs them."""
 
 

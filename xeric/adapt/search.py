@@ -42,6 +42,7 @@ _NAMES = {
     "bottleneck": "bottleneck adapters",
     "prefix": "prefix",
     "combined": "combined",
+    "pictures": "LoRA with pictures",
 }
 _SHORT = {"train.lr": "learning rate"}
 

@@ -30,6 +30,7 @@ class SourceOptions(ReadOptions):
         input_column: column of the inputs.
         output_column: column of the outputs.
         group_column: column whose equal values stay on one side of the split; ``none`` for no such column.
+        image_column: column of the names of pictures' files, relative to the table; never guessed.
         language: of the outputs.
         input_language: of the inputs, where it is another.
         definition: the instruction; without one, a sentence made of the names of the columns.
@@ -40,6 +41,7 @@ class SourceOptions(ReadOptions):
     input_column: str | None = None
     output_column: str | None = None
     group_column: str | None = None
+    image_column: str | None = None
     language: str | None = None
     input_language: str | None = None
     definition: str | None = None
@@ -61,7 +63,7 @@ def read_source(source: str, options: SourceOptions, note: Callable[[str], None]
     """
     if (task := _task(source)) is not None:
         return _changed(task, options)
-    table = read_table(source, options, columns=[c for c in (options.input_column, options.output_column) if c], note=note)
+    table = read_table(source, options, columns=_named(options), note=note)
     if not table.rows:
         raise DataError("holds no rows below its header", where=source)
     columns = guess_columns(
@@ -69,6 +71,7 @@ def read_source(source: str, options: SourceOptions, note: Callable[[str], None]
         input_column=options.input_column,
         output_column=options.output_column,
         group_column=options.group_column,
+        image_column=options.image_column,
     )
     for sentence in columns.guessed:
         note(sentence)
@@ -83,10 +86,14 @@ def read_source(source: str, options: SourceOptions, note: Callable[[str], None]
             input_column=columns.input,
             output_column=columns.output,
             group_column=columns.group,
-            **options.model_dump(include={"input_language", "license", *ReadOptions.model_fields}),
+            **options.model_dump(include={"image_column", "input_language", "license", *ReadOptions.model_fields}),
         ),
         note=note,
     )
+
+
+def _named(options: SourceOptions) -> list[str]:
+    return [column for column in (options.input_column, options.output_column, options.image_column) if column]
 
 
 def _task(source: str) -> Task | None:
@@ -103,9 +110,11 @@ def _task(source: str) -> Task | None:
 
 def _changed(task: Task, options: SourceOptions) -> Task:
     """Return a task with the definition and languages that the user gives instead of its own."""
-    if options.input_column or options.output_column:
+    if _named(options):
         raise UserError(
-            "is a task, whose inputs and outputs are marked already", where=task.name, hint="leave --input and --output out"
+            "is a task, whose inputs and outputs are marked already",
+            where=task.name,
+            hint="leave --input, --output and --image out",
         )
     changes: dict[str, Any] = {}
     if options.definition:
@@ -117,10 +126,10 @@ def _changed(task: Task, options: SourceOptions) -> Task:
     return replace(task, **changes)
 
 
-def _language(table: Table, output: str, inputs: str, note: Callable[[str], None]) -> str:
+def _language(table: Table, output: str, inputs: str | None, note: Callable[[str], None]) -> str:
     """Return the language that the outputs are in, or else, where they say too little, the inputs."""
     for column, which in ((output, "outputs"), (inputs, "inputs")):
-        guessed = guess_language(_texts(table, column))
+        guessed = guess_language(_texts(table, column)) if column else None
         if guessed is not None:
             name, share = guessed.language.name, f"{guessed.share:.0%} of the {which}"
             note(f"the language is taken to be {name}, as {share} are (--language names another)")
@@ -134,8 +143,8 @@ def _texts(table: Table, column: str) -> list[str]:
     return [str(text) for value in values for text in (value if isinstance(value, list) else [value]) if isinstance(text, str)]
 
 
-def _definition(inputs: str, output: str, note: Callable[[str], None]) -> str:
-    words = [regex.sub(r"[\s_.-]+", " ", column).strip() for column in (inputs, output)]
+def _definition(inputs: str | None, output: str, note: Callable[[str], None]) -> str:
+    words = [regex.sub(r"[\s_.-]+", " ", column).strip() for column in (inputs or "picture", output)]
     definition = f"Given the {words[0]}, write the {words[1]}."
     note(f"the instruction is {definition!r}: --definition says better what is to be done, in a sentence of your own")
     return definition

@@ -26,6 +26,11 @@ PROMPTING = ("few-shot", "zero-shot")
 
 # Most promising first: on small data LoRA is rarely far from the best; full fine-tuning pays where the base is small.
 _METHODS = ("lora", "full", "bottleneck", "prefix", "combined")
+# Where instances have pictures: beside LoRA, and LoRA alone as what they have to beat. Demonstrations show no pictures.
+_WITH_PICTURES: dict[str, Any] = {
+    "pictures": {"name": "combined", "prefix": False, "embedding": False, "picture": {}},
+    "lora": {"name": "lora"},
+}
 _TRIALS = 4
 
 
@@ -39,6 +44,8 @@ def search_study(task: Task, folder: AdaptFolder, base: str, options: AdaptOptio
         options: of the adaptation.
         data: settings under ``data``.
     """
+    pictures = any(instance.picture for instance in task.instances)
+    settings = {"data": dict(data), "device": options.device, "precision": options.precision}
     return build(
         StudyConfig,
         {
@@ -47,9 +54,9 @@ def search_study(task: Task, folder: AdaptFolder, base: str, options: AdaptOptio
             "bases": {BASE: base},
             "tasks": [task.name],
             "tasks_dirs": [str(folder.tasks_dir)],
-            "methods": {name: {"name": name} for name in _METHODS},
+            "methods": _WITH_PICTURES if pictures else {name: {"name": name} for name in _METHODS},
             "grids": {"all": {}},
-            "run": {"data": dict(data), "device": options.device, "precision": options.precision},
+            "run": settings | ({"prompt": {"demonstrations": 0}} if pictures else {}),
             "seeds": [options.seed],
             "tuning": {"trials": _TRIALS, "seed": options.seed + 1000},
         },

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,9 +17,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from xeric.bases.architecture import Architecture
 from xeric.bases.chat_template import render_chat
-from xeric.bases.protocols import AttentionAddition, EmbeddingAddition, LearnedPrefix, RowLayout
+from xeric.bases.protocols import AttentionAddition, EmbeddingAddition, InstanceVectors, LearnedPrefix, RowLayout
 from xeric.data.batching import Batching
-from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
+from xeric.data.encoding import NO_OPENINGS, Encoder, InstanceRow, Openings, PrefixRow, RowGroup
+from xeric.data.pictures import Picture
 from xeric.errors import ConfigError
 
 __all__ = ["Base", "Precision", "is_ordinary_linear", "keep_contiguous"]
@@ -53,6 +54,7 @@ class Base:
         plain_output: whether its logits are what its output layer gives of the last hidden states; None until tested.
         writes_in_steps: whether it can write rows that join and leave a batch; None until tested (:mod:`xeric.bases.abilities`).
         learned_prefix: the learned prefix that a method puts in front of the rows, or None.
+        instance_vectors: what a method makes of the pictures of instances, or None: then pictures are not looked at.
         embedding_addition: what a method adds to the rows' embeddings, or None.
         attention_addition: what a method adds to the outputs of attention, or None; see :mod:`xeric.bases.attention_addition`.
         layout: of the rows that the model computes now; None outside of :meth:`laid_out`.
@@ -76,6 +78,7 @@ class Base:
     plain_output: bool | None = field(default=None, init=False)
     writes_in_steps: bool | None = field(default=None, init=False)
     learned_prefix: LearnedPrefix | None = field(default=None, init=False)
+    instance_vectors: InstanceVectors | None = field(default=None, init=False)
     embedding_addition: EmbeddingAddition | None = field(default=None, init=False)
     attention_addition: AttentionAddition | None = field(default=None, init=False)
     layout: RowLayout | None = field(default=None, init=False)
@@ -129,6 +132,20 @@ class Base:
     def encoder(self, task: str) -> Encoder:
         """Return the encoder of one task's rows; a learned prefix takes up positions, and may replace the BOS."""
         return self.architecture.encoder(self, task)
+
+    def openings(self, pictures: Mapping[str, Picture | None]) -> Openings:
+        """Return what stands in front of the inputs of instances; nothing where no method looks at pictures.
+
+        Args:
+            pictures: by the instance's id.
+
+        Raises:
+            DataError: a picture cannot be read.
+        """
+        shown = {id_: picture for id_, picture in pictures.items() if picture}
+        if self.instance_vectors is None or not shown:
+            return NO_OPENINGS
+        return dict(zip(shown, self.instance_vectors.ids(list(shown.values())), strict=True))
 
     # --- rows ---------------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""What a method may add to a base's rows: a learned prefix in front of them, and additions to their embeddings and attention.
+"""What a method may add to a base's rows: a learned prefix, vectors of each instance, and additions to embeddings and attention.
 
 The engine (:mod:`xeric.bases.causal`, :mod:`xeric.bases.shared_prefix`, :mod:`xeric.decoding`) knows these protocols and no
 method. They are attributes of the :class:`~xeric.bases.base.Base` that a method is attached to.
@@ -12,7 +12,17 @@ from typing import Protocol
 
 import torch
 
-__all__ = ["AttendedPrefix", "AttentionAddition", "EmbeddingAddition", "KeysAndValues", "LearnedPrefix", "RowLayout"]
+from xeric.data.pictures import Picture
+
+__all__ = [
+    "AttendedPrefix",
+    "AttentionAddition",
+    "EmbeddingAddition",
+    "InstanceVectors",
+    "KeysAndValues",
+    "LearnedPrefix",
+    "RowLayout",
+]
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor] | None
 """Keys and values of one layer, each ``[1, heads, length, head size]``, ``[B, ...]`` where each of B rows has its own; None for a
@@ -49,6 +59,25 @@ class LearnedPrefix(Protocol):
         Returns:
             One pair per layer, each ``[rows, heads, m, head size]``; empty where the rows see what the task prefix sees.
         """
+
+
+class InstanceVectors(Protocol):
+    """Vectors that a method makes of an instance's picture and puts in front of the instance's own tokens.
+
+    In rows they stand as ids from the size of the vocabulary on, which the method turns into vectors where the base embeds its
+    tokens. So packed, padded and plain rows, ``generate`` and decoding step by step all compute them without knowing of them.
+    """
+
+    def ids(self, pictures: Sequence[Picture]) -> list[tuple[int, ...]]:
+        """Return the ids that stand for the vectors of each picture, as many for each.
+
+        Raises:
+            DataError: a picture cannot be read.
+        """
+
+    @property
+    def initial_tokens(self) -> tuple[int, ...]:
+        """The tokens whose embeddings the untrained vectors of every picture are."""
 
 
 class EmbeddingAddition(Protocol):

@@ -39,6 +39,9 @@ def adapt(
         str | None,
         typer.Option("--group", help="Column whose equal values stay on one side of the split; none for no such column."),
     ] = None,
+    image_column: Annotated[
+        str | None, typer.Option("--image", help="Column of pictures' files, relative to the table's folder.")
+    ] = None,
     input_language: Annotated[str | None, typer.Option(help="Language of the inputs, where it is another.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the task; that of the file where not given.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
@@ -88,6 +91,7 @@ def adapt(
         input_column=input_column,
         output_column=output_column,
         group_column=group_column,
+        image_column=image_column,
         language=language,
         input_language=input_language,
         definition=definition,

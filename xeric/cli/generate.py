@@ -18,6 +18,7 @@ from xeric.errors import DataError, UserError
 if TYPE_CHECKING:
     from xeric.bases.precision import PrecisionName
     from xeric.data.inputs import InputFormat, InputRow
+    from xeric.data.pictures import Picture
     from xeric.run.adapted import Adapted
 
 __all__ = ["generate"]
@@ -38,6 +39,10 @@ def generate(
     ] = "auto",
     column: Annotated[str, typer.Option(help="Column of a table, or key of JSON rows, that holds the inputs.")] = "input",
     encoding: Encoding = None,
+    image: Annotated[
+        Path | None,
+        path_option("--image", help='Picture of the one input; rows of a file name theirs under "image", relative to the file.'),
+    ] = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Write each text as soon as it is finished; read standard input line by line.")
     ] = False,
@@ -56,6 +61,9 @@ def generate(
     """Generate texts with a finished run: for one input, for a file, or for what comes on standard input."""
     from xeric.data.inputs import InputRow, input_format
 
+    if image is not None and file is not None:
+        raise UserError("--image is the picture of one input", hint='rows of a file name their own under "image"')
+    text = "" if image is not None and text is None else text
     source, settled = _source(text, file, stream), input_format(form)
     if text is not None:
         rows: Iterable[InputRow] = [InputRow(_typed(text))]
@@ -66,10 +74,11 @@ def generate(
         # Read once the run is open: nobody writes into a pipe for a run that is not there.
         rows = (_lines if stream else _whole)(source, settled, column, encoding)
     pairs: Iterator[tuple[InputRow, str]]
+    shown = _Pictures(image, source)
     if stream:
-        pairs = ((row, _single(adapted, row, task, max_new_tokens)) for row in rows)
+        pairs = ((row, _single(adapted, row, shown, task, max_new_tokens)) for row in rows)
     else:
-        pairs = _together(adapted, list(rows), task, max_new_tokens)
+        pairs = _together(adapted, list(rows), shown, task, max_new_tokens)
     broken = 0
     for row, prediction in pairs:
         lined = as_json or row.structured
@@ -151,19 +160,36 @@ def _opened(run_dir: Path, base: str | None, device: str, precision: str | None)
     return adapted
 
 
-def _single(adapted: Adapted, row: InputRow, task: str | None, max_new_tokens: int | None) -> str:
-    return adapted.generate([row.input], task=task or row.task, max_new_tokens=max_new_tokens, note=_say)[0]
+class _Pictures:
+    """The pictures of inputs: of the one that is given, or those that rows name, found in the folder of their file."""
+
+    def __init__(self, given: Path | None, source: Path) -> None:
+        self._given, self._source = given, source
+
+    def of(self, row: InputRow) -> Picture | None:
+        from xeric.data.pictures import find_picture, read_picture
+
+        if self._given is not None:
+            return read_picture(self._given)
+        folder = self._source.parent if self._source.is_file() else None
+        return None if row.image is None else find_picture(row.image, folder, f"{self._source}, image")
+
+
+def _single(adapted: Adapted, row: InputRow, shown: _Pictures, task: str | None, max_new_tokens: int | None) -> str:
+    name, pictures = task or row.task, [shown.of(row)]
+    return adapted.generate([row.input], pictures=pictures, task=name, max_new_tokens=max_new_tokens, note=_say)[0]
 
 
 def _together(
-    adapted: Adapted, rows: list[InputRow], task: str | None, max_new_tokens: int | None
+    adapted: Adapted, rows: list[InputRow], shown: _Pictures, task: str | None, max_new_tokens: int | None
 ) -> Iterator[tuple[InputRow, str]]:
     """Yield every row with its text, in order; the rows of a task are computed together."""
     texts: dict[int, str] = {}
     for name in dict.fromkeys(task or row.task for row in rows):
         numbers = [number for number, row in enumerate(rows) if (task or row.task) == name]
         inputs = [rows[number].input for number in numbers]
-        generated = adapted.generate(inputs, task=name, max_new_tokens=max_new_tokens, note=_say)
+        pictures = [shown.of(rows[number]) for number in numbers]
+        generated = adapted.generate(inputs, pictures=pictures, task=name, max_new_tokens=max_new_tokens, note=_say)
         texts |= dict(zip(numbers, generated, strict=True))
     yield from ((row, texts[number]) for number, row in enumerate(rows))
 

@@ -93,6 +93,7 @@ def import_table(
     output_column: Annotated[str, typer.Option(help="Column of the outputs.")] = "output",
     group_column: Annotated[str | None, typer.Option(help="Column whose equal values stay on one side of a split.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Column of ids; else they come from the rows' positions.")] = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of pictures' files, relative to the table's folder.")] = None,
     input_language: Annotated[str | None, typer.Option(help="Language of the inputs, where it is another.")] = None,
     license: Annotated[str | None, typer.Option(help="Licence of the instances.")] = None,  # noqa: A002 - the schema's word
     encoding: Annotated[str | None, typer.Option(help="Of a file, such as cp1252; found out where not given.")] = None,
@@ -117,6 +118,7 @@ def import_table(
         output_column=output_column,
         group_column=group_column,
         id_column=id_column,
+        image_column=image_column,
         input_language=input_language,
         license=license,
         encoding=encoding,

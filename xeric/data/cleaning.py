@@ -35,7 +35,7 @@ class CleaningOptions(Config):
     """What counts as noise: a switch for each rule, then how strict the rules are.
 
     Attributes:
-        empty_input: drop instances without input.
+        empty_input: drop instances without input; a picture is one.
         empty_output: drop instances without a non-empty reference.
         broken_encoding: replacement characters, C1 controls, UTF-8 read as Latin-1 ("cafÃ©"), in input or output.
         markup: left-over HTML tags and entities, but not ``a < b``, in input or output.
@@ -205,7 +205,7 @@ def _formed(task: Task, keep_indentation: bool) -> Task:
 def _rules(task: Task, broken: dict[str, str], options: CleaningOptions, notes: list[str]) -> Iterator[tuple[str, Judge]]:
     """Yield the rules that are switched on, each with a function from instances to what becomes of them."""
     if options.empty_input:
-        yield "empty_input", lambda kept: [i if i.input else "no input" for i in kept]
+        yield "empty_input", lambda kept: [i if i.input or i.picture else "no input" for i in kept]
     if options.empty_output:
         yield (
             "empty_output",

@@ -1,5 +1,8 @@
 """Controls for what an instruction and its demonstrations contribute: the same rows with a wrong definition or wrong outputs.
 
+A picture that helps must help less where it is another instance's (``shuffled``), or where all its features are 0 (``blank``:
+as many learned vectors, and nothing seen).
+
 If tuning gains as much under another task's definition, or under the own one with its words shuffled, the gain comes from tuning
 and not from the instruction (Min et al. 2022, arXiv 2202.12837, for demonstrations; Webson & Pavlick 2022, arXiv 2109.01247, for
 instructions). Instances, splits and references stay the same, so that arms with and without a control can be compared.
@@ -14,12 +17,15 @@ from dataclasses import replace
 from typing import Literal
 
 from xeric.config import digest
-from xeric.data.tasks import Example, Task
+from xeric.data.pictures import BLANK
+from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
 
-__all__ = ["DefinitionControl", "control_definitions", "swapped_outputs"]
+__all__ = ["DefinitionControl", "PictureControl", "control_definitions", "control_pictures", "swapped_outputs"]
 
 DefinitionControl = Literal["other", "shuffled"]
+
+PictureControl = Literal["shuffled", "blank"]
 
 
 def control_definitions(tasks: Sequence[Task], control: DefinitionControl) -> dict[str, str]:
@@ -74,3 +80,23 @@ def swapped_outputs(demonstrations: Sequence[Example]) -> list[Example]:
     outputs = [example.output for example in demonstrations]
     moved = [*outputs[1:], outputs[0]]
     return [replace(example, output=output) for example, output in zip(demonstrations, moved, strict=True)]
+
+
+def control_pictures(instances: Sequence[Instance], control: PictureControl, seed: int) -> tuple[Instance, ...]:
+    """Return instances with pictures that tell nothing about them.
+
+    Args:
+        instances: of one side of a task's split; those without a picture stay as they are.
+        control: ``shuffled``: each has the picture of another, none its own (unless it is the only one); ``blank``:
+            :data:`~xeric.data.pictures.BLANK`.
+        seed: of the order.
+    """
+    pictured = [i for i in instances if i.picture]
+    if control == "blank":
+        shown = dict.fromkeys((i.id for i in pictured), BLANK)
+    else:
+        # Each takes the next one's in a drawn order.
+        random.Random(digest(["shuffled pictures", seed])).shuffle(pictured)
+        following = [*pictured[1:], *pictured[:1]]
+        shown = {i.id: other.picture for i, other in zip(pictured, following, strict=True) if other.picture}
+    return tuple(replace(i, picture=shown.get(i.id)) for i in instances)

@@ -4,8 +4,10 @@
    one instance with several references, as Natural Instructions has it; apart, one row's answer could stand in training while
    the other is tested, and one answer would be scored twice as if independent. Nearly the same input and output, and no number
    changed: dropped; where the output is too short to tell ("yes"), only if the input has the same words.
-2. *Clusters*: what is alike (input and output together) or shares an input, a long output or a group. A split keeps a cluster on
-   one side.
+2. *Clusters*: what is alike (input and output together) or shares an input, a long output, a picture or a group. A split keeps a
+   cluster on one side.
+
+An input with a picture is the same as another where both text and picture are.
 
 Near-duplicates (Broder 1997) are pairs by the Jaccard similarity of their shingles. MinHash and locality-sensitive hashing
 propose pairs, the exact similarity decides: a pair can be missed (one in 7,000 at similarity 0.7), but none is invented.
@@ -81,7 +83,7 @@ def deduplicate(
         max_share: a cluster that chains more than this share of the instances is linked anew at higher similarities.
         common_share: an input that more than this share of the instances have (at least 6) is the task's own: no link.
     """
-    counts = Counter(plain(i.input) for i in instances)
+    counts = Counter(map(_question, instances))
     common = {text for text, count in counts.items() if not text or count > max(5, common_share * len(instances))}
     nodes, groups, repeats = _merge(instances, demonstrations, common, exact, merge)
     texts = [f"{e.input}\n{e.output}" for e in demonstrations] + ["\n".join([i.input, *i.outputs]) for i in nodes]
@@ -155,6 +157,17 @@ def plain(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
+def _question(node: Example | Instance) -> str:
+    """Return what tells inputs apart: the text, and the picture where there is one."""
+    picture = _picture(node)
+    return plain(node.input) if picture is None else f"{plain(node.input)}\x1f{picture}"
+
+
+def _picture(node: Example | Instance) -> str | None:
+    picture = node.picture if isinstance(node, Instance) else None
+    return None if picture is None else picture.sha256
+
+
 def _merge(
     instances: Sequence[Instance], demonstrations: Sequence[Example], common: set[str], exact: bool, merge: bool
 ) -> tuple[list[Instance], dict[str, set[str]], dict[str, tuple[str, str]]]:
@@ -166,7 +179,7 @@ def _merge(
     same: dict[tuple[str, frozenset[str]], str] = {}
     by_question: dict[str, str] = {}
     for instance in sorted(instances, key=lambda i: (i.key, i.id)):
-        question, answers = plain(instance.input), frozenset(map(plain, instance.outputs))
+        question, answers = _question(instance), frozenset(map(plain, instance.outputs))
         id_ = instance.id
         if exact and any((question, answer) in demonstrated for answer in answers):
             repeats[id_] = ("demonstration", "the same as a demonstration")
@@ -189,8 +202,9 @@ def _merge(
 def _links(nodes: Sequence[Example | Instance], groups: Sequence[set[str]], common: set[str]) -> Iterator[tuple[int, int]]:
     first: dict[tuple[str, str], int] = {}
     for position, (node, names) in enumerate(zip(nodes, groups, strict=True)):
-        question = plain(node.input)
+        question, picture = _question(node), _picture(node)
         marks = [("group", name) for name in sorted(names)] + ([("input", question)] if question not in common else [])
+        marks += [("picture", picture)] if picture else []
         yield from ((first.setdefault(mark, position), position) for mark in marks)
 
 
@@ -234,6 +248,8 @@ def _near_repeats(
 
 def _repeats(earlier: Example | Instance, later: Instance, near: float, windows: tuple[Unit, int]) -> bool:
     """Return whether input and outputs are nearly the same, numbers entirely; the input's words too where the output is short."""
+    if _picture(earlier) != _picture(later):
+        return False
     output = earlier.output if isinstance(earlier, Example) else "\n".join(earlier.outputs)
     short = len(" ".join(fold(output))) < MIN_DISTINCTIVE
     for left, right, strict in ((output, "\n".join(later.outputs), False), (earlier.input, later.input, short)):

@@ -16,6 +16,11 @@ ends with the definition.
 Truncation (the target and EOS are never cut): a row that does not fit the context first loses demonstrations, last to
 first, by moving to a shorter prefix row of its task; then the middle of its input. Each cut is counted. This module
 knows a tokenizer only as a function from text to ids and never imports a model library.
+
+An instance may have an *opening*: ids in front of its input that stand for vectors which a method makes of the instance (of its
+picture: :mod:`xeric.methods.picture`). They belong to the instance row, so that the prefix row stays the same for all
+    instances, have
+the segment kind of a learned prefix, and are never cut.
 """
 
 from __future__ import annotations
@@ -24,15 +29,32 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from types import MappingProxyType
 from typing import NamedTuple
 
 from xeric.data.prompts import SEGMENT_KINDS, Prompt, Segment
 from xeric.errors import ConfigError, DataError
 
-__all__ = ["EncodedTask", "Encoder", "InstanceRow", "PrefixRow", "RowGroup", "Tokenize", "cut_note", "grouped_rows"]
+__all__ = [
+    "NO_OPENINGS",
+    "EncodedTask",
+    "Encoder",
+    "InstanceRow",
+    "Openings",
+    "PrefixRow",
+    "RowGroup",
+    "Tokenize",
+    "cut_note",
+    "grouped_rows",
+]
 
 Tokenize = Callable[[str, bool], list[int]]
 """``(text, special) -> ids`` without BOS or EOS; only where ``special`` is true may the text spell special tokens."""
+
+Openings = Mapping[str, tuple[int, ...]]
+"""Ids in front of an instance's input, by the instance's id."""
+
+NO_OPENINGS: Openings = MappingProxyType({})
 
 _KIND = {kind: number for number, kind in enumerate(SEGMENT_KINDS)}
 
@@ -145,13 +167,16 @@ class Encoder:
     input_end: tuple[int, ...] = ()
     target_context: int | None = None
 
-    def training_rows(self, prompt: Prompt, pairs: Iterable[tuple[str, str, str]]) -> EncodedTask:
+    def training_rows(
+        self, prompt: Prompt, pairs: Iterable[tuple[str, str, str]], openings: Openings = NO_OPENINGS
+    ) -> EncodedTask:
         """Return rows with targets.
 
         Args:
             prompt: the task's layout.
             pairs: ``(id, input, output)`` of each instance. An instance whose target leaves no room for its input is
                 dropped and counted.
+            openings: of the instances that have one.
 
         Raises:
             DataError: the definition alone leaves no room in the context.
@@ -160,20 +185,23 @@ class Encoder:
         targets = [
             (id_, text, [*self._segment(Segment("target", prompt.before_target + output)), end]) for id_, text, output in pairs
         ]
-        return self._encode(prompt, targets)
+        return self._encode(prompt, targets, openings)
 
-    def decoding_rows(self, prompt: Prompt, inputs: Iterable[tuple[str, str]], reserve: int) -> EncodedTask:
+    def decoding_rows(
+        self, prompt: Prompt, inputs: Iterable[tuple[str, str]], reserve: int, openings: Openings = NO_OPENINGS
+    ) -> EncodedTask:
         """Return rows without targets that leave room for ``reserve`` new tokens.
 
         Args:
             prompt: the task's layout.
             inputs: ``(id, input)`` of each instance.
             reserve: how many tokens decoding may add.
+            openings: of the instances that have one.
 
         Raises:
             DataError: definition and reserve leave no room in the context.
         """
-        return self._encode(prompt, [(id_, text, []) for id_, text in inputs], reserve)
+        return self._encode(prompt, [(id_, text, []) for id_, text in inputs], openings, reserve)
 
     def text_rows(self, name: str, documents: Iterable[tuple[str, str]], window: int) -> EncodedTask:
         """Return rows of plain text: each token of each document, and the EOS behind it, is a target of exactly one row.
@@ -229,13 +257,15 @@ class Encoder:
             rows.append(PrefixRow(prompt.task, ids[own:], kinds[own:], count))
         return tuple(rows)
 
-    def _encode(self, prompt: Prompt, rows: Sequence[tuple[str, str, list[int]]], reserve: int = 0) -> EncodedTask:
+    def _encode(
+        self, prompt: Prompt, rows: Sequence[tuple[str, str, list[int]]], openings: Openings, reserve: int = 0
+    ) -> EncodedTask:
         prefixes = self._prefix_rows(prompt)
         before, after = self._segment(prompt.before_input), [*self._segment(prompt.after_input), *self.input_end]
-        frame = len(before) + len(after)
+        frame = len(before) + len(after) + max(map(len, openings.values()), default=0)
         # What a chat template puts between the definition and an input without demonstrations.
-        opening = self._tokens(prompt.retrieved.layouts[0])[0] if prompt.retrieved else ()
-        least = len(prefixes[0].ids) + len(opening) + frame + _LEAST_INPUT
+        beginning = self._tokens(prompt.retrieved.layouts[0])[0] if prompt.retrieved else ()
+        least = len(prefixes[0].ids) + len(beginning) + frame + _LEAST_INPUT
         self._check_room(prompt, prefixes[0], least, reserve)
         cuts: Counter[str] = Counter()
         encoded: list[InstanceRow] = []
@@ -254,12 +284,14 @@ class Encoder:
             lead = leads[chosen]
             room -= lead.length
             cuts["input"] += len(tokens) > room
-            ids = [*before, *_cut_middle(tokens, room), *after]
-            kinds = (*lead.kinds, *[_KIND["input"]] * len(ids), *[_KIND["target"]] * len(target))
-            ids = [*lead.ids, *ids]
+            opening = openings.get(id_, ())
+            words = [*before, *_cut_middle(tokens, room), *after]
+            ids = [*lead.ids, *opening, *words]
+            own = [_KIND["prefix"]] * len(opening) + [_KIND["input"]] * len(words)
+            kinds = (*lead.kinds, *own, *[_KIND["target"]] * len(target))
             encoded.append(InstanceRow(id_, lead.prefix, (*ids, *target), kinds, len(ids)))
-        blanks = prompt.before_target if prompt.keep_indentation else None
-        return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v}, blanks)
+        indent = prompt.before_target if prompt.keep_indentation else None
+        return EncodedTask(prompt.task, prefixes, tuple(encoded), {k: v for k, v in sorted(cuts.items()) if v}, indent)
 
     def _leads(self, prompt: Prompt, text: str, prefixes: Sequence[PrefixRow]) -> list[_Lead]:
         """Return what may stand before an input, by number of demonstrations."""

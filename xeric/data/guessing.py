@@ -66,20 +66,25 @@ class Columns:
     """Columns of a table.
 
     Attributes:
-        input: of the inputs.
+        input: of the inputs; None where pictures are all the input there is.
         output: of the outputs.
         group: of what belongs together; None where there is none.
         guessed: sentences on what was guessed, for the user.
     """
 
-    input: str
+    input: str | None
     output: str
     group: str | None
     guessed: tuple[str, ...]
 
 
 def guess_columns(
-    table: Table, *, input_column: str | None = None, output_column: str | None = None, group_column: str | None = None
+    table: Table,
+    *,
+    input_column: str | None = None,
+    output_column: str | None = None,
+    group_column: str | None = None,
+    image_column: str | None = None,
 ) -> Columns:
     """Return the columns that are named, and a guess of those that are not.
 
@@ -89,11 +94,13 @@ def guess_columns(
         output_column: of the outputs; None to guess it.
         group_column: whose equal values belong together (a customer, a thread); None to guess it, which takes both a usual name
             and values that repeat; :data:`NO_GROUP` for no such column.
+        image_column: of the names of pictures; then there need be no column of inputs.
 
     Raises:
         UserError: there is no such column, or names and contents leave several readings.
     """
-    named = {nfc(column) for column in (input_column, output_column, group_column) if column and column != NO_GROUP}
+    named_columns = (input_column, output_column, group_column, image_column)
+    named = {nfc(column) for column in named_columns if column and column != NO_GROUP}
     for column in named:
         if column not in table.columns:
             raise UserError(f"there is no column {column!r}", hint=f"the columns are {_listed(table.columns)}")
@@ -103,13 +110,15 @@ def guess_columns(
     inputs = nfc(input_column) if input_column else _by_name(texts, _INPUTS)
     texts = [column for column in texts if column != inputs]
     # What only one column is left for needs no usual name; two nameless columns are read as a table is written, input first.
+    if image_column and output is None and len(texts) == 1:
+        output, texts = texts[0], []
     if inputs is None and output is None and len(texts) == 2:
         inputs, output = texts
     elif inputs is None and len(texts) == 1:
         inputs = texts[0]
     elif output is None and len(texts) == 1:
         output = texts[0]
-    if inputs is None or output is None:
+    if output is None or (inputs is None and not image_column):
         which = "inputs and outputs" if inputs is None and output is None else "inputs" if inputs is None else "outputs"
         raise UserError(
             f"cannot tell which column holds the {which}: the columns are {_listed(table.columns)}",
@@ -117,15 +126,28 @@ def guess_columns(
         )
     if inputs == output:
         raise UserError(f"column {output!r} cannot hold both inputs and outputs", hint="name two columns")
-    group = None if group_column == NO_GROUP else nfc(group_column) if group_column else _group(table, {inputs, output})
+    group = (
+        None
+        if group_column == NO_GROUP
+        else nfc(group_column)
+        if group_column
+        else _group(table, {column for column in (inputs, output, image_column and nfc(image_column)) if column})
+    )
     return Columns(inputs, output, group, tuple(_sentences(input_column, output_column, group_column, inputs, output, group)))
 
 
 def _sentences(
-    input_column: str | None, output_column: str | None, group_column: str | None, inputs: str, output: str, group: str | None
+    input_column: str | None,
+    output_column: str | None,
+    group_column: str | None,
+    inputs: str | None,
+    output: str,
+    group: str | None,
 ) -> list[str]:
     sentences = []
-    if not input_column:
+    if inputs is None:
+        sentences.append("pictures are all the input (--input names a column of texts beside them)")
+    elif not input_column:
         sentences.append(f"inputs are taken from column {inputs!r} (--input names another)")
     if not output_column:
         sentences.append(f"outputs are taken from column {output!r} (--output names another)")

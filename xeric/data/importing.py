@@ -17,6 +17,7 @@ import regex
 from xeric.config import Config
 from xeric.data.code_pages import read_user_text
 from xeric.data.hub_datasets import dataset_table, parquet_table
+from xeric.data.pictures import copied_name, copy_picture
 from xeric.data.quoting import Quotes
 from xeric.data.tables import Table, delimited_table, json_table, the_delimiter
 from xeric.data.tasks import Task, check_task_name, parse_task
@@ -64,10 +65,11 @@ class ImportOptions(ReadOptions):
         name: the task's name.
         definition: the instruction.
         language: output language, by English name or code ("Spanish", "es").
-        input_column: column of the inputs.
+        input_column: column of the inputs; None where pictures are all the input there is.
         output_column: column of the outputs; in JSON and datasets a list holds several references.
         group_column: column whose equal values stay on one side of a split (customer, thread, author).
         id_column: column of ids; otherwise ids come from the rows' positions.
+        image_column: column of the names of pictures' files, relative to the table's folder (:mod:`xeric.data.pictures`).
         input_language: where it differs from ``language``.
         instruction_language: language of the definition.
         license: the instances' licence.
@@ -76,10 +78,11 @@ class ImportOptions(ReadOptions):
     name: str
     definition: str
     language: str
-    input_column: str = "input"
+    input_column: str | None = "input"
     output_column: str = "output"
     group_column: str | None = None
     id_column: str | None = None
+    image_column: str | None = None
     input_language: str | None = None
     instruction_language: str | None = None
     license: str | None = None
@@ -87,7 +90,7 @@ class ImportOptions(ReadOptions):
     @property
     def columns(self) -> list[str]:
         """Names of the columns that are asked for, in the form that tables have them in."""
-        named = (self.input_column, self.output_column, self.group_column, self.id_column)
+        named = (self.input_column, self.output_column, self.group_column, self.id_column, self.image_column)
         return [nfc(column) for column in named if column]
 
 
@@ -127,19 +130,21 @@ def import_task(source: Path | str, options: ImportOptions, *, note: Note | None
         "Instance License": [options.license] if options.license else [],
         "Instances": instances,
     }
-    task = parse_task(data, name=name)
+    task = parse_task(data, name=name, pictures=existing(source).parent)
     for remark in task.notes:
         say(remark)
     return task
 
 
 def _instances(table: Table, options: ImportOptions) -> Iterator[dict[str, Any]]:
-    columns = (nfc(options.input_column), nfc(options.output_column))
-    group, identity = (nfc(column) if column else None for column in (options.group_column, options.id_column))
+    inputs, output = nfc(options.input_column or ""), nfc(options.output_column)
+    group, identity, image = (
+        nfc(column) if column else None for column in (options.group_column, options.id_column, options.image_column)
+    )
     for position, (where, row) in enumerate(table.rows, 1):
-        value = row.get(columns[1])
-        text = _cell(row.get(columns[0]), f"{where}, column {columns[0]!r}")
-        outputs = [_cell(item, f"{where}, column {columns[1]!r}") for item in (value if isinstance(value, list) else [value])]
+        value = row.get(output)
+        text = _cell(row.get(inputs), f"{where}, column {inputs!r}") if inputs else ""
+        outputs = [_cell(item, f"{where}, column {output!r}") for item in (value if isinstance(value, list) else [value])]
         if not text.strip() and not any(output.strip() for output in outputs):
             continue
         instance: dict[str, Any] = {"id": f"{nfc(options.name)}-{position}", "input": text, "output": outputs or [""]}
@@ -147,17 +152,28 @@ def _instances(table: Table, options: ImportOptions) -> Iterator[dict[str, Any]]
             instance["id"] = own_id
         if group and (group_name := _cell(row.get(group), f"{where}, column {group!r}")):
             instance["group"] = group_name
+        if image and (picture := _cell(row.get(image), f"{where}, column {image!r}")):
+            instance["image"] = picture
         yield instance
 
 
 def task_to_json(task: Task) -> dict[str, Any]:
-    """Return a task as the value of its Natural Instructions v2 file, keys in the schema's order."""
+    """Return a task as the value of its Natural Instructions v2 file, keys in the schema's order.
+
+    Pictures have the names that :func:`write_task` gives their copies.
+    """
     examples = {
         key: [{"input": e.input, "output": e.output, "explanation": e.explanation} for e in group]
         for key, group in (("Positive Examples", task.positive_examples), ("Negative Examples", task.negative_examples))
     }
     instances = [
-        {"id": i.id, "input": i.input, "output": list(i.outputs), **({} if i.group is None else {"group": i.group})}
+        {
+            "id": i.id,
+            "input": i.input,
+            **({"image": copied_name(i.picture, _pictures_of(task))} if i.picture else {}),
+            "output": list(i.outputs),
+            **({} if i.group is None else {"group": i.group}),
+        }
         for i in task.instances
     ]
     return {
@@ -180,12 +196,21 @@ def task_to_json(task: Task) -> dict[str, Any]:
 def write_task(task: Task, path: Path | str) -> None:
     """Write a task as a Natural Instructions v2 file that :func:`xeric.data.tasks.load_task` reads back, atomically.
 
+    Its pictures are copied into a folder beside the file, which is written last.
+
     Raises:
-        UserError: the file's name is no task name, or the file cannot be written.
+        UserError: the file's name is no task name, or a file cannot be written.
+        DataError: a picture has changed since the task was loaded.
     """
     path = Path(path)
     check_task_name(path.name.removesuffix(".json"))
+    for picture in {i.picture for i in task.instances if i.picture}:
+        copy_picture(picture, path.parent / copied_name(picture, _pictures_of(task)))
     write_json(path, task_to_json(task))
+
+
+def _pictures_of(task: Task) -> str:
+    return f"{task.name}-pictures"
 
 
 def _language_name(name: str, say: Note) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from xeric.data.tables import delimited_table, json_table
+from xeric.data.values import is_missing
 from xeric.encodings import check_text, nfc, read_text
 from xeric.errors import DataError, UserError
 from xeric.json_io import iter_rows, parse_json
@@ -38,12 +39,14 @@ class InputRow:
         input: the text.
         id: as it was given, a number with its digits (:class:`xeric.json_io.Number`); None where there is none.
         task: whose prompt to use; None where the row does not say.
+        image: name of a picture's file, as the row has it; None where there is none.
         structured: whether it came from a JSON row or a table, so that its answer is a JSON row, too.
     """
 
     input: str
     id: Any = None
     task: str | None = None
+    image: Any = None
     structured: bool = False
 
 
@@ -183,7 +186,9 @@ def _is_object(line: str) -> bool:
 
 
 def _row(row: Mapping[str, Any], column: str, where: str) -> InputRow:
-    text, task, identity = row.get(nfc(column)), row.get("task"), row.get("id")
+    text, task, identity, image = row.get(nfc(column)), row.get("task"), row.get("id"), row.get("image")
+    if image and is_missing(text):
+        text = ""
     if not isinstance(text, str):
         hint = f"name the key of the inputs with --column; {_TAKE_LINES}"
         raise DataError(f"the row has no text under {column!r}", where=where, hint=hint)
@@ -193,4 +198,4 @@ def _row(row: Mapping[str, Any], column: str, where: str) -> InputRow:
         if isinstance(value, str):
             check_text(value, where)
     # str(): a number that stands for a text is a text from here on; an id keeps its digits.
-    return InputRow(str(text), identity, nfc(task) if task else None, structured=True)
+    return InputRow(str(text), identity, nfc(task) if task else None, image or None, structured=True)

@@ -10,6 +10,8 @@ apart.
   half of the test input and, more often than the test input itself, the output: a mail to be completed gives away the subject
   line that another task asks for. One word counts there only as a line or field of its own, or in plain text. A shared input
   alone is no leak: many questions are asked of one passage, and the answer stays unknown.
+* A **picture** of a test instance that a training instance has too is a leak, whatever is asked of it. The short output of an
+  instance with a picture is not compared: its input is the picture, and "flag" under another picture proves nothing.
 * **Boilerplate** (footers, formulas of politeness, templates) is no leak. Windows of more than 1% of a task's test
   outputs (at least 5) are set aside, and windows of more than 10 training texts unless half of the test output is in that one
   text. Definitions are not compared: they are meant to be shared.
@@ -108,9 +110,9 @@ class Leak:
     Attributes:
         test_task: task of the test instance ``test_id``.
         training_task: task of the training instance ``training_id``; where that is None, of positive example ``demonstration``.
-        kind: ``text`` (a shared sequence) or ``pair`` (a short output, with its input).
+        kind: ``text`` (a shared sequence), ``pair`` (a short output, with its input) or ``picture``.
         share: the share of the test output's sequences that are in that text, 0-1.
-        shared: the first sequence shared, folded; for a pair the output.
+        shared: the first sequence shared, folded; for a pair the output, for a picture the name of its file.
     """
 
     test_task: str
@@ -118,7 +120,7 @@ class Leak:
     training_task: str
     training_id: str | None
     demonstration: int | None
-    kind: Literal["text", "pair"]
+    kind: Literal["text", "pair", "picture"]
     share: float
     shared: str
 
@@ -198,11 +200,22 @@ def find_leaks(
         for k, text, hit in hits
         if hit.share >= 0.5 or any(spread[window] <= 10 for window in hit.windows)
     ]
-    short = [outputs[int(key)] for key in index.short]
+    short = [outputs[int(key)] for key in index.short if outputs[int(key)][1].picture is None]
     leaks.extend(_short_output_leaks(short, texts, n_words, n_chars, common))
+    leaks.extend(_picture_leaks(test, training))
     leaks.sort(key=lambda x: (x.test_task, x.test_id, x.training_task, x.training_id or "", x.demonstration or 0, x.kind))
     boilerplate = index.boilerplate + sum(count > 10 for count in spread.values())
     return LeakReport(tuple(leaks), len({(t, i.id) for t, i, _ in outputs}), len(texts), boilerplate)
+
+
+def _picture_leaks(test: Mapping[str, Iterable[Instance]], training: Mapping[str, Iterable[Instance]]) -> Iterator[Leak]:
+    """Yield the training instances that have a test instance's picture."""
+    tested = {i.picture.sha256: (task, i.id) for task, instances in test.items() for i in instances if i.picture}
+    for task, instances in training.items():
+        for i in instances:
+            if i.picture and i.picture.sha256 in tested:
+                name = i.picture.path.name if i.picture.path else ""
+                yield Leak(*tested[i.picture.sha256], task, i.id, None, "picture", 1.0, name)
 
 
 def _short_output_leaks(

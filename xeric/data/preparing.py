@@ -16,7 +16,7 @@ from typing import Any
 
 from xeric.config import digest
 from xeric.data.cleaning import Cleaned, CleaningOptions, clean
-from xeric.data.controls import control_definitions, swapped_outputs
+from xeric.data.controls import control_definitions, control_pictures, swapped_outputs
 from xeric.data.demonstrations import choose_demonstrations, retrievable_examples
 from xeric.data.leaks import LeakReport, find_leaks
 from xeric.data.prompts import PromptOptions
@@ -258,6 +258,9 @@ def _prepare_task(
     if prompt.demonstration_outputs == "swapped":
         shown = swapped_outputs(shown)
     train = tuple(instance for instance in parts.train if instance.id not in used)
+    dev, test = parts.dev, parts.test
+    if prompt.pictures != "own":
+        train, dev, test = (control_pictures(side, prompt.pictures, prompt.picture_seed) for side in (train, dev, test))
     if used:
         notes.append(f"{len(used)} training instances serve as demonstrations")
     counts = {
@@ -271,5 +274,5 @@ def _prepare_task(
         "demonstrations": count,
     }
     # What may be retrieved beside the positive examples is what is trained on.
-    used_texts = fingerprint(task, task.positive_examples if retrievable else shown, train, parts.dev, parts.test)
-    return PreparedTask(task, language, train, parts.dev, parts.test, tuple(shown), counts, tuple(notes), used_texts, retrievable)
+    used_texts = fingerprint(task, task.positive_examples if retrievable else shown, train, dev, test)
+    return PreparedTask(task, language, train, dev, test, tuple(shown), counts, tuple(notes), used_texts, retrievable)

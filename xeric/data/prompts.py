@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 import regex
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from xeric.config import Config, Name, Seed
-from xeric.data.controls import DefinitionControl
+from xeric.data.controls import DefinitionControl, PictureControl
 from xeric.data.demonstrations import NearestExamples, Similarity
 from xeric.data.tasks import Example, Task
 from xeric.errors import ConfigError
@@ -79,6 +79,9 @@ class PromptOptions(Config):
         demonstrations: how many demonstrations; the default is 0 for zero-shot and 2 otherwise.
         demonstration_seed: draws the demonstrations; None takes the task's first ones in their order.
         demonstration_outputs: ``own``, or as a control ``swapped`` among the demonstrations.
+        pictures: ``own``, or as a control (:mod:`xeric.data.controls`) ``shuffled`` among the instances of each side of the
+            split, or ``blank``.
+        picture_seed: draws the order of shuffled pictures.
         demonstration_choice: ``fixed``: every row of a task shows the same demonstrations; ``nearest``: each row shows those
             examples (the task's own, and training instances) whose inputs are most like its own input.
         demonstration_similarity: what ``nearest`` compares inputs by: character ``ngrams``, or sentence embeddings of the package
@@ -92,6 +95,8 @@ class PromptOptions(Config):
     demonstrations: int | None = Field(default=None, ge=0, le=64)
     demonstration_seed: Seed | None = None
     demonstration_outputs: Literal["own", "swapped"] = "own"
+    pictures: Literal["own"] | PictureControl = "own"
+    picture_seed: Seed = 0
     demonstration_choice: Literal["fixed", "nearest"] = "fixed"
     demonstration_similarity: Similarity = "ngrams"
 
@@ -102,6 +107,15 @@ class PromptOptions(Config):
         if self.setting == "few-shot" and self.demonstrations == 0:
             raise ValueError("few-shot without demonstrations is zero-shot; use prompt.setting=zero-shot")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_picture_control(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave the control out where there is none: the runs of tasks without pictures keep their ids."""
+        data: dict[str, Any] = plain(self)
+        if self.pictures == "own":
+            data.pop("pictures", None)
+            data.pop("picture_seed", None)
+        return data
 
     @model_validator(mode="after")
     def _other_definitions_are_shown(self) -> PromptOptions:

@@ -157,7 +157,7 @@ def fingerprint(
     """
 
     def side(instances: Iterable[Instance]) -> list[Any]:
-        return sorted([i.input, list(i.outputs)] for i in instances)
+        return sorted([i.input, list(i.outputs), *([i.picture.sha256] if i.picture else [])] for i in instances)
 
     shown = [[e.input, e.output] for e in demonstrations]
     used = {"train": side(train), "dev": side(dev), "test": side(test)}

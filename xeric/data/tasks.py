@@ -15,6 +15,7 @@ Decisions where real files differ:
 * A NUL or half a surrogate pair in a text is a sign of a file saved in another encoding and cannot be written again as UTF-8.
 * A few lines that are not UTF-8 spoil their instances, not the file: U+FFFD stands for their bytes, and cleaning drops them.
 * An instance may carry ``"group"`` (customer, thread, author), an addition of ours; a group stays on one side of a split.
+* It may carry ``"image"``, another: the name of a picture's file, relative to the task's (:mod:`xeric.data.pictures`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from typing import Any
 import regex
 
 from xeric.data import values
+from xeric.data.pictures import Picture, find_picture
 from xeric.encodings import REPLACEMENT, Text, decode, existing, nfc, not_unicode, read_bytes
 from xeric.errors import DataError, UserError
 from xeric.files import shown_path
@@ -48,17 +50,24 @@ class Instance:
         input: what the model is given.
         outputs: references, at least one.
         group: instances of one group (customer, thread, author) stay on one side of a split; None where there is none.
+        picture: that belongs to the input; None where there is none.
     """
 
     id: str
     input: str
     outputs: tuple[str, ...]
     group: str | None = None
+    picture: Picture | None = None
 
     @property
     def key(self) -> str:
-        """The SHA-256 of input and outputs: what it is, whatever its id and place."""
-        return hashlib.sha256("\x1f".join([self.input, *self.outputs]).encode("utf-8", "surrogatepass")).hexdigest()
+        """The SHA-256 of input and outputs: what it is, whatever its id and place.
+
+        Of an instance with a picture, that of input and picture: tasks that ask the same of the same pictures, each for an
+        answer in a language of its own, then draw the same of them.
+        """
+        parts = [self.input, *self.outputs] if self.picture is None else [self.input, self.picture.sha256]
+        return hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -146,7 +155,7 @@ def _only_instances_are_odd(task: Task, decoded: Text) -> bool:
     return bool(decoded.odd)
 
 
-def parse_task(data: Any, *, name: str, path: Path | None = None, group_key: str = "group") -> Task:
+def parse_task(data: Any, *, name: str, path: Path | None = None, group_key: str = "group", pictures: Path | None = None) -> Task:
     """Return a task from what a task file holds.
 
     Args:
@@ -154,6 +163,7 @@ def parse_task(data: Any, *, name: str, path: Path | None = None, group_key: str
         name: the task's name.
         path: the file, for messages and :attr:`Task.path`.
         group_key: the key of an instance that names its group.
+        pictures: folder that instances' pictures lie in; None is that of the file.
 
     Raises:
         DataError: ``data`` is not a task; ``where`` names file, key and instance.
@@ -171,10 +181,11 @@ def parse_task(data: Any, *, name: str, path: Path | None = None, group_key: str
             "there is no definition", where=f"{where}, Definition", hint='add "Definition": ["what to do, in a sentence"]'
         )
     notes: list[str] = []
+    pictures = path.parent if pictures is None and path is not None else pictures
     return Task(
         name=name,
         definition=definitions[0],
-        instances=_instances(data.get("Instances"), name, where, nfc(group_key), notes),
+        instances=_instances(data.get("Instances"), name, where, nfc(group_key), pictures, notes),
         positive_examples=_examples(data.get("Positive Examples"), f"{where}, Positive Examples", notes),
         negative_examples=_examples(data.get("Negative Examples"), f"{where}, Negative Examples", notes),
         input_languages=values.names(data.get("Input_language"), f"{where}, Input_language"),
@@ -209,7 +220,9 @@ def check_task_name(name: str) -> str:
     return nfc(name)
 
 
-def _instances(value: Any, name: str, where: str, group_key: str, notes: list[str]) -> tuple[Instance, ...]:
+def _instances(
+    value: Any, name: str, where: str, group_key: str, pictures: Path | None, notes: list[str]
+) -> tuple[Instance, ...]:
     if not isinstance(value, list):
         raise DataError(f"expected a list of instances, found {values.kind(value)}", where=f"{where}, Instances")
     if not value:
@@ -224,9 +237,10 @@ def _instances(value: Any, name: str, where: str, group_key: str, notes: list[st
         outputs = values.texts(raw.get("output"), f"{here}, output") or ("",)
         group = None if raw.get(group_key) is None else values.text(raw[group_key], f"{here}, {group_key}")
         question = "" if values.is_missing(raw.get("input")) else values.text(raw["input"], f"{here}, input")
-        instances.append(Instance(identity, question, outputs, group))
+        picture = None if raw.get("image") is None else find_picture(raw["image"], pictures, f"{here}, image")
+        instances.append(Instance(identity, question, outputs, group, picture))
     for key in ("input", "output"):
-        if not any(key in raw for raw in value):
+        if not any(key in raw or (key == "input" and "image" in raw) for raw in value):
             hint = f"an instance has the keys {', '.join(map(repr, value[0])) or 'none'}"
             raise DataError(f"no instance has the key {key!r}", where=f"{where}, Instances", hint=hint)
     return tuple(_told_apart(instances, notes))

@@ -29,6 +29,7 @@ __all__ = [
 _UNMERGEABLE = {
     "prefix": "a learned prefix is no change of the weights",
     "adaptive_prefix": "a prefix that depends on the input is no change of the weights",
+    "picture": "vectors made of pictures are no change of the weights",
     "embedding": "fused embeddings depend on where a token stands, and no weight of the base does",
     "bottleneck": "a bottleneck adapter is non-linear, and no weights of the base compute the same",
 }

@@ -46,6 +46,10 @@ _NOT_HERE = {
         "PEFT cannot express a prefix that depends on the input: its prefixes are the same for all inputs",
         "use it by `xeric generate`",
     ),
+    "picture": (
+        "PEFT cannot express vectors that are made of an instance's picture",
+        "use it by `xeric generate`",
+    ),
     "embedding": (
         "PEFT cannot express fused embeddings: it knows neither the position nor the segment of a token",
         "use it by `xeric generate`",

@@ -22,6 +22,7 @@ METHODS.register(
     "adaptive_prefix", "xeric.methods.adaptive_prefix:AdaptivePrefix", "a prompt prefix that depends on the instance"
 )
 METHODS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "gated position and segment embeddings beside the base's")
+METHODS.register("picture", "xeric.methods.picture:PicturePrefix", "a prefix made of each instance's picture; the base is frozen")
 METHODS.register("combined", "xeric.methods.combined:Combined", "the paper's: LoRA, prefix, fused embeddings, task weights")
 for _name, _tuner in TUNERS.items():
     METHODS.register(f"peft:{_name}", f"xeric.methods.peft_tuners:{_name}", _tuner.summary)
@@ -30,6 +31,7 @@ PARTS: Registry[type[Method]] = Registry("part of the combined method", "xeric.p
 """What ``combined`` can be made of, in the order in which it is attached: each part finds the base with those before it."""
 
 PARTS.register("prefix", "xeric.methods.prefix:Prefix", "options of the prompt prefix")
+PARTS.register("picture", "xeric.methods.picture:PicturePrefix", "options of a prefix made of each instance's picture")
 PARTS.register("embedding", "xeric.methods.embedding:FusedEmbedding", "options of the fused embeddings")
 PARTS.register("lora", "xeric.methods.lora:Lora", "options of LoRA")
 

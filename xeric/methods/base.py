@@ -165,6 +165,7 @@ class Method(ABC):
         """Return what the attached, untrained method computes on a base of an architecture.
 
         Exactly the ``base``; the base fed the ``initial-tokens`` (:meth:`Adaptation.initial_tokens`); or ``none`` of the two.
+        Vectors of instances start as tokens in their place (:attr:`xeric.bases.protocols.InstanceVectors.initial_tokens`).
         """
         return "base"
 

@@ -15,6 +15,7 @@ from xeric.bases.finding import find_folder
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
 from xeric.data.encoding import cut_note
+from xeric.data.pictures import Picture
 from xeric.data.prompts import Prompt, paraphrased
 from xeric.data.text_form import one_form
 from xeric.decoding import DecodeOptions, decode
@@ -73,6 +74,7 @@ class Adapted:
         self,
         inputs: Sequence[str],
         *,
+        pictures: Sequence[Picture | None] = (),
         task: str | None = None,
         max_new_tokens: int | None = None,
         note: Callable[[str], None] | None = None,
@@ -81,21 +83,22 @@ class Adapted:
 
         Args:
             inputs: texts.
+            pictures: of the inputs (:func:`xeric.data.pictures.read_picture`), None for one without; empty for none at all.
             task: which task's prompt to use; needed only where there are several.
             max_new_tokens: replaces the run's own limit.
             note: is told what the user should know: how many inputs are cut to fit the base's context.
 
         Raises:
             UnknownNameError: no such task in this run.
-            UserError: the run has several tasks and none is named.
-            DataError: an input is not text.
+            UserError: the run has several tasks and none is named, or there are pictures and its method looks at none.
+            DataError: an input is not text, or a picture cannot be read.
         """
         for number, text in enumerate(inputs):
             check_text(text, f"input {number + 1}")
         name = self.task_named(task)
         keep = self.prompts[name].keep_indentation
         formed = [one_form(text, keep_indentation=keep) for text in inputs]
-        return self.answer(formed, name, max_new_tokens=max_new_tokens, note=note)
+        return self.answer(formed, name, pictures=pictures, max_new_tokens=max_new_tokens, note=note)
 
     def stream(
         self,
@@ -147,6 +150,7 @@ class Adapted:
         inputs: Sequence[str],
         task: str,
         *,
+        pictures: Sequence[Picture | None] = (),
         max_new_tokens: int | None = None,
         shared: bool = True,
         progress: Callable[[int], None] | None = None,
@@ -157,6 +161,7 @@ class Adapted:
         Args:
             inputs: texts in the form that training data were brought into.
             task: whose prompt to use.
+            pictures: as in :meth:`generate`.
             max_new_tokens: replaces the run's own limit.
             shared: as in :func:`xeric.decoding.decode`.
             progress: is called with the number of texts finished since the last call.
@@ -165,11 +170,15 @@ class Adapted:
         Raises:
             DataError: the task's definition leaves no room in the base's context.
             UnknownNameError: no such task in this run.
+            UserError: there are pictures, and the run's method looks at none.
         """
         self._check_task(task)
         limit = max_new_tokens or self.max_new_tokens
+        if any(pictures) and self.base.instance_vectors is None:
+            raise UserError("this run's method looks at no pictures", hint="train with the method picture")
         rows = [(str(number), text) for number, text in enumerate(inputs)]
-        encoded = self.base.encoder(task).decoding_rows(self.prompts[task], rows, limit)
+        openings = self.base.openings({str(number): picture for number, picture in enumerate(pictures)})
+        encoded = self.base.encoder(task).decoding_rows(self.prompts[task], rows, limit, openings)
         if note and (cut := cut_note(encoded.cuts, len(rows), "inputs", self.base.context)):
             note(f"{task}: {cut}")
         return decode(self.base, encoded, self.options, max_new_tokens=limit, seed=self.seed, shared=shared, progress=progress)

@@ -36,10 +36,9 @@ class TaskRows:
     prompt: Prompt
     train: EncodedTask
 
-    def instances(self, split: Split) -> Sequence[tuple[str, str, tuple[str, ...]]]:
-        """Return id, input and references of each instance that is decoded."""
-        chosen = self.data.test if split == "test" else self.data.dev
-        return [(i.id, i.input, i.outputs) for i in chosen]
+    def instances(self, split: Split) -> Sequence[Instance]:
+        """Return the instances that are decoded."""
+        return self.data.test if split == "test" else self.data.dev
 
 
 class TaskSession(TrainingSession):
@@ -103,9 +102,15 @@ class TaskSession(TrainingSession):
     def _with_targets(self, task: PreparedTask, prompt: Prompt, instances: Sequence[Instance]) -> EncodedTask:
         seed = self.setup.seeds["reference"]
         triples = [(i.id, i.input, task.training_output(i, seed)) for i in instances]
-        return self.base.encoder(task.name).training_rows(prompt, triples)
+        openings = self.base.openings({i.id: i.picture for i in instances})
+        return self.base.encoder(task.name).training_rows(prompt, triples, openings)
 
     def _check_rows(self) -> None:
+        if self.base.instance_vectors and not any(i.picture for rows in self.rows for i in rows.data.train):
+            raise DataError(
+                "the method makes vectors of pictures, and no training instance names one",
+                hint='give instances an "image" beside "input" and "output", or take another method',
+            )
         for rows in self.rows:
             if not rows.train.rows:
                 remaining, too_long = len(rows.data.train), rows.train.cuts.get("target_too_long", 0)
@@ -184,8 +189,11 @@ class TaskSession(TrainingSession):
         """Return the rows that a split of a task is decoded from, encoded once."""
         key = rows.data.name, split
         if key not in self._for_decoding:
-            inputs = [(id_, text) for id_, text, _ in rows.instances(split)]
-            self._for_decoding[key] = self.base.encoder(rows.data.name).decoding_rows(rows.prompt, inputs, self.limit)
+            instances = rows.instances(split)
+            inputs = [(i.id, i.input) for i in instances]
+            openings = self.base.openings({i.id: i.picture for i in instances})
+            encoder = self.base.encoder(rows.data.name)
+            self._for_decoding[key] = encoder.decoding_rows(rows.prompt, inputs, self.limit, openings)
         return self._for_decoding[key]
 
     def evaluate(self) -> float:
@@ -224,6 +232,6 @@ class TaskSession(TrainingSession):
             self.cuts[name][split] = encoded.cuts
             self.ended[name][split] = {how: sum(output.ended == how for output in outputs) for how in ENDINGS}
         return [
-            Prediction(id=id_, task=name, language=language, input=text, prediction=output.text, references=references)
-            for (id_, text, references), output in zip(instances, outputs, strict=True)
+            Prediction(id=i.id, task=name, language=language, input=i.input, prediction=output.text, references=i.outputs)
+            for i, output in zip(instances, outputs, strict=True)
         ]
