@@ -94,7 +94,8 @@ def test_a_study_leaves_the_bytes_of_one_process_though_a_machine_goes_away(
     done, links = carry_out(small.study(tasks, base), folder, told, lambda links: Breaking(links, "train"))
     assert done.with_status("ok") == [run.id for run in done.plan.runs]
     assert len(links) == 2
-    assert [note for note in told.notes if note.startswith("worker 1 went away in trial-0")]
+    # In which run depends on how soon the watching process sees that its training has begun.
+    assert [note for note in told.notes if note.startswith("worker 1 went away in ") and "taken up again" in note]
     assert told.position[:2] == (10, 10)
     expected = small.contents(undisturbed)
     expected.pop("results.json", None)

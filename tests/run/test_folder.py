@@ -145,6 +145,6 @@ def test_an_error_in_a_run_that_was_taken_over_says_so(
         monkeypatch.setattr(Lock, "lost", True)
         raise FileNotFoundError(2, "No such file or directory", "predictions.jsonl")
 
-    monkeypatch.setattr("xeric.run.execute.write_jsonl", taken)
+    monkeypatch.setattr("xeric.run.finishing.write_jsonl", taken)
     with pytest.raises(RunError, match="another process has taken this run over"):
         execute(config, tmp_path / "run")
