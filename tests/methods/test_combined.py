@@ -138,7 +138,7 @@ class Wider(Combined):
 
     Options = options_with(
         {"bottleneck": METHODS.get("bottleneck"), **CombinedOptions.methods},
-        {**dict.fromkeys(PARTS, "a part"), "bottleneck": "options of the bottleneck adapter"},
+        {**dict.fromkeys(CombinedOptions.methods, "a part"), "bottleneck": "options of the bottleneck adapter"},
     )
 
 
