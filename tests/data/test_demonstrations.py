@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.samples import task, unlike
-from tests.data.test_prompts import CHATML, LLAMA3
+from tests.data.samples import CHATML, LLAMA3, task, unlike
 from xeric.data.demonstrations import NearestExamples
 from xeric.data.encoding import EncodedTask, Encoder
 from xeric.data.preparing import DataOptions, PreparedTask, prepare
