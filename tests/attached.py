@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import nn
 
 from tests import rows
 from xeric.bases.base import Base
@@ -79,6 +81,23 @@ def batches(*tasks: EncodedTask) -> list[list[tuple[EncodedTask, InstanceRow]]]:
     """Micro-batches of at most three rows, each of one task and one prefix row."""
     of = Rows.of(tasks)
     return [[of.items[i] for i in batch] for batch in micro_batches(range(len(of.items)), of.groups, of.lengths, 3)]
+
+
+def slope(base: Base, task: EncodedTask, along: Mapping[nn.Parameter, torch.Tensor], step: float) -> float:
+    """The slope of a loss along a direction, by finite differences; the parameters are as before afterwards."""
+    size = math.sqrt(sum(float((direction**2).sum()) for direction in along.values()))
+
+    def move(steps: float) -> None:
+        with torch.no_grad():
+            for parameter, direction in along.items():
+                parameter.add_(direction * (steps * step / size))
+
+    losses = []
+    for steps in (1, -2):
+        move(steps)
+        losses.append(loss_of(base, task))
+    move(1)
+    return (losses[0] - losses[1]) / (2 * step)
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
 import textwrap
@@ -14,6 +13,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from tests.scripts import load_script
 from xeric.cli.main import app
 from xeric.config import build
 from xeric.studies.config import StudyConfig, TuningConfig
@@ -27,12 +27,7 @@ TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for
 
 @pytest.fixture(scope="module")
 def hooks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_hooks", ROOT / "tools" / "docs_hooks.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/docs_hooks.py")
 
 
 def commands(command: Any, name: str) -> dict[str, Any]:

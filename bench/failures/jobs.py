@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
-import hashlib
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.killed_study import contents
+
+if TYPE_CHECKING:
+    from xeric.bases.named import NamedBase
 
 __all__ = ["Job", "World", "jobs"]
 
@@ -71,23 +71,20 @@ class World:
     @classmethod
     def made(cls, folder: Path) -> World:
         """Make it in an empty folder."""
-        from tests import ggufs, tiny
+        from tests import tiny
+        from tests.packaged import write_packaged_base
 
         world = cls(folder)
         for number, task in enumerate(("one", "two")):
             tiny.write_task(folder / "tasks", task, instances=80, language=("English", "Hindi")[number])
         tiny.write_base(folder / "base", "llama")
-        content = ggufs.write_gguf(folder / "tiny.gguf", ggufs.random_model("llama"), "llama").read_bytes()
-        (folder / "index").mkdir()
-        half = len(content) // 2
-        _write_wheel(folder / "index", "tiny-part1", "tiny.gguf.part00", content[:half])
-        _write_wheel(folder / "index", "tiny-part2", "tiny.gguf.part01", content[half:])
+        base = write_packaged_base(folder)
         with (folder / "table.csv").open("w", encoding="utf-8", newline="") as table:
             rows = csv.writer(table)
             rows.writerow(["input", "output"])
             rows.writerows((row["input"], row["output"][0]) for row in tiny.task_data("table")["Instances"])
         world._write_study()
-        world._register(content)
+        world._register(base)
         return world
 
     def _write_study(self) -> None:
@@ -107,35 +104,16 @@ class World:
         study = small_study.plain(self.folder / "tasks", self.folder / "base", *changes)
         (self.folder / "study.yaml").write_text(dump_yaml(study), encoding="utf-8")
 
-    def _register(self, content: bytes) -> None:
+    def _register(self, base: NamedBase) -> None:
         """Give the GGUF file a name that `xeric bases fetch` knows, in two wheels that pip finds in a folder."""
+        from tests.packaged import pip_settings
         from xeric.bases import named
 
         for name in [name for name in os.environ if name.startswith("PIP_")]:
             del os.environ[name]
-        os.environ |= {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(self.folder / "index")}
-        members = ("tiny_part1/tiny.gguf.part00", "tiny_part2/tiny.gguf.part01")
-        base = dataclasses.replace(
-            named.SMOLLM2_135M,
-            name="tiny",
-            title="Tiny",
-            sha256=hashlib.sha256(content).hexdigest(),
-            size=len(content),
-            sources=(named.PackageFiles(("tiny-part1==1.0.0", "tiny-part2==1.0.0"), members),),
-            bits_per_character={},
-        )
+        os.environ |= pip_settings(self.folder / "index")
         named.TINY = base  # type: ignore[attr-defined]
         named.NAMED_BASES.register("tiny", "xeric.bases.named:TINY", "tiny, for failures")
-
-
-def _write_wheel(folder: Path, package: str, member: str, content: bytes) -> None:
-    module = package.replace("-", "_")
-    info = f"{module}-1.0.0.dist-info"
-    with zipfile.ZipFile(folder / f"{module}-1.0.0-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as wheel:
-        wheel.writestr(f"{module}/{member}", content)
-        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0.0\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: bench\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
 
 
 def jobs(world: World) -> dict[str, Job]:

@@ -49,14 +49,17 @@ def page(results: Mapping[str, Any]) -> str:
 
 
 def _opening(results: Mapping[str, Any]) -> Iterator[str]:
-    yield "# Speed"
-    yield ""
-    yield (
+    yield from _chapter(
+        "# Speed",
         "Made by `make bench`. A figure is the median over repeats of its worst cell; engines run in processes of their own, in "
-        "turn, on the same rows. Ratios are taken within a repeat; brackets hold the smallest and the largest."
+        "turn, on the same rows. Ratios are taken within a repeat; brackets hold the smallest and the largest.",
     )
     yield ""
     yield from _table(["", "figure"], [[MEANING[key], _plain(value)] for key, value in figures(results).items()])
+
+
+def _chapter(title: str, text: str) -> list[str]:
+    return [title, "", text]
 
 
 def _made(group: Mapping[str, Any]) -> str:
@@ -74,13 +77,12 @@ def _made(group: Mapping[str, Any]) -> str:
 
 
 def _training(train: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Training"
-    yield ""
-    yield (
+    yield from _chapter(
+        "## Training",
         "LoRA of rank 16 on all linear layers, AdamW, dropout 0, gradient checkpointing off. TRL's loss is that in chunks, its "
         "default; no setting leaves out the entropy that it logs, so one line calls its loss without. Rows of several "
         "steps are not packed together: that would change which rows a step holds. Memory is the largest resident size of the "
-        "engine's process. Share: operations that the rows need (`bench/speed/operations.py`), by seconds and the matrix rate."
+        "engine's process. Share: operations that the rows need (`bench/speed/operations.py`), by seconds and the matrix rate.",
     )
     for name, group in train.items():
         yield from ["", f"### {name}", "", _made(group), ""]
@@ -140,11 +142,10 @@ def _losses(entry: Entry) -> Iterator[str]:
 
 
 def _decoding(decode: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Decoding"
-    yield ""
-    yield (
+    yield from _chapter(
+        "## Decoding",
         "Greedy, by the base as it is. Least time: prompts at the matrix rate, then steps that read all weights "
-        "(`bench/speed/operations.py`)."
+        "(`bench/speed/operations.py`).",
     )
     for name, group in decode.items():
         yield from ["", f"### {name}", "", _made(group)]
@@ -166,11 +167,10 @@ def _decoding(decode: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _scoring(score: Mapping[str, Any]) -> Iterator[str]:
-    yield "## Scoring"
-    yield ""
-    yield (
+    yield from _chapter(
+        "## Scoring",
         "BLEU, chrF++, ROUGE-L and METEOR with 95% intervals of 1,000 resamples. `plain` is sacrebleu's and rouge-score's own "
-        "resampling and nltk's METEOR; `rescoring` calls every metric again on each resample, a few of which are timed."
+        "resampling and nltk's METEOR; `rescoring` calls every metric again on each resample, a few of which are timed.",
     )
     for group in score.values():
         yield from ["", _made(group)]
@@ -187,11 +187,10 @@ def _scoring(score: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _study(study: Mapping[str, Any]) -> Iterator[str]:
-    yield "## A whole small study"
-    yield ""
-    yield (
+    yield from _chapter(
+        "## A whole small study",
         "Two methods (LoRA, full fine-tuning) on two tasks, from a new process to scores with intervals; wall time. Ours also "
-        "cleans, splits, looks for leaks, scores trivial baselines, tests, and writes records and results."
+        "cleans, splits, looks for leaks, scores trivial baselines, tests, and writes records and results.",
     )
     for name, group in study.items():
         yield from ["", f"### {name}", "", _made(group), ""]

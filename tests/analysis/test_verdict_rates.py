@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import scipy.stats
+
+from tests.scripts import load_script
 
 STUDIES = 200
 SIZE = dict(studies=STUDIES, draws=100, tasks=3, instances=30)
@@ -16,14 +15,7 @@ SIZE = dict(studies=STUDIES, draws=100, tasks=3, instances=30)
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    path = Path(__file__).parents[2] / "bench" / "verdict_rates.py"
-    spec = importlib.util.spec_from_file_location("verdict_rates", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["verdict_rates"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load_script("bench/verdict_rates.py")
 
 
 def most(rate: float) -> float:

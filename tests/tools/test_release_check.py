@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -11,17 +10,14 @@ from typing import Any
 
 import pytest
 
+from tests.scripts import load_script
+
 TOOL = Path(__file__).parents[2] / "tools" / "release_check.py"
 
 
 @pytest.fixture
 def release_check() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("release_check", TOOL)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("tools/release_check.py")
 
 
 def builder(content: Callable[[str, int], bytes], names: tuple[str, ...] = ("x.tar.gz", "x.whl")) -> Callable[..., None]:

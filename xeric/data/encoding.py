@@ -18,9 +18,8 @@ first, by moving to a shorter prefix row of its task; then the middle of its inp
 knows a tokenizer only as a function from text to ids and never imports a model library.
 
 An instance may have an *opening*: ids in front of its input that stand for vectors which a method makes of the instance (of its
-picture: :mod:`xeric.methods.picture`). They belong to the instance row, so that the prefix row stays the same for all
-    instances, have
-the segment kind of a learned prefix, and are never cut.
+picture: :mod:`xeric.methods.picture`). They belong to the instance row, so that the prefix row stays the same for all instances,
+have the segment kind of a learned prefix, and are never cut.
 """
 
 from __future__ import annotations
