@@ -383,6 +383,25 @@ def test_beams_are_the_librarys_own(shape: str, level: str, open_base: Callable[
         assert base.detokenize(output[0, ids.shape[1] :].tolist()) == text
 
 
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("shape", ["llama", "gpt2", "gemma3"])
+def test_beams_of_rows_of_any_length_are_those_of_each_row_alone(
+    shape: str, level: str, shared: bool, open_base: Callable[[str], Base]
+) -> None:
+    """Rows that differ by more tokens than there are between the learned prefix and them: what is cut would be the prefix."""
+    base = open_base(shape)
+    stir(attach(base, "prefix", level=level), 1.0)
+    said = rows.decoding_rows(base, TASK, 4, demonstrations=0, definition=False)
+    lengths = [len(row.ids) for row in said.rows]
+    assert max(lengths) - min(lengths) > len(said.prefixes[0].ids)
+
+    def texts(batch_size: int) -> list[str]:
+        return decode(base, said, DecodeOptions(strategy="beam", beams=2, batch_size=batch_size), max_new_tokens=6, shared=shared)
+
+    assert texts(4) == texts(1)
+
+
 @pytest.mark.parametrize("level", LEVELS)
 def test_sampling_draws_what_the_base_fed_the_tokens_draws(level: str, open_base: Callable[[str], Base]) -> None:
     base = open_base("llama")

@@ -120,9 +120,19 @@ class Causal(Architecture):
         self, base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], how: Continuation
     ) -> list[list[int]]:
         """Return the new tokens of rows that are padded on the left and continue the state."""
+        new: list[list[int]] = [[] for _ in rows]
+        for group in _together(base, prefix, state, rows):
+            written = self._write_padded(base, prefix, state, [rows[number] for number in group], how)
+            for number, tokens in zip(group, written, strict=True):
+                new[number] = tokens
+        return new
+
+    def _write_padded(
+        self, base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow], how: Continuation
+    ) -> list[list[int]]:
         state = for_rows(base, prefix.task, state, rows)
         # A learned prefix has no token ids; any id serves, since columns that the cache holds are not embedded.
-        learned = base.learned_prefix.length(prefix.task) if base.learned_prefix else 0
+        learned = _learned_length(base, prefix)
         ids = [(*[base.pad] * learned, *prefix.ids, *row.ids) for row in rows]
         width = max(len(row) for row in ids)
         pads = [width - len(row) for row in ids]
@@ -164,6 +174,29 @@ class Causal(Architecture):
 
     def _run_tokens(self, base: Base, tokens: torch.Tensor) -> None:
         base.model(input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False)
+
+
+def _learned_length(base: Base, prefix: PrefixRow) -> int:
+    return base.learned_prefix.length(prefix.task) if base.learned_prefix else 0
+
+
+def _together(base: Base, prefix: PrefixRow, state: PrefixState | None, rows: Sequence[InstanceRow]) -> list[list[int]]:
+    """Return the numbers of rows that may be padded on the left to one width, group by group.
+
+    The state of a row that is padded by n columns is cut by its last n, which are computed again with the row
+    (:meth:`PrefixState.shifted_cache`). These have to be tokens: columns of a learned prefix cannot be computed again, nor can a
+    task prefix behind learned prefixes that rows have of their own, which it has not seen.
+    """
+    numbers = range(len(rows))
+    if state is None or base.learned_prefix is None:
+        return [list(numbers)]
+    room = 0 if base.learned_prefix.per_row else state.length - _learned_length(base, prefix)
+    groups: list[list[int]] = []
+    for number in sorted(numbers, key=lambda number: -len(rows[number].ids)):
+        if not groups or len(rows[groups[-1][0]].ids) - len(rows[number].ids) > room:
+            groups.append([])
+        groups[-1].append(number)
+    return groups
 
 
 def _plain_output(base: Base) -> bool:
