@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,11 +21,12 @@ from xeric.analysis.analyse import analyse
 from xeric.analysis.rescore import rescore
 from xeric.config import build
 from xeric.execution import computing
+from xeric.execution.open_study import OpenStudy
 from xeric.execution.run_study import run_study
 from xeric.json_io import write_json
 from xeric.progress import Silent
 from xeric.record_io import read_record
-from xeric.records import Record
+from xeric.records import RECORD_FILE, Record
 from xeric.run.execute import Run, execute
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import StudyFolder
@@ -37,6 +39,7 @@ ROOT = Path(__file__).parents[2]
 RUN = """
 import sys
 from pathlib import Path
+from xeric.execution.open_study import OpenStudy
 from xeric.execution.run_study import run_study
 from xeric.progress import Silent
 
@@ -96,6 +99,19 @@ def test_a_study_leaves_what_the_contract_names(undisturbed: Path, tasks: Path, 
         assert (undisturbed / "runs" / run.id / "dev_predictions.jsonl").is_file()
         assert (undisturbed / "runs" / run.id / "adapter").is_dir()
     assert (undisturbed / "study.yaml").read_text().startswith("# study ")
+
+
+def test_trials_finished_before_never_stand_for_runs_that_are_missing(
+    undisturbed: Path, tasks: Path, base: Path, tmp_path: Path
+) -> None:
+    folder, told = Path(shutil.copytree(undisturbed, tmp_path / "out")), Told()
+    opened = OpenStudy.of(small.study(tasks, base), folder, progress=told)
+    missing = next(run for run in opened.plan.runs if run.arm.key.method == "lora")
+    (folder / "runs" / missing.id / RECORD_FILE).unlink()
+    opened.runs.expect(opened.plan.runs)
+    for _ in range(2):
+        assert opened.runs.unfinished() == [folder / "runs" / missing.id]
+    assert told.position[:2] == (5, 6)
 
 
 def test_a_finished_study_is_not_computed_again(undisturbed: Path, tasks: Path, base: Path) -> None:

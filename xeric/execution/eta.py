@@ -13,10 +13,17 @@ __all__ = ["EtaEstimator", "PendingRun"]
 
 
 class PendingRun(NamedTuple):
-    """A run still to be done, and the number of paraphrases under which its test set is decoded, too."""
+    """A run still to be done.
+
+    Attributes:
+        key: of its arm; of a trial, of the arm that is tuned.
+        paraphrases: the number of paraphrases under which its test set is decoded, too.
+        trial: whether it is a trial of tuning: an arm's own runs may have the same key.
+    """
 
     key: ArmKey
     paraphrases: int = 0
+    trial: bool = False
 
 
 class EtaEstimator:

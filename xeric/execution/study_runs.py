@@ -76,7 +76,7 @@ class StudyRuns:
         """Begin to count runs, which are to be carried out, and the trials that they need."""
         needed = {self._tuned(run.arm.key) for run in runs} - {None}
         self._tunings = [key for key in tuned_pairs(self._plan) if (key.base, key.method) in needed]
-        self._pending = [PendingRun(key) for key in self._tunings for _ in range(self._trials.runs(key))]
+        self._pending = [PendingRun(key, trial=True) for key in self._tunings for _ in range(self._trials.runs(key))]
         self._pending += [self._pending_run(run) for run in runs]
         self._unfinished = list(runs)
         self._report_overall()
@@ -143,8 +143,9 @@ class StudyRuns:
         return self._executor.run(folder, settings, keep_adapter=study.keep != "none", paraphrases=paraphrases)
 
     def _trial_finished(self, key: ArmKey, state: RunState) -> None:
-        if PendingRun(key) in self._pending:
-            self._finished(PendingRun(key), state)
+        # Trials of a method whose result is written are not expected, and those that other processes finish are told of late.
+        if (trial := PendingRun(key, trial=True)) in self._pending:
+            self._finished(trial, state)
 
     def _finished(self, run: PendingRun, state: RunState) -> None:
         self._eta.add(run.key, state)
