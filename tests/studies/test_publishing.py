@@ -18,6 +18,7 @@ from xeric.report import write_report
 from xeric.studies.config import Grid
 from xeric.studies.folder import StudyFolder
 from xeric.studies.publishing import publish
+from xeric.yaml_io import load_yaml
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,10 @@ def test_the_same_results_without_any_text(made: Path, tmp_path: Path) -> None:
 
 def test_a_study_goes_on_from_what_was_published(undisturbed: Path, tasks: Path, base: Path, tmp_path: Path) -> None:
     publish(StudyFolder(undisturbed), tmp_path / "out")
-    assert str(tasks) not in (tmp_path / "out" / "study.yaml").read_text()
+    for path in (tmp_path / "out").rglob("*.yaml"):
+        assert str(tasks) not in path.read_text()
+        assert str(base.parent) not in path.read_text()
+    assert load_yaml(tmp_path / "out" / "study.yaml")["bases"] == {"tiny": base.name}
     study = small.study(tasks, base)
     records = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("record.json")}
     done, results = run_study(study, tmp_path / "out")

@@ -1,7 +1,7 @@
 """A study's folder without its texts: what others need to reproduce its tables and verdicts, and to continue it.
 
 Predictions hold the inputs and references of the tasks, which often may not be passed on. What is published are records, configs,
-tuning and the statistics that metrics counted (:mod:`xeric.metrics.stored`): no texts, no weights, no folder of tasks, no name of
+tuning and the statistics that metrics counted (:mod:`xeric.metrics.stored`): no texts, no weights, no folder and no name of
 a machine. Every analysis runs on it as on the whole folder, and ``xeric study run`` continues it.
 """
 
@@ -82,6 +82,18 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
 
 
 def _without_folders(path: Path) -> str:
-    """Return a YAML file of a study or a run without the folders that tasks were looked for in."""
+    """Return a YAML file of a study or a run without folders of this machine: paths keep their last part, which names the thing."""
     first = read_text(path).partition("\n")[0]
-    return f"{first}\n{dump_yaml({**load_yaml(path), 'tasks_dirs': []})}"
+    settings = {**load_yaml(path), "tasks_dirs": []}
+    if bases := settings.get("bases"):
+        settings["bases"] = {label: _last_parts(base, keys=("name",)) for label, base in bases.items()}
+    return f"{first}\n{dump_yaml(_last_parts(settings, keys=('base', 'from_run', 'texts')))}"
+
+
+def _last_parts(value: Any, *, keys: tuple[str, ...], is_path: bool = True) -> Any:
+    """Return a plain value in which full paths that stand under these keys are their last parts."""
+    if isinstance(value, dict):
+        return {key: _last_parts(part, keys=keys, is_path=key in keys) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_last_parts(part, keys=keys, is_path=is_path) for part in value]
+    return Path(value).name if is_path and isinstance(value, str) and Path(value).is_absolute() else value
