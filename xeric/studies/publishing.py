@@ -82,7 +82,7 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
 
 
 def _without_folders(path: Path) -> str:
-    """Return a YAML file of a study or a run without folders of this machine: paths keep their last part, which names the thing."""
+    """Return a YAML file of a study or a run without folders of this machine: of a path, the last part is kept."""
     first = read_text(path).partition("\n")[0]
     settings = {**load_yaml(path), "tasks_dirs": []}
     if bases := settings.get("bases"):
