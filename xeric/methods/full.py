@@ -73,7 +73,7 @@ class Full(Method):
 
     Options = FullOptions
     default_lr = 1e-4
-    search_space = {"train.lr": Range(low=5e-5, high=1e-3)}
+    search_space = {"train.lr": Range(low=1e-5, high=5e-4)}
 
     @classmethod
     def seeded(cls, options: FullOptions) -> bool:

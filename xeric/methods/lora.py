@@ -65,7 +65,7 @@ class Lora(Method):
 
     Options = LoraOptions
     default_lr = 2e-4
-    search_space = {"train.lr": Range(low=1e-4, high=5e-3), "method.rank": (4, 8, 16, 32, 64)}
+    search_space = {"train.lr": Range(low=3e-5, high=3e-3), "method.rank": (4, 8, 16, 32, 64)}
 
     @classmethod
     def ungated(cls, options: LoraOptions) -> None:
