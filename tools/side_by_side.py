@@ -47,6 +47,12 @@ def page(results: StudyResults, outputs: Sequence[ArmOutputs], longest: int) -> 
     models = [arm for arm in outputs if labels[arm.arm].key is not None and arm.predictions]
     trained = [arm for arm in models if (key := labels[arm.arm].key) is not None and not key.untrained]
     texts = {arm.arm: {(row.task, row.id): row.prediction for row in arm.predictions} for arm in models}
+    yield from (f"# Texts of the study: {_escaped(results.title)}", "")
+    yield "Of each task the first test instance, and those whose mean chrF++ over the trained arms is the median and the lowest."
+    yield from (
+        f"Texts are those of each arm's first seed, up to {longest} characters; scores are chrF++ of the single text.",
+        "",
+    )
     for task, language in results.tasks.items():
         yield from (f"## {_escaped(task)} ({language})", "")
         for rule, row in chosen([row for row in trained[0].predictions if row.task == task], trained):
