@@ -12,10 +12,10 @@ from xeric.config import build, digest
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.data.texts import TextOptions, texts_digest
-from xeric.errors import ConfigError, DataError, UserError
+from xeric.errors import ConfigError, UserError
 from xeric.execution.computing import LocalComputer
 from xeric.execution.trials import trial_settings, tuned_pairs
-from xeric.files import is_of_other_programs, writing
+from xeric.files import is_of_other_programs, read_error, writing
 from xeric.progress import Progress
 from xeric.run.config import RunConfig, run_config
 from xeric.studies.config import ArmKey, StudyConfig
@@ -105,7 +105,7 @@ def _sha256(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise read_error(error, path) from None
 
 
 def open_folder(study: StudyConfig, output: Path, progress: Progress | None = None) -> tuple[StudyFolder, str]:

@@ -78,8 +78,9 @@ class Actor:
 def _appears(path: Path) -> bool:
     """Return whether a file is there; network file systems show new files of other machines after some seconds."""
     deadline = time.monotonic() + _SEEN_SECONDS
-    while not path.is_file():
-        if time.monotonic() > deadline:
-            return False
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # one that does not answer shows nothing
+            if path.is_file():
+                return True
         time.sleep(0.5)
-    return True
+    return False

@@ -87,7 +87,8 @@ def token_in(folder: Path) -> Iterator[str]:
     try:
         yield token
     finally:
-        (folder / token).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a network file system that does not answer
+            (folder / token).unlink(missing_ok=True)
 
 
 def share(value: Any) -> Any:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from xeric.execution.open_study import OpenStudy, StudyRun
+from xeric.execution.outages import Outages
 from xeric.execution.watching import Watch
 from xeric.execution.workers import Workers, reached, team_of
 from xeric.progress import Silent, StudyProgress
@@ -46,8 +47,9 @@ def run_study(
         UserError: settings, tasks or bases cannot be used, or the folder holds another study; nothing is written.
         RunError: workers die outside of any run.
     """
+    progress, changes = progress or Silent(), list(overrides)
     with reached(workers):
-        opened = OpenStudy.of(study, output, overrides=overrides, progress=progress or Silent(), poll=poll)
+        opened = Outages(progress).outlast(lambda: OpenStudy.of(study, output, overrides=changes, progress=progress, poll=poll))
         if workers is not None:
             with team_of(workers, opened) as team:
                 Watch(opened, team, workers.progress).carry_out()
