@@ -7,6 +7,7 @@ unfinished runs, several processes can work on one folder (:mod:`xeric.locks`), 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from xeric.execution.open_study import OpenStudy, StudyRun
@@ -47,9 +48,10 @@ def run_study(
         UserError: settings, tasks or bases cannot be used, or the folder holds another study; nothing is written.
         RunError: workers die outside of any run.
     """
-    progress, changes = progress or Silent(), list(overrides)
+    told = progress or Silent()
+    opening = partial(OpenStudy.of, study, output, overrides=list(overrides), progress=told, poll=poll)
     with reached(workers):
-        opened = Outages(progress).outlast(lambda: OpenStudy.of(study, output, overrides=changes, progress=progress, poll=poll))
+        opened = Outages(told).outlast(opening)
         if workers is not None:
             with team_of(workers, opened) as team:
                 Watch(opened, team, workers.progress).carry_out()

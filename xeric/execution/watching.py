@@ -102,7 +102,7 @@ class Watch:
             RunError: workers die outside of any run.
         """
         runs = self._opened.runs
-        self._outlast(lambda: runs.expect(self._opened.plan.runs))
+        self._outlast(partial(runs.expect, self._opened.plan.runs))
         self._outlast(self._look)
         looked = time.monotonic()
         try:
@@ -173,7 +173,7 @@ class Watch:
     def _mourn(self, watched: _Watched, how: str) -> None:
         """Count a death, and give up what too many workers have died of."""
         holder = watched.holder
-        names = watched.lost | (self._outlast(lambda: held_by(self._folder.locks_dir, holder)) if holder else set())
+        names = watched.lost | (self._outlast(partial(held_by, self._folder.locks_dir, holder)) if holder else set())
         folders = [folder for folder in self._unfinished if self._folder.lock_name(folder) in names]
         number = watched.worker.number + 1
         if not folders:

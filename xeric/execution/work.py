@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from xeric.execution.open_study import OpenStudy, StudyRun
@@ -40,10 +41,10 @@ def work(
     Raises:
         UserError: settings, tasks or bases cannot be used, or the folder holds another study; nothing is written.
     """
-    progress, changes = progress or Silent(), list(overrides)
-    opened = Outages(progress).outlast(
-        lambda: OpenStudy.of(study, output, overrides=changes, progress=progress, poll=poll, retry_before=retry_before)
-    )
+    told = progress or Silent()
+    changes = list(overrides)
+    opening = partial(OpenStudy.of, study, output, overrides=changes, progress=told, poll=poll, retry_before=retry_before)
+    opened = Outages(told).outlast(opening)
     opened.runs.carry_out(by_base(opened.plan.study, opened.plan.runs, number), until_taken=True)
     return opened.finished()
 
