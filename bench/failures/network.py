@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -124,8 +125,6 @@ class _Trial:
         return len(nodes)
 
     def _judge(self, node: Node, attempt: Attempt, outcome: Outcome | None, findings: Findings) -> None:
-        import signal
-
         where = f"{self._name}, {node.name}"
         if outcome is None:
             attempt.signal(signal.SIGKILL)
@@ -185,6 +184,8 @@ def main() -> int:
     def run(folder: Path) -> list[str]:
         return ["study", "run", str(study), "--json", "-o", str(folder), *_SETTINGS]
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where it was started in the background, which ignores the first
+        signal.signal(number, signal.default_int_handler)
     import_all([run(alone)], root)
     expected, draw, made = contents(alone), random.Random(options.seed), 0
     with Node(1, root, hangs=False) as first, Node(2, root, hangs=True) as second, contextlib.suppress(KeyboardInterrupt):

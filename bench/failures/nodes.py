@@ -59,6 +59,7 @@ class Node:
         if self._server is not None:
             self._server.kill()
             self._server.wait()
+        _ip("link", "del", self._link)
         _ip("netns", "del", self.name)
 
     def share(self, folder: Path, key: Path) -> None:

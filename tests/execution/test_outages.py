@@ -11,12 +11,15 @@ import pytest
 from tests import small_study as small
 from tests.execution.test_run_study import QUICK, Told
 from tests.outages import Outage
+from xeric import api
+from xeric.analysis.results import StudyResults
 from xeric.errors import StorageError, UnreachableError
 from xeric.execution import outages, worker_events
 from xeric.execution.outages import PATIENCE_SECONDS, Outages
 from xeric.execution.run_study import run_study
 from xeric.execution.work import work
 from xeric.execution.worker_events import Order, carry_out
+from xeric.execution.workers import Workers
 from xeric.progress import Silent
 from xeric.studies.config import StudyConfig
 
@@ -73,10 +76,8 @@ def test_what_an_outage_breaks_off_is_begun_anew_and_told_once() -> None:
     clock, told = Clock(), Told()
     assert Outages(told, sleep=clock.sleep, clock=clock).outlast(Failing(clock, 9, disconnected())) == "done"
     assert clock.slept == [1, 2, 5, 10, 20, 30, 30, 30, 30]
-    assert told.notes == [
-        "/net/study/runs: cannot be read or written: Transport endpoint is not connected; trying again for up to 1 h",
-        "the file system answers again, after 2 min 38 s",
-    ]
+    what = "/net/study/runs: cannot be read or written: Transport endpoint is not connected"
+    assert told.notes == [f"{what}; trying again for up to 1 h"]
 
 
 def test_an_outage_without_end_ends_the_study_with_a_sentence_and_is_not_waited_for_again() -> None:
@@ -141,6 +142,48 @@ def test_a_study_outlasts_an_outage_and_ends_with_the_same_bytes(
 
 
 @pytest.mark.usefixtures("at_once")
+def test_the_process_that_watches_workers_outlasts_an_outage_and_loses_no_run(
+    quick: tuple[StudyConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, undisturbed = quick
+    folder = tmp_path / "study"
+
+    class Cutting(Told):
+        outage: Outage | None = None
+
+        def overall(self, done: int, total: int, seconds_left: float | None) -> None:
+            super().overall(done, total, seconds_left)
+            if self.outage is None:
+                self.outage = Outage(monkeypatch, folder, errno.EIO)
+                self.outage.begin(7)
+
+    told = Cutting()
+    done = run_study(study, folder, workers=Workers(1), progress=told)
+    assert done.with_status("ok") == [run.id for run in done.plan.runs]
+    assert told.position[:2] == (len(done.plan.runs), len(done.plan.runs))
+    assert any("trying again for up to" in note for note in told.notes)
+    assert small.contents(folder) == small.contents(undisturbed)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_results_are_made_though_an_outage_breaks_them_off(
+    quick: tuple[StudyConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, undisturbed = quick
+    folder, told, write_results = tmp_path / "study", Told(), api.write_results
+    shutil.copytree(undisturbed, folder)
+
+    def broken_off(root: Path) -> StudyResults:
+        monkeypatch.setattr(api, "write_results", write_results)
+        raise OSError(errno.EIO, "Input/output error", str(root / "results.json"))
+
+    monkeypatch.setattr(api, "write_results", broken_off)
+    outcome = api.run_study(study, folder, progress=told)
+    assert outcome.results is not None
+    assert any("results.json: cannot be read or written: Input/output error; trying again" in note for note in told.notes)
+
+
+@pytest.mark.usefixtures("at_once")
 def test_the_empty_folder_that_a_lost_mount_leaves_is_not_written_into(
     quick: tuple[StudyConfig, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,7 +223,7 @@ def test_a_worker_that_is_started_in_an_outage_waits_for_its_end(
         carry_out(Order(str(folder), 0, 0), events.append)
     names = [event[0] for event in events]
     assert "refused" not in names
-    assert any(event[0] == "note" and "answers again" in str(event[1]) for event in events)
+    assert any(event[0] == "note" and "trying again" in str(event[1]) for event in events)
 
 
 def test_an_error_of_the_file_system_ends_a_worker_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

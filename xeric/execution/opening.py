@@ -124,11 +124,13 @@ def open_folder(study: StudyConfig, output: Path, progress: Progress | None = No
     with writing(output):
         if output.exists() and not output.is_dir():
             raise UserError("is a file, not a folder", where=str(output), hint=hint)
+        # Looked at before the study file is, which is written first: another process may begin with the study at this moment.
+        strange = output.is_dir() and any(_counts(path.name) for path in output.iterdir())
     existing = folder.read_identity()
     if existing is not None and existing != identity:
         message = f"holds another study ({existing}, this one is {identity}): its tasks, bases, methods or run settings differ"
         raise UserError(message, where=str(output), hint=hint)
-    if existing is None and output.is_dir() and any(_counts(path.name) for path in output.iterdir()):
+    if existing is None and strange:
         raise UserError("is not empty and holds no study", where=str(output), hint=hint)
     return folder, identity
 

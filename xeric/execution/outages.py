@@ -36,7 +36,7 @@ class Outages:
     """Repeats what an outage breaks off, until the file system answers again.
 
     Args:
-        progress: is told when waiting begins and ends.
+        progress: is told when waiting begins.
         sleep: waits so many seconds.
         clock: returns seconds that no setting of the time changes.
     """
@@ -59,7 +59,7 @@ class Outages:
         while True:
             begun = self._clock()
             try:
-                result = action()
+                return action()
             except (StorageError, OSError) as error:
                 unreachable = _unreachable(error)
                 if unreachable is None:
@@ -72,10 +72,6 @@ class Outages:
                     raise StorageError(what, where=unreachable.where, hint=unreachable.hint).after_work() from None
                 self._sleep(_PAUSES[min(attempts, len(_PAUSES) - 1)])
                 attempts += 1
-            else:
-                if attempts:
-                    self._progress.note(f"the file system answers again, after {duration(self._clock() - since)}")
-                return result
 
 
 def _unreachable(error: StorageError | OSError) -> UnreachableError | None:
