@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-import xeric
+from xeric import __version__
 from xeric.errors import DataError, UserError
 from xeric.records import RESULT_VERSION
 
 __all__ = ["check_software", "cluster_mismatch", "software"]
 
+_PACKAGE = Path(__file__).parents[1]
 _CODE = "code"
 _CODE_DIGITS = 12
 _RAY_VERSIONS = re.compile(r"Ray: (\S+)\s+Python: (\S+)")
@@ -28,11 +29,11 @@ def software() -> dict[str, str]:
     since two checkouts may have the same version.
     """
     return {
-        "Xeric": xeric.__version__,
+        "Xeric": __version__,
         "results of version": str(RESULT_VERSION),
         "Python": _first_two(platform.python_version()),
         "torch": _torch(),
-        _CODE: _code(Path(xeric.__file__).parent),
+        _CODE: _code(_PACKAGE),
     }
 
 
@@ -51,7 +52,7 @@ def check_software(required: Mapping[str, str], machine: str) -> None:
     if not names:
         return
     if names == [_CODE]:
-        what = f"has other code under the same version of Xeric, {xeric.__version__} ({here[_CODE]}), than"
+        what = f"has other code under the same version of Xeric, {__version__} ({here[_CODE]}), than"
         raise DataError(
             f"{what} the machine where the study was started ({required[_CODE]})", where=f"node {machine}", hint=_SAME
         )
