@@ -12,18 +12,21 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
+from tests.outages import Outage
 from tests.test_processes import mark_of_a_dead_process
-from xeric.bases.tensors import read_tensors, write_tensors
-from xeric.errors import DataError, StorageError
+from xeric.bases.tensors import read_header, read_tensors, write_tensors
+from xeric.errors import DataError, StorageError, UnreachableError
 from xeric.files import (
     expanded,
     files_below,
     full_path,
     give_usual_modes,
+    is_file,
     is_of_other_programs,
     modified_ns,
     part_of,
     partial_files,
+    reading,
     storage_error,
     write_atomically,
     writing,
@@ -113,7 +116,7 @@ def test_what_the_file_system_refuses_names_the_path_and_says_what_to_do(error: 
 )
 def test_other_errors_are_left_as_they_are(error: Exception) -> None:
     assert storage_error(error) is None
-    with pytest.raises(type(error)), writing(Path("a")):
+    with pytest.raises(type(error)), writing(Path("a"), sockets=True):
         raise error
 
 
@@ -212,3 +215,45 @@ def test_partial_files_are_ours_and_those_of_the_safetensors_library(tmp_path: P
     left = tmp_path / "adapter" / ".tmpUfmrdP"
     left.touch()
     assert partial_files(tmp_path) == [left]
+
+
+UNREACHABLE = [errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.ECONNABORTED, errno.ESHUTDOWN]
+
+
+@pytest.mark.parametrize("number", UNREACHABLE, ids=errno.errorcode.get)
+def test_a_file_system_that_does_not_answer_is_told_from_a_file_at_fault(number: int, tmp_path: Path) -> None:
+    error = OSError(number, os.strerror(number))
+    with pytest.raises(UnreachableError, match=f"a/b: cannot be written: {os.strerror(number)}"), writing(Path("a/b")):
+        raise error
+    with pytest.raises(UnreachableError, match=f"a/b: cannot be read: {os.strerror(number)}"), reading(Path("a/b")):
+        raise error
+    assert isinstance(storage_error(OSError(number, os.strerror(number), "a/b")), UnreachableError)
+
+
+def test_an_outage_does_not_look_like_the_absence_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "b").write_text("x")
+    assert is_file(tmp_path / "a" / "b")
+    assert not is_file(tmp_path / "a")
+    assert not is_file(tmp_path / "c")
+    assert not is_file(tmp_path / "a" / "b" / "c")
+    outage = Outage(monkeypatch, tmp_path, errno.EIO)
+    outage.begin(1)
+    with pytest.raises(OSError, match="Input/output error"):
+        is_file(tmp_path / "a" / "b")
+    outage.begin(1)
+    with pytest.raises(UnreachableError):
+        list(files_below(tmp_path))
+    assert list(files_below(tmp_path)) == [tmp_path / "a" / "b"]
+
+
+def test_tensors_that_cannot_be_fetched_are_not_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"x")
+
+    def fail(*_: object, **__: object) -> None:
+        raise SafetensorError("I/O error: Input/output error (os error 5)")
+
+    monkeypatch.setattr("xeric.bases.tensors.safe_open", fail)
+    for read in (lambda path: read_tensors(path, "weights"), read_header):
+        with pytest.raises(UnreachableError):
+            read(tmp_path / "x.safetensors")

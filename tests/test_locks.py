@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.outages import Outage
 from xeric import locks
 from xeric.locks import acquire, is_held
 
@@ -171,3 +172,57 @@ def test_a_lock_is_held_though_the_clock_is_set(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr("psutil._pslinux.boot_time", lambda: boot + 7200.0)
     assert acquire(tmp_path, "x") is None
     held.release()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT])
+def test_a_lock_is_neither_lost_nor_an_error_while_its_folder_does_not_answer(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = acquire(tmp_path, "x", beat=3600.0)
+    assert held is not None
+    later = locks.time.time() + 7200.0
+    with monkeypatch.context() as patch:
+        patch.setattr(locks.time, "time", lambda: later)
+        outage = Outage(patch, tmp_path, number)
+        outage.begin(10**6)
+        assert not held.lost
+        outage.begin(0)
+        (tmp_path / "x.2").write_text("{}")  # another machine has taken it over meanwhile
+        later += 2.0
+        assert held.lost, "looked at again at once, and not a whole beat after the outage"
+    held.release()
+    assert (tmp_path / "x.2").exists()
+
+
+def test_a_lock_that_could_not_be_deleted_in_an_outage_is_not_held_by_its_own_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that goes on after an outage would wait for itself; others on its machine see that it still runs."""
+    held = acquire(tmp_path, "x")
+    assert held is not None
+    with monkeypatch.context() as patch:
+        Outage(patch, tmp_path, errno.EIO).begin(10**6)
+        held.release()
+    assert (tmp_path / "x.1").exists()
+    assert not is_held(tmp_path, "x")
+    again = acquire(tmp_path, "x")
+    assert again is not None
+    assert acquire(tmp_path, "x") is None
+    again.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_outage_while_a_lock_is_made_leaves_none_that_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    link = os.link
+
+    def lose_the_answer(source: Path, target: Path) -> None:
+        link(source, target)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(locks.os, "link", lose_the_answer)
+        assert acquire(tmp_path, "x") is None
+    lock = acquire(tmp_path, "x")
+    assert lock is not None
+    lock.release()
+    assert list(tmp_path.iterdir()) == []

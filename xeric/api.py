@@ -29,7 +29,7 @@ from xeric.errors import UserError, XericError, asking_for_train
 from xeric.files import expanded
 from xeric.metrics import score_predictions
 from xeric.metrics.scoring import score_notes
-from xeric.progress import Progress, StudyProgress
+from xeric.progress import Progress, Silent, StudyProgress
 from xeric.record_io import read_predictions
 from xeric.records import Prediction, Score
 from xeric.studies.config import StudyConfig
@@ -373,11 +373,12 @@ def run_study(
     """
     with asking_for_train():
         from xeric.execution import run_study as execution
+        from xeric.execution.outages import Outages
     run = execution.run_study(study, output, overrides=overrides, shard=shard, workers=workers, progress=progress)
     if run.with_status("missing"):
         return StudyOutcome(run, None)
     try:
-        return StudyOutcome(run, write_results(run.folder.root))
+        return StudyOutcome(run, Outages(progress or Silent()).outlast(lambda: write_results(run.folder.root)))
     except XericError as error:
         if progress:
             progress.note(f"there are no results: {error}")

@@ -17,6 +17,7 @@ __all__ = [
     "RunError",
     "StorageError",
     "UnknownNameError",
+    "UnreachableError",
     "UserError",
     "XericError",
     "asking_for_train",
@@ -85,6 +86,10 @@ class StorageError(UserError):
         self.exit_code = RunError.exit_code
         self.hint = f"{self.hint}; what was finished is kept" if self.hint else "what was finished is kept"
         return self
+
+
+class UnreachableError(StorageError):
+    """The file system does not answer, as when the network or the server behind it fails: the same may succeed later."""
 
 
 class UnknownNameError(UserError):

@@ -12,10 +12,11 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from xeric.errors import DataError, StorageError, XericError
+from xeric.errors import DataError, StorageError, UnreachableError, XericError
 from xeric.processes import mark, marked_by_the_dead
 
 __all__ = [
@@ -23,10 +24,12 @@ __all__ = [
     "files_below",
     "full_path",
     "give_usual_modes",
+    "is_file",
     "is_of_other_programs",
     "modified_ns",
     "part_of",
     "partial_files",
+    "read_error",
     "reading",
     "remove",
     "remove_abandoned",
@@ -64,9 +67,17 @@ _HINTS = {
     errno.ELOOP: "symbolic links lead round in a circle: name the place itself",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "close other programs",
-    errno.EIO: "the disk or the network behind it fails: check it, then give the same command again",
-    errno.ESTALE: "the network file system has lost it: give the same command again",
 }
+_UNREACHABLE_HINT = "the disk or the network behind it fails: check it, then give the same command again"
+_UNREACHABLE = {
+    getattr(errno, name)
+    for name in (
+        *("EIO", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENETRESET"),
+        *("ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "ESHUTDOWN", "EREMOTEIO", "ENOLINK", "ECOMM"),
+    )
+    if hasattr(errno, name)
+}
+"""What network file systems (NFS, SMB, Lustre, FUSE) say where their server or the way to it fails; EIO is a broken disk, too."""
 _OS_ERROR = re.compile(r"^(?P<reason>.*?)\s*\(os error (?P<number>\d+)\)")
 
 
@@ -94,33 +105,55 @@ def is_of_other_programs(name: str) -> bool:
     return _OTHERS.fullmatch(name) is not None
 
 
-def storage_error(error: BaseException, path: Path | str | None = None, *, doing: str = "written") -> StorageError | None:
+def storage_error(
+    error: BaseException, path: Path | str | None = None, *, doing: str = "written", sockets: bool = True
+) -> StorageError | None:
     """Return what the file system refused, as an error for the user; None where the error is of another kind.
 
     Args:
         error: an :class:`OSError`, or the error of a library written in Rust, which ends with ``(os error 28)``.
         path: what was asked for; None is what the error itself names.
         doing: what could not be done to it.
+        sockets: whether an error of a connection may be that of a socket; then it counts only where it names a file.
+
+    Returns:
+        An :class:`UnreachableError` where the same may succeed later.
     """
     if isinstance(error, XericError):
         return None
-    if isinstance(error, OSError) and not isinstance(error, (ConnectionError, TimeoutError)):
+    if isinstance(error, OSError) and not (sockets and _may_be_of_a_socket(error)):
         number, reason = error.errno, error.strerror
         path = error.filename if path is None else path
     elif rust_error := _OS_ERROR.search(str(error)):
         number, reason = int(rust_error["number"]), os.strerror(int(rust_error["number"]))
     else:
         return None
-    if number is None or reason is None:
+    if number is None or reason is None or number == errno.EPIPE:
         return None
-    return StorageError(
-        f"cannot be {doing}: {reason}", where=None if path is None else str(path), hint=_HINTS.get(number, _ELSEWHERE)
-    )
+    what, where = f"cannot be {doing}: {reason}", None if path is None else str(path)
+    if number in _UNREACHABLE:
+        return UnreachableError(what, where=where, hint=_UNREACHABLE_HINT)
+    return StorageError(what, where=where, hint=_HINTS.get(number, _ELSEWHERE))
+
+
+def _may_be_of_a_socket(error: OSError) -> bool:
+    return isinstance(error, (ConnectionError, TimeoutError)) and error.filename is None
+
+
+def read_error(error: OSError, path: Path | str) -> DataError | StorageError:
+    """Return that a file cannot be read, as an error for the user: of the file, or of a file system that does not answer."""
+    if error.errno in _UNREACHABLE and (unreachable := storage_error(error, shown_path(path), doing="read", sockets=False)):
+        return unreachable
+    return DataError(f"cannot be read: {error.strerror or error}", where=shown_path(path))
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, *, sockets: bool = False) -> Iterator[None]:
     """Name the path in the error where the file system refuses what is done inside.
+
+    Args:
+        path: of what is written.
+        sockets: whether something is read from a connection inside; errors of it are left as they are.
 
     Raises:
         StorageError: it does.
@@ -128,7 +161,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if (refused := storage_error(error, path)) is None:
+        if (refused := storage_error(error, path, sockets=sockets)) is None:
             raise
         raise refused from None
 
@@ -139,11 +172,12 @@ def reading(path: Path | str) -> Iterator[None]:
 
     Raises:
         DataError: it cannot, or is no path that a file can have.
+        UnreachableError: its file system does not answer.
     """
     try:
         yield
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror or error}", where=shown_path(path)) from None
+        raise read_error(error, path) from None
     except ValueError:  # a NUL, or half of a surrogate pair: Python asks no file system about such a path
         raise DataError("is not a path that a file can have", where=shown_path(path)) from None
 
@@ -223,9 +257,31 @@ def write_atomically(path: Path, text: str | bytes) -> None:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder at any depth; other processes may add and delete files and folders meanwhile."""
-    for parent, _, names in os.walk(folder):
+    """Yield the files below a folder at any depth; other processes may add and delete files and folders meanwhile.
+
+    Raises:
+        UnreachableError: the file system does not answer.
+    """
+
+    def check(error: OSError) -> None:
+        # Folders that are deleted or closed to us are left out; but an outage must not look like a folder without files.
+        if error.errno in _UNREACHABLE:
+            raise read_error(error, error.filename or folder)
+
+    for parent, _, names in os.walk(folder, onerror=check):
         yield from (Path(parent, name) for name in names)
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a file is there. With :meth:`pathlib.Path.is_file` of Python 3.14, an outage looks like its absence.
+
+    Raises:
+        OSError: the file system refuses to say.
+    """
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def modified_ns(path: Path) -> int | None:

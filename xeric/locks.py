@@ -30,6 +30,11 @@ __all__ = ["BEAT_SECONDS", "STALE_SECONDS", "Holder", "Lock", "acquire", "held",
 
 BEAT_SECONDS = 15.0
 STALE_SECONDS = 180.0
+_RETRY_SECONDS = 1.0
+"""How long a lock is taken for held after a look at it that the file system did not answer."""
+
+_held_here: set[str] = set()
+"""Contents of the locks that this process holds."""
 
 
 class Lock:
@@ -47,7 +52,7 @@ class Lock:
         self._beat = beat
         self._released = threading.Event()
         self._lost = False
-        self._checked = time.time()
+        self._checked, self._sure_for = time.time(), beat
         self._thread = threading.Thread(target=self._touch, name=f"lock {path.name}", daemon=True)
         self._thread.start()
 
@@ -55,33 +60,41 @@ class Lock:
     def lost(self) -> bool:
         """Whether another process took the lock over (after this one was suspended for minutes).
 
-        A resumed process may ask before its heartbeat thread has run, so after a pause the file is read again.
+        A resumed process may ask before its heartbeat thread has run, so after a pause the file is read again. Where the file
+        system does not answer, the lock counts as held; it is read again a second later.
         """
-        if not self._lost and abs(time.time() - self._checked) > self._beat:
+        if not self._lost and abs(time.time() - self._checked) > self._sure_for:
             self._check()
         return self._lost
 
     def release(self) -> None:
-        """Release the lock."""
+        """Release the lock. Where the file system does not answer, its file stays, and is stale: nobody holds it any more."""
         self._released.set()
         self._thread.join()
+        _held_here.discard(self._content)
         if self._check():
-            # The newest generation last: while it exists, no process takes an older one for the newest.
-            for path in self._generations():
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                # The newest generation last: while it exists, no process takes an older one for the newest.
+                for path in self._generations():
+                    path.unlink(missing_ok=True)
 
     def _touch(self) -> None:
-        while not self._released.wait(self._beat):
+        while not self._released.wait(self._sure_for):
             if not self._check():
                 return
-            with contextlib.suppress(OSError):
+            try:
                 os.utime(self._path)
+            except OSError:
+                self._sure_for = min(_RETRY_SECONDS, self._beat)
 
     def _check(self) -> bool:
         """Return whether the lock is still held; a lost lock stays lost."""
-        with contextlib.suppress(OSError):  # a shared file system that fails for a moment does not mean that the lock is lost
+        try:
             generations = self._generations()
             self._lost = self._lost or generations[-1:] != [self._path] or self._path.read_text(encoding="utf-8") != self._content
+            self._sure_for = self._beat
+        except OSError:  # a shared file system that fails for a moment does not mean that the lock is lost
+            self._sure_for = min(_RETRY_SECONDS, self._beat)
         self._checked = time.time()
         return not self._lost
 
@@ -108,11 +121,16 @@ def acquire(folder: Path, name: str, *, beat: float = BEAT_SECONDS, stale: float
             return None
         path = folder / f"{name}.{_generation(generations[-1]) + 1 if generations else 1}"
         content = json.dumps(_myself())
+        created = False
+        _held_here.add(content)  # before other threads can see the file
         try:
             created = _created(path, folder / name, content)
         except FileNotFoundError:
             # Another process has just removed the empty folder.
             return acquire(folder, name, beat=beat, stale=stale)
+        finally:
+            if not created:
+                _held_here.discard(content)
     return Lock(path, content, beat=beat) if created else None
 
 
@@ -239,9 +257,12 @@ def _myself() -> dict[str, Any]:
 def _is_stale(path: Path, seconds: float) -> bool:
     """Return whether a lock's holder is gone; a lock that disappears meanwhile was released, so it is not stale."""
     try:
-        holder = json.loads(path.read_text(encoding="utf-8"))
+        content = path.read_text(encoding="utf-8")
+        holder = json.loads(content)
         if holder["machine"] == machine():
-            return not is_running(int(holder["pid"]), float(holder["start"]))
+            # One of this process's own that could not be deleted when it was released is held by nobody.
+            left = int(holder["pid"]) == os.getpid() and content not in _held_here
+            return left or not is_running(int(holder["pid"]), float(holder["start"]))
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError):

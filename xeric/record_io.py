@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from xeric.encodings import check_text, nfc
 from xeric.errors import DataError
-from xeric.files import reading
+from xeric.files import is_file, reading
 from xeric.json_io import Number, iter_jsonl
 from xeric.records import RECORD_FILE, Prediction, Record
 from xeric.refusals import expectation
@@ -26,7 +26,7 @@ def read_record(folder: Path) -> Record | None:
     """
     path = folder / RECORD_FILE
     with reading(path):
-        if not path.is_file():
+        if not is_file(path):
             return None
         content = path.read_bytes()
     try:

@@ -1,172 +1,209 @@
-"""Two nodes in network namespaces that share a folder over the network (sshfs); the net of one is cut, and healed.
+"""Two nodes in network namespaces carry out studies in a folder shared over the network (sshfs); the net is cut and healed.
 
-    python -m bench.failures.network -o DIR
+    python -m bench.failures.network [--cuts 40] [--lease 20] [--seed 0] [-o DIR]
 
-Both nodes work on one study (`xeric study work`), each with a mount of its own. The net of one is cut while it works, for longer
-than a lease; the other finishes the study. Then the net is healed, and the first must do no damage. Root, `ip`, `sshfs` and
-`sshd` are needed; what is missing is said. NFS would need a kernel with it.
+Each node has a mount of its own: that of the first gives errors (EIO) while the net is cut, that of the second hangs. The net of
+one or of both is cut at random moments, for shorter or for longer than a lease. At the end the folder must hold the bytes of a
+study that nothing has disturbed, no record may have been written twice, and both commands must have ended well. So that many cuts
+can be made, a lease lasts some seconds instead of three minutes. Root, a C compiler, `ip`, `sshfs` and `sshd` are needed; what is
+missing is said. NFS would need a kernel with it.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
+import contextlib
+import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench.failures.jobs import World
-from bench.failures.outcome import differences
-from bench.killed_study import contents
-from xeric.locks import STALE_SECONDS
+from bench.failures.faults import Fault, preloaded
+from bench.failures.nodes import Node, missing
+
+if TYPE_CHECKING:
+    from bench.failures.attempts import Attempt, Outcome
+    from bench.failures.outcome import Findings
 
 __all__ = ["main"]
 
-_NEEDED = ("ip", "nsenter", "sshfs", "ssh-keygen", "sshd")
-_PROGRAM = "from xeric.cli import main; main()"
-_SEARCH = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
+_WHERE = "net cut and healed/study"
+_LIMIT_SECONDS = 600.0
+_LOOK_SECONDS = 0.2
+_RECORDS = ("record.json", "stage.json", "tuning.json")
 
 
-class Node:
-    """A network namespace with a way to this machine, and a mount of the shared folder.
+class _Watch:
+    """What is seen of a study's folder, on the side that serves it: records as they were written first, locks taken over."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._records: dict[Path, bytes] = {}
+        self.rewritten: set[str] = set()
+        self.taken_over: set[str] = set()
+
+    def look(self) -> None:
+        """Look once."""
+        for path in self._folder.rglob("*"):
+            with contextlib.suppress(FileNotFoundError):
+                if path.name in _RECORDS and self._records.setdefault(path, path.read_bytes()) != path.read_bytes():
+                    self.rewritten.add(str(path.relative_to(self._folder)))
+            if path.parent.name == "locks" and path.suffix[1:].isdecimal() and path.suffix != ".1":
+                self.taken_over.add(path.name)
+
+
+class _Trial:
+    """One study, carried out by both nodes while their net is cut and healed.
 
     Args:
-        number: of the node.
-        root: for its mount, key and output.
+        nodes: both.
+        study: file of the study.
+        shared: folder that the nodes share, as it is here.
+        name: of the study's folder.
+        lease: seconds.
+        draw: of moments.
     """
 
-    def __init__(self, number: int, root: Path) -> None:
-        self.name, self.number = f"xeric{number}", number
-        self.mount, self._root = root / f"node{number}", root
-        self.link = f"xericlink{number}"
-        # Not by `ip netns exec`, which gives every command mounts of its own.
-        self._inside = ["nsenter", f"--net=/run/netns/{self.name}"]
-        self._server: subprocess.Popen[bytes] | None = None
+    def __init__(self, nodes: Sequence[Node], study: Path, shared: Path, name: str, lease: float, draw: random.Random) -> None:
+        self._nodes, self._study, self._name, self._lease, self._draw = nodes, study, name, lease, draw
+        self.folder = shared / name
+        self._watch = _Watch(self.folder)
 
-    def __enter__(self) -> Node:
-        here, there = f"10.213.{self.number}.1", f"10.213.{self.number}.2"
-        _ip("netns", "add", self.name)
-        _ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
-        _ip("addr", "add", f"{here}/24", "dev", self.link)
-        _ip("link", "set", self.link, "up")
-        for words in (["addr", "add", f"{there}/24", "dev", "eth0"], ["link", "set", "eth0", "up"], ["link", "set", "lo", "up"]):
-            self.call("ip", *words)
-        return self
+    def carry_out(self, cuts: int, findings: Findings) -> int:
+        """Carry the study out under at most so many cuts; return how many there were."""
+        attempts = {node: self._start(node) for node in self._nodes}
+        outcomes: dict[Node, Outcome] = {}
+        made, limit = 0, time.monotonic() + _LIMIT_SECONDS
 
-    def __exit__(self, *_: object) -> None:
-        self.heal()
-        subprocess.run(["umount", "-l", str(self.mount)], check=False, capture_output=True)
-        _ip("netns", "del", self.name)
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait()
+        def pass_time(seconds: float) -> None:
+            end = min(time.monotonic() + seconds, limit)
+            while time.monotonic() < end and len(outcomes) < len(attempts):
+                self._watch.look()
+                for node, attempt in attempts.items():
+                    if node not in outcomes and (outcome := attempt.wait(_LOOK_SECONDS / 2)) is not None:
+                        outcomes[node] = outcome
 
-    def share(self, folder: Path, key: Path) -> None:
-        """Serve a folder to the node, and mount it there."""
-        address = f"10.213.{self.number}.1"
-        config = self._root / f"sshd{self.number}.conf"
-        lines = [f"ListenAddress {address}:2213", f"HostKey {key}", f"AuthorizedKeysFile {key}.pub", "StrictModes no"]
-        lines += ["PermitRootLogin yes", "UsePAM no", "PidFile none", "Subsystem sftp internal-sftp"]
-        config.write_text("\n".join(lines) + "\n", encoding="ascii")
-        program = shutil.which("sshd", path=_SEARCH["PATH"]) or "sshd"
-        Path("/run/sshd").mkdir(exist_ok=True)
-        self._server = subprocess.Popen([program, "-D", "-f", str(config), "-E", str(self._root / "sshd.log")])
-        self.mount.mkdir()
-        options = f"IdentityFile={key},StrictHostKeyChecking=no,UserKnownHostsFile=/dev/null,port=2213,reconnect,"
-        options += "ServerAliveInterval=5,ServerAliveCountMax=2,cache=no"
-        for _ in range(20):
-            if self.call("sshfs", "-o", options, f"root@{address}:{folder}", str(self.mount), check=False):
-                return
-            time.sleep(0.5)
-        sys.exit("sshfs does not mount the folder")
+        while len(outcomes) < len(attempts) and time.monotonic() < limit:
+            pass_time(self._draw.uniform(0.5, 8.0))
+            if working := [node for node in self._nodes if node not in outcomes]:
+                if made < cuts:
+                    made += self._cut(working, pass_time, findings)
+                else:
+                    pass_time(_LIMIT_SECONDS)
+        self._watch.look()
+        for node, attempt in attempts.items():
+            self._judge(node, attempt, outcomes.get(node), findings)
+        findings.add(_WHERE, records_written_twice=len(self._watch.rewritten), locks_taken_over=len(self._watch.taken_over))
+        for name in self._watch.rewritten:
+            findings.fault(_WHERE, f"{self._name}: {name} was written twice")
+        return made
 
-    def call(self, *words: str, check: bool = True) -> bool:
-        """Run a command in the namespace; return whether it succeeded."""
-        command = [*self._inside, *words]
-        return subprocess.run(command, check=check, env=_SEARCH, capture_output=not check).returncode == 0
+    def _start(self, node: Node) -> Attempt:
+        from bench.failures.attempts import Attempt
 
-    def start(self, arguments: Sequence[str], log: Path, machine: str) -> subprocess.Popen[bytes]:
-        """Start a command of Xeric on the node, as one of a machine of its own."""
-        code = f"import xeric.processes as p, xeric.locks as l; l.machine = p.machine = lambda: {machine!r}; {_PROGRAM}"
-        words = [*self._inside, sys.executable, "-c", code, *arguments]
-        with log.open("wb") as output:
-            return subprocess.Popen(words, stdout=output, stderr=output, env={**_SEARCH, "PYTHONPATH": str(Path.cwd())})
+        folder = node.mount / self._name
+        words = ["study", self._draw.choice(("work", "run")), str(self._study), "-o", str(folder), "--json", *_SETTINGS]
+        log = self.folder.with_name(f"{self._name}-{node.name}.log")
+        return Attempt(words, Fault(folder), self.folder.parent.parent / log.name, lambda: _become(node, self._lease))
 
-    def cut(self) -> None:
-        """Let no packet through."""
-        _ip("link", "set", self.link, "down")
+    def _cut(self, working: list[Node], pass_time: Callable[[float], None], findings: Findings) -> int:
+        nodes = working if self._draw.random() < 0.2 else [self._draw.choice(working)]
+        longer = self._draw.random() < 0.5
+        seconds = self._lease * (self._draw.uniform(1.2, 2.0) if longer else self._draw.uniform(0.05, 0.8))
+        for node in nodes:
+            node.cut()
+        pass_time(seconds)
+        for node in nodes:
+            node.heal()
+        findings.add(_WHERE, **{"cuts_beyond_the_lease" if longer else "shorter_cuts": len(nodes)})
+        return len(nodes)
 
-    def heal(self) -> None:
-        """Let packets through again."""
-        _ip("link", "set", self.link, "up")
+    def _judge(self, node: Node, attempt: Attempt, outcome: Outcome | None, findings: Findings) -> None:
+        where = f"{self._name}, {node.name}"
+        if outcome is None:
+            attempt.signal(signal.SIGKILL)
+            findings.fault(_WHERE, f"{where} hangs")
+            return
+        findings.clean(_WHERE, outcome)
+        outages = outcome.said.count("trying again for up to")
+        findings.add(_WHERE, commands=1, outages_waited_for=outages)
+        print(f"  {where}: exit code {outcome.code} after {outcome.seconds:.0f} s, {outages} outages waited for", flush=True)
 
 
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, env=_SEARCH)
+_SETTINGS = ("--set", "run.train.max_steps=12")
+
+
+def _without_litter(left: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what FUSE leaves of a file that is deleted while the net is cut, and the folder that holds nothing else."""
+    kept = {name: content for name, content in left.items() if ".fuse_hidden" not in name}
+    return {name: content for name, content in kept.items() if not name.endswith("locks")}
+
+
+def _become(node: Node, lease: float) -> None:
+    """Let this process be one of a node: in its network, under a machine's name of its own, with leases that last so long."""
+    from xeric import locks, processes
+
+    node.enter()
+    processes.machine = locks.machine = lambda: node.name
+    processes._machine_mark.cache_clear()
+    for function in (locks.acquire, locks.is_held):
+        (function.__kwdefaults__ or {}).update(stale=lease)
+    (locks.acquire.__kwdefaults__ or {}).update(beat=lease * locks.BEAT_SECONDS / locks.STALE_SECONDS)
 
 
 def main() -> int:
-    """Cut and heal the net of one of two nodes; return 1 where the study is not that of one process."""
+    """Cut and heal the nets of two nodes; return 1 where a fault was found."""
     parser = argparse.ArgumentParser("python -m bench.failures.network", None, __doc__)
-    parser.add_argument("--output", "-o", type=Path)
+    parser.add_argument("--cuts", type=int, default=40)
+    parser.add_argument("--per-study", type=int, default=4, help="cuts in one study at most")
+    parser.add_argument("--lease", type=float, default=20.0, help="seconds; Xeric's own is 180")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--output", "-o", type=Path, help="new folder, on a file system in memory if it is to be quick")
     options = parser.parse_args()
-    missing = [name for name in _NEEDED if shutil.which(name, path=_SEARCH["PATH"]) is None]
-    if missing or os.geteuid() or not Path("/dev/fuse").exists():
-        sys.exit(f"two nodes cannot be made here: {', '.join(missing) or 'no root, or no /dev/fuse'}")
+    if reason := missing():
+        sys.exit(f"two nodes cannot be made here: {reason}")
+    preloaded("bench.failures.network")
+    from bench.failures.attempts import attempt, import_all
+    from bench.failures.jobs import World
+    from bench.failures.outcome import Findings
+    from bench.killed_study import contents
+
     root = options.output or Path(tempfile.mkdtemp(prefix="failures-network-"))
     root.mkdir(parents=True, exist_ok=True)
-    world, shared, key = World.made(root / "world"), root / "shared", root / "key"
+    world, shared, key, findings = World.made(root / "world"), root / "shared", root / "key", Findings()
     shared.mkdir()
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    study = str(world.folder / "study.yaml")
-    slower = ("--set", "run.train.max_steps=12")
-    alone = [sys.executable, "-c", _PROGRAM, "study", "run", study, "--json", "-o", str(root / "alone"), *slower]
-    subprocess.run(alone, check=True, stdout=subprocess.DEVNULL)
-    with Node(1, root) as first, Node(2, root) as second:
+    study, alone = world.folder / "study.yaml", root / "alone"
+
+    def run(folder: Path) -> list[str]:
+        return ["study", "run", str(study), "--json", "-o", str(folder), *_SETTINGS]
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where it was started in the background, which ignores the first
+        signal.signal(number, signal.default_int_handler)
+    import_all([run(alone)], root)
+    expected, draw, made = contents(alone), random.Random(options.seed), 0
+    with Node(1, root, hangs=False) as first, Node(2, root, hangs=True) as second, contextlib.suppress(KeyboardInterrupt):
         for node in (first, second):
             node.share(shared, key)
-        work = [
-            node.start(["study", "work", study, "-o", str(node.mount / "study"), *slower], root / f"{node.name}.log", node.name)
-            for node in (first, second)
-        ]
-        return _cut_and_healed(first, work, shared, root, study, slower)
-
-
-def _cut_and_healed(
-    node: Node, work: list[subprocess.Popen[bytes]], shared: Path, root: Path, study: str, slower: Sequence[str]
-) -> int:
-    while not _held_by(shared, node.name):
-        if work[0].poll() is not None:
-            sys.exit(f"the first node ended before its net could be cut:\n{(root / f'{node.name}.log').read_text()[-2000:]}")
-        time.sleep(0.05)
-    node.cut()
-    start = time.monotonic()
-    print(f"cut while the node holds {_held_by(shared, node.name)}", flush=True)
-    code = work[1].wait(timeout=1200)
-    print(f"the other node ended with exit code {code} after {time.monotonic() - start:.0f} s", flush=True)
-    time.sleep(max(0.0, STALE_SECONDS + 20 - (time.monotonic() - start)))
-    # A worker leaves what another one holds; once the lease is over the next one takes it.
-    again = [sys.executable, "-c", _PROGRAM, "study", "work", study, "-o", str(shared / "study"), *slower]
-    subprocess.run(again, check=True, stdout=subprocess.DEVNULL)
-    node.heal()
-    code = work[0].wait(timeout=600)
-    last = (root / f"{node.name}.log").read_text(encoding="utf-8").strip().splitlines()[-2:]
-    print(f"the node whose net was cut ended with exit code {code}: {' | '.join(last)}", flush=True)
-    done = [sys.executable, "-c", _PROGRAM, "study", "run", study, "--json", "-o", str(shared / "study"), *slower]
-    subprocess.run(done, check=True, stdout=subprocess.DEVNULL)
-    found = differences(contents(shared / "study"), contents(root / "alone"))
-    print("\n".join(found) or "the study has the bytes of that of one process", flush=True)
-    return int(bool(found))
-
-
-def _held_by(shared: Path, machine: str) -> list[str]:
-    """Return the locks of runs that a machine holds."""
-    locks = [path for path in (shared / "study" / "locks").glob("runs-*") if path.suffix[1:].isdecimal()]
-    return [path.name for path in locks if machine in path.read_text(encoding="utf-8")]
+        for number in range(options.cuts):
+            if made >= options.cuts:
+                break
+            trial = _Trial((first, second), study, shared, f"study{number}", options.lease, draw)
+            made += trial.carry_out(min(options.per_study, options.cuts - made), findings)
+            # What `study work` leaves to others, and the results; nothing where `study run` has done it.
+            findings.clean(_WHERE, attempt(run(trial.folder), Fault(trial.folder), root / f"{trial.folder.name}.log"))
+            findings.compare(_WHERE, _without_litter(contents(trial.folder)), expected)
+            shutil.rmtree(trial.folder)
+    findings.write(root / "findings.json")
+    print(findings.table())
+    print("\n".join(findings.faults) or "no fault was found")
+    return int(bool(findings.faults))
 
 
 if __name__ == "__main__":

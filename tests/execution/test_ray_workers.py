@@ -14,7 +14,7 @@ import pytest
 
 from tests import small_study as small
 from tests.execution.test_run_study import QUICK, Told
-from xeric.errors import UserError
+from xeric.errors import DataError, UserError
 from xeric.execution.jobs import Jobs
 from xeric.execution.open_study import OpenStudy
 from xeric.execution.run_study import run_study
@@ -163,6 +163,19 @@ def test_a_worker_that_is_asked_to_leave_gives_its_run_back(cluster: Any, tasks:
         ended(worker)
         worker.stop()
     assert not list((folder / "locks").glob("runs-*"))
+
+
+def test_a_node_with_other_software_ends_the_study_in_a_sentence_that_names_both(
+    cluster: Any, tasks: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from xeric.execution import ray_workers
+
+    cluster.add_node(num_cpus=1)
+    here = ray_workers.software()
+    monkeypatch.setattr(ray_workers, "software", lambda: {**here, "Xeric": "9.1.0"})
+    with pytest.raises(DataError, match=r"node .*: has Xeric .*, and the machine where the study was started has Xeric 9\.1\.0"):
+        run_study(small.study(tasks, base, *QUICK), tmp_path / "out", workers=Workers(1, ray=cluster.address))
+    assert not list((tmp_path / "out").rglob("record.json"))
 
 
 def test_an_address_at_which_nothing_answers_is_refused_before_anything_is_written(

@@ -12,6 +12,7 @@ import pytest
 from tests import small_study as small
 from tests.execution.test_run_study import QUICK, Told
 from xeric.config import build
+from xeric.execution.opening import identify, open_folder
 from xeric.execution.run_study import run_study
 from xeric.execution.work import by_base, work
 from xeric.locks import acquire
@@ -38,6 +39,22 @@ def test_workers_started_at_once_on_a_new_folder_leave_what_one_process_does(
     expected = small.contents(undisturbed)
     expected.pop("results.json", None)
     assert small.contents(folder) == expected
+
+
+def test_a_folder_that_another_process_begins_at_the_same_moment_is_the_studys(
+    tasks: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, read = small.study(tasks, base, *QUICK), StudyFolder.read_identity
+
+    def begun_just_after(folder: StudyFolder) -> str | None:
+        existing = read(folder)
+        folder.write_study(study, identify(study))
+        folder.write_runs([])
+        return existing
+
+    monkeypatch.setattr(StudyFolder, "read_identity", begun_just_after)
+    folder, identity = open_folder(study, tmp_path / "out")
+    assert read(folder) == identity
 
 
 def test_a_worker_has_nothing_to_do_in_a_finished_folder(undisturbed: Path, tasks: Path, base: Path) -> None:

@@ -20,6 +20,7 @@ from transformers.integrations.gguf.reader import read_gguf_metadata
 
 from xeric.bases.gguf_tokenizer import with_splitting
 from xeric.errors import DataError
+from xeric.files import read_error
 
 __all__ = ["GgufFile", "read_gguf", "read_model", "read_tokenizer"]
 
@@ -76,7 +77,7 @@ def read_gguf(path: Path) -> GgufFile:
     try:
         metadata, tensors = read_gguf_metadata(str(path))
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise read_error(error, path) from None
     except Exception as error:  # noqa: BLE001 - the reader raises whatever a broken file provokes
         raise DataError(f"cannot be read as a GGUF file: {_reason(error, path)}", where=str(path), hint=_ELSEWHERE) from None
     if not tensors:

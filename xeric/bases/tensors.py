@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from xeric.errors import DataError
-from xeric.files import reading, replacing
+from xeric.errors import DataError, UnreachableError
+from xeric.files import is_file, reading, replacing, storage_error
 
 __all__ = ["read_header", "read_tensors", "write_tensors"]
 
@@ -39,12 +39,14 @@ def read_tensors(path: Path, what: str) -> dict[str, torch.Tensor]:
 
     Raises:
         DataError: it is not there, cannot be read, or holds no tensors.
+        UnreachableError: the file system does not answer.
     """
     _check_readable(path, what)
     try:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
+        _check_reachable(error, path)
         raise DataError(f"holds no {what}: the file is damaged", where=str(path), hint=str(error).splitlines()[0]) from None
 
 
@@ -55,14 +57,15 @@ def read_header(path: Path) -> dict[str, str] | None:
         DataError: it exists and cannot be read.
     """
     with reading(path):
-        if not path.is_file():
+        if not is_file(path):
             return None
         with path.open("rb"):
             pass
     try:
         with safe_open(path, framework="pt") as file:
             return file.metadata() or {}
-    except SafetensorError:
+    except SafetensorError as error:
+        _check_reachable(error, path)
         return None
 
 
@@ -77,3 +80,9 @@ def _check_readable(path: Path, what: str) -> None:
                 f"holds no {what}", where=str(path.parent), hint=f"{path.name} is missing: copy the folder whole"
             ) from None
         raise error from None
+
+
+def _check_reachable(error: Exception, path: Path) -> None:
+    """Check that an error of the library is not that of a file system that does not answer: the file is not damaged then."""
+    if isinstance(refused := storage_error(error, path, doing="read"), UnreachableError):
+        raise refused from None

@@ -87,7 +87,9 @@ def run(arguments: list[str]) -> int:
     except Interrupted as signal:
         _complain(str(signal), _GOES_ON if arguments[:1] and arguments[0] in _RESUMED else None)
         return signal.exit_code
-    except BrokenPipeError:
+    except BrokenPipeError as error:
+        if storage_error(error) is not None:  # a server has closed a file: some network file systems say it so
+            return _failed(error)
         # The reader of a pipe (head, less) has gone; nothing is wrong.
         _close_output()
         return 0

@@ -99,23 +99,25 @@ def run(
     config, folder = _load(study, output, all_overrides)
     quiet_libraries()
     from xeric.api import run_study
+    from xeric.cli.report import show_written
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_status
+    from xeric.execution.outages import Outages
+    from xeric.report import write_report
     from xeric.studies.status import study_status
 
     with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
         team = workers_from(workers, ray, gpus_per_run, progress)
         done, results = run_study(config, folder, shard=part_of_runs, workers=team, progress=progress)
-    study_state = study_status(done.folder)
+        outlast = Outages(progress).outlast
+        study_state = outlast(lambda: study_status(done.folder))
+        written = None if as_json or results is None else outlast(lambda: write_report(done.folder.root))
     if as_json:
         print_json(study_state.as_json())
     else:
         show_status(study_state)
-        if results is not None:
-            from xeric.cli.report import show_written
-            from xeric.report import write_report
-
-            show_written(write_report(done.folder.root))
+        if written is not None:
+            show_written(written)
     return 1 if done.with_status("failed", "diverged") else 0
 
 
@@ -137,6 +139,7 @@ def work(
     quiet_libraries()
     with asking_for_train():
         from xeric.execution import work as execution
+        from xeric.execution.outages import Outages
     from xeric.cli.study_progress import TerminalStudyProgress
     from xeric.cli.study_show import show_status
     from xeric.studies.status import study_status
@@ -144,7 +147,7 @@ def work(
     retry_before = None if retry_failed else 0
     with TerminalStudyProgress() as progress, pointing_to_check(study, all_overrides):
         left = execution.work(config, folder, number=os.getpid(), retry_before=retry_before, progress=progress)
-    study_state = study_status(left.folder)
+        study_state = Outages(progress).outlast(lambda: study_status(left.folder))
     if as_json:
         print_json(study_state.as_json())
     else:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from xeric.data.tasks import Task, check_task_name, load_task
 from xeric.encodings import existing, nfc
-from xeric.errors import DataError, UnknownNameError
-from xeric.files import expanded
+from xeric.errors import DataError, UnknownNameError, UnreachableError
+from xeric.files import expanded, read_error
 
 __all__ = ["Catalog"]
 
@@ -78,6 +78,8 @@ class Catalog:
                 files_here = existing(folder).iterdir()
                 task_files = sorted(p for p in files_here if p.suffix.lower() == ".json" and not p.name.startswith("."))
             except (OSError, ValueError) as error:
+                if isinstance(error, OSError) and isinstance(unreachable := read_error(error, folder), UnreachableError):
+                    raise unreachable from None
                 reason = (error.strerror if isinstance(error, OSError) else None) or "no such folder"
                 raise DataError(f"this folder of tasks cannot be read: {reason}", where=ascii(str(folder))[1:-1]) from None
             for path in task_files:

@@ -123,7 +123,7 @@ def download_all(
     """
     folder, say = expanded(folder), note or (lambda _: None)
     part = folder / ".natural-instructions.tar.gz.part"
-    with writing(part):
+    with writing(part, sockets=True):
         folder.mkdir(parents=True, exist_ok=True)
         try:
             with part.open("a+b") as target:

@@ -14,9 +14,10 @@ from typing import Any
 
 import regex
 
-from xeric.errors import StorageError
+from xeric.errors import StorageError, UnreachableError
 from xeric.execution.computing import Computer, LockLostError, RunProgress
-from xeric.files import files_below, modified_ns, remove
+from xeric.execution.outages import Outages
+from xeric.files import files_below, is_file, modified_ns, remove
 from xeric.json_io import write_json
 from xeric.locks import Lock, acquire, held, is_held
 from xeric.metrics.stored import statistics_file
@@ -66,6 +67,9 @@ class RunExecutor:
         sleep: waits so many seconds.
         retry_before: runs that failed before this time (nanoseconds of the folder's file system) are tried again; None: before
             now, 0: none.
+
+    Attributes:
+        outages: waits where the folder's file system does not answer.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class RunExecutor:
         self._computer = computer
         self._poll, self._sleep = poll, sleep
         self._progress = progress
+        self.outages = Outages(progress, sleep=sleep)
         self._noted: set[str] = set()
         # A failure from before this start is tried again; one that appears later is the result of trying again.
         failures = {path: modified_ns(path) for path in files_below(folder.root) if path.name == "failure.json"}
@@ -115,11 +120,13 @@ class RunExecutor:
 
         Raises:
             DataError: the folder's record cannot be read.
+            UnreachableError: the file system of the study's folder does not answer, or is mounted there no longer.
         """
         state = self.state(folder)
         undecoded = state is not None and bool(self._undecoded(folder, state, paraphrases))
         if state is not None and not undecoded and not self._leftovers(folder, state, keep_adapter):
             return state
+        self._check_there()
         lock = acquire(self.folder.locks_dir, self.folder.lock_name(folder))
         if lock is None:
             return None if state is not None and self._undecoded(folder, state, paraphrases) else state
@@ -163,6 +170,12 @@ class RunExecutor:
         write_json(folder / "failure.json", failure)
         self._progress.note(f"{folder.name} failed: {failure.error}")
         return RunState(None, failure)
+
+    def _check_there(self) -> None:
+        """Check that the study's folder is the study's: the empty folder that a lost mount leaves must not be written into."""
+        if not is_file(self.folder.study_file):
+            hint = "if it lies on a network file system, mount that again"
+            raise UnreachableError("holds the study no longer", where=str(self.folder.root), hint=hint)
 
     def _compute(self, folder: Path, settings: Mapping[str, Any], progress: RunProgress, *, keep_adapter: bool) -> None:
         (folder / "failure.json").unlink(missing_ok=True)

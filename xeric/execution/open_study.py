@@ -108,6 +108,9 @@ class OpenStudy:
 
     def finished(self) -> StudyRun:
         """Write down what tuning chose, delete the locks of dead processes, and return the study as it is now."""
+        return self.executor.outages.outlast(self._finished)
+
+    def _finished(self) -> StudyRun:
         folder, plan = self.executor.folder, self.plan
         if remark := no_longer_paraphrased(plan.study, folder, plan.runs):
             self.progress.note(remark)

@@ -12,10 +12,10 @@ from xeric.config import build, digest
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import Prepared
 from xeric.data.texts import TextOptions, texts_digest
-from xeric.errors import ConfigError, DataError, UserError
+from xeric.errors import ConfigError, UserError
 from xeric.execution.computing import LocalComputer
 from xeric.execution.trials import trial_settings, tuned_pairs
-from xeric.files import is_of_other_programs, writing
+from xeric.files import is_of_other_programs, read_error, writing
 from xeric.progress import Progress
 from xeric.run.config import RunConfig, run_config
 from xeric.studies.config import ArmKey, StudyConfig
@@ -105,7 +105,7 @@ def _sha256(path: Path) -> str:
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise read_error(error, path) from None
 
 
 def open_folder(study: StudyConfig, output: Path, progress: Progress | None = None) -> tuple[StudyFolder, str]:
@@ -124,11 +124,13 @@ def open_folder(study: StudyConfig, output: Path, progress: Progress | None = No
     with writing(output):
         if output.exists() and not output.is_dir():
             raise UserError("is a file, not a folder", where=str(output), hint=hint)
+        # Looked at before the study file is, which is written first: another process may begin with the study at this moment.
+        strange = output.is_dir() and any(_counts(path.name) for path in output.iterdir())
     existing = folder.read_identity()
     if existing is not None and existing != identity:
         message = f"holds another study ({existing}, this one is {identity}): its tasks, bases, methods or run settings differ"
         raise UserError(message, where=str(output), hint=hint)
-    if existing is None and output.is_dir() and any(_counts(path.name) for path in output.iterdir()):
+    if existing is None and strange:
         raise UserError("is not empty and holds no study", where=str(output), hint=hint)
     return folder, identity
 

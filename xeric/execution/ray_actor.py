@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from xeric.execution.worker_events import Event, Order, carry_out
+from xeric.errors import XericError
+from xeric.execution.software import check_software
+from xeric.execution.worker_events import Event, Order, carry_out, refused
 from xeric.interruption import Interrupted
 
 if TYPE_CHECKING:
@@ -44,8 +46,18 @@ class Actor:
         with contextlib.suppress(OSError):  # relative paths are then those of the node
             os.chdir(directory)
 
-    def carry_out(self, order: Order) -> bool:
-        """Be a worker until no run is left; return False at once where this node does not see the study's folder."""
+    def carry_out(self, order: Order, required: dict[str, str]) -> bool:
+        """Be a worker until no run is left; return False at once where this node does not see the study's folder.
+
+        Args:
+            order: what to do.
+            required: the software of the process that watches; a node with another one ends the study.
+        """
+        try:
+            check_software(required, ray.util.get_node_ip_address())
+        except XericError as error:
+            self._events.put(refused(error))
+            return True
         if not _appears(Path(order.folder) / self._token):
             return False
         with contextlib.suppress(Interrupted):
@@ -78,8 +90,9 @@ class Actor:
 def _appears(path: Path) -> bool:
     """Return whether a file is there; network file systems show new files of other machines after some seconds."""
     deadline = time.monotonic() + _SEEN_SECONDS
-    while not path.is_file():
-        if time.monotonic() > deadline:
-            return False
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):  # one that does not answer shows nothing
+            if path.is_file():
+                return True
         time.sleep(0.5)
-    return True
+    return False

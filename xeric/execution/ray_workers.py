@@ -24,6 +24,7 @@ from xeric.execution.open_study import OpenStudy
 from xeric.execution.ray_actor import Actor
 from xeric.execution.remote_computer import NodeLostError
 from xeric.execution.remote_worker import RemoteWorker
+from xeric.execution.software import cluster_mismatch, software
 from xeric.execution.worker_events import Event, Order
 from xeric.files import write_atomically
 
@@ -42,7 +43,7 @@ def cluster(address: str) -> Iterator[None]:
         address: ``auto`` for the cluster of this machine, or ``HOST:PORT`` of its head.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it has another Ray or Python.
     """
     if ray.is_initialized():
         yield
@@ -51,6 +52,8 @@ def cluster(address: str) -> Iterator[None]:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level="warning")
     except Exception as error:
+        if (mismatch := cluster_mismatch(error, f"--ray {address}")) is not None:
+            raise mismatch from error
         hint = "start one with `ray start --head`, and see its address with `ray status`"
         raise UserError("there is no Ray cluster that answers", where=f"--ray {address}", hint=hint) from error
     try:
@@ -87,7 +90,8 @@ def token_in(folder: Path) -> Iterator[str]:
     try:
         yield token
     finally:
-        (folder / token).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a network file system that does not answer
+            (folder / token).unlink(missing_ok=True)
 
 
 def share(value: Any) -> Any:
@@ -114,7 +118,7 @@ class RayWorker:
         # Two threads: one works, one answers.
         options: dict[str, Any] = {"num_cpus": 1, "num_gpus": gpus, "max_concurrency": 2, "max_restarts": 0}
         self._actor: Any = ray.remote(Actor).options(**options).remote(token, str(Path.cwd()), variables)
-        self._work = self._actor.carry_out.remote(order)
+        self._work = self._actor.carry_out.remote(order, software())
         self._asked = self._actor.events.remote()
         self._told: list[Event] = []
         self._started = False

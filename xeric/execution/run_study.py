@@ -7,9 +7,11 @@ unfinished runs, several processes can work on one folder (:mod:`xeric.locks`), 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 from xeric.execution.open_study import OpenStudy, StudyRun
+from xeric.execution.outages import Outages
 from xeric.execution.watching import Watch
 from xeric.execution.workers import Workers, reached, team_of
 from xeric.progress import Silent, StudyProgress
@@ -46,8 +48,10 @@ def run_study(
         UserError: settings, tasks or bases cannot be used, or the folder holds another study; nothing is written.
         RunError: workers die outside of any run.
     """
+    told = progress or Silent()
+    opening = partial(OpenStudy.of, study, output, overrides=list(overrides), progress=told, poll=poll)
     with reached(workers):
-        opened = OpenStudy.of(study, output, overrides=overrides, progress=progress or Silent(), poll=poll)
+        opened = Outages(told).outlast(opening)
         if workers is not None:
             with team_of(workers, opened) as team:
                 Watch(opened, team, workers.progress).carry_out()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from xeric.errors import RunError
@@ -61,16 +62,20 @@ class StudyRuns:
             runs: in the order in which they are tried.
             until_taken: return as soon as other processes work on every run that is not finished; if not, wait for them.
         """
-        self.expect(runs)
+        outlast = self._executor.outages.outlast
+        outlast(partial(self.expect, runs))
         remaining = list(runs)
         while remaining:
             self._waited_for.clear()
-            busy = [run for run in remaining if not self._carry_out(run)]
+            busy = [run for run in remaining if not outlast(partial(self._carry_out, run))]
             if len(busy) == len(remaining):
-                if until_taken and all(self._executor.is_taken(self._folder.run_folder(run.id)) for run in busy):
+                if until_taken and outlast(partial(self._all_taken, busy)):
                     return
                 self._executor.wait()
             remaining = busy
+
+    def _all_taken(self, runs: Sequence[PlannedRun]) -> bool:
+        return all(self._executor.is_taken(self._folder.run_folder(run.id)) for run in runs)
 
     def expect(self, runs: Sequence[PlannedRun]) -> None:
         """Begin to count runs, which are to be carried out, and the trials that they need."""
@@ -89,10 +94,10 @@ class StudyRuns:
         """
         self._processes = processes
         folders = [folder for key in self._tunings for folder in self._trials.unfinished(key)]
-        runs, self._unfinished = self._unfinished, []
-        for run in runs:
-            folder = self._folder.run_folder(run.id)
-            state = self._executor.state(folder)
+        # All of them are read before anything is counted: an outage in their midst must not lose one.
+        states = [(run, folder := self._folder.run_folder(run.id), self._executor.state(folder)) for run in self._unfinished]
+        self._unfinished = []
+        for run, folder, state in states:
             if state is None:
                 self._unfinished.append(run)
                 folders.append(folder)
@@ -103,7 +108,7 @@ class StudyRuns:
     def complete(self) -> None:
         """See to it that every run has what a finished one has: paraphrases decoded, nothing left over."""
         for run in self._plan.runs:
-            while self._execute(run) is None:
+            while self._executor.outages.outlast(partial(self._execute, run)) is None:
                 self._executor.wait()
 
     def _pending_run(self, run: PlannedRun) -> PendingRun:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.execution.executor import RunExecutor
+from xeric.files import is_file, reading
 from xeric.json_io import write_json
 from xeric.methods import METHODS
 from xeric.metrics import PRIMARY, Measured
@@ -116,10 +117,10 @@ class Trials:
 
     def _read(self, key: ArmKey) -> TuningResult | None:
         path = self._executor.folder.tuning(key.base, key.method) / "tuning.json"
-        if not path.is_file():
-            return None
+        with reading(path):
+            content = path.read_bytes() if is_file(path) else None
         try:
-            return TuningResult.model_validate_json(path.read_bytes())
+            return None if content is None else TuningResult.model_validate_json(content)
         except ValidationError:
             raise DataError("not a tuning's result", where=str(path)) from None
 

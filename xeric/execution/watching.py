@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -86,7 +87,7 @@ class Watch:
     def __init__(self, opened: OpenStudy, team: Team, progress: Callable[[int], StudyProgress], *, poll: float = 0.2) -> None:
         self._opened, self._team, self._of_worker, self._poll = opened, team, progress, poll
         self._progress = opened.progress
-        self._folder = opened.executor.folder
+        self._folder, self._outlast = opened.executor.folder, opened.executor.outages.outlast
         self._watched: list[_Watched] = []
         self._unfinished: list[Path] = []
         self._deaths: Counter[Path] = Counter()
@@ -101,13 +102,13 @@ class Watch:
             RunError: workers die outside of any run.
         """
         runs = self._opened.runs
-        runs.expect(self._opened.plan.runs)
-        self._look()
+        self._outlast(partial(runs.expect, self._opened.plan.runs))
+        self._outlast(self._look)
         looked = time.monotonic()
         try:
             while self._unfinished or any(watched.holder for watched in self._watched):
                 if self._hear() or time.monotonic() - looked > _LOOK_SECONDS:
-                    self._look()
+                    self._outlast(self._look)
                     looked = time.monotonic()
                 time.sleep(self._poll)
         finally:
@@ -171,7 +172,8 @@ class Watch:
 
     def _mourn(self, watched: _Watched, how: str) -> None:
         """Count a death, and give up what too many workers have died of."""
-        names = watched.lost | (held_by(self._folder.locks_dir, watched.holder) if watched.holder else set())
+        holder = watched.holder
+        names = watched.lost | (self._outlast(partial(held_by, self._folder.locks_dir, holder)) if holder else set())
         folders = [folder for folder in self._unfinished if self._folder.lock_name(folder) in names]
         number = watched.worker.number + 1
         if not folders:
@@ -185,7 +187,7 @@ class Watch:
             if self._deaths[folder] < DEATHS:
                 self._progress.note(f"worker {number} {how} in {folder.name}, which is taken up again")
             else:
-                self._give_up(folder, how)
+                self._outlast(partial(self._give_up, folder, how))
 
     def _give_up(self, folder: Path, how: str) -> None:
         """Record that a run cannot be carried out.

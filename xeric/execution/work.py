@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from xeric.execution.open_study import OpenStudy, StudyRun
+from xeric.execution.outages import Outages
 from xeric.progress import Silent, StudyProgress
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import PlannedRun
@@ -39,7 +41,10 @@ def work(
     Raises:
         UserError: settings, tasks or bases cannot be used, or the folder holds another study; nothing is written.
     """
-    opened = OpenStudy.of(study, output, overrides=overrides, progress=progress or Silent(), poll=poll, retry_before=retry_before)
+    told = progress or Silent()
+    changes = list(overrides)
+    opening = partial(OpenStudy.of, study, output, overrides=changes, progress=told, poll=poll, retry_before=retry_before)
+    opened = Outages(told).outlast(opening)
     opened.runs.carry_out(by_base(opened.plan.study, opened.plan.runs, number), until_taken=True)
     return opened.finished()
 

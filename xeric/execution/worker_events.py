@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from xeric.errors import ConfigError, DataError, RunError, StorageError, UserError, XericError
+from xeric.errors import ConfigError, DataError, RunError, StorageError, UnreachableError, UserError, XericError
+from xeric.files import storage_error
 from xeric.locks import this_process
 
 __all__ = ["Event", "Order", "Telling", "carry_out", "refusal", "refused"]
@@ -20,7 +21,7 @@ Event = list[Any]
 
 _ADVANCE_SECONDS = 0.2
 _ERRORS: dict[str, type[XericError]] = {
-    kind.__name__: kind for kind in (ConfigError, DataError, RunError, StorageError, UserError, XericError)
+    kind.__name__: kind for kind in (ConfigError, DataError, RunError, StorageError, UnreachableError, UserError, XericError)
 }
 
 
@@ -94,6 +95,10 @@ def carry_out(order: Order, send: Callable[[Event], None]) -> None:
         work(order.folder, order.folder, number=order.number, retry_before=order.retry_before, progress=Telling(send))
     except XericError as error:
         send(refused(error))
+    except OSError as error:
+        if (storage := storage_error(error, doing="read or written")) is None:
+            raise
+        send(refused(storage))
 
 
 def refused(error: XericError) -> Event:

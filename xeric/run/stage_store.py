@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from xeric.files import is_file
 from xeric.locks import held
 
 __all__ = ["STAGE_FILE", "StageStore"]
@@ -35,7 +36,7 @@ class StageStore:
 
     def has(self, stage: str) -> bool:
         """Return whether a stage is finished; its files are then in its folder."""
-        return (self.folder(stage) / STAGE_FILE).is_file()
+        return is_file(self.folder(stage) / STAGE_FILE)
 
     @contextlib.contextmanager
     def training(self, stage: str, waiting: Callable[[], None]) -> Iterator[None]:

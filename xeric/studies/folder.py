@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from xeric.config import Config, build
 from xeric.encodings import read_text
 from xeric.errors import DataError, UserError
-from xeric.files import reading, write_atomically
+from xeric.files import is_file, reading, write_atomically
 from xeric.json_io import read_json
 from xeric.record_io import read_record
 from xeric.records import Record
@@ -141,7 +141,7 @@ class StudyFolder:
     def read_identity(self) -> str | None:
         """Return the hash of what the folder's study computes, or None where the folder holds no study yet."""
         with reading(self.study_file):
-            if not self.study_file.is_file():
+            if not is_file(self.study_file):
                 return None
         first = read_text(self.study_file).partition("\n")[0]
         if not first.startswith(_HEADING):
@@ -192,7 +192,7 @@ def read_state(folder: Path) -> RunState:
     record = read_record(folder)
     path = folder / "failure.json"
     with reading(path):
-        if record is not None or not path.is_file():
+        if record is not None or not is_file(path):
             return RunState(record, None)
         content = path.read_bytes()
     try:

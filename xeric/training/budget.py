@@ -103,5 +103,5 @@ def _read(path: Path, key: str) -> TimePlan | None:
     try:
         decided = json.loads(path.read_bytes())
         return TimePlan(**decided) if decided.pop("key") == key else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

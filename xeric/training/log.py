@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from xeric.files import replacing, writing
+from xeric.files import is_file, replacing, writing
 
 __all__ = ["LOG_FILES", "STEPS", "TIMES", "StepLog", "TimeLog"]
 
@@ -96,7 +96,7 @@ class StepLog:
         self._size = size
         if self._path is not None and self._file is not None:
             with writing(self._path):
-                content = self._path.read_bytes() if self._path.is_file() else b""
+                content = self._path.read_bytes() if is_file(self._path) else b""
             self._file.begin(content[:size])
 
     def write(self, row: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ class TimeLog:
         """Begin: delete the lines of later steps."""
         if self._path is not None and self._file is not None:
             with writing(self._path):
-                lines = self._path.read_bytes().splitlines(keepends=True) if self._path.is_file() else []
+                lines = self._path.read_bytes().splitlines(keepends=True) if is_file(self._path) else []
             kept = [line for line in lines if (match := _STEP.fullmatch(line)) and int(match[1]) <= step]
             self._file.begin(b"".join(kept))
 
