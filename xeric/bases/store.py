@@ -63,6 +63,8 @@ def named_folder(named: NamedBase, progress: Progress) -> Path:
     """
     folder = home() / "bases" / named.name
     if complete := _complete(folder, named.sha256):
+        # Left where a process was killed as it deleted them, after the base was complete.
+        _delete_download(named)
         return complete
     with alone(named.name, progress):
         if complete := _complete(folder, named.sha256):
@@ -75,7 +77,7 @@ def named_folder(named: NamedBase, progress: Progress) -> Path:
             gguf = work / f"{named.name}.gguf"
             _fetch(named, gguf, progress)
             _make(gguf, folder, progress, sha256=named.sha256, named=named)
-        shutil.rmtree(home() / "fetching" / named.name, ignore_errors=True)
+        _delete_download(named)
         progress.note(f"{named.name} is kept in {folder}")
     return folder
 
@@ -103,6 +105,10 @@ def _complete(folder: Path, sha256: str) -> Path | None:
     return folder if source and (source.get("format"), source.get("gguf_sha256")) == (_FORMAT, sha256) else None
 
 
+def _delete_download(named: NamedBase) -> None:
+    shutil.rmtree(home() / "fetching" / named.name, ignore_errors=True)
+
+
 def _fetch(named: NamedBase, target: Path, progress: Progress) -> None:
     """Write the GGUF file of a named base from the first source that has it."""
     reasons = []
@@ -116,7 +122,7 @@ def _fetch(named: NamedBase, target: Path, progress: Progress) -> None:
             continue
         if (sha256 := _sha256(target)) == named.sha256:
             return
-        shutil.rmtree(home() / "fetching" / named.name, ignore_errors=True)
+        _delete_download(named)
         reasons.append(f"the downloaded file is not the published one (SHA-256 {sha256[:12]}..., not {named.sha256[:12]}...)")
     raise UserError("; ".join(reasons), where=f"base {named.name}", hint=f"check the network and try again, or {_OTHERWISE}")
 
