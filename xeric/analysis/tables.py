@@ -19,7 +19,7 @@ from xeric.analysis.results import (
 from xeric.metrics import METRICS, PRIMARY
 from xeric.metrics.scoring import score_notes
 from xeric.records import MANY_AT_LIMIT
-from xeric.studies.config import ArmKey, FigureConfig, StudyConfig, TableConfig
+from xeric.studies.config import OWN, ArmKey, FigureConfig, StudyConfig, TableConfig
 
 __all__ = ["figure_of", "lost_runs", "table_of"]
 
@@ -155,6 +155,10 @@ def _notes(study: StudyConfig, arms: Sequence[ArmResult], runs: Sequence[RunResu
         notes.append(f"Not tuned: every method ran with its documented defaults{rest}.")
     elif trained and study.tuning is not None:
         notes.append(f"Tuned on dev: {study.tuning.trials} trials per method, the documented defaults among them.")
+    labels = dict.fromkeys(arm.key.prompt for arm in arms if arm.key is not None)
+    for label, search in ((label, study.prompt_entry(label).search) for label in labels if label in (OWN, *study.prompts)):
+        if search is not None:
+            notes.append(f"{label}: definitions searched for on dev, {search.candidates} candidates for each base and task.")
     for arm in arms:
         lost = lost_runs(arm.id, runs)
         planned = len({run.seed for run in runs if run.arm == arm.id})

@@ -16,12 +16,13 @@ from pydantic import AfterValidator, Field
 
 from xeric.bases.names import BaseName
 from xeric.config import Config, FullPath, Name, Seed, build, merge
-from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
+from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template, UntrainedSetting
 from xeric.data.splits import MAX_TRAIN
 from xeric.files import full_path
 from xeric.refusals import NAME_PATTERN
 
 __all__ = [
+    "OWN",
     "UNTRAINED",
     "ArmKey",
     "BaseEntry",
@@ -30,6 +31,8 @@ __all__ = [
     "FigureConfig",
     "Grid",
     "MethodEntry",
+    "PromptEntry",
+    "SearchConfig",
     "StudyConfig",
     "TableConfig",
     "TuningConfig",
@@ -37,6 +40,9 @@ __all__ = [
 
 UNTRAINED = "none"
 """Method label of the untrained settings."""
+
+OWN = "own"
+"""Prompt label of the arms that show what the ``run`` settings say."""
 
 Start = Literal["base", "stage-1"]
 
@@ -50,11 +56,13 @@ class ArmKey(Config):
         setting: ``zero-shot``, ``few-shot`` or ``instruction``.
         start: from the pretrained base, or from the stage-1 model.
         n_train: examples that may be used; None takes that of the ``run`` settings.
+        prompt: a label under ``prompts``, or ``own``.
     """
 
     base: str
     method: str
     setting: Setting = "instruction"
+    prompt: str = OWN
     start: Start = "base"
     n_train: int | None = Field(default=None, ge=1, le=MAX_TRAIN)
 
@@ -101,12 +109,41 @@ class MethodEntry(Config):
     prompt: dict[str, Any] = {}
 
 
+class SearchConfig(Config):
+    """A search for the tasks' definitions (:mod:`xeric.instructing`), scored on dev only, once for each base and task.
+
+    Attributes:
+        setting: ``few-shot`` or ``zero-shot``: the rows under which candidates are scored by the base as it is.
+        candidates: scored by likelihood at most, the task's own definition among them.
+        finalists: of the lowest loss that are decoded, beside the task's own; the highest chrF++ is chosen.
+        seed: of edits and of the texts that the base samples.
+    """
+
+    setting: UntrainedSetting = "few-shot"
+    candidates: int = Field(default=64, ge=2, le=100_000)
+    finalists: int = Field(default=4, ge=1, le=1000)
+    seed: Seed = 0
+
+
+class PromptEntry(Config):
+    """An entry under ``prompts``: what arms show instead of what the ``run`` settings say; training and data are the same.
+
+    Attributes:
+        prompt: settings under ``prompt``, such as ``{demonstration_choice: nearest}``; they override those of base and method.
+        search: the definitions are searched for first, and the arms show what was found.
+    """
+
+    prompt: dict[str, Any] = {}
+    search: SearchConfig | None = None
+
+
 class Grid(Config):
     """A product of axes; an empty axis is all bases or all methods, else the default of :class:`ArmKey`."""
 
     bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ("instruction",)
+    prompts: tuple[str, ...] = (OWN,)
     starts: tuple[Start, ...] = ("base",)
     n_train: tuple[Annotated[int, Field(ge=1, le=MAX_TRAIN)] | None, ...] = (None,)
 
@@ -208,6 +245,7 @@ class StudyConfig(Config):
         tasks_dirs: folders to look for tasks in.
         sources: tasks of stage 1; where a grid starts from ``stage-1``, either these or ``stage.texts`` are needed.
         methods: the method's options by label, ``{name: lora, rank: 8}``, or a :class:`MethodEntry`.
+        prompts: entries by label, for the axis of that name: searched definitions, other demonstrations (:class:`PromptEntry`).
         joint: one run over all tasks (the paper's joint training), or one run per task.
         run: settings of every run (``data``, ``prompt``, ``train``, ``decode``, ``metrics``, ``device``, ``precision``).
             ``prompt.demonstrations: 0`` concerns the trained arms: few-shot arms then show as many as by default.
@@ -234,6 +272,7 @@ class StudyConfig(Config):
     tasks_dirs: tuple[FullPath, ...] = ()
     sources: tuple[Name, ...] = ()
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    prompts: dict[str, PromptEntry] = {}
     joint: bool = True
     run: dict[str, Any] = {}
     stage: Annotated[dict[str, Any], AfterValidator(_full_texts)] = {}
@@ -268,6 +307,10 @@ class StudyConfig(Config):
         """Return the settings under ``prompt`` that belong to a base; empty where it has none."""
         entry = self.bases[label]
         return {} if isinstance(entry, str) else entry.prompt.model_dump(mode="json", exclude_none=True)
+
+    def prompt_entry(self, label: str) -> PromptEntry:
+        """Return the entry of a prompt label; an empty one for ``own``."""
+        return PromptEntry() if label == OWN else self.prompts[label]
 
     def canonical(self, key: ArmKey) -> ArmKey:
         """Return the one key of an arm that can be named in several ways.
@@ -307,10 +350,11 @@ class StudyConfig(Config):
         """Return the arms of a grid in their order, each once."""
         methods = grid.methods or tuple(self.methods)
         keys = (
-            ArmKey(base=base, method=method, setting=setting, start=start, n_train=n_train)
+            ArmKey(base=base, method=method, setting=setting, prompt=prompt, start=start, n_train=n_train)
             for base in grid.bases or tuple(self.bases)
             for start in grid.starts
             for setting in grid.settings
+            for prompt in grid.prompts
             for method in methods
             for n_train in grid.n_train
         )
