@@ -17,7 +17,7 @@ from xeric.data.tasks import Instance
 from xeric.errors import ConfigError
 from xeric.execution import search_definition as module
 from xeric.execution.opening import check_settings
-from xeric.execution.preview import preview
+from xeric.execution.preview import estimated, preview
 from xeric.execution.run_study import run_study
 from xeric.instructing.instruct import Searched, search_prepared
 from xeric.instructing.scoring import Scorer
@@ -219,6 +219,10 @@ def test_the_plan_counts_searches(searched: tuple[Path, Told], tasks: Path, base
         ("tiny", "searched", "two"),
     ]
     assert found.as_json()["searches"][0] == {"base": "tiny", "prompt": "searched", "task": "one"}
+    cost = estimated(found, progress=Told()).estimate
+    assert cost is not None
+    assert 0 < cost.searches < cost.seconds
+    assert cost.seconds == pytest.approx(sum(arm.seconds * arm.runs for arm in cost.arms) + cost.searches)
     assert preview(study_of(tasks, base), searched[0], progress=Told()).searches == ()
 
 
