@@ -23,6 +23,7 @@ from xeric.instructing.instruct import Searched, search_prepared
 from xeric.instructing.scoring import Scorer
 from xeric.json_io import write_json
 from xeric.report.searching import search_note, search_table
+from xeric.report.summary import setup
 from xeric.report.writing import write_report
 from xeric.studies.config import StudyConfig
 from xeric.studies.folder import StudyFolder
@@ -41,6 +42,7 @@ SEARCHED = (
     "run.train.max_steps=1",
     "prompts={searched: {search: {candidates: 3, finalists: 1}}}",
     "grids={g: {methods: [lora], settings: [few-shot, instruction], prompts: [own, searched]}}",
+    "tables={t: {title: T, grids: [g], metrics: [chrf], published: {few-shot: {chrf: 1.0}}}}",
 )
 
 
@@ -229,10 +231,20 @@ def test_the_plan_counts_searches(searched: tuple[Path, Told], tasks: Path, base
 def test_the_report_names_what_was_found_and_what_it_cost(
     searched: tuple[Path, Told], tasks: Path, base: Path, tmp_path: Path
 ) -> None:
-    table = search_table(analyse(searched[0]))
+    found = analyse(searched[0])
+    assert setup(found).startswith("This study compared 1 way of adapting, 1 untrained setting and 1 other prompt on 1 base")
+    (shown,) = found.tables
+    assert {row.label: row.published for row in shown.rows} == {
+        "few-shot": {"chrf": 1.0},
+        "few-shot, searched": {},
+        "lora": {},
+        "lora, searched": {},
+    }
+    assert "searched: definitions searched for on dev, 3 candidates for each base and task." in shown.notes
+    table = search_table(found)
     assert table is not None
     assert [row[2] for row in table.rows] == ["one", "two"]
-    results = analyse(searched[0]).model_copy(update={"searches": (result("one"), result("two", "The own one."))})
+    results = found.model_copy(update={"searches": (result("one"), result("two", "The own one."))})
     note = search_note(results)
     assert note.startswith("1 of 2 searches found another definition than the task's own; together they took 3 min")
     (row, _) = search_table(results).rows  # type: ignore[union-attr]

@@ -17,7 +17,8 @@ from xeric.errors import UserError
 from xeric.execution.opening import check_settings, open_folder
 from xeric.execution.trials import tuned_pairs
 from xeric.run.config import RunConfig, run_config
-from xeric.studies.config import ArmKey, BaseEntry, BasePrompt, StudyConfig
+from xeric.studies.config import ArmKey, StudyConfig
+from xeric.studies.entries import BaseEntry, BasePrompt
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import arm_settings, bundled_studies, load_study, plan_study, study_identity
 from xeric.yaml_io import dump_yaml, load_yaml

@@ -139,8 +139,8 @@ def _scores(arm: ArmResult, by: str, group: str) -> Mapping[str, Interval]:
 
 
 def _published(arm: ArmResult, published: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the paper's figures for an arm, found by its method's label, its setting's or its base's."""
-    if arm.key is None:
+    """Return the paper's figures for an arm, found by its method's label, its setting's or its base's; none for other prompts."""
+    if arm.key is None or arm.key.prompt != OWN:
         return {}
     matching = (published[name] for name in (arm.key.method, arm.key.setting, arm.key.base) if name in published)
     return dict(next(matching, {}))

@@ -25,7 +25,7 @@ from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.progress import StudyProgress
 from xeric.run.config import RunConfig
-from xeric.studies.config import SearchConfig
+from xeric.studies.entries import SearchConfig
 from xeric.training.memory import MemoryEstimate, decoding_memory, held_memory, memory_of, recomputed_bytes
 from xeric.training.options import TrainOptions
 from xeric.training.steps import batching_of
@@ -264,8 +264,10 @@ class BaseCosts:
             search: its budget.
         """
         scored = counts.dev or counts.train // 2
-        encoded = {task: self.encoded(config, data)[task]}
+        encoded = {name: rows for name, rows in self.encoded(config, data).items() if name == task}
         options = TrainOptions(select="loss")
+        if not encoded:
+            return 0.0
         training = training_of(encoded, {task: Counts(counts.train, scored, 0)}, options, batching=self.base.batching())
         parts = self.attached(config, data).parts
         look = self.speed.evaluating(self.size, training.look, parts) if training else 0.0

@@ -16,7 +16,8 @@ from xeric.errors import UserError
 from xeric.methods import METHODS
 from xeric.methods.base import MethodOptions
 from xeric.run.config import RunConfig, Stage
-from xeric.studies.config import MethodEntry, StudyConfig
+from xeric.studies.config import StudyConfig
+from xeric.studies.entries import MethodEntry
 
 __all__ = ["example_of"]
 

@@ -15,7 +15,8 @@ from xeric.instructing.outcome import Found, ScoredPrompt
 from xeric.json_io import write_json
 from xeric.progress import Progress
 from xeric.run.config import RunConfig
-from xeric.studies.config import UNTRAINED, ArmKey, SearchConfig, StudyConfig
+from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig
+from xeric.studies.entries import SearchConfig
 from xeric.studies.plan import arm_settings
 from xeric.studies.searching import RESULT_FILE, PlannedSearch, SearchResult
 

@@ -14,7 +14,8 @@ from pydantic import ValidationError
 from xeric.config import Config
 from xeric.errors import DataError
 from xeric.files import reading
-from xeric.studies.config import ArmKey, SearchConfig, StudyConfig
+from xeric.studies.config import ArmKey, StudyConfig
+from xeric.studies.entries import SearchConfig
 
 __all__ = ["RESULT_FILE", "PlannedSearch", "SearchResult", "planned_searches", "read_search"]
 
