@@ -40,7 +40,11 @@ def decoding_rows(
 
 def openings(base: Base, instances: Sequence[Instance]) -> Openings:
     """What a method that looks at pictures puts in front of the instances: each has a picture of its own."""
-    return base.openings({i.id: drawn.picture(i.key) for i in instances})
+    if base.instance_vectors is None:
+        return {}
+    shown = {i.id: drawn.picture(i.key) for i in instances}
+    base.instance_vectors.standardise(list(shown.values()))  # as a run does with those that it trains on
+    return base.openings(shown)
 
 
 def with_tokens_for_vectors(of: EncodedTask, vocabulary: int, tokens: tuple[int, ...]) -> EncodedTask:

@@ -51,7 +51,7 @@ def contents(folder: Path) -> dict[str, Any]:
             # What is cheapest, and what all of it cost, is a matter of cost too.
             results = _without_cost(json.loads(path.read_text()))
             found[name] = {key: value for key, value in results.items() if key not in ("recommendation", "provenance")}
-        elif path.name in ("record.json", "tuning.json", "stage.json"):
+        elif path.name in ("record.json", "tuning.json", "stage.json", "search.json"):
             found[name] = _without_cost(json.loads(path.read_text()))
         else:
             found[name] = path.read_bytes()

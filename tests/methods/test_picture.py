@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -16,6 +18,7 @@ from xeric.data.encoding import EncodedTask
 from xeric.data.pictures import BLANK, Picture
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
+from xeric.methods import picture
 
 SHAPES = ["llama", "gpt2", "gemma3", "bloom"]
 TASK = rows.task("one")
@@ -34,6 +37,8 @@ def training_rows(base: Base, pictures: Sequence[Picture | None], count: int = 6
 def combined(base: Base, scale: float, **changes: Any) -> Any:
     made = attach(base, "combined", **{**PARTS, **changes})
     stir(made, scale)
+    assert base.instance_vectors is not None
+    base.instance_vectors.standardise([drawn.picture(name) for name in ("a", "b", "c")])
     return made
 
 
@@ -95,14 +100,19 @@ def test_vectors_are_those_of_the_formula(width: int | None, open_base: Callable
     adaptation = attach(base, "picture", encoder="pixels", length=2, width=width, text="turn")
     stir(adaptation)
     assert base.instance_vectors is not None
-    picture = drawn.picture("a")
-    (ids,) = base.instance_vectors.ids([picture])
+    shown_picture = drawn.picture("a")
+    trained_on = [drawn.picture(name) for name in ("a", "b", "c", "d", "b")]
+    base.instance_vectors.standardise(trained_on)
+    (ids,) = base.instance_vectors.ids([shown_picture])
     made = base.input_embeddings(torch.tensor([[3, *ids, 4]]))
     p = {name.removeprefix("picture_prefix."): value for name, value in adaptation.state().items()}
     from xeric.data.pictures import read_pixels
 
-    f = torch.from_numpy(read_pixels(picture, 8).copy()).double().flatten() / 255
-    a = (f - f.mean()) / (f.var(correction=0) + 1e-5).sqrt()
+    seen = np.stack([read_pixels(shown, 8).reshape(-1) for shown in (shown_picture, *trained_on)]).astype(np.float64) / 255
+    mean, spread = seen[1:].mean(0), seen[1:].std(0)
+    # The border of every picture is white: places of one colour are seen as 0.
+    assert 0 < (spread == 0).sum() < len(spread) / 2
+    a = torch.from_numpy(np.divide(seen[0] - mean, spread, out=np.zeros_like(mean), where=spread > 0))
     if width is not None:
         a = torch.nn.functional.gelu(p["inner_weight"].double() @ a + p["inner_bias"].double())
     change = (p["outer_weight"].double() @ a + p["outer_bias"].double()).reshape(2, -1)
@@ -110,7 +120,51 @@ def test_vectors_are_those_of_the_formula(width: int | None, open_base: Callable
     spread = plain[:4096].double().std()
     expected = torch.cat([plain[[3]].double(), start + spread * change, plain[[4]].double()])
     torch.testing.assert_close(made[0].double(), expected, rtol=1e-4, atol=1e-5)
-    assert sum(v.numel() for v in p.values()) == (2 * 32 * (192 + 1) if width is None else 7 * (192 + 1) + 2 * 32 * (7 + 1))
+    assert sum(v.numel() for v in adaptation.trainable().values()) == (
+        2 * 32 * (192 + 1) if width is None else 7 * (192 + 1) + 2 * 32 * (7 + 1)
+    )
+
+
+def standardised(base: Base, names: Sequence[str], **options: Any) -> Any:
+    """An adaptation that has taken statistics of pictures, and what its map then sees of each of a few."""
+    adaptation = attach(base, "picture", **{"encoder": "pixels", "length": 1, "width": None, **options})
+    assert base.instance_vectors is not None
+    base.instance_vectors.standardise([drawn.picture(name) for name in names])
+    return adaptation
+
+
+def test_features_that_hardly_vary_are_not_seen_and_rare_ones_are_cut_off() -> None:
+    made = picture._Map(3, 1, 2, None, 0)
+    features = torch.tensor([[1.0, 5.0, 0.0], [3.0, 5.0, 0.0], [1.0, 5.0, 0.0], [3.0, 5.0, 0.0005]])
+    made.standardise(features)
+    with torch.no_grad():
+        made.outer_weight.copy_(torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]]))
+        (seen,) = made(torch.tensor([[4.0, 9.0, 0.0], [100.0, 5.0, 1.0]])).detach().transpose(0, 1)
+    assert seen.tolist() == [[2.0, 0.0], [8.0, 0.0]]
+
+
+def test_statistics_are_of_the_first_training_kept_with_the_weights_and_no_parameters(
+    open_base: Callable[[str], Base], tmp_path: Path
+) -> None:
+    base = open_base("llama")
+    adaptation = standardised(base, "abcd")
+    stir(adaptation)
+    state = adaptation.state()
+    assert (
+        {"picture_prefix.center", "picture_prefix.scale"} == set(adaptation.fixed()) == set(state) - set(adaptation.trainable())
+    )
+    assert base.instance_vectors is not None
+    base.instance_vectors.standardise([drawn.picture(name) for name in "ef"])
+    assert all(torch.equal(tensor, state[name]) for name, tensor in adaptation.state().items())
+    assert set(state) == adaptation.carried()
+    task = training_rows(base, [drawn.picture(name) for name in "abcdef"])
+    before = attached.logits_of(base, task)
+    adaptation.save(tmp_path)
+    adaptation.detach()
+    again = attach(base, "picture", encoder="pixels", length=1, width=None)
+    again.load(tmp_path)
+    after = attached.logits_of(base, training_rows(base, [drawn.picture(name) for name in "abcdef"]))
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
 def test_the_map_is_trained_by_lora_no_more_than_alone(open_base: Callable[[str], Base]) -> None:

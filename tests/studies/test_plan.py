@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests import small_study as small
+from tests.attached import attach
+from xeric.bases.base import Base
 from xeric.config import apply_overrides, build
 from xeric.errors import UserError
 from xeric.execution.opening import check_settings, open_folder
 from xeric.execution.trials import tuned_pairs
 from xeric.run.config import RunConfig, run_config
-from xeric.studies.config import ArmKey, BaseEntry, BasePrompt, StudyConfig
+from xeric.studies.config import ArmKey, StudyConfig
+from xeric.studies.entries import BaseEntry, BasePrompt
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import arm_settings, bundled_studies, load_study, plan_study, study_identity
 from xeric.yaml_io import dump_yaml, load_yaml
@@ -335,18 +339,7 @@ def test_every_shipped_study_plans(name: str) -> None:
 
 
 def test_the_paper_study_says_what_the_paper_says() -> None:
-    assert {"paper", "sample_size", "demo"} <= set(bundled_studies())
-
-
-def test_a_bundled_name_is_that_study_whatever_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beside a folder ``demo`` that an earlier ``-o demo`` left, ``demo`` is still the bundled study."""
-    (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / "study.yaml").write_text(
-        dump_yaml(load_study("sample_size", ["tasks=[poem_generation_en]"])[0]), encoding="utf-8"
-    )
-    monkeypatch.chdir(tmp_path)
-    assert load_study("demo")[0].name == "demo"
-    assert load_study("./demo")[0].name == "sample_size"
+    assert {"paper", "beyond", "sample_size", "demo"} <= set(bundled_studies())
     study, _ = load_study("paper")
     for table in ("table1", "table1-stage1"):
         shown = study.tables[table]
@@ -365,6 +358,54 @@ def test_a_bundled_name_is_that_study_whatever_lies_here(tmp_path: Path, monkeyp
         assert removed[f"without-{part}"]["train"] == whole["train"]
     assert removed["uniform-weights"]["train"]["weighting"] == {"name": "uniform"}
     assert removed["uniform-weights"]["method"] == whole["method"]
+
+
+def test_a_bundled_name_is_that_study_whatever_lies_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a folder ``demo`` that an earlier ``-o demo`` left, ``demo`` is still the bundled study."""
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "study.yaml").write_text(
+        dump_yaml(load_study("sample_size", ["tasks=[poem_generation_en]"])[0]), encoding="utf-8"
+    )
+    monkeypatch.chdir(tmp_path)
+    assert load_study("demo")[0].name == "demo"
+    assert load_study("./demo")[0].name == "sample_size"
+
+
+def test_the_study_beyond_the_paper_tunes_alike_and_asks_what_each_must_beat(open_base: Callable[[str], Base]) -> None:
+    study, _ = load_study("beyond")
+    plan, paper = plan_study(study), load_study("paper")[0]
+    known = set(paper.tasks)
+    assert [task in known for task in study.tasks] == [True, True, True, False, False, False]
+    assert not set(study.tasks) & set(paper.sources)
+    assert (study.seeds, study.tuning, study.run) == (paper.seeds, paper.tuning, paper.run)
+    assert {key.method for key in tuned_pairs(plan)} == set(study.methods)
+    pairs = {(claim.chain[0].method, claim.chain[0].prompt): set[tuple[str, str]]() for claim in study.claims.values()}
+    for claim in study.claims.values():
+        pairs[claim.chain[0].method, claim.chain[0].prompt].add((claim.chain[1].method, claim.chain[1].prompt))
+    assert pairs == {
+        ("gated", "own"): {("combined", "own"), ("full", "own")},
+        ("gated-by-token", "own"): {("combined", "own")},
+        ("mixture-prefix", "own"): {("static-prefix", "own"), ("lora", "own")},
+        ("generated-prefix", "own"): {("static-prefix", "own")},
+        ("none", "searched"): {("none", "own")},
+        ("lora", "searched"): {("lora", "own")},
+        ("none", "nearest"): {("none", "own")},
+        ("lora", "nearest"): {("lora", "own")},
+        ("lora", "own"): {("none", "nearest")},
+    }
+    assert {key.prompt for key in study.claims["searched"].controls} == {
+        "no-definition",
+        "other-definition",
+        "shuffled-definition",
+    }
+    counts = {}
+    for label in ("static-prefix", "mixture-prefix", "generated-prefix"):
+        adaptation = attach(open_base("llama"), **study.methods[label])
+        counts[label] = sum(parameter.numel() for parameter in adaptation.trainable().values())
+        adaptation.detach()
+    static = counts.pop("static-prefix")
+    # The gate, and what generates, are a few rows of the base's width beside.
+    assert all(static <= count <= 1.1 * static for count in counts.values()), counts
 
 
 def test_the_demo_needs_no_tasks_beside_the_package() -> None:

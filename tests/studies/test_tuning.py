@@ -17,7 +17,8 @@ from xeric.methods.base import method_options
 from xeric.metrics import score_predictions
 from xeric.record_io import read_predictions
 from xeric.search_space import Range
-from xeric.studies.config import ArmKey, MethodEntry, TuningConfig
+from xeric.studies.config import ArmKey, TuningConfig
+from xeric.studies.entries import MethodEntry
 from xeric.studies.plan import arm_settings, plan_study, with_chosen
 from xeric.studies.tuning import Trial, choose, draw_trials, space_of
 from xeric.yaml_io import load_yaml

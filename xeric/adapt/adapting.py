@@ -252,7 +252,7 @@ class _Adapting:
             metric=metric,
             use=use,
             choice=f"{recommendation.label} is {recommendation.reason}",
-            **_verdict(use, recommendation, compared, base, self._folder.root, metric),
+            **_verdict(use, recommendation, compared, base, metric, f"xeric generate {self._folder.root} {_asked(self._task)}"),
             tried=found.tried,
             untried=found.untried,
             compared=tuple(compared),
@@ -352,8 +352,14 @@ def _sizes(data: Prepared) -> Sizes:
     return Sizes(min(counts["pool"], MAX_TRAIN), counts["test"])
 
 
+def _asked(task: Task) -> str:
+    """Return the options of `xeric generate` for an instance like those of a task."""
+    pictured, told = any(i.picture for i in task.instances), any(i.input for i in task.instances)
+    return " ".join(filter(None, ["--image FILE" if pictured else "", "--input TEXT" if told or not pictured else ""]))
+
+
 def _verdict(
-    use: str, recommendation: Recommendation, compared: list[Compared], base: str, folder: Path, metric: str
+    use: str, recommendation: Recommendation, compared: list[Compared], base: str, metric: str, command: str
 ) -> dict[str, str]:
     if use == "baseline":
         best = max((one for one in compared if one.kind == "baseline"), key=lambda one: one.scores[metric].value)
@@ -364,7 +370,7 @@ def _verdict(
         "label": f"{label} on {base}",
         "reason": recommendation.reason,
         "caution": recommendation.caution or "",
-        "command": f"xeric generate {folder} --input TEXT",
+        "command": command,
     }
 
 

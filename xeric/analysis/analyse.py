@@ -26,6 +26,7 @@ from xeric.statistics.estimates import VarianceComponent
 from xeric.studies.baselines import TrivialBaselines, read_baselines
 from xeric.studies.folder import StudyFolder
 from xeric.studies.paraphrases import FOLDER
+from xeric.studies.searching import RESULT_FILE, SearchResult, read_search
 from xeric.studies.tuning import TuningResult
 
 __all__ = ["analyse", "current_results", "write_results"]
@@ -73,6 +74,7 @@ def analyse(root: Path) -> StudyResults:
         claims=tuple(_claims(outputs, arms, runs, [arm.id for arm in arm_results if arm.gates])),
         recommendation=_recommendation(outputs, arm_results),
         tuning=_tuning(outputs),
+        searches=_searches(outputs),
         stability={"seeds": _over_seeds(outputs, arms), "definitions": _over_paraphrases(outputs, counted, arms)},
         detectable=_detectable(arms, list(counted)) if arms else None,
         provenance=provenance(outputs),
@@ -109,6 +111,7 @@ _INPUTS = (
     "baselines/baselines.json",
     "baselines/*/*/*.jsonl",
     "tuning/*/tuning.json",
+    f"instructions/*/*/{RESULT_FILE}",
 )
 
 
@@ -220,6 +223,11 @@ def _tuning_result(path: Path) -> TuningResult:
     except ValueError as error:
         read_json(path)
         raise DataError(f"not the result of tuning: {str(error).splitlines()[0]}", where=str(path)) from None
+
+
+def _searches(outputs: Outputs) -> tuple[SearchResult, ...]:
+    folders = sorted(path.parent for path in outputs.folder.instructions_dir.glob(f"*/*/{RESULT_FILE}"))
+    return tuple(result for folder in folders if (result := read_search(folder)) is not None)
 
 
 _Spreads = dict[str, dict[str, dict[str, float]]]

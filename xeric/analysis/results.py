@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from xeric.config import Config
 from xeric.studies.config import ArmKey
+from xeric.studies.searching import SearchResult
 from xeric.studies.tuning import TuningResult
 
 __all__ = [
@@ -50,7 +51,7 @@ class RunResult(Config):
         tasks: scores by task and metric.
         cost: as in its record.
         parameters: ``trainable`` and ``total``.
-        settings: what tuning chose, by dotted path; empty where defaults were used.
+        settings: what tuning chose and searches found, by dotted path; empty where defaults were used.
     """
 
     id: str
@@ -272,6 +273,7 @@ class StudyResults(Config):
     claims: tuple[ClaimResult, ...] = ()
     recommendation: Recommendation | None = None
     tuning: tuple[TuningResult, ...] = ()
+    searches: tuple[SearchResult, ...] = ()
     stability: dict[str, Any] = {}
     detectable: Interval | None = None
     """The smallest difference in the primary metric that the study can detect (80% power, 5% level)."""

@@ -19,7 +19,7 @@ from xeric.analysis.results import (
 from xeric.metrics import METRICS, PRIMARY
 from xeric.metrics.scoring import score_notes
 from xeric.records import MANY_AT_LIMIT
-from xeric.studies.config import ArmKey, FigureConfig, StudyConfig, TableConfig
+from xeric.studies.config import OWN, ArmKey, FigureConfig, StudyConfig, TableConfig
 
 __all__ = ["figure_of", "lost_runs", "table_of"]
 
@@ -139,8 +139,8 @@ def _scores(arm: ArmResult, by: str, group: str) -> Mapping[str, Interval]:
 
 
 def _published(arm: ArmResult, published: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return the paper's figures for an arm, found by its method's label, its setting's or its base's."""
-    if arm.key is None:
+    """Return the paper's figures for an arm, found by its method's label, its setting's or its base's; none for other prompts."""
+    if arm.key is None or arm.key.prompt != OWN:
         return {}
     matching = (published[name] for name in (arm.key.method, arm.key.setting, arm.key.base) if name in published)
     return dict(next(matching, {}))
@@ -155,6 +155,10 @@ def _notes(study: StudyConfig, arms: Sequence[ArmResult], runs: Sequence[RunResu
         notes.append(f"Not tuned: every method ran with its documented defaults{rest}.")
     elif trained and study.tuning is not None:
         notes.append(f"Tuned on dev: {study.tuning.trials} trials per method, the documented defaults among them.")
+    labels = dict.fromkeys(arm.key.prompt for arm in arms if arm.key is not None)
+    for label, search in ((label, study.prompt_entry(label).search) for label in labels if label in (OWN, *study.prompts)):
+        if search is not None:
+            notes.append(f"{label}: definitions searched for on dev, {search.candidates} candidates for each base and task.")
     for arm in arms:
         lost = lost_runs(arm.id, runs)
         planned = len({run.seed for run in runs if run.arm == arm.id})

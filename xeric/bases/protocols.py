@@ -75,6 +75,16 @@ class InstanceVectors(Protocol):
             DataError: a picture cannot be read.
         """
 
+    def standardise(self, pictures: Sequence[Picture]) -> None:
+        """Take the mean and the spread of each feature over the pictures that are trained on, unless they are taken already.
+
+        Args:
+            pictures: of the training instances; one that several instances show counts as often.
+
+        Raises:
+            DataError: a picture cannot be read.
+        """
+
     @property
     def initial_tokens(self) -> tuple[int, ...]:
         """The tokens whose embeddings the untrained vectors of every picture are."""

@@ -33,7 +33,9 @@ def show_plan(preview: Preview) -> None:
     for name, size in zip(preview.tasks, sizes, strict=True):
         out.print(f"{name}: {size}", soft_wrap=True)
     done = sum(state.record is not None for state in preview.states.values())
-    out.print(f"done: {done} of {len(plan.runs)} runs" + (f"; {preview.trials} tuning trials to do" if preview.trials else ""))
+    todo = f"; {preview.trials} tuning trials to do" if preview.trials else ""
+    todo += f"; {len(preview.searches)} searches for definitions to do" if preview.searches else ""
+    out.print(f"done: {done} of {len(plan.runs)} runs{todo}")
     points = f"about {preview.detectable:.1f} points of {PRIMARY}"
     out.print(
         f"smallest difference between two arms that is found in 80% of such studies: {points}, if they show {preview.assumes} "
@@ -60,6 +62,7 @@ def show_estimate(preview: Preview) -> None:
 
 def _cost(estimate: CostEstimate) -> str:
     shares = [f"{duration(estimate.tuning)} of it tuning"] if estimate.tuning else []
+    shares += [f"{duration(estimate.searches)} of it searching definitions"] if estimate.searches else []
     shares += [f"{duration(estimate.stages)} of it stage 1"] if estimate.stages else []
     shares += [f"{duration(estimate.paraphrases)} of it decoding under other paraphrases"] if estimate.paraphrases else []
     breakdown = f" ({', '.join(shares)})" if shares else ""
@@ -93,6 +96,9 @@ def show_status(study: StudyStatus) -> None:
     if study.trials:
         ended = sum(status != "missing" for status in study.trials.values())
         out.print(f"tuning: {study.tuned} methods done, {ended} trials in all")
+    searched, planned = study.searches
+    if planned:
+        out.print(f"definitions searched for: {searched} of {planned}")
     decoded, planned = study.paraphrases
     if planned:
         out.print(f"paraphrases of the definitions: test sets decoded {decoded} of {planned} times")

@@ -42,6 +42,7 @@ __all__ = [
     "SegmentKind",
     "Setting",
     "Template",
+    "UntrainedSetting",
     "build_prompt",
     "paraphrased",
 ]
@@ -51,7 +52,8 @@ SEGMENT_KINDS: tuple[SegmentKind, ...] = ("prefix", "instruction", "demonstratio
 """Kinds of segment in their order in a row; ``prefix`` is the learned prompt prefix, which has no text."""
 
 Setting = Literal["zero-shot", "few-shot", "instruction"]
-UNTRAINED_SETTINGS: tuple[Setting, ...] = ("zero-shot", "few-shot")
+UntrainedSetting = Literal["zero-shot", "few-shot"]
+UNTRAINED_SETTINGS: tuple[UntrainedSetting, ...] = ("zero-shot", "few-shot")
 
 Template = Literal["auto", "plain", "chat"]
 

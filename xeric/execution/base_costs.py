@@ -17,7 +17,7 @@ from xeric.data.preparing import Prepared
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.decoding import default_limit
 from xeric.execution.activations import Kept, counted
-from xeric.execution.operations import Parts, Speed, batch_work, training_operations
+from xeric.execution.operations import Parts, Speed, Work, batch_work, training_operations
 from xeric.execution.probe import parts_of, probe_decoding, probe_training, size_of
 from xeric.execution.speeds import Measurement, keep_measurement, kept_measurement
 from xeric.execution.workload import Counts, Decoding, Training, counts_of, decoding_of, encoded_sample, training_of
@@ -25,11 +25,16 @@ from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.progress import StudyProgress
 from xeric.run.config import RunConfig
+from xeric.studies.entries import SearchConfig
 from xeric.training.memory import MemoryEstimate, decoding_memory, held_memory, memory_of, recomputed_bytes
+from xeric.training.options import TrainOptions
 from xeric.training.steps import batching_of
 
 __all__ = ["BaseCosts"]
 
+
+_INDUCED, _WRITTEN, _NEW_TOKENS, _CONTROLS = 8, 4, 96, 3
+"""Of a search: texts that the base writes at the beginning, texts written at once, new tokens of each, controls decoded."""
 
 _UNDISTURBED = 0.7
 """Share of a core from which a measurement on a processor counts as one of the base, and not of what else the machine does."""
@@ -244,6 +249,32 @@ class BaseCosts:
         arguments = self.speed, self.size, attached.parts
         recomputing = stage.train.gradient_checkpointing
         return training.seconds(*arguments, attached.trainable, recomputing=recomputing) + training.looking(*arguments)
+
+    def searching_seconds(self, config: RunConfig, data: Prepared, task: str, counts: Counts, search: SearchConfig) -> float:
+        """Return how long the search for a task's definition takes.
+
+        Candidates are scored by one forward pass over dev; the finalists, the own definition and three controls are decoded.
+        About a third of the edits need a paraphrase, which the base writes like the first candidates.
+
+        Args:
+            config: the base as it is, in the setting of the search.
+            data: the study's tasks.
+            task: whose definition is searched for.
+            counts: of its instances.
+            search: its budget.
+        """
+        scored = counts.dev or counts.train // 2
+        encoded = {name: rows for name, rows in self.encoded(config, data).items() if name == task}
+        options = TrainOptions(select="loss")
+        if not encoded:
+            return 0.0
+        training = training_of(encoded, {task: Counts(counts.train, scored, 0)}, options, batching=self.base.batching())
+        parts = self.attached(config, data).parts
+        look = self.speed.evaluating(self.size, training.look, parts) if training else 0.0
+        decoding = self.decoding_seconds(config, data, {task: scored})
+        written = Decoding(Work(), round((_INDUCED + search.candidates / 3) / _WRITTEN), _WRITTEN, _NEW_TOKENS)
+        writing = written.seconds(self.speed, self.size, parts)
+        return search.candidates * look + (search.finalists + 1 + _CONTROLS) * decoding + writing
 
     def decoding_seconds(self, config: RunConfig, data: Prepared, texts: Mapping[str, int]) -> float:
         """Return the seconds that decoding ``texts`` texts of each task takes."""

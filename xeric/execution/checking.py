@@ -94,7 +94,8 @@ def check_file(source: str | Path, overrides: Iterable[str] = ()) -> Checked:
     remarks: list[str] = []
     if study is not None:
         errors += study_mistakes(study, arms_are_known=arms_are_known)
-        errors += [*_run_mistakes(study), *_method_mistakes(study), *_stage_mistakes(study), *_name_mistakes(study)]
+        errors += [*_run_mistakes(study), *_method_mistakes(study), *_prompt_mistakes(study)]
+        errors += [*_stage_mistakes(study), *_name_mistakes(study)]
     if study is None or errors:
         mistakes = [_mistake(error, plain, lines, overrides) for error in errors]
         by_text = {(mistake.where, mistake.what): mistake for mistake in reversed(mistakes)}
@@ -156,6 +157,15 @@ def _method_mistakes(study: StudyConfig) -> Iterator[UserError]:
                 build(model, settings, where=where)
             except ConfigError as error:
                 yield from (_of_method(usable, key, each) for each in (error, *error.others))
+
+
+def _prompt_mistakes(study: StudyConfig) -> Iterator[UserError]:
+    for label, entry in study.prompts.items():
+        try:
+            build(PromptOptions, {key: value for key, value in entry.prompt.items() if key != "setting"}, where="prompt")
+        except ConfigError as error:
+            for each in (error, *error.others):
+                yield ConfigError(each.what, where=f"prompts.{label}.{each.where}", hint=each.hint)
 
 
 def _readable_entry(study: StudyConfig, label: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from xeric.config import build, digest
 from xeric.data.preparing import Prepared
 from xeric.errors import StorageError, XericError, memory_error
 from xeric.execution.paraphrase import decode_paraphrased
+from xeric.execution.search_definition import search_definition
 from xeric.files import storage_error
 from xeric.metrics import METRICS
 from xeric.progress import Progress
@@ -26,6 +27,7 @@ from xeric.run.execute import execute, prepare_run
 from xeric.run.stage_store import StageStore
 from xeric.run.stages import StageData
 from xeric.studies.folder import Failure
+from xeric.studies.searching import PlannedSearch
 from xeric.yaml_io import load_yaml
 
 __all__ = ["Computer", "LocalComputer", "LockLostError", "RunProgress", "data_key", "failure_of"]
@@ -73,6 +75,19 @@ class Computer(Protocol):
             settings: as for :meth:`run`; where the base lies is taken from them, the rest from the run's own config.
             undecoded: the paraphrases by task, by the file of the predictions.
             progress: of the run.
+
+        Raises:
+            StorageError, LockLostError: as :meth:`run`.
+        """
+
+    def search(self, folder: Path, settings: Mapping[str, Any], search: PlannedSearch, progress: RunProgress) -> Failure | None:
+        """Search a task's definition and write what was found into a folder, or return why that failed.
+
+        Args:
+            folder: of the search; what an interrupted one has computed may be there.
+            settings: of :func:`xeric.execution.search_definition.search_settings`.
+            search: which one it is.
+            progress: of the search.
 
         Raises:
             StorageError, LockLostError: as :meth:`run`.
@@ -138,6 +153,16 @@ class LocalComputer:
             metrics = config.metrics or METRICS.names()
             decode_paraphrased(folder, base, undecoded, shared=config.train.shared_prefix, metrics=metrics, progress=progress)
         except Exception as error:  # noqa: BLE001 - an error of one run must not stop the others
+            return self._failure(error)
+        return None
+
+    def search(self, folder: Path, settings: Mapping[str, Any], search: PlannedSearch, progress: RunProgress) -> Failure | None:
+        """Search a task's definition; see :class:`Computer`."""
+        try:
+            config, _ = run_config(settings)
+            data = self.prepared(config)
+            search_definition(folder, self.open_base(config), data, config, search, progress)
+        except Exception as error:  # noqa: BLE001 - an error of one search must not stop runs that do without it
             return self._failure(error)
         return None
 

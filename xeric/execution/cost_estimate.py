@@ -19,6 +19,8 @@ from xeric.data.texts import PreparedTexts
 from xeric.errors import ConfigError
 from xeric.execution.base_costs import BaseCosts
 from xeric.execution.computing import LocalComputer
+from xeric.execution.search_definition import search_settings
+from xeric.execution.searches import Searches
 from xeric.execution.workload import Counts, counts_of
 from xeric.metrics import METRICS, score_predictions
 from xeric.progress import StudyProgress
@@ -29,6 +31,7 @@ from xeric.studies.config import ArmKey
 from xeric.studies.folder import PlannedRun
 from xeric.studies.paraphrases import paraphrases_of
 from xeric.studies.plan import Plan, arm_settings, stage_settings
+from xeric.studies.searching import PlannedSearch
 
 __all__ = ["UNSURE", "ArmCost", "CostEstimate", "estimate"]
 
@@ -64,17 +67,20 @@ class CostEstimate:
         tuning: seconds of the trials.
         stages: seconds of the stage-1 models.
         paraphrases: seconds of decoding under other paraphrases of the definitions.
+        searches: seconds of the searches for definitions.
     """
 
     arms: tuple[ArmCost, ...]
     tuning: float
     stages: float
     paraphrases: float
+    searches: float = 0.0
 
     @property
     def seconds(self) -> float:
         """Seconds of everything."""
-        return sum(arm.seconds * arm.runs for arm in self.arms) + self.tuning + self.stages + self.paraphrases
+        runs = sum(arm.seconds * arm.runs for arm in self.arms)
+        return runs + self.tuning + self.stages + self.paraphrases + self.searches
 
     @property
     def range(self) -> tuple[float, float]:
@@ -95,6 +101,7 @@ def estimate(
     trials: Mapping[tuple[str, str], int],
     progress: StudyProgress,
     *,
+    searches: Sequence[PlannedSearch] = (),
     paraphrases: float = 0.0,
 ) -> CostEstimate:
     """Return what the remaining runs take.
@@ -106,22 +113,29 @@ def estimate(
         todo: the runs.
         trials: runs of tuning still to be done, by labels of base and method.
         progress: is told what is timed.
+        searches: still to be done, for definitions that these runs show.
         paraphrases: seconds of decoding finished runs under other paraphrases of the definitions.
 
     Raises:
         UserError: a run's settings do not fit its tasks or base.
     """
-    work = _Estimating(plan, computer, data, todo, progress)
+    work = _Estimating(plan, computer, data, todo, progress, searches)
     for label in dict.fromkeys(run.arm.key.base for run in todo):
         work.base(label)
-    return CostEstimate(tuple(work.arms), work.tuning(trials), work.stages, paraphrases + work.paraphrases)
+    return CostEstimate(tuple(work.arms), work.tuning(trials), work.stages, paraphrases + work.paraphrases, work.searches)
 
 
 class _Estimating:
     """The sums of :func:`estimate` while it goes through the bases."""
 
     def __init__(
-        self, plan: Plan, computer: LocalComputer, data: Prepared, todo: Sequence[PlannedRun], progress: StudyProgress
+        self,
+        plan: Plan,
+        computer: LocalComputer,
+        data: Prepared,
+        todo: Sequence[PlannedRun],
+        progress: StudyProgress,
+        searches: Sequence[PlannedSearch],
     ) -> None:
         self._study, self._computer, self._data, self._progress = plan.study, computer, data, progress
         self._runs: dict[str, list[PlannedRun]] = defaultdict(list)
@@ -133,6 +147,8 @@ class _Estimating:
         self.arms: list[ArmCost] = []
         self.stages = 0.0
         self.paraphrases = 0.0
+        self.searches = 0.0
+        self._to_search = searches
         self._trial: dict[tuple[str, str], float] = {}
         self._scoring: float | None = None
 
@@ -146,6 +162,12 @@ class _Estimating:
         costs.probe([(config, self._data, count) for config, count in zip(configs, counts, strict=True)])
         for arm, config in zip(arms, configs, strict=True):
             self._arm(costs, arm.key, config, self._runs[arm.id])
+        for search in self._to_search:
+            if search.base == label:
+                config, _ = run_config(search_settings(self._study, search))
+                counts_by_task = self._counts(Searches.arm(search), (search.task,))
+                arguments = config, self._data, search.task, counts_by_task[search.task], search.options
+                self.searches += costs.searching_seconds(*arguments)
         staged = [config for arm, config in zip(arms, configs, strict=True) if arm.key.start == "stage-1"]
         if staged and self._study.texts:
             texts = stage_data(staged[0].stages[0], staged[0], self._data)

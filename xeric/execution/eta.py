@@ -19,11 +19,13 @@ class PendingRun(NamedTuple):
         key: of its arm; of a trial, of the arm that is tuned.
         paraphrases: the number of paraphrases under which its test set is decoded, too.
         trial: whether it is a trial of tuning: an arm's own runs may have the same key.
+        search: whether it is a search for a definition: likewise.
     """
 
     key: ArmKey
     paraphrases: int = 0
     trial: bool = False
+    search: bool = False
 
 
 class EtaEstimator:
@@ -31,6 +33,7 @@ class EtaEstimator:
 
     def __init__(self) -> None:
         self._seconds: dict[Any, list[tuple[float, float]]] = defaultdict(list)
+        self._searches: list[float] = []
 
     def add(self, key: ArmKey, state: RunState) -> None:
         """Count a finished run of an arm; a run without a record is ignored."""
@@ -40,6 +43,11 @@ class EtaEstimator:
             for group in (key, (key.base, key.method), None):
                 self._seconds[group].append(seconds)
 
+    def add_search(self, seconds: float) -> None:
+        """Count a finished search; one that failed, after 0 seconds, is ignored."""
+        if seconds:
+            self._searches.append(seconds)
+
     def seconds(self, left: Sequence[PendingRun]) -> float | None:
         """Return how long the remaining runs take; None where no run is finished yet."""
         if not self._seconds:
@@ -47,6 +55,8 @@ class EtaEstimator:
         return sum(self._mean(run) for run in left)
 
     def _mean(self, run: PendingRun) -> float:
+        if run.search and self._searches:
+            return sum(self._searches) / len(self._searches)
         groups = (run.key, (run.key.base, run.key.method), None)
         finished = next(self._seconds[group] for group in groups if group in self._seconds)
         return sum(whole + run.paraphrases * test for whole, test in finished) / len(finished)

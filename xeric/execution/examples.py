@@ -16,7 +16,8 @@ from xeric.errors import UserError
 from xeric.methods import METHODS
 from xeric.methods.base import MethodOptions
 from xeric.run.config import RunConfig, Stage
-from xeric.studies.config import MethodEntry, StudyConfig
+from xeric.studies.config import StudyConfig
+from xeric.studies.entries import MethodEntry
 
 __all__ = ["example_of"]
 
@@ -39,10 +40,15 @@ _WRITTEN: dict[str, str] = {
     "methods.*.method": "method: {name: lora, rank: 8}",
     "methods.*.train": "train: {epochs: 1}",
     "methods.*.prompt": "prompt: {definition: false}",
+    "prompts": "prompts: {searched: {search: {candidates: 64}}}",
+    "prompts.*": "{}: {search: {candidates: 64}}",
+    "prompts.*.prompt": "prompt: {demonstration_choice: nearest}",
+    "prompts.*.search": "search: {candidates: 64}",
     "grids": "grids: {all: {settings: [instruction, few-shot]}}",
     "grids.*": "{}: {methods: [lora], settings: [instruction, few-shot]}",
     "grids.*.bases": "bases: [BASE]",
     "grids.*.methods": "methods: [A]",
+    "grids.*.prompts": "prompts: [own]",
     "grids.*.n_train": "n_train: [10, 25, 50]",
     "tables": 'tables: {all: {title: "All arms", grids: [GRID]}}',
     "tables.*": '{}: {title: "All arms", grids: [GRID]}',
@@ -157,7 +163,7 @@ def _inside(kind: Any, path: list[str], key: str, study: Mapping[str, Any]) -> A
     if path[0] == "methods" and len(path) == 2:
         entry = study.get("methods", {}).get(key)
         return _options(entry) if isinstance(entry, Mapping) and "name" in entry else MethodEntry
-    if path[0] == "methods" and len(path) == 3 and key in ("train", "prompt"):
+    if path[0] in ("methods", "prompts") and len(path) == 3 and key in ("train", "prompt"):
         return RunConfig.model_fields[key].annotation
     if path[-1] == "method" and path[0] in ("methods", "stage"):
         node: Any = study

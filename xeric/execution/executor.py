@@ -25,6 +25,7 @@ from xeric.progress import StudyProgress
 from xeric.run.folder import ADAPTER, leftovers
 from xeric.studies.folder import Failure, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import FOLDER, Paraphrases, not_decoded, prediction_files
+from xeric.studies.searching import PlannedSearch, SearchResult, read_search
 
 __all__ = ["RunExecutor"]
 
@@ -150,6 +151,45 @@ class RunExecutor:
         finally:
             lock.release()
 
+    def search_state(self, folder: Path) -> SearchResult | Failure | None:
+        """Return what a search found or why it failed; None where it is not finished yet, in this process or another.
+
+        Raises:
+            DataError: its result cannot be read.
+        """
+        if (result := read_search(folder)) is not None:
+            return result
+        state = self.state(folder)
+        return None if state is None else state.failure
+
+    def search(self, folder: Path, settings: Mapping[str, Any], search: PlannedSearch) -> SearchResult | Failure | None:
+        """Carry out a search if it is not finished, and return its outcome; None while another process works on it.
+
+        Args:
+            folder: its folder.
+            settings: of :func:`xeric.execution.search_definition.search_settings`.
+            search: which one it is.
+
+        Raises:
+            DataError: its result cannot be read.
+        """
+        if (state := self.search_state(folder)) is not None:
+            return state
+        lock = acquire(self.folder.locks_dir, self.folder.lock_name(folder))
+        if lock is None:
+            return None
+        progress = _RunProgress(self._progress, self._noted, lock)
+        try:
+            if self.search_state(folder) is None:
+                self._progress.begin(f"search-{folder.name}")
+                (folder / "failure.json").unlink(missing_ok=True)
+                self._attempt(folder, lambda: self._computer.search(folder, settings, search, progress), progress)
+            return self.search_state(folder)
+        except LockLostError:
+            return None
+        finally:
+            lock.release()
+
     @contextlib.contextmanager
     def alone(self, name: str) -> Iterator[None]:
         """Let one process at a time run the body; the others wait."""
@@ -181,8 +221,12 @@ class RunExecutor:
         (folder / "failure.json").unlink(missing_ok=True)
         # Left by a run whose record was deleted so that it is computed again.
         shutil.rmtree(folder / FOLDER, ignore_errors=True)
+        self._attempt(folder, lambda: self._computer.run(folder, settings, progress, keep_adapter=keep_adapter), progress)
+
+    def _attempt(self, folder: Path, compute: Callable[[], Failure | None], progress: RunProgress) -> None:
+        """Compute what belongs into a folder whose lock is held, and record why that failed where it did."""
         try:
-            failure = self._computer.run(folder, settings, progress, keep_adapter=keep_adapter)
+            failure = compute()
         except StorageError:
             progress.check()
             raise

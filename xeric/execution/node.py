@@ -29,6 +29,7 @@ from xeric.records import RECORD_FILE
 from xeric.run.config import run_config
 from xeric.run.stage_store import StageStore
 from xeric.studies.folder import Failure
+from xeric.studies.searching import PlannedSearch
 
 __all__ = ["Job", "Node", "Outcome"]
 
@@ -88,6 +89,11 @@ class Node:
         folder = self._only(job.folder)
         undecoded = {file_in(folder, name): by_task for name, by_task in paraphrases.items()}
         return self._outcome(job, lambda settings: self._computer.decode(folder, settings, undecoded, self._progress))
+
+    def search(self, job: Job, search: Mapping[str, Any]) -> Outcome:
+        """Search a task's definition; ``search`` holds the fields of a :class:`~xeric.studies.searching.PlannedSearch`."""
+        folder, planned = self._only(job.folder), PlannedSearch.model_validate(search)
+        return self._outcome(job, lambda settings: self._computer.search(folder, settings, planned, self._progress))
 
     # --- what is answered at once -------------------------------------------------------------------------------------------
 

@@ -14,13 +14,15 @@ from xeric.data.preparing import Prepared
 from xeric.data.texts import TextOptions, texts_digest
 from xeric.errors import ConfigError, UserError
 from xeric.execution.computing import LocalComputer
+from xeric.execution.search_definition import search_options, search_settings
 from xeric.execution.trials import trial_settings, tuned_pairs
 from xeric.files import is_of_other_programs, read_error, writing
 from xeric.progress import Progress
 from xeric.run.config import RunConfig, run_config
-from xeric.studies.config import ArmKey, StudyConfig
+from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import Plan, arm_settings, study_identity, user_path
+from xeric.studies.searching import planned_searches
 
 __all__ = ["check_settings", "identify", "open_folder", "own_data", "setting_mistakes"]
 
@@ -60,10 +62,11 @@ def setting_mistakes(plan: Plan, remarks: list[str]) -> Iterator[UserError]:
             continue
         remarks += own_remarks
         if config.method.name == "none":
-            first = untrained.setdefault(_rows_digest(config), arm.label)
+            first = untrained.setdefault(_rows_digest(config, study, arm.key), arm.label)
             if first != arm.label:
                 message = f"the arms {first!r} and {arm.label!r} cannot differ: nothing is trained, and they show the same rows"
                 yield ConfigError(message, where="grids", hint="leave one of them out")
+    yield from _search_mistakes(plan)
     for key in tuned_pairs(plan):
         if study.tuning:
             try:
@@ -72,11 +75,30 @@ def setting_mistakes(plan: Plan, remarks: list[str]) -> Iterator[UserError]:
                 yield error
 
 
-def _rows_digest(config: RunConfig) -> str:
+def _search_mistakes(plan: Plan) -> Iterator[UserError]:
+    """Yield settings of prompts that do not go with the search for their definitions."""
+    study = plan.study
+    seen: set[tuple[str, str]] = set()
+    for arm in plan.arms:
+        for search in planned_searches(study, arm.key, study.tasks)[:1]:
+            if (search.base, search.prompt) in seen:
+                continue
+            seen.add((search.base, search.prompt))
+            key = ArmKey(base=search.base, method=UNTRAINED, prompt=search.prompt)
+            try:
+                config, _ = run_config(search_settings(study, search))
+                search_options(config, search.options)
+            except ConfigError as error:
+                yield user_path(study, key, error)
+
+
+def _rows_digest(config: RunConfig, study: StudyConfig, key: ArmKey) -> str:
     """Return a digest of the settings that decide the rows and outputs of a run that trains nothing."""
     prompt, count = config.prompt, config.prompt.demonstration_count
-    layout: list[object] = [prompt.template, prompt.definition, count]
-    layout += [prompt.demonstration_seed, prompt.demonstration_outputs] if count else []
+    search = study.prompt_entry(key.prompt).search
+    layout: list[object] = [prompt.template, prompt.definition, prompt.definitions, search and search.model_dump(), count]
+    shown = ("demonstration_seed", "demonstration_outputs", "demonstration_choice", "demonstration_similarity")
+    layout += [getattr(prompt, name) for name in shown] if count else []
     return digest([layout, config.model_dump(mode="json", include={"base", "stages", "data"})])
 
 

@@ -12,6 +12,7 @@ from xeric.execution.computing import LocalComputer
 from xeric.execution.cost_estimate import CostEstimate, estimate
 from xeric.execution.executor import RunExecutor
 from xeric.execution.opening import check_settings, open_folder, own_data
+from xeric.execution.searches import Searches, all_searches
 from xeric.execution.trials import Trials, tuned_pairs
 from xeric.progress import StudyProgress
 from xeric.run.stage_store import StageStore
@@ -26,6 +27,7 @@ from xeric.studies.config import StudyConfig
 from xeric.studies.folder import PlannedRun, RunState, StudyFolder
 from xeric.studies.paraphrases import not_decoded, paraphrases_of
 from xeric.studies.plan import Plan, plan_study
+from xeric.studies.searching import PlannedSearch
 
 __all__ = ["Preview", "estimated", "preview"]
 
@@ -40,6 +42,7 @@ class Preview:
         states: what each run's folder holds, by run.
         tasks: instances for training, dev and test, by task.
         detectable: smallest difference of two arms, in points of the primary metric, that the study would find.
+        searches: for definitions, still to be done.
         tunings: runs of tuning still to be done, by labels of base and method.
         data: the study's tasks, prepared.
         computer: that prepared them.
@@ -52,6 +55,7 @@ class Preview:
     tasks: dict[str, dict[str, int]]
     detectable: float
     tunings: dict[tuple[str, str], int]
+    searches: tuple[PlannedSearch, ...]
     data: Prepared = field(repr=False)
     computer: LocalComputer = field(repr=False)
     estimate: CostEstimate | None = None
@@ -76,6 +80,7 @@ class Preview:
             for run in self.plan.runs
         ]
         summary: dict[str, Any] = {"folder": str(self.folder.root), "runs": runs, "tasks": self.tasks, "trials": self.trials}
+        summary["searches"] = [search.model_dump(mode="json", include={"base", "prompt", "task"}) for search in self.searches]
         if self.estimate is not None:
             arms = [
                 {"key": arm.key.model_dump(mode="json"), "seconds": arm.seconds, "memory_bytes": arm.memory}
@@ -83,7 +88,7 @@ class Preview:
                 for arm in self.estimate.arms
             ]
             phases = {"tuning_seconds": self.estimate.tuning, "stage_seconds": self.estimate.stages}
-            phases["paraphrase_seconds"] = self.estimate.paraphrases
+            phases |= {"paraphrase_seconds": self.estimate.paraphrases, "search_seconds": self.estimate.searches}
             total = {"seconds": self.estimate.seconds, "range_seconds": list(self.estimate.range)}
             summary["estimate"] = {**total, "memory_bytes": self.estimate.memory, **phases, "arms": arms}
         return summary | {"detectable_difference": self.detectable, "detectable_assumes": self.assumes}
@@ -108,7 +113,8 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
     progress.note(f"preparing {len(study.tasks)} tasks")
     data = own_data(plan, computer)
     states = {run.id: folder.state(run.id) for run in plan.runs}
-    trials = Trials(plan, RunExecutor(folder, computer, progress), lambda key, state: None)
+    executor = RunExecutor(folder, computer, progress)
+    trials, searches = Trials(plan, executor, lambda key, state: None), Searches(plan, executor, lambda key, seconds: None)
     return Preview(
         plan=plan,
         folder=folder,
@@ -116,6 +122,7 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
         tasks={task.name: {split: len(getattr(task, split)) for split in ("train", "dev", "test")} for task in data.tasks},
         detectable=_detectable(study, data),
         tunings={(key.base, key.method): trials.runs(key) for key in tuned_pairs(plan)} if _todo(plan, states) else {},
+        searches=tuple(search for search in all_searches(plan, _todo(plan, states)) if searches.is_open(search)),
         data=data,
         computer=computer,
     )
@@ -129,7 +136,8 @@ def estimated(found: Preview, *, progress: StudyProgress) -> Preview:
     """
     plan, todo = found.plan, _todo(found.plan, found.states)
     paraphrase_seconds = sum(_paraphrase_seconds(plan.study, found.folder, run, found.states[run.id]) for run in plan.runs)
-    cost = estimate(plan, found.computer, found.data, todo, found.tunings, progress, paraphrases=paraphrase_seconds)
+    further: dict[str, Any] = {"searches": found.searches, "paraphrases": paraphrase_seconds}
+    cost = estimate(plan, found.computer, found.data, todo, found.tunings, progress, **further)
     return replace(found, estimate=cost)
 
 

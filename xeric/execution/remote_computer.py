@@ -26,6 +26,7 @@ from xeric.run.folder import ADAPTER, CHECKPOINT
 from xeric.run.stage_store import StageStore
 from xeric.studies.folder import Failure
 from xeric.studies.paraphrases import FOLDER
+from xeric.studies.searching import RESULT_FILE, PlannedSearch
 
 __all__ = ["NodeLink", "NodeLostError", "RemoteComputer"]
 
@@ -100,6 +101,18 @@ class RemoteComputer:
             # Also after a failure: the first ones may have been decoded.
             names = [name for name in self._call("files", job.folder) if name.partition("/")[0] == FOLDER]
             self._fetch(job.folder, folder, names, progress)
+            return failure
+
+    def search(self, folder: Path, settings: Mapping[str, Any], search: PlannedSearch, progress: RunProgress) -> Failure | None:
+        """Have a task's definition searched, and put what was found into a folder."""
+        with self._telling_loss(folder):
+            try:
+                job = self._jobs.job(folder, settings)
+            except Exception as error:  # noqa: BLE001 - as where this process searches
+                return failure_of(error)
+            failure = self._carry_out(progress, "search", job, search.model_dump())
+            if failure is None:
+                self._fetch(job.folder, folder, [RESULT_FILE], progress)
             return failure
 
     # --- a call that takes long ---------------------------------------------------------------------------------------------

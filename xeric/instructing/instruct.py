@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xeric.bases.base import Base
@@ -35,7 +35,16 @@ from xeric.progress import Progress, Silent
 from xeric.records import Prediction
 from xeric.run.template import settled_prompt
 
-__all__ = ["check_output", "instruct"]
+__all__ = ["Searched", "check_output", "instruct", "journal_identity", "search_prepared"]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What a search found, and the task's own prompt beside the chosen one."""
+
+    found: Found
+    own: Candidate
+    chosen: Candidate
 
 
 def instruct(
@@ -66,37 +75,65 @@ def instruct(
     if output is not None:
         check_output(output)
     prepared = prepare([task], options.data, options.prompt)
+    journal_file = None if output is None else output.with_suffix(".search.jsonl")
+    journal = Journal(journal_file, journal_identity(prepared, base, options))
+    keeps = _Keeps(task, prepared, options)
+    searched = search_prepared(prepared, base, options, journal, keeps=keeps, progress=progress, clock=clock)
+    if output is not None:
+        write_json(output.with_suffix(".search.json"), searched.found)
+        write_task(replace(searched_task(task, searched.own, searched.chosen), name=output.stem), output)
+        journal.remove()
+    return searched.found
+
+
+def journal_identity(prepared: Prepared, base: Base, options: InstructOptions) -> str:
+    """Return the hash of what decides the results of a search: 16 hex digits; a larger budget goes on with the same results."""
+    decided = options.model_dump(mode="json", exclude={"candidates", "seconds", "finalists", "batch_size"})
+    return digest([decided, prepared.fingerprint, base.sha256, base.precision])[:16]
+
+
+def search_prepared(
+    prepared: Prepared,
+    base: Base,
+    options: InstructOptions,
+    journal: Journal,
+    *,
+    keeps: Callable[[Candidate], bool] = lambda candidate: True,
+    progress: Progress,
+    clock: Callable[[], float] = time.monotonic,
+) -> Searched:
+    """Search the prompt of a task that is prepared; see :func:`instruct`. Nothing is written but the journal.
+
+    Args:
+        prepared: one task; its test set is taken away first.
+        base: open; it is used as it is, and unchanged afterwards.
+        options: what is searched, and the budget.
+        journal: keeps what was computed.
+        keeps: says whether the task is split as before with a candidate's demonstrations.
+        progress: is told what happens.
+        clock: seconds, for the time limit.
+    """
     data = search_data(prepared)
-    tested = frozenset(instance.key for instance in prepared.tasks[0].test)
     proposer = Proposer(options.proposer, options.proposer_model) if options.proposer else None
     prompt, remark = settled_prompt(options.prompt, base, without_test(prepared), as_it_is=True)
     notes = [*prepared.notes, remark]
     if data.split == "train":
-        notes.append(f"{task.name}: there is no dev set; candidates are scored on {len(data.scored)} training instances")
+        notes.append(f"{data.task.name}: there is no dev set; candidates are scored on {len(data.scored)} training instances")
+    if journal.resumed:
+        notes.append(f"the search goes on: {journal.resumed} results are there")
     for note in filter(None, notes):
         progress.note(note)
-    decided = options.model_dump(mode="json", exclude={"candidates", "seconds", "finalists", "batch_size"})
-    identity = digest([decided, prepared.fingerprint, base.sha256, base.precision])[:16]
-    journal = Journal(None if output is None else output.with_suffix(".search.jsonl"), identity)
-    if journal.resumed:
-        progress.note(f"the search goes on: {journal.resumed} results are there")
     try:
         scorer = Scorer(base, data, prompt, options.decode, options.batch_size, journal)
         writer = BaseWriter(base, "chat" if prompt.template == "chat" else "plain", options.seed, journal)
         search = Search(scorer, data, writer, proposer, options, journal, progress, clock)
         scored = search.run()
-        keeps = _Keeps(task, search.own, prepared, tested, options)
         decoding = _Decoding(scorer, _finalists(scored, search.own, options.finalists, keeps, progress), progress)
         controls = _controls(search.own, data, options)
         found = decoding.found(controls, search.own, len(scored), options, data, base.name, prompt.template)
-        chosen = decoding.best.candidate
+        return Searched(found, search.own, decoding.best.candidate)
     finally:
         journal.save()
-    if output is not None:
-        write_json(output.with_suffix(".search.json"), found)
-        write_task(replace(searched_task(task, search.own, chosen), name=output.stem), output)
-        journal.remove()
-    return found
 
 
 def check_output(output: Path) -> None:
@@ -119,9 +156,12 @@ class _Keeps:
     instances; one more, which the search has seen, would be a leak.
     """
 
-    def __init__(self, task: Task, own: Candidate, prepared: Prepared, tested: frozenset[str], options: InstructOptions) -> None:
-        self._task, self._own, self._tested, self._options = task, own, tested, options
-        self._examples = set(prepared.tasks[0].task.positive_examples)
+    def __init__(self, task: Task, prepared: Prepared, options: InstructOptions) -> None:
+        self._task, self._options = task, options
+        only = prepared.tasks[0]
+        self._own = Candidate(only.task.definition, only.demonstrations)
+        self._tested = frozenset(instance.key for instance in only.test)
+        self._examples = set(only.task.positive_examples)
 
     def __call__(self, candidate: Candidate) -> bool:
         if self._examples.issuperset(candidate.demonstrations):

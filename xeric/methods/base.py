@@ -119,15 +119,19 @@ class Adaptation(ABC):
 
     def carried(self) -> set[str]:
         """Return the names of the parameters that mean the same on other tasks: what goes on into a next stage."""
-        return set(self.trainable())
+        return {*self.trainable(), *self.fixed()}
+
+    def fixed(self) -> dict[str, torch.Tensor]:
+        """Return what belongs to the trained parameters and does not train itself, by name: statistics of the training data."""
+        return {}
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Return every parameter that trains, by name, in a fixed order."""
         return {name: parameter for group in self.groups() for name, parameter in group.parameters.items()}
 
     def state(self) -> dict[str, torch.Tensor]:
-        """Return a copy of what trains, by name."""
-        return {name: parameter.detach().clone() for name, parameter in self.trainable().items()}
+        """Return a copy of what trains, and of what belongs to it, by name."""
+        return {name: tensor.detach().clone() for name, tensor in (*self.trainable().items(), *self.fixed().items())}
 
     def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
         """Put back what :meth:`state` returned.
@@ -136,8 +140,8 @@ class Adaptation(ABC):
             KeyError: a parameter is missing.
         """
         with torch.no_grad():
-            for name, parameter in self.trainable().items():
-                parameter.copy_(state[name])
+            for name, tensor in (*self.trainable().items(), *self.fixed().items()):
+                tensor.copy_(state[name])
 
 
 class Method(ABC):

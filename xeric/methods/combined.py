@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import torch
 from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from xeric.bases.architecture import ArchitectureName
@@ -170,6 +171,9 @@ class _CombinedAdaptation(GatedAdaptation):
         """Return what the parts carry, and the gates."""
         gates = self.gates.parameters() if self.gates else {}
         return {*gates, *(name for part in self._parts.values() for name in part.carried())}
+
+    def fixed(self) -> dict[str, torch.Tensor]:
+        return {name: tensor for part in self._parts.values() for name, tensor in part.fixed().items()}
 
     def groups(self) -> list[ParameterGroup]:
         scales = self._options.lr_scale.model_dump()  # type: ignore[attr-defined]  # each combined method has its own model

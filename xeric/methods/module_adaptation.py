@@ -54,6 +54,6 @@ class ModuleAdaptation(Adaptation):
         name = self._options.name
         path = folder / f"{name}.safetensors"
         tensors = read_tensors(path, f"{name} weights")
-        if {n: t.shape for n, t in tensors.items()} != {n: p.shape for n, p in self.trainable().items()}:
+        if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in self.state().items()}:
             raise DataError(f"holds {name} weights of other places or sizes", where=str(path))
         self.load_state(tensors)

@@ -6,10 +6,12 @@ the prefix of Frozen (Tsimpoukelli et al. 2021, arXiv 2106.13884) and the mappin
 
     v_j = e_j + s (W_j a + b_j)      a = f (one linear layer) or gelu(U f + c) (two layers),   j = 1 .. k
 
-f are the features, brought to mean 0 and variance 1 over themselves; e_j the embeddings of k tokens of a text, fixed; s the
-standard deviation of the base's embeddings, so that one learning rate serves any base. W = 0 and b = 0 at the start: step 0 is
-exactly the base, with these k tokens in front of the instance. An instance without a picture has no such vectors, and the base
-computes it as ever.
+f are the features, each brought to mean 0 and variance 1 over the pictures of the training instances and cut off at -8 and 8; one
+that hardly varies there is 0. The statistics are kept with the weights, so that every picture is seen alike afterwards. Without
+them, what all pictures share drowns what tells them apart: the features of a trained encoder are never negative. e_j are the
+embeddings of k tokens of a text, fixed; s is the standard deviation of the base's embeddings, so that one learning rate serves
+any base. W = 0 and b = 0 at the start: step 0 is exactly the base, with these k tokens in front of the instance. An instance
+without a picture has no such vectors, and the base computes it as ever.
 
 The vectors stand behind the shared task prefix, which is still computed once. The base's own weights stay as they are; as a
 part of ``combined``, beside LoRA, they are adapted too.
@@ -42,6 +44,10 @@ from xeric.search_space import Range
 __all__ = ["PicturePrefix", "PicturePrefixOptions"]
 
 _CHILD = "picture_prefix"
+_LIMIT = 8.0
+"""Standard deviations at which a feature is cut off: one seen once in training must not drown the others later."""
+_FLAT = 1e-3
+"""A feature whose standard deviation is below this share of the mean one does not vary."""
 _SPREAD_OF = 4096
 """Rows of the embedding that its spread is taken of."""
 
@@ -72,6 +78,9 @@ class _Map(nn.Module):
     Its matrices are parameters, not linear layers, which LoRA would adapt, too.
     """
 
+    center: torch.Tensor
+    scale: torch.Tensor
+
     def __init__(self, features: int, length: int, hidden: int, width: int | None, seed: int) -> None:
         super().__init__()
         self._shape = (length, hidden)
@@ -80,12 +89,21 @@ class _Map(nn.Module):
             drawn = torch.randn(width, features, generator=torch.Generator().manual_seed(seed))
             self.inner_weight = nn.Parameter(drawn * features**-0.5)
             self.inner_bias = nn.Parameter(torch.zeros(width))
+        self.register_buffer("center", torch.zeros(features))
+        self.register_buffer("scale", torch.zeros(features))  # nothing is seen before statistics are taken
         self.outer_weight = nn.Parameter(torch.zeros(length * hidden, width or features))
         self.outer_bias = nn.Parameter(torch.zeros(length * hidden))
 
+    def standardise(self, features: torch.Tensor) -> None:
+        """Take mean and standard deviation of each of the features ``[N, F]``."""
+        spread = features.std(0, correction=0)
+        varies = spread > _FLAT * spread.mean()
+        self.center.copy_(features.mean(0))
+        self.scale.copy_(torch.where(varies, 1 / spread.where(varies, 1.0), 0.0))
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Return ``[N, k, hidden]`` for features ``[N, F]``."""
-        seen = F.layer_norm(features, features.shape[-1:])
+        seen = ((features - self.center) * self.scale).clamp(-_LIMIT, _LIMIT)
         if self._two_layers:
             seen = F.gelu(F.linear(seen, self.inner_weight, self.inner_bias))
         return F.linear(seen, self.outer_weight, self.outer_bias).reshape(-1, *self._shape)
@@ -127,6 +145,13 @@ class _Vectors:
         starts = [self._first + self._length * self._numbers[p.sha256] for p in pictures]
         return [tuple(range(start, start + self._length)) for start in starts]
 
+    def standardise(self, pictures: Sequence[Picture]) -> None:
+        """Take statistics of the features of the training pictures, unless there are some (of an earlier stage)."""
+        if not pictures or self.map.scale.any():
+            return
+        numbers = [(ids[0] - self._first) // self._length for ids in self.ids(pictures)]
+        self.map.standardise(self._features[numbers])
+
     def hook(self, layer: nn.Module) -> list[RemovableHandle]:
         """Make an embedding layer return vectors where ids stand for them; return what takes that back."""
         # Before any hook that adds to embeddings, which then adds to these, too.
@@ -160,6 +185,10 @@ class _PictureAdaptation(ModuleAdaptation):
 
     def groups(self) -> list[ParameterGroup]:
         return [ParameterGroup("picture", self.parameters_under(f"{_CHILD}."), weight_decay=False)]
+
+    def fixed(self) -> dict[str, torch.Tensor]:
+        prefix = f"{_CHILD}."
+        return {name: buffer for name, buffer in self.base.model.named_buffers() if name.startswith(prefix)}
 
     def describe(self) -> dict[str, Any]:
         return {"encoder": self._vectors.encoder}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from xeric.analysis.results import FigureResult, StudyResults
 from xeric.report import standard_tables, summary, wording
+from xeric.report.searching import search_note, search_table
 from xeric.report.tables import Table, escape_markdown, markdown_rows, to_markdown
 
 __all__ = ["report_markdown"]
@@ -31,6 +32,7 @@ def report_markdown(results: StudyResults, tables: Sequence[Table], figures: Seq
     blocks += _section("By language and task", [standard_tables.part_table(results)])
     blocks += _section("Trivial baselines", [standard_tables.baseline_table(results)])
     blocks += _section("Tuning", [standard_tables.tuning_table(results)], summary.tuning_note(results))
+    blocks += _section("Searched definitions", [search_table(results)], search_note(results))
     blocks += _section("Stability", [standard_tables.spread_table(results)])
     blocks += _section("Failed runs", [standard_tables.failure_table(results)])
     if results.provenance:

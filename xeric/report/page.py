@@ -23,6 +23,7 @@ from xeric.analysis.results import ClaimResult, FigureResult, Interval, LinkResu
 from xeric.report import standard_tables, summary, tables, wording
 from xeric.report.figures.drawing import NARROW, draw, inline
 from xeric.report.instances import Browser, safe_json
+from xeric.report.searching import search_note, search_table
 from xeric.report.tables import Table
 
 __all__ = ["page_environment", "render_page", "style"]
@@ -82,6 +83,8 @@ def render_page(
         "tuning": standard_tables.tuning_table(results),
         "tuning_figure": _drawn(tuning, "ft", draw(tuning)) if tuning else None,
         "trials": standard_tables.trial_table(results),
+        "searches": search_table(results),
+        "search_note": search_note(results),
         "spread": standard_tables.spread_table(results),
         "failures": standard_tables.failure_table(results),
         "provenance": wording.flat(results.provenance),

@@ -13,6 +13,7 @@ from xeric import formatting
 from xeric.analysis.results import ArmResult, ClaimResult, Recommendation, RunResult, StudyResults, Verdict
 from xeric.records import MANY_AT_LIMIT
 from xeric.report import wording
+from xeric.studies.config import OWN
 from xeric.yaml_io import load_yaml
 
 __all__ = [
@@ -89,6 +90,8 @@ def setup(results: StudyResults) -> str:
     seeds = len({run.seed for run in results.runs})
     compared = [_times(len(methods), "way", "ways") + " of adapting"] if methods else []
     compared += [_times(len(settings), "untrained setting")] if settings else []
+    prompts = {key.prompt for key in keys} - {OWN}
+    compared += [_times(len(prompts), "other prompt")] if prompts else []
     text = f"This study compared {wording.listed(compared) or 'nothing yet'} on {_times(len(bases), 'base')}"
     text += _roles(results, bases)
     # Before the first run is done the results hold no tasks.

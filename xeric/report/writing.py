@@ -16,6 +16,7 @@ from xeric.report.latex import to_latex
 from xeric.report.markdown import report_markdown
 from xeric.report.page import render_page
 from xeric.report.reading import read_outputs, read_results
+from xeric.report.searching import search_table
 from xeric.report.tables import study_table, to_csv, to_markdown
 
 __all__ = ["Written", "write_report"]
@@ -27,6 +28,7 @@ _EVERY_STUDY = (
     standard_tables.baseline_table,
     standard_tables.tuning_table,
     standard_tables.trial_table,
+    search_table,
     standard_tables.spread_table,
     standard_tables.failure_table,
 )

@@ -80,6 +80,9 @@ class TaskSession(TrainingSession):
         self.rows = [self._encode(task, prompt) for task in data.tasks]
         if self.trains:
             self._check_rows()
+            if self.base.instance_vectors:
+                shown = [i.picture for rows in self.rows for i in rows.data.train if i.picture]
+                self.base.instance_vectors.standardise(shown)
         self.limit = self._new_token_limit(decoding.max_new_tokens)
         self.decoding = self._settled(decoding)
         self.cuts: dict[str, dict[str, dict[str, int]]] = {rows.data.name: {"train": rows.train.cuts} for rows in self.rows}

@@ -16,20 +16,19 @@ from pydantic import AfterValidator, Field
 
 from xeric.bases.names import BaseName
 from xeric.config import Config, FullPath, Name, Seed, build, merge
-from xeric.data.prompts import UNTRAINED_SETTINGS, Setting, Template
+from xeric.data.prompts import UNTRAINED_SETTINGS, Setting
 from xeric.data.splits import MAX_TRAIN
 from xeric.files import full_path
 from xeric.refusals import NAME_PATTERN
+from xeric.studies.entries import BaseEntry, MethodEntry, PromptEntry
 
 __all__ = [
+    "OWN",
     "UNTRAINED",
     "ArmKey",
-    "BaseEntry",
-    "BasePrompt",
     "ClaimConfig",
     "FigureConfig",
     "Grid",
-    "MethodEntry",
     "StudyConfig",
     "TableConfig",
     "TuningConfig",
@@ -37,6 +36,9 @@ __all__ = [
 
 UNTRAINED = "none"
 """Method label of the untrained settings."""
+
+OWN = "own"
+"""Prompt label of the arms that show what the ``run`` settings say."""
 
 Start = Literal["base", "stage-1"]
 
@@ -50,11 +52,13 @@ class ArmKey(Config):
         setting: ``zero-shot``, ``few-shot`` or ``instruction``.
         start: from the pretrained base, or from the stage-1 model.
         n_train: examples that may be used; None takes that of the ``run`` settings.
+        prompt: a label under ``prompts``, or ``own``.
     """
 
     base: str
     method: str
     setting: Setting = "instruction"
+    prompt: str = OWN
     start: Start = "base"
     n_train: int | None = Field(default=None, ge=1, le=MAX_TRAIN)
 
@@ -64,49 +68,13 @@ class ArmKey(Config):
         return self.setting in UNTRAINED_SETTINGS
 
 
-class BasePrompt(Config):
-    """Prompt settings of a base in all arms; None takes those of the ``run`` settings."""
-
-    template: Template | None = None
-
-
-class BaseEntry(Config):
-    """An entry under ``bases`` in its long form; the short form is the name alone.
-
-    Attributes:
-        name: as ``--base`` takes it: a name, a ``.gguf`` file, a folder or a hub id.
-        prompt: overrides the ``run`` and ``stage`` settings in all runs on this base.
-    """
-
-    name: BaseName
-    prompt: BasePrompt = BasePrompt()
-
-
-class MethodEntry(Config):
-    """An entry under ``methods`` in its long form: with settings outside the method, or as a change of another entry.
-
-    The short form is the method's options alone: ``{name: lora, rank: 8}``.
-
-    Attributes:
-        like: label of another entry whose settings, tuned ones included, this one takes over. An ablation is
-            ``{like: combined, method: {prefix: false}}``: the same settings with one part removed.
-        method: the method's name and options; they override those of ``like``.
-        train: settings under ``train`` that belong to the method, such as ``weighting``.
-        prompt: settings under ``prompt`` that make the arm a control: ``{definition: shuffled}`` (:mod:`xeric.data.controls`).
-    """
-
-    like: str | None = None
-    method: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-    prompt: dict[str, Any] = {}
-
-
 class Grid(Config):
     """A product of axes; an empty axis is all bases or all methods, else the default of :class:`ArmKey`."""
 
     bases: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
     settings: tuple[Setting, ...] = ("instruction",)
+    prompts: tuple[str, ...] = (OWN,)
     starts: tuple[Start, ...] = ("base",)
     n_train: tuple[Annotated[int, Field(ge=1, le=MAX_TRAIN)] | None, ...] = (None,)
 
@@ -208,6 +176,7 @@ class StudyConfig(Config):
         tasks_dirs: folders to look for tasks in.
         sources: tasks of stage 1; where a grid starts from ``stage-1``, either these or ``stage.texts`` are needed.
         methods: the method's options by label, ``{name: lora, rank: 8}``, or a :class:`MethodEntry`.
+        prompts: entries by label, for the axis of that name: searched definitions, other demonstrations (:class:`PromptEntry`).
         joint: one run over all tasks (the paper's joint training), or one run per task.
         run: settings of every run (``data``, ``prompt``, ``train``, ``decode``, ``metrics``, ``device``, ``precision``).
             ``prompt.demonstrations: 0`` concerns the trained arms: few-shot arms then show as many as by default.
@@ -234,6 +203,7 @@ class StudyConfig(Config):
     tasks_dirs: tuple[FullPath, ...] = ()
     sources: tuple[Name, ...] = ()
     methods: dict[str, dict[str, Any]] = Field(min_length=1)
+    prompts: dict[str, PromptEntry] = {}
     joint: bool = True
     run: dict[str, Any] = {}
     stage: Annotated[dict[str, Any], AfterValidator(_full_texts)] = {}
@@ -268,6 +238,10 @@ class StudyConfig(Config):
         """Return the settings under ``prompt`` that belong to a base; empty where it has none."""
         entry = self.bases[label]
         return {} if isinstance(entry, str) else entry.prompt.model_dump(mode="json", exclude_none=True)
+
+    def prompt_entry(self, label: str) -> PromptEntry:
+        """Return the entry of a prompt label; an empty one for ``own``."""
+        return PromptEntry() if label == OWN else self.prompts[label]
 
     def canonical(self, key: ArmKey) -> ArmKey:
         """Return the one key of an arm that can be named in several ways.
@@ -307,10 +281,11 @@ class StudyConfig(Config):
         """Return the arms of a grid in their order, each once."""
         methods = grid.methods or tuple(self.methods)
         keys = (
-            ArmKey(base=base, method=method, setting=setting, start=start, n_train=n_train)
+            ArmKey(base=base, method=method, setting=setting, prompt=prompt, start=start, n_train=n_train)
             for base in grid.bases or tuple(self.bases)
             for start in grid.starts
             for setting in grid.settings
+            for prompt in grid.prompts
             for method in methods
             for n_train in grid.n_train
         )

@@ -6,6 +6,7 @@
 ``runs/RUN/``                         a run folder, or ``failure.json`` where the run failed
 ``runs/RUN/paraphrases/``             predictions of the run under paraphrases of its tasks' definitions
 ``tuning/BASE-METHOD/``                 ``tuning.json``, and a run folder for each trial, scored on dev only
+``instructions/BASE-PROMPT/TASK/``      ``search.json``: what a search for a definition found; ``search.jsonl`` while it lasts
 ``stages/HASH/``                        models that several runs start from
 ``baselines/NAME/SEED/``                predictions of the trivial baselines on the same instances
 ``baselines/baselines.json``            which of them arms are compared with, and the lengths of the tasks' training targets
@@ -61,7 +62,8 @@ class PlannedRun(Config):
         seed: of the run. Where an arm's outputs do not depend on the seed (nothing is trained, decoding is deterministic) the
             arm has one run only, of the study's first seed.
         tasks: what it is scored on.
-        settings: what tuning chose, by dotted path; empty where defaults are used, or until tuning is done.
+        settings: what tuning chose and searches found (``prompt.definitions``), by dotted path; empty where defaults are used,
+            or until that is done.
     """
 
     id: str
@@ -107,6 +109,7 @@ class StudyFolder:
         self.results_file = root / "results.json"
         self.runs_dir = root / "runs"
         self.tuning_dir = root / "tuning"
+        self.instructions_dir = root / "instructions"
         self.stages_dir = root / "stages"
         self.baselines_dir = root / "baselines"
         self.baselines_file = self.baselines_dir / "baselines.json"
@@ -119,6 +122,10 @@ class StudyFolder:
     def tuning(self, base: str, method: str) -> Path:
         """Return the folder of the trials of a method on a base, by their labels."""
         return self.tuning_dir / f"{base}-{method}"
+
+    def search(self, base: str, prompt: str, task: str) -> Path:
+        """Return the folder of the search for a task's definition, by the labels of base and prompt."""
+        return self.instructions_dir / f"{base}-{prompt}" / task
 
     def baseline(self, name: str, seed: int = 0) -> Path:
         """Return the folder of a trivial baseline's predictions."""

@@ -45,10 +45,10 @@ def paraphrases_of(study: StudyConfig, run: PlannedRun) -> Paraphrases:
 
 def _is_control(study: StudyConfig, run: PlannedRun) -> bool:
     """Return whether an arm does not show the tasks' own definitions, so that paraphrases of them do not apply."""
-    key = run.arm.key
-    if key.method not in study.methods:
-        return False
-    prompt = study.entry(key.method).prompt
+    key, entry = run.arm.key, study.prompt_entry(run.arm.key.prompt)
+    if entry.search is not None:
+        return True
+    prompt = {**(study.entry(key.method).prompt if key.method in study.methods else {}), **entry.prompt}
     return prompt.get("definition", True) is not True or bool(prompt.get("definitions"))
 
 

@@ -18,7 +18,7 @@ from xeric.config import build, digest, merge
 from xeric.errors import ConfigError, UnknownNameError
 from xeric.files import expanded
 from xeric.records import RESULT_VERSION
-from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig
+from xeric.studies.config import OWN, UNTRAINED, ArmKey, StudyConfig
 from xeric.studies.folder import PlannedArm, PlannedRun
 from xeric.studies.overrides import fill_roles, override_bases
 from xeric.studies.paraphrases import fit_paraphrases
@@ -139,6 +139,8 @@ def study_identity(study: StudyConfig, contents: Mapping[str, Any]) -> str:
     # The path of a base is no part of the identity, its prompt settings are.
     settings["bases"] = {label: prompt for label in study.bases if (prompt := study.base_prompt(label))}
     settings["stage"].pop("texts", None)
+    if study.prompts:  # a study without them has the identity that it had before there were any
+        settings["prompts"] = {label: entry.model_dump(mode="json") for label, entry in study.prompts.items()}
     return digest({"study": settings, "contents": dict(contents), "result_version": RESULT_VERSION})[:16]
 
 
@@ -178,6 +180,7 @@ def arm_settings(study: StudyConfig, key: ArmKey, tasks: tuple[str, ...]) -> dic
     """Return the settings of an arm's runs on some tasks, without the seed and what tuning chose."""
     entry = study.entry(key.method) if key.method != UNTRAINED else None
     prompt = {"setting": key.setting, **study.base_prompt(key.base), **(entry.prompt if entry else {})}
+    prompt |= study.prompt_entry(key.prompt).prompt
     changes: dict[str, Any] = {"prompt": prompt, "train": entry.train if entry else {}}
     if key.n_train is not None:
         changes["data"] = {"n_train": key.n_train}
@@ -224,9 +227,12 @@ def _arm_id(study: StudyConfig, key: ArmKey) -> str:
     settings = arm_settings(study, key, study.tasks)
     for path_key in ("tasks_dirs", "base", "device"):
         settings.pop(path_key, None)
+    if (search := study.prompt_entry(key.prompt).search) is not None:
+        settings["search"] = search.model_dump(mode="json")
     for stage in settings.get("stages", ()):
         stage.pop("texts", None)
     parts = [key.base, key.setting if key.untrained else key.method]
+    parts += [key.prompt] if key.prompt != OWN else []
     parts += ["stage1"] if key.start == "stage-1" else []
     parts += [f"n{key.n_train}"] if key.n_train is not None else []
     return "-".join(parts) + "-" + digest([key.base, settings])[:6]
@@ -236,6 +242,7 @@ def _label(key: ArmKey, keys: list[ArmKey]) -> str:
     """Return, in words, the axes in which an arm differs from the others of its study."""
     parts = [key.base] if len({other.base for other in keys}) > 1 else []
     parts.append(key.setting if key.untrained else key.method)
+    parts += [key.prompt] if key.prompt != OWN else []
     if len({other.start for other in keys}) > 1 and key.start == "stage-1":
         parts.append("from stage 1")
     if key.n_train is not None:
@@ -248,6 +255,8 @@ def user_path(study: StudyConfig, key: ArmKey, error: ConfigError) -> ConfigErro
     path = (error.where or "").split(".")
     if path[:2] == ["stages", "0"]:
         return ConfigError(error.what, where=".".join(["stage", *path[2:]]), hint=error.hint)
+    if key.prompt != OWN and _holds({"prompt": study.prompts[key.prompt].prompt}, path):
+        return ConfigError(error.what, where=".".join(["prompts", key.prompt, *path]), hint=error.hint)
     labels = [key.method] if key.method != UNTRAINED else []
     labels += [like for label in labels if (like := study.own_entry(label).like) is not None]
     for label in labels:

@@ -24,7 +24,13 @@ from xeric.yaml_io import dump_yaml, load_yaml
 
 __all__ = ["publish"]
 
-_COPIED = ("runs.json", "baselines/baselines.json", "tuning/*/tuning.json", "runs/*/failure.json")
+_COPIED = (
+    "runs.json",
+    "baselines/baselines.json",
+    "tuning/*/tuning.json",
+    "instructions/*/*/search.json",
+    "runs/*/failure.json",
+)
 _PREDICTIONS = (
     *(f"{runs}/{name}" for runs in ("runs/*", "tuning/*/*", "baselines/*/*") for name in PREDICTION_FILES.values()),
     f"runs/*/{FOLDER}/*.jsonl",

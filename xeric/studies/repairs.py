@@ -22,9 +22,9 @@ _REQUIRED: dict[str, Any] = {
     "methods": {"method": {"name": "none"}},
     "grids": {"grid": {}},
 }
-_LABELLED: dict[str, Any] = {"bases": STAND_IN, "methods": {"name": "none"}, "grids": {}}
+_LABELLED: dict[str, Any] = {"bases": STAND_IN, "methods": {"name": "none"}, "prompts": {}, "grids": {}}
 _SHOWN = ("tables", "figures", "claims")
-_ARMS = ("bases", "methods", "grids", "seeds")
+_ARMS = ("bases", "methods", "prompts", "grids", "seeds")
 _ROUNDS = 20
 _REMOVED = object()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import regex
 
-from xeric.studies.config import MethodEntry
+from xeric.studies.entries import MethodEntry
 
 __all__ = ["PAPER_METHODS", "long_form", "with_default_methods", "with_defaults"]
 

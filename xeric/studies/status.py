@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from xeric.locks import is_held
+from xeric.studies.config import StudyConfig
 from xeric.studies.folder import PlannedRun, RunState, StudyFolder, read_state
 from xeric.studies.paraphrases import paraphrases_of, prediction_files
+from xeric.studies.searching import planned_searches, read_search
 
 __all__ = ["StudyStatus", "study_status"]
 
@@ -23,6 +26,7 @@ class StudyStatus:
         running: runs and trials that a process works on now.
         trials: status of each run of a trial (``ok``, ``diverged``, ``failed``, ``missing``), by its folder's path in the study.
         tuned: how many methods' tunings are done.
+        searches: for definitions that are done, and that the study asks for.
         paraphrases: decodings of test sets under paraphrases that are done, and that the study asks for.
     """
 
@@ -32,6 +36,7 @@ class StudyStatus:
     running: tuple[str, ...]
     trials: dict[str, str]
     tuned: int
+    searches: tuple[int, int]
     paraphrases: tuple[int, int]
 
     def counts(self) -> dict[str, int]:
@@ -55,9 +60,9 @@ class StudyStatus:
             if state.failure is not None:
                 row |= state.failure.model_dump(mode="json", exclude_none=True)
             rows.append(row)
-        done, planned = self.paraphrases
         summary = {"folder": str(self.folder.root), "counts": self.counts(), "runs": rows, "trials": self.trials}
-        return summary | {"paraphrases": {"done": done, "planned": planned}}
+        further = {"searches": self.searches, "paraphrases": self.paraphrases}
+        return summary | {name: {"done": done, "planned": planned} for name, (done, planned) in further.items()}
 
 
 def study_status(folder: StudyFolder) -> StudyStatus:
@@ -71,7 +76,9 @@ def study_status(folder: StudyFolder) -> StudyStatus:
     study = folder.read_study()
     paraphrase_files = [path for run in runs for path in prediction_files(folder.run_folder(run.id), paraphrases_of(study, run))]
     trials = sorted(path for path in folder.tuning_dir.glob("*/*") if path.is_dir())
-    running = tuple(path.name for path in (*run_folders, *trials) if is_held(folder.locks_dir, folder.lock_name(path)))
+    searches = {folder.search(*search) for search in _searches(study, runs)}
+    working = (*run_folders, *trials, *sorted(searches))
+    running = tuple(path.name for path in working if is_held(folder.locks_dir, folder.lock_name(path)))
     return StudyStatus(
         folder=folder,
         runs=runs,
@@ -79,5 +86,12 @@ def study_status(folder: StudyFolder) -> StudyStatus:
         running=running,
         trials={str(path.relative_to(folder.root)): read_state(path).status for path in trials},
         tuned=len(list(folder.tuning_dir.glob("*/tuning.json"))),
+        searches=(sum(read_search(path) is not None for path in searches), len(searches)),
         paraphrases=(sum(path.is_file() for path in paraphrase_files), len(paraphrase_files)),
     )
+
+
+def _searches(study: StudyConfig, runs: Sequence[PlannedRun]) -> set[tuple[str, str, str]]:
+    """Return base, prompt label and task of every search that runs need."""
+    planned = (search for run in runs for search in planned_searches(study, run.arm.key, run.tasks))
+    return {(search.base, search.prompt, search.task) for search in planned}

@@ -20,7 +20,8 @@ from pydantic import Field
 from xeric.config import Config, build, digest
 from xeric.errors import ConfigError
 from xeric.search_space import Range, Space
-from xeric.studies.config import MethodEntry, TuningConfig
+from xeric.studies.config import TuningConfig
+from xeric.studies.entries import MethodEntry
 
 __all__ = ["Trial", "TuningResult", "choose", "draw_trials", "space_of"]
 

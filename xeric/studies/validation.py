@@ -13,7 +13,7 @@ import regex
 from xeric.data.prompts import UNTRAINED_SETTINGS
 from xeric.errors import ConfigError, suggest
 from xeric.metrics import METRICS
-from xeric.studies.config import UNTRAINED, ArmKey, StudyConfig
+from xeric.studies.config import OWN, UNTRAINED, ArmKey, StudyConfig
 
 __all__ = ["RUN_KEYS", "STAGE_KEYS", "check_study", "study_mistakes"]
 
@@ -54,6 +54,7 @@ def study_mistakes(study: StudyConfig, *, arms_are_known: bool = True) -> Mistak
                 yield ConfigError("unknown setting", where=f"{kind}.{key}", hint=suggest(key, known_keys, "setting"))
     yield from _texts(study)
     yield from _methods(study)
+    yield from _prompts(study)
     yield from _grids(study)
     for where, grids in _shown_grids(study):
         yield from _unknown(where, "grid", grids, study.grids)
@@ -74,7 +75,8 @@ def _unknown(where: str, kind: str, names: Iterable[object], known_names: Iterab
 
 
 def _labels(study: StudyConfig) -> Mistakes:
-    groups: dict[str, Iterable[str]] = {"bases": study.bases, "methods": study.methods, "grids": study.grids}
+    groups: dict[str, Iterable[str]] = {"bases": study.bases, "methods": study.methods, "prompts": study.prompts}
+    groups["grids"] = study.grids
     groups |= {"tables": study.tables, "figures": study.figures, "claims": study.claims}
     for group, labels in groups.items():
         for label in labels:
@@ -95,10 +97,11 @@ def _repeats(study: StudyConfig) -> Mistakes:
     for task in study.sources:
         if task in study.tasks:
             yield ConfigError(f"names {task!r}, which is a target task", where="sources", hint="sources are other tasks")
-    pairs = [f"{base}-{method}" for base in study.bases for method in study.methods]
-    for pair in dict.fromkeys(pairs):
-        if pairs.count(pair) > 1:
-            yield ConfigError(f"a base and a method make {pair!r} in two ways", where="methods", hint="rename one of them")
+    for kind, labels in (("method", study.methods), ("prompt", study.prompts)):
+        pairs = [f"{base}-{label}" for base in study.bases for label in labels]
+        for pair in dict.fromkeys(pairs):
+            if pairs.count(pair) > 1:
+                yield ConfigError(f"a base and a {kind} make {pair!r} in two ways", where=f"{kind}s", hint="rename one of them")
 
 
 def _texts(study: StudyConfig) -> Mistakes:
@@ -132,6 +135,14 @@ def _methods(study: StudyConfig) -> Mistakes:
             yield ConfigError("names no method", where=f"methods.{label}", hint=hint)
 
 
+def _prompts(study: StudyConfig) -> Mistakes:
+    for label, entry in study.prompts.items():
+        if label == OWN:
+            yield ConfigError("is what the run settings say", where=f"prompts.{label}", hint="take another label")
+        if "setting" in entry.prompt:
+            yield ConfigError("is an axis of its own", where=f"prompts.{label}.prompt.setting", hint="name it under grids")
+
+
 def _grids(study: StudyConfig) -> Mistakes:
     for name, grid in study.grids.items():
         yield from _unknown(f"grids.{name}.bases", "base", grid.bases, study.bases)
@@ -140,7 +151,8 @@ def _grids(study: StudyConfig) -> Mistakes:
             hint = "untrained settings use no method whatever is named here, so leave it out"
             yield ConfigError(f"{UNTRAINED!r} does not go with {trained[0]!r}", where=f"grids.{name}.methods", hint=hint)
         yield from _unknown(f"grids.{name}.methods", "method", grid.methods, [*study.methods, UNTRAINED])
-        for axis in ("settings", "starts", "n_train"):
+        yield from _unknown(f"grids.{name}.prompts", "prompt", grid.prompts, [OWN, *study.prompts])
+        for axis in ("settings", "prompts", "starts", "n_train"):
             if not getattr(grid, axis):
                 yield ConfigError("is empty, so the grid has no arms", where=f"grids.{name}.{axis}")
         if "stage-1" in grid.starts and not study.sources and not study.stage.get("texts"):
@@ -210,6 +222,7 @@ def _claims(study: StudyConfig, *, arms_are_known: bool) -> Mistakes:
             where = f"claims.{name}.{path}"
             unknown = list(_unknown(f"{where}.base", "base", [link.base], study.bases))
             unknown += _unknown(f"{where}.method", "method", [link.method], [*study.methods, UNTRAINED])
+            unknown += _unknown(f"{where}.prompt", "prompt", [link.prompt], [OWN, *study.prompts])
             yield from unknown
             if not unknown and arms_are_known and study.canonical(link) not in arms:
                 hint = "add it to a grid; similar arms in grids: " + "; ".join(_near(study.canonical(link), arms))
