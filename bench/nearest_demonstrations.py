@@ -17,9 +17,10 @@ import torch
 
 import xeric
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import DataOptions, prepare
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.methods import METHODS
 from xeric.methods.base import method_options

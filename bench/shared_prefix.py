@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 
 import xeric
-from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
+from xeric.data.rows import EncodedTask, InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions, decode
 from xeric.methods import METHODS
 from xeric.methods.base import method_options

@@ -12,7 +12,7 @@ from torch import nn
 from tests import rows
 from xeric.bases.base import Base
 from xeric.data.batching import micro_batches
-from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.data.rows import EncodedTask, InstanceRow
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
 from xeric.training.loss import Rows, step_loss

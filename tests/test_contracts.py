@@ -12,7 +12,7 @@ import torch
 from tests import rows, tiny
 from tests.attached import SMALL_TUNERS, train
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
 from xeric.methods import METHODS

@@ -12,7 +12,7 @@ from sacrebleu.metrics import CHRF
 from tests import rows, tiny
 from xeric.bases import best_tokens, stepping
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode, default_limit
 from xeric.invisible import without_invisible
 

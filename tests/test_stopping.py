@@ -15,7 +15,7 @@ from tests import rows
 from xeric.bases.base import Base
 from xeric.bases.stopping import Stops
 from xeric.config import build
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode, generate_rows
 from xeric.errors import ConfigError
 

@@ -22,7 +22,7 @@ from xeric.data import preparing
 from xeric.data.catalog import Catalog
 from xeric.data.pictures import read_picture
 from xeric.data.preparing import DataOptions, Prepared
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
 from xeric.errors import UserError, XericError, asking_for_train

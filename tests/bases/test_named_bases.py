@@ -23,7 +23,8 @@ from xeric.bases.passages import PASSAGES
 from xeric.bases.store import kept
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import DataOptions, prepare
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
 from xeric.decoding import DecodeOptions, decode
 
 pytestmark = pytest.mark.bases

@@ -11,7 +11,7 @@ import torch
 from tests import rows
 from tests.attached import assert_same_gradients, attach, batches, stir
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.methods.base import Adaptation
 from xeric.training.loss import Rows, step_loss
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.data.samples import task
 from xeric.data.baselines import baseline_predictions, baselines_of, first_sentences, first_words
 from xeric.data.preparing import DataOptions, Prepared, PreparedTask, TargetLength
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.tasks import Example, Instance
 from xeric.text import words
 

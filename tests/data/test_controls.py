@@ -10,7 +10,8 @@ from tests.data.samples import task, unlike
 from xeric.config import build
 from xeric.data.controls import control_definitions, swapped_outputs
 from xeric.data.preparing import prepare
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
 from xeric.data.tasks import Example, Task
 from xeric.errors import ConfigError
 

@@ -15,8 +15,10 @@ from transformers import AutoTokenizer
 from tests import tiny
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.data.encoding import EncodedTask, Encoder, InstanceRow
-from xeric.data.prompts import SEGMENT_KINDS, Prompt, PromptOptions, Segment, build_prompt
+from xeric.data.encoding import Encoder
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import Prompt, Segment, build_prompt
+from xeric.data.rows import SEGMENT_KINDS, EncodedTask, InstanceRow
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import DataError
 from xeric.training.loss import step_loss

@@ -9,7 +9,7 @@ import pytest
 
 from tests import small_study as small
 from xeric.bases.loading import load_base
-from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
+from xeric.data.rows import EncodedTask, InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions
 from xeric.execution.operations import (
     Parts,

@@ -14,7 +14,7 @@ from tests import attached, rows
 from tests.attached import attach, stir
 from xeric.bases import padded
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
 from xeric.methods import METHODS

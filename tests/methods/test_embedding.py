@@ -14,7 +14,7 @@ from tests import attached, rows, tiny
 from tests.attached import attach, stir
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods.base import Adaptation

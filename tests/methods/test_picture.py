@@ -12,8 +12,8 @@ import torch
 from tests import attached, drawn, rows
 from tests.attached import assert_same_gradients, attach, stir
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
 from xeric.data.pictures import BLANK, Picture
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
 

@@ -14,8 +14,9 @@ from tests import attached, rows, tiny
 from tests.attached import attach, stir
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.data.encoding import EncodedTask
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, DataError, RunError, UnknownNameError
 from xeric.methods.base import Adaptation

@@ -9,7 +9,7 @@ import torch
 
 from tests import rows
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask, InstanceRow, RowGroup
+from xeric.data.rows import EncodedTask, InstanceRow, RowGroup
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.training.memory import decoding_memory, estimate_memory

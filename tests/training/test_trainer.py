@@ -14,7 +14,7 @@ import torch
 from tests import rows
 from tests.attached import train
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
 from xeric.training.checkpoint import CheckpointFile

@@ -17,7 +17,7 @@ from tests.attached import train
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.bases.tensors import write_tensors
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.errors import XericError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options

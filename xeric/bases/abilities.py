@@ -16,7 +16,7 @@ from xeric.bases.packing import packable, packed_states
 from xeric.bases.padded import padded_logits, padded_states
 from xeric.bases.shared_prefix import run_prefix
 from xeric.bases.stepping import Steps
-from xeric.data.encoding import InstanceRow, PrefixRow, RowGroup
+from xeric.data.rows import InstanceRow, PrefixRow, RowGroup
 
 __all__ = ["has_plain_output", "packs_rows", "shares_prefix", "writes_in_steps"]
 

@@ -134,7 +134,7 @@ def _complete(settings: dict[str, Any]) -> None:
     Raises:
         UserError: no task or no base is named.
     """
-    from xeric.data.prompts import UNTRAINED_SETTINGS
+    from xeric.data.prompt_options import UNTRAINED_SETTINGS
 
     if "tasks" not in settings:
         raise UserError("no task is named", hint="xeric train TASK --base BASE --method METHOD")

@@ -90,7 +90,7 @@ def _gate_lines(record: Record) -> dict[str, str]:
 
 def _cut_notes(record: Record, task: str) -> list[str]:
     """Return what truncation cut from a task's rows."""
-    from xeric.data.encoding import cut_note
+    from xeric.data.rows import cut_note
 
     data, inputs = record.tasks[task].data, {"train": "training inputs", "dev": "dev inputs", "test": "test inputs"}
     cuts = {split: counts for split, counts in data.get("cuts", {}).items() if split in inputs}

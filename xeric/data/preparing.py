@@ -19,7 +19,7 @@ from xeric.data.cleaning import Cleaned, CleaningOptions, clean
 from xeric.data.controls import control_definitions, control_pictures, swapped_outputs
 from xeric.data.demonstrations import choose_demonstrations, retrievable_examples
 from xeric.data.leaks import LeakReport, find_leaks
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.shingles import fold
 from xeric.data.splits import SplitOptions, SplitTask, draw_output, fingerprint, split
 from xeric.data.tasks import Example, Instance, Task

@@ -76,7 +76,7 @@ def instruct(
     for note in filter(None, notes):
         progress.note(note)
     decided = options.model_dump(mode="json", exclude={"candidates", "seconds", "finalists", "batch_size"})
-    identity = digest([decided, prepared.fingerprint, base.sha256, base.precision])[:16]
+    identity = digest([decided | {"prompt": options.prompt.deciding}, prepared.fingerprint, base.sha256, base.precision])[:16]
     journal = Journal(None if output is None else output.with_suffix(".search.jsonl"), identity)
     if journal.resumed:
         progress.note(f"the search goes on: {journal.resumed} results are there")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from xeric.bases.base import Base
 from xeric.data.preparing import Prepared, PreparedTask
-from xeric.data.prompts import Prompt, PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import Prompt, build_prompt
 from xeric.data.tasks import Example, Instance, Task
 from xeric.decoding import DecodeOptions, decode, default_limit
 from xeric.errors import DataError

@@ -14,9 +14,9 @@ from xeric.bases.base import Base
 from xeric.bases.finding import find_folder
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
-from xeric.data.encoding import cut_note
 from xeric.data.pictures import Picture
 from xeric.data.prompts import Prompt, paraphrased
+from xeric.data.rows import cut_note
 from xeric.data.text_form import one_form
 from xeric.decoding import DecodeOptions, decode
 from xeric.encodings import check_text, nfc

@@ -12,7 +12,7 @@ from xeric.bases.names import BaseName
 from xeric.bases.precision import PrecisionName, precision_remark, resolve_device, resolve_precision
 from xeric.config import Config, FullPath, Name, Seed, build, digest, merge
 from xeric.data.preparing import DataOptions
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.texts import TextOptions
 from xeric.decoding import DecodeOptions
 from xeric.errors import ConfigError, DataError

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.errors import RunError
 from xeric.formatting import duration
 from xeric.interruption import Interrupted, PutOff
