@@ -12,6 +12,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from timeit import timeit
 
 import torch
 
@@ -38,13 +39,6 @@ def rows(base: Base, task: str, batch: int, choice: str) -> tuple[EncodedTask, E
     encoder, chosen = base.encoder(own.name), own.test[:batch]
     training = encoder.training_rows(prompt, [(i.id, i.input, i.outputs[0]) for i in chosen])
     return training, encoder.decoding_rows(prompt, [(i.id, i.input) for i in chosen], 16)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Seconds of the processor."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def main() -> None:
@@ -75,7 +69,7 @@ def main() -> None:
         times: dict[str, list[float]] = {choice: [] for choice in CHOICES}
         for _ in range(chosen.repeats + 1):  # the first of each warms up
             for choice in CHOICES:
-                times[choice].append(seconds(lambda choice=choice, work=work: work(choice)))  # type: ignore[misc]
+                times[choice].append(timeit(lambda choice=choice, work=work: work(choice), timer=time.process_time, number=1))  # type: ignore[misc]
         fixed, nearest = (statistics.median(times[choice][1:]) for choice in CHOICES)
         print(f"{name:10}  fixed {fixed:.2f} s  nearest {nearest:.2f} s  {nearest / fixed:.2f} times", flush=True)
 

@@ -14,6 +14,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from timeit import timeit
 
 from rouge_score.rouge_scorer import RougeScorer
 
@@ -56,12 +57,6 @@ def by_library(sets: Sequence[Rows]) -> list[float]:
     ]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--outputs", type=int, default=300, help="predictions a task")
@@ -81,7 +76,7 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(options.repeats + 1):
         for name, work in ways.items():
-            taken = seconds(work)
+            taken = timeit(work, timer=time.process_time, number=1)
             if number:  # the first loads libraries
                 times[name].append(taken)
     quality = quality_metrics()

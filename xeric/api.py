@@ -6,6 +6,8 @@ base = xeric.load_base("path/to/a/base")
 run = xeric.train(base, data, method="lora")
 print(run.scores["chrf"].score)
 print(xeric.generate(run, ["Some text to summarise."])[0])
+
+The file is long because it is the one list of what is offered: most of it is docstrings, and other modules do the work.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from xeric.adapt import adapting, studies
+from xeric.adapt import base_choice, studies
 from xeric.adapt.adapting import adapt
 from xeric.adapt.costs import MeasuredCosts
 from xeric.adapt.options import AdaptOptions
@@ -144,7 +144,7 @@ def test_the_base_that_was_chosen_stays_when_less_time_is_left(
     table: Path, options: AdaptOptions, base_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bases = [str(base_folder("llama")), str(base_folder("gpt2"))]
-    monkeypatch.setattr(adapting, "_bases_for", lambda task: bases)
+    monkeypatch.setattr(base_choice, "_bases_for", lambda task: bases)
     any_base = options.model_copy(update={"base": None})
     with pytest.raises(KeyboardInterrupt):
         adapt(str(table), tmp_path / "out", source_options=KNOWN, options=any_base, progress=Interrupted(60))

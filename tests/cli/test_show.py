@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from xeric.cli.show import show_run, show_table
+from xeric.cli.show import show_table
+from xeric.cli.show_run import show_run
 from xeric.records import Record, Score, TaskResult, TrivialScores
 from xeric.report.tables import Column, Table
 

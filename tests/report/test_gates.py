@@ -11,8 +11,8 @@ from xeric.records import GateValue, Record
 from xeric.report.figures.drawing import draw
 from xeric.report.instances import Browser
 from xeric.report.page import render_page
-from xeric.report.standard_tables import figure_table, gate_figures
-from xeric.report.tables import to_markdown
+from xeric.report.standard_figures import gate_figures
+from xeric.report.tables import figure_table, to_markdown
 from xeric.studies.config import ArmKey
 from xeric.studies.folder import PlannedArm
 

@@ -98,7 +98,7 @@ def show(found: Found, output: Path) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from xeric.cli.show import console
+    from xeric.cli.terminal import console
     from xeric.formatting import interval, number, signed
 
     out = console()

@@ -25,7 +25,7 @@ from xeric.files import expanded
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation
 from xeric.run.adapter_files import SavedAdapter, read_adapter
-from xeric.run.stages import restored
+from xeric.run.stage_training import restored
 
 __all__ = ["Adapted", "adapted_on", "open_adapted", "open_base_of"]
 

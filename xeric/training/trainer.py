@@ -6,6 +6,8 @@ that :meth:`Adaptation.groups` declares.
 Everything random in a step (dropout) is drawn from a generator seeded by seed and step, and the order of instances is
 a function of seed and epoch: a training resumed from a checkpoint takes the same steps as one that was not
 interrupted.
+
+The file is long because it is one loop: what a step, an evaluation and a checkpoint need is one state.
 """
 
 from __future__ import annotations
