@@ -225,7 +225,7 @@ def adapt(
         from xeric.adapt import adapting
         from xeric.adapt.options import AdaptOptions
         from xeric.adapt.source import SourceOptions
-    known = {
+    source_settings = {
         "input_column": input_column,
         "output_column": output_column,
         "group_column": group_column,
@@ -236,7 +236,7 @@ def adapt(
     return adapting.adapt(
         str(source),
         expanded(output),
-        source_options=build(SourceOptions, known),
+        source_options=build(SourceOptions, source_settings),
         options=build(AdaptOptions, {"seconds": seconds, **options}),
         workers=workers,
         progress=progress,

@@ -263,7 +263,7 @@ def test_nothing_is_recommended_where_nothing_beats_the_baselines(tmp_path: Path
     best = max(bars, key=lambda label: bars[label])
     assert command(["recommend", str(root)]) == 0
     printed = capsys.readouterr().out
-    for said in (printed.splitlines()[0], summary.found(results).lower(), report_markdown(results, [], []).lower()):
+    for said in (printed.splitlines()[0], summary.findings(results).lower(), report_markdown(results, [], []).lower()):
         assert "nothing is recommended: no arm is shown to beat every trivial baseline" in said
         assert f"{best}, reaches chrf++ {bars[best]:.1f}" in said.lower()
         assert "recommended: multi" not in said
@@ -286,7 +286,7 @@ def test_baselines_that_are_only_shown_stop_nothing(tmp_path: Path) -> None:
         assert {arm.beats_baselines for arm in results.arms if arm.key} == {not gated}
         assert results.recommendation is not None
         assert results.recommendation.recommended is not gated
-        assert ("the best trivial baseline, cut input, reaches 100.0" in summary.found(results)) is gated
+        assert ("the best trivial baseline, cut input, reaches 100.0" in summary.findings(results)) is gated
     assert {arm.id: arm.gates for arm in results.arms} == {
         "multi-full": None,
         "multi-lora": None,

@@ -40,11 +40,11 @@ def test_a_search_writes_a_task_and_shows_what_changed(xeric: Xeric, arguments: 
 
 def test_a_difference_shows_removed_and_added_words(capsys: pytest.CaptureFixture[str]) -> None:
     from xeric.cli.instruct import show
-    from xeric.instructing.outcome import Difference, Found, ScoredPrompt
+    from xeric.instructing.outcome import Difference, InstructOutcome, ScoredPrompt
 
     own = ScoredPrompt(origin="own", definition="Write a short title.", demonstrations=(("a", "b"),), loss=2.0, chrf=10.0)
     chosen = ScoredPrompt(origin="delete", definition="Write one title.", demonstrations=(("c", "d"),), loss=1.5, chrf=12.5)
-    found = Found(
+    found = InstructOutcome(
         task="one", base="b", template="plain", search="both", seed=0, scored=9, limit=9, proposer=None, instances=10,
         split="dev",
         chosen=chosen, own=own, finalists=(chosen, own), controls=(), difference=Difference(value=2.5, low=-1.0, high=6.0),

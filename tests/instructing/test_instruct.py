@@ -23,7 +23,7 @@ from xeric.instructing.candidates import Candidate
 from xeric.instructing.instruct import instruct
 from xeric.instructing.journal import Journal
 from xeric.instructing.options import InstructOptions, instruct_options
-from xeric.instructing.outcome import Found
+from xeric.instructing.outcome import InstructOutcome
 from xeric.instructing.scoring import Scorer, search_data
 
 DEFINITION = "Read the words of the input, one by one. Say them again in the reverse order, and nothing else."
@@ -146,7 +146,7 @@ def by_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "chrf", lambda predictions: 5.0)
 
 
-def written(base: Base, folder: Path, **changes: Any) -> tuple[Task, Task, Found]:
+def written(base: Base, folder: Path, **changes: Any) -> tuple[Task, Task, InstructOutcome]:
     path = tiny.write_task(folder, "one", instances=100)
     task = load_task(path)
     found = instruct(task, base, folder / "better.json", options(**changes))

@@ -121,16 +121,16 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
     )
 
 
-def estimated(found: Preview, *, progress: StudyProgress) -> Preview:
+def estimated(preview: Preview, *, progress: StudyProgress) -> Preview:
     """Return a preview with the cost of the remaining runs: each base is opened and timed briefly.
 
     Raises:
         UserError: a run's settings do not fit its tasks or base.
     """
-    plan, todo = found.plan, _todo(found.plan, found.states)
-    paraphrase_seconds = sum(_paraphrase_seconds(plan.study, found.folder, run, found.states[run.id]) for run in plan.runs)
-    cost = estimate(plan, found.computer, found.data, todo, found.tunings, progress, paraphrases=paraphrase_seconds)
-    return replace(found, estimate=cost)
+    plan, todo = preview.plan, _todo(preview.plan, preview.states)
+    paraphrase_seconds = sum(_paraphrase_seconds(plan.study, preview.folder, run, preview.states[run.id]) for run in plan.runs)
+    cost = estimate(plan, preview.computer, preview.data, todo, preview.tunings, progress, paraphrases=paraphrase_seconds)
+    return replace(preview, estimate=cost)
 
 
 def _todo(plan: Plan, states: dict[str, RunState]) -> list[PlannedRun]:

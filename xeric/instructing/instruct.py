@@ -24,7 +24,7 @@ from xeric.errors import UserError
 from xeric.instructing.candidates import Candidate
 from xeric.instructing.journal import Journal
 from xeric.instructing.options import InstructOptions
-from xeric.instructing.outcome import Difference, Found, ScoredPrompt, searched_task, shown_pairs
+from xeric.instructing.outcome import Difference, InstructOutcome, ScoredPrompt, searched_task, shown_pairs
 from xeric.instructing.proposer import Proposer
 from xeric.instructing.scoring import Scorer, SearchData, chrf, search_data, without_test
 from xeric.instructing.searching import Scored, Search
@@ -46,7 +46,7 @@ def instruct(
     *,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Found:
+) -> InstructOutcome:
     """Search the definition, the demonstrations, or both.
 
     Args:
@@ -88,15 +88,15 @@ def instruct(
         keeps = _Keeps(task, search.own, prepared, tested, options)
         decoding = _Decoding(scorer, _finalists(scored, search.own, options.finalists, keeps, progress), progress)
         controls = _controls(search.own, data, options)
-        found = decoding.found(controls, search.own, len(scored), options, data, base.name, prompt.template)
+        outcome = decoding.outcome(controls, search.own, len(scored), options, data, base.name, prompt.template)
         chosen = decoding.best.candidate
     finally:
         journal.save()
     if output is not None:
-        write_json(output.with_suffix(".search.json"), found)
+        write_json(output.with_suffix(".search.json"), outcome)
         write_task(replace(searched_task(task, search.own, chosen), name=output.stem), output)
         journal.remove()
-    return found
+    return outcome
 
 
 def check_output(output: Path) -> None:
@@ -173,7 +173,7 @@ class _Decoding:
             chrf=self._chrf[candidate.key],
         )
 
-    def found(
+    def outcome(
         self,
         controls: Sequence[Candidate],
         own: Candidate,
@@ -182,11 +182,11 @@ class _Decoding:
         data: SearchData,
         base: str,
         template: str,
-    ) -> Found:
+    ) -> InstructOutcome:
         """Return the result, controls decoded."""
         decoded = [self._decode(control, f"decode control {control.origin}") for control in controls]
         finalists = tuple(self._decode(entry.candidate, "") for entry in self.ranked)
-        return Found(
+        return InstructOutcome(
             task=data.task.name,
             base=base,
             template="chat" if template == "chat" else "plain",

@@ -69,8 +69,8 @@ def search_data(prepared: Prepared) -> SearchData:
     if not scored:
         hint = "raise data.n_train, or add instances"
         raise DataError(f"no instance of task {task.name!r} is left to score candidates on", hint=hint)
-    known = [(example.input, example.output) for example in task.task.positive_examples]
-    further = [Example(i.input, i.outputs[0]) for i in shown if (i.input, i.outputs[0]) not in known]
+    own = [(example.input, example.output) for example in task.task.positive_examples]
+    further = [Example(i.input, i.outputs[0]) for i in shown if (i.input, i.outputs[0]) not in own]
     return SearchData(
         task=task.task,
         language=task.language,

@@ -101,10 +101,10 @@ class _BottleneckAdaptation(ModuleAdaptation):
         self._names = [f"{name}.{_CHILD}." for name, _ in sites]
 
     def groups(self) -> list[ParameterGroup]:
-        found = self.parameters_under(*self._names)
+        parameters = self.parameters_under(*self._names)
         return [
-            ParameterGroup("bottleneck", {n: p for n, p in found.items() if p.ndim > 1}),
-            ParameterGroup("bottleneck biases", {n: p for n, p in found.items() if p.ndim == 1}, weight_decay=False),
+            ParameterGroup("bottleneck", {n: p for n, p in parameters.items() if p.ndim > 1}),
+            ParameterGroup("bottleneck biases", {n: p for n, p in parameters.items() if p.ndim == 1}, weight_decay=False),
         ]
 
     def detach(self) -> None:

@@ -80,10 +80,10 @@ def _values(where: str, given: Any) -> Range | tuple[Any, ...]:
         return tuple(given)
     if not isinstance(given, Mapping):
         raise ConfigError("expected a list of values or a range", where=where, hint="write [4, 8, 16] or {low: 1e-5, high: 1e-3}")
-    found = build(Range, given, where=where)
-    if not (0 < found.low < found.high if found.log else found.low < found.high):
+    limits = build(Range, given, where=where)
+    if not (0 < limits.low < limits.high if limits.log else limits.low < limits.high):
         raise ConfigError("expected low below high, both above 0 where log is true", where=where)
-    return found
+    return limits
 
 
 def _is_open(fixed: Any, path: str) -> bool:
