@@ -60,7 +60,7 @@ def score(rows: list[Prediction]) -> float:
 
 
 def best_trivial(data: Prepared, seeds: Sequence[int]) -> float:
-    """The best of the trivial baselines on the test set; the mean of a draw a seed where they draw."""
+    """The best of the trivial baselines on the test set; where they draw, the mean of one draw per seed."""
     return max(
         statistics.fmean(score(baseline_predictions(name, data, "test", seed)) for seed in (seeds if name in SEEDED else (0,)))
         for name in BASELINES

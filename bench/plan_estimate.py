@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python bench/plan_estimate.py BASE TASK... --tasks-dir DIR -o OUT [--methods lora full bottleneck]
                       [--steps 5] [--set key=value ...]
 
-A short study (a few steps, sixteen test texts a task) is planned, then carried out, and both are printed side by side. Times are
-processor times of this process, so that others on the machine do not matter: one thread, no GPU.
+A short study (a few steps, sixteen test texts per task) is planned, then carried out, and both are printed side by side. Times
+are processor times of this process, so that others on the machine do not matter: one thread, no GPU.
 """
 
 from __future__ import annotations

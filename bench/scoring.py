@@ -59,7 +59,7 @@ def by_library(sets: Sequence[Rows]) -> list[float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--outputs", type=int, default=300, help="predictions a task")
+    parser.add_argument("--outputs", type=int, default=300, help="predictions per task")
     parser.add_argument("--sentences", type=int, default=4, help="outputs a reference is made of")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()

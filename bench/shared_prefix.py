@@ -1,4 +1,4 @@
-"""Optimiser steps and greedy tokens a second with the task prefix computed once, against the plain computation of the same rows.
+"""Optimiser steps and greedy tokens per second with the task prefix computed once, against plain computation of the same rows.
 
     python bench/shared_prefix.py [--base gemma-3-270m] [--batch 8] [--prefix 118] [--row 52] [--repeats 5]
 

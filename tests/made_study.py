@@ -126,7 +126,7 @@ def write_study(
     Args:
         root: the folder.
         study: its study file.
-        instances: test instances a task; half as many dev instances.
+        instances: test instances per task; half as many dev instances.
         quality: share of right words by method label or setting; goes before :data:`QUALITY`.
         spread: standard deviation of that share from seed to seed.
         broken: runs by method label (or setting) and seed that have no scores, and why.

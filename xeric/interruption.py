@@ -19,7 +19,7 @@ _SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, 
 
 
 class Interrupted(BaseException):
-    """A signal asks the process to leave. No :class:`Exception`: nothing that goes on after errors goes on after this.
+    """A signal asks the process to leave. Not an :class:`Exception`: code that catches errors and goes on does not catch it.
 
     Args:
         number: of the signal.

@@ -27,7 +27,7 @@ BOS, EOS, OTHER_EOS = 1, 2, 3
 
 
 def letters(text: str, special: bool = False) -> list[int]:
-    """One token a character; where it may, ``|`` spells the second end token."""
+    """One token per character; where it may, ``|`` spells the second end token."""
     return [OTHER_EOS if special and c == "|" else 100 + ord(c) for c in text]
 
 

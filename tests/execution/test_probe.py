@@ -96,7 +96,7 @@ def test_times_follow_from_the_speed_of_the_base(
     grids = "grids={methods: {}, sizes: {methods: [full], n_train: [10]}}"
     found = plan(tasks, base, tmp_path / "out", grids, "run.train={epochs: 2, batch_size: 8}", "run.metrics=[chrf]")
     lora, full, few = found.arms
-    # Two tasks of 40 training instances (10 of their 50 are dev): 10 steps an epoch; of 10 instances each: 3 steps.
+    # Two tasks of 40 training instances (10 of their 50 are dev): 10 steps per epoch; of 10 instances each: 3 steps.
     assert lora.seconds == pytest.approx(20 * lora.trainable, rel=1e-3)
     assert full.seconds == pytest.approx(20 * full.trainable, rel=1e-3)
     assert few.seconds == pytest.approx(6 * full.trainable, rel=1e-3)

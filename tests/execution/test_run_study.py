@@ -35,7 +35,7 @@ from xeric.studies.status import study_status
 from xeric.yaml_io import dump_yaml
 
 ROOT = Path(__file__).parents[2]
-# What a user's command does, and which runs it began, one an arm.
+# What a user's command does, and which runs it began, one per arm.
 RUN = """
 import sys
 from pathlib import Path

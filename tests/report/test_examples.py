@@ -1,4 +1,4 @@
-"""The examples on the screen: one a language, chosen by rule, before and after on the same instance."""
+"""The examples on the screen: one per language, chosen by rule, before and after on the same instance."""
 
 from __future__ import annotations
 

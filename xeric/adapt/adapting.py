@@ -106,7 +106,7 @@ class _Adapting:
         )
 
     def run(self) -> Outcome:
-        """Do all of it."""
+        """Choose a base, plan, search, train the final study, and write the folder."""
         whole = prepare([self._task], DataOptions())
         for remark in whole.notes:
             self._progress.note(remark)

@@ -193,7 +193,7 @@ def _search(
 
 
 def halving(candidates: int, rungs: int, steps: int) -> tuple[Rung, ...]:
-    """Return so many rungs, the last with all steps; empty where the first would have too few steps, or a rung drops nobody."""
+    """Return so many rungs, the last with all steps; empty where the first would be too short, or one would drop no candidate."""
     sizes = [math.ceil(candidates / KEEP**number) for number in range(rungs)]
     lengths = [steps // KEEP ** (rungs - 1 - number) for number in range(rungs)]
     if len(set(sizes)) < rungs or (rungs > 1 and lengths[0] < FEWEST_STEPS):

@@ -1,4 +1,4 @@
-"""What every method of transfer offers: options, attaching to a base, what it trains, saving, loading, merging, leaving.
+"""What every method of transfer offers: options, attaching to a base, what it trains, saving, loading, merging, detaching.
 
 A method has no training loop of its own; :mod:`xeric.training.trainer` trains what :meth:`Adaptation.groups` declares
 and nothing else.

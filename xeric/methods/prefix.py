@@ -155,7 +155,7 @@ class PrefixAdaptation(ModuleAdaptation):
         begin_adding(self.base, list(self._gate_of))
 
     def carried(self) -> set[str]:
-        """Return the shared prefix; the prefix of one task says nothing about another."""
+        """Return the shared prefix; the prefix of one task is of no use for another."""
         return super().carried() if _SHARED in self._numbers else set()
 
     def groups(self) -> list[ParameterGroup]:

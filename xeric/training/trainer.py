@@ -28,7 +28,7 @@ from xeric.formatting import duration
 from xeric.interruption import Interrupted, PutOff
 from xeric.methods.base import Adaptation
 from xeric.progress import Progress, Silent
-from xeric.training.budget import TimePlan, fitted
+from xeric.training.budget import TimeBudget, fitted
 from xeric.training.checkpoint import CheckpointFile, under
 from xeric.training.log import TIMES, StepLog, TimeLog
 from xeric.training.loss import step_loss
@@ -137,7 +137,7 @@ class Trainer:
             self.adaptation.load_state(self.best[2])
         return result
 
-    def _time_plan(self, seconds: float) -> TimePlan:
+    def _time_plan(self, seconds: float) -> TimeBudget:
         devices = [self.base.device] if self.base.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             plan = fitted(
