@@ -93,9 +93,8 @@ def fitted(
         times.append(now())
         per_step += (times[-1] - times[-2]) / dev_every
     left = budget - (times[-1] - times[0])
-    plan = TimeBudget(
-        budget, max(1, min(planned, int(left / per_step) if per_step > 0 else planned)), planned, round(per_step, 4)
-    )
+    steps = int(left / per_step) if per_step > 0 else planned
+    plan = TimeBudget(budget, max(1, min(planned, steps)), planned, round(per_step, 4))
     if path is not None and processes.first:
         write_atomically(path, json.dumps({"key": key, **asdict(plan)}) + "\n")
     return plan
