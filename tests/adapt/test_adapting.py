@@ -72,9 +72,9 @@ def test_the_whole_way_from_a_file_to_what_to_use(finished: tuple[Path, Outcome]
     out, outcome = finished
     assert [tried.id for tried in outcome.tried] == ["few-shot", "zero-shot", "lora", "bottleneck"]
     assert all(tried.score is not None for tried in outcome.tried)
-    assert [one.kind for one in outcome.compared[:3]] == ["trained", "prompting", "prompting"]
+    assert [arm.kind for arm in outcome.compared[:3]] == ["trained", "prompting", "prompting"]
     assert outcome.compared[-1].kind == "baseline"
-    assert all(one.gain is not None for one in outcome.compared if one.kind == "prompting")
+    assert all(arm.gain is not None for arm in outcome.compared if arm.kind == "prompting")
     # The final training took in everything but the test set.
     counts = outcome.examples
     assert counts["dev"] == 0

@@ -31,8 +31,8 @@ def test_only_the_papers_own_study_makes_claims_of_the_paper() -> None:
 
 
 def test_setup_counts_what_differs() -> None:
-    said = summary.setup(results())
-    assert said == (
+    sentence = summary.setup(results())
+    assert sentence == (
         "This study compared 5 ways of adapting and 2 untrained settings on 2 bases (multilingual: gemma-3-270m, "
         "english: smollm2-135m) and 9 tasks in English, Hindi and Spanish, with 2 seeds."
     )
@@ -43,23 +43,23 @@ def test_best_arm_and_best_baseline_are_named_with_their_scores() -> None:
     by_score = sorted((arm for arm in made.arms if "chrf" in arm.scores), key=lambda arm: arm.scores["chrf"].value)
     best = next(arm for arm in reversed(by_score) if arm.baseline is None)
     trivial = next(arm for arm in reversed(by_score) if arm.baseline and arm.gates)
-    said = summary.findings(made)
-    assert f"{best.scores['chrf'].value:.1f} [" in said
-    assert f"({best.label})" in said
-    assert f"the best trivial baseline, {trivial.label}, reaches {trivial.scores['chrf'].value:.1f}" in said
-    assert "6 of 9 arms are shown to beat every baseline in chrF++" in said
+    sentences = summary.findings(made)
+    assert f"{best.scores['chrf'].value:.1f} [" in sentences
+    assert f"({best.label})" in sentences
+    assert f"the best trivial baseline, {trivial.label}, reaches {trivial.scores['chrf'].value:.1f}" in sentences
+    assert "6 of 9 arms are shown to beat every baseline in chrF++" in sentences
 
 
 @pytest.mark.parametrize(
-    ("beating", "said"), [(0, "none of 9 arms is shown to"), (1, "1 of 9 arms is shown to"), (9, "9 of 9 arms are shown to")]
+    ("beating", "sentence"), [(0, "none of 9 arms is shown to"), (1, "1 of 9 arms is shown to"), (9, "9 of 9 arms are shown to")]
 )
-def test_how_many_arms_beat_the_baselines(beating: int, said: str) -> None:
+def test_how_many_arms_beat_the_baselines(beating: int, sentence: str) -> None:
     arms, left = [], beating
     for arm in results().arms:
         judged = arm.baseline is None and bool(arm.scores)
         arms.append(arm.model_copy(update={"beats_baselines": left > 0} if judged else {}))
         left -= judged
-    assert said in summary.findings(changed(arms=tuple(arms)))
+    assert sentence in summary.findings(changed(arms=tuple(arms)))
 
 
 def test_verdicts_are_counted() -> None:
@@ -84,9 +84,9 @@ def test_lines_whose_texts_are_cut_off_are_named_where_they_are_few() -> None:
 
 
 def test_what_could_not_be_seen_and_what_failed_is_said() -> None:
-    said = summary.findings(changed(detectable=Interval(value=2.34)))
-    assert "differences of 2.3 chrF++ points or more" in said
-    assert "2 runs of 20 gave no scores." in said
+    sentences = summary.findings(changed(detectable=Interval(value=2.34)))
+    assert "differences of 2.3 chrF++ points or more" in sentences
+    assert "2 runs of 20 gave no scores." in sentences
     whole = changed(runs=tuple(run for run in results().runs if run.status == "ok"))
     assert "gave no scores" not in summary.findings(whole)
 

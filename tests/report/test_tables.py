@@ -131,8 +131,8 @@ def test_both_spreads_stand_under_each_other_and_what_is_not_known_is_said() -> 
     rows = {(row[0], row[1]): row[2:] for row in table.rows}
     labels = {arm.id: arm.label for arm in made.arms}
     order = [row[:2] for row in table.rows]
-    place = order.index((labels["lora"], "seeds"))
-    assert order[place + 1] == (labels["lora"], "paraphrases")
+    index = order.index((labels["lora"], "seeds"))
+    assert order[index + 1] == (labels["lora"], "paraphrases")
     metrics = [column.key for column in table.columns][3:]
     number, *spreads = rows[labels["few-shot"], "paraphrases"]
     assert number == 3
