@@ -70,12 +70,12 @@ def main() -> None:
     speeds.home = lambda: cache
     study, progress = study_of(options), PrintedNotes()
     start = time.process_time()
-    found = estimated(preview(study, options.output, progress=progress), progress=progress)
+    previewed = estimated(preview(study, options.output, progress=progress), progress=progress)
     print(f"planned in {time.process_time() - start:.0f} s")
     done = run_study(study, options.output, progress=progress)
     print("\n| arm | planned | measured | ratio | memory planned | measured | ratio |\n|---|---:|---:|---:|---:|---:|---:|")
-    assert found.estimate is not None
-    planned = {arm.key: arm for arm in found.estimate.arms}
+    assert previewed.estimate is not None
+    planned = {arm.key: arm for arm in previewed.estimate.arms}
     for run in done.plan.runs:
         record, arm = read_record(done.folder.run_folder(run.id)), planned[run.arm.key]
         assert record is not None

@@ -66,7 +66,7 @@ def main() -> None:
 
     sets = [rows_of(Catalog.of().load(task), options.outputs, options.sentences) for task in TASKS]
     total = sum(len(rows[0]) for rows in sets)
-    lengths = [len(word_tokens(one)) for rows in sets for one in rows[0]]
+    lengths = [len(word_tokens(prediction)) for rows in sets for prediction in rows[0]]
     print(f"{total} predictions of {statistics.mean(lengths):.0f} words (at most {max(lengths)}), {len(TASKS)} languages")
     assert counted(METRICS.get("rouge_l")(), sets) == by_library(sets)
     ways: dict[str, Callable[[], object]] = {
@@ -80,14 +80,14 @@ def main() -> None:
             if number:  # the first loads libraries
                 times[name].append(taken)
     quality = quality_metrics()
-    known = {name: statistics.median(taken) for name, taken in times.items()}
-    for name, taken in sorted(known.items(), key=lambda item: -item[1]):
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    for name, taken in sorted(medians.items(), key=lambda item: -item[1]):
         print(
             f"{name:24} {1e6 * taken / total:8.1f} us a prediction" + (", of the default comparison" if name in quality else "")
         )
-    print(f"ROUGE-L: {known['rouge_l by rouge-score'] / known['rouge_l']:.1f} times as fast as by rouge-score, equal scores")
-    before = sum(known[name] for name in quality) - known["rouge_l"] + known["rouge_l by rouge-score"]
-    print(f"{', '.join(quality)} together: {before / sum(known[name] for name in quality):.2f} times as fast")
+    print(f"ROUGE-L: {medians['rouge_l by rouge-score'] / medians['rouge_l']:.1f} times as fast as by rouge-score, equal scores")
+    before = sum(medians[name] for name in quality) - medians["rouge_l"] + medians["rouge_l by rouge-score"]
+    print(f"{', '.join(quality)} together: {before / sum(medians[name] for name in quality):.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -158,9 +158,9 @@ def _cut_and_healed(
     print(f"the node whose net was cut ended with exit code {code}: {' | '.join(last)}", flush=True)
     done = [sys.executable, "-c", _PROGRAM, "study", "run", study, "--json", "-o", str(shared / "study"), *slower]
     subprocess.run(done, check=True, stdout=subprocess.DEVNULL)
-    found = differences(contents(shared / "study"), contents(root / "alone"))
-    print("\n".join(found) or "the study has the bytes of that of one process", flush=True)
-    return int(bool(found))
+    differing = differences(contents(shared / "study"), contents(root / "alone"))
+    print("\n".join(differing) or "the study has the bytes of that of one process", flush=True)
+    return int(bool(differing))
 
 
 def _held_by(shared: Path, machine: str) -> list[str]:
