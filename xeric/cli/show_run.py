@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import JustifyMethod
+from rich.console import Console, JustifyMethod
 
 from xeric.cli.terminal import console, print_table
 from xeric.formatting import duration, estimate, interval
@@ -23,10 +23,29 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
     if record.status != "ok":
         out.print(f"the run {record.status} at step {record.done_steps} of {record.planned_steps}: {folder}", soft_wrap=True)
         return
-    tasks = list(record.tasks)
-    print_table(out, f"{record.method}, test scores with 95% intervals", *_scores_by_task(record))
+    _print_scores(out, record, folder)
+    _print_data(out, record)
+    if len(record.task_weights) > 1:
+        weights = ", ".join(f"{name} {value:.3f}" for name, value in record.task_weights.items())
+        out.print(f"task weights: {weights}", soft_wrap=True)
+    for part, line in _gate_lines(record).items():
+        out.print(f"gates of {part}, by layer: {line}", soft_wrap=True)
+    seconds = record.cost.get("seconds", {})
+    out.print(
+        f"steps {record.done_steps} of {record.planned_steps}"
+        + (f", weights of step {record.best_step}" if record.best_step is not None else "")
+        + f"; trained {record.parameters['trainable']:,} of {record.parameters['total']:,} parameters; "
+        + ", ".join(f"{phase} {duration(value)}" for phase, value in seconds.items()),
+        soft_wrap=True,
+    )
+    out.print(f"run folder: {folder}", soft_wrap=True)
+
+
+def _print_scores(out: Console, record: Record, folder: Path) -> None:
+    """Print the run's scores, what its stages were trained on, and the trivial baselines."""
     from xeric.metrics.scoring import score_notes
 
+    print_table(out, f"{record.method}, test scores with 95% intervals", *_scores_by_task(record))
     for note in score_notes(record.score_notes):
         out.print(note, soft_wrap=True, style="yellow", markup=False)
     for number, stage in enumerate(record.stages, 1):
@@ -42,29 +61,19 @@ def show_run(record: Record, folder: Path, *, fresh: bool) -> None:
         )
     if below := _below_the_baselines(record):
         out.print(below, soft_wrap=True, style="yellow")
-    for name in tasks:
-        out.print(f"{name}: {_data_line(record.tasks[name].data)}", soft_wrap=True)
+
+
+def _print_data(out: Console, record: Record) -> None:
+    """Print each task's data, what was cut from its rows, and whether many of its texts were cut off."""
+    for name, result in record.tasks.items():
+        out.print(f"{name}: {_data_line(result.data)}", soft_wrap=True)
         for note in _cut_notes(record, name):
             out.print(f"{name}: {note}", soft_wrap=True, style="yellow")
-        if (share := length_share([record.tasks[name]])) is not None and share > MANY_AT_LIMIT:
+        if (share := length_share([result])) is not None and share > MANY_AT_LIMIT:
             limit = record.resolved.get("decode.max_new_tokens")
             out.print(
                 f"{name}: {share:.0%} of the texts end at the limit of {limit} new tokens (decode.max_new_tokens)", soft_wrap=True
             )
-    if len(record.task_weights) > 1:
-        weights = ", ".join(f"{name} {value:.3f}" for name, value in record.task_weights.items())
-        out.print(f"task weights: {weights}", soft_wrap=True)
-    for part, line in _gate_lines(record).items():
-        out.print(f"gates of {part}, by layer: {line}", soft_wrap=True)
-    seconds = record.cost.get("seconds", {})
-    out.print(
-        f"steps {record.done_steps} of {record.planned_steps}"
-        + (f", weights of step {record.best_step}" if record.best_step is not None else "")
-        + f"; trained {record.parameters['trainable']:,} of {record.parameters['total']:,} parameters; "
-        + ", ".join(f"{phase} {duration(value)}" for phase, value in seconds.items()),
-        soft_wrap=True,
-    )
-    out.print(f"run folder: {folder}", soft_wrap=True)
 
 
 def _gate_lines(record: Record) -> dict[str, str]:
