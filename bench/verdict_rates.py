@@ -32,7 +32,7 @@ class World:
 
     Attributes:
         name: for the table.
-        seeds: runs of the first and the second method; 0 is one result that no seed moves.
+        seeds: runs of the first and the second method; 0 is one result that does not depend on a seed.
         spread: of each method's mean over tasks, from seed to seed.
         common: over instances, of the difference between the methods that all runs show.
         own: over instances, of what only one run shows.
@@ -112,7 +112,7 @@ def _measured(points: FloatArray, lengths: FloatArray) -> Measured:
 
 
 def fixed_arms(world: World) -> set[str]:
-    """Return which of the two methods no seed moves."""
+    """Return which of the two methods do not depend on a seed."""
     return {name for name, seeds in zip("ab", world.seeds, strict=True) if not seeds}
 
 

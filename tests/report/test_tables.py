@@ -139,7 +139,7 @@ def test_both_spreads_stand_under_each_other_and_what_is_not_known_is_said() -> 
     assert dict(zip(metrics, spreads, strict=True)) == {
         metric: Interval(value=2.9, low=1.51, high=18.2) if metric == "chrf" else None for metric in metrics
     }
-    assert (labels["few-shot"], "seeds") not in rows, "no seed moves it"
+    assert (labels["few-shot"], "seeds") not in rows, "it does not depend on a seed"
     unknown = table.notes[-1]
     assert unknown.startswith("Not known over paraphrases: ")
     assert labels["full"] in unknown
