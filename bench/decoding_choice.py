@@ -45,10 +45,17 @@ def decoded(run: Path, task: PreparedTask, part: str, way: str, no_repeat: int) 
         return read_predictions(path)
     instances = getattr(task, part)
     adapted = replace(open_adapted(run), options=options_of(way, no_repeat))
-    texts = adapted.answer([one.input for one in instances], task.name)
+    texts = adapted.answer([instance.input for instance in instances], task.name)
     rows = [
-        Prediction(id=one.id, task=task.name, language=task.language, input=one.input, prediction=text, references=one.outputs)
-        for one, text in zip(instances, texts, strict=True)
+        Prediction(
+            id=instance.id,
+            task=task.name,
+            language=task.language,
+            input=instance.input,
+            prediction=text,
+            references=instance.outputs,
+        )
+        for instance, text in zip(instances, texts, strict=True)
     ]
     path.parent.mkdir(exist_ok=True)
     write_jsonl(path, rows)
@@ -60,7 +67,7 @@ def score(rows: list[Prediction]) -> float:
 
 
 def best_trivial(data: Prepared, seeds: Sequence[int]) -> float:
-    """The best of the trivial baselines on the test set; the mean of a draw a seed where they draw."""
+    """The best of the trivial baselines on the test set; where they draw, the mean of one draw per seed."""
     return max(
         statistics.fmean(score(baseline_predictions(name, data, "test", seed)) for seed in (seeds if name in SEEDED else (0,)))
         for name in BASELINES
@@ -84,11 +91,11 @@ def main() -> None:
         (task,) = data.tasks
         dev = {way: score(decoded(runs[0], task, "dev", way, options.no_repeat_ngram)) for way in options.ways}
         chosen = max(dev, key=lambda way: dev[way])
-        found = [score(decoded(run, task, "test", chosen, options.no_repeat_ngram)) for run in runs]
+        scores = [score(decoded(run, task, "test", chosen, options.no_repeat_ngram)) for run in runs]
         trivial = best_trivial(data, [configs[run].seed for run in runs])
-        each = ", ".join(f"{one:.1f}" for one in found)
+        each = ", ".join(f"{test_score:.1f}" for test_score in scores)
         runs = [f"{value:.1f}" for value in dev.values()]
-        test = f"{chosen}: {statistics.fmean(found):.1f} ({each})"
+        test = f"{chosen}: {statistics.fmean(scores):.1f} ({each})"
         print(f"| {task.name} | {' | '.join(runs)} | {test} | {trivial:.1f} |", flush=True)
 
 

@@ -77,10 +77,10 @@ class Running:
         """Used so far: unlike time it does not pass faster on a busy machine."""
         try:
             whole = psutil.Process(self._process.pid)
-            times = [one.cpu_times() for one in (whole, *whole.children(recursive=True))]
+            times = [process.cpu_times() for process in (whole, *whole.children(recursive=True))]
         except psutil.NoSuchProcess:
             return 0.0
-        return float(sum(one.user + one.system for one in times))
+        return float(sum(process.user + process.system for process in times))
 
     def kill(self) -> bool:
         """Kill the group; say whether that came before it had ended by itself."""
@@ -117,10 +117,10 @@ def disturbed(folder: Path, settings: Sequence[str], limit: float) -> bool:
 
 def contents(folder: Path) -> dict[str, Any]:
     """Return every file and folder of a study, without what it cost."""
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
-        found[str(path.relative_to(folder))] = None if path.is_dir() else _content(path)
-    return found
+        files[str(path.relative_to(folder))] = None if path.is_dir() else _content(path)
+    return files
 
 
 def _content(path: Path) -> Any:
@@ -138,14 +138,14 @@ def _content(path: Path) -> Any:
 def _without(value: Any, keys: set[str]) -> Any:
     if isinstance(value, dict):
         return {key: _without(inner, keys) for key, inner in value.items() if key not in keys}
-    return [_without(one, keys) for one in value] if isinstance(value, list) else value
+    return [_without(item, keys) for item in value] if isinstance(value, list) else value
 
 
 def differences(folder: Path, expected: dict[str, Any]) -> list[str]:
-    found = contents(folder)
-    lines = [f"missing: {name}" for name in expected if name not in found]
-    lines += [f"not in the undisturbed study: {name}" for name in found if name not in expected]
-    return lines + [f"differs: {name}" for name in expected if name in found and found[name] != expected[name]]
+    own = contents(folder)
+    lines = [f"missing: {name}" for name in expected if name not in own]
+    lines += [f"not in the undisturbed study: {name}" for name in own if name not in expected]
+    return lines + [f"differs: {name}" for name in expected if name in own and own[name] != expected[name]]
 
 
 def progress_of(folder: Path) -> str:
@@ -193,9 +193,9 @@ def main() -> int:
             kills += 1
             print(f"kill {kills} after {limit:.1f} processor seconds: {progress_of(folder)}", flush=True)
         studies += 1
-        found = differences(folder, expected)
-        bad += [f"{folder.name}: {line}" for line in found]
-        print(f"{folder.name} has ended: {len(found)} differences", flush=True)
+        differing = differences(folder, expected)
+        bad += [f"{folder.name}: {line}" for line in differing]
+        print(f"{folder.name} has ended: {len(differing)} differences", flush=True)
     print("\n".join(bad) or f"{kills} kills, {studies} studies, the bytes of the undisturbed one in all of them, cost apart")
     return 1 if bad else 0
 

@@ -12,14 +12,16 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from timeit import timeit
 
 import torch
 
 import xeric
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import DataOptions, prepare
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
@@ -37,13 +39,6 @@ def rows(base: Base, task: str, batch: int, choice: str) -> tuple[EncodedTask, E
     encoder, chosen = base.encoder(own.name), own.test[:batch]
     training = encoder.training_rows(prompt, [(i.id, i.input, i.outputs[0]) for i in chosen])
     return training, encoder.decoding_rows(prompt, [(i.id, i.input) for i in chosen], 16)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Seconds of the processor."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def main() -> None:
@@ -74,7 +69,7 @@ def main() -> None:
         times: dict[str, list[float]] = {choice: [] for choice in CHOICES}
         for _ in range(chosen.repeats + 1):  # the first of each warms up
             for choice in CHOICES:
-                times[choice].append(seconds(lambda choice=choice, work=work: work(choice)))  # type: ignore[misc]
+                times[choice].append(timeit(lambda choice=choice, work=work: work(choice), timer=time.process_time, number=1))  # type: ignore[misc]
         fixed, nearest = (statistics.median(times[choice][1:]) for choice in CHOICES)
         print(f"{name:10}  fixed {fixed:.2f} s  nearest {nearest:.2f} s  {nearest / fixed:.2f} times", flush=True)
 

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python bench/plan_estimate.py BASE TASK... --tasks-dir DIR -o OUT [--methods lora full bottleneck]
                       [--steps 5] [--set key=value ...]
 
-A short study (a few steps, sixteen test texts a task) is planned, then carried out, and both are printed side by side. Times are
-processor times of this process, so that others on the machine do not matter: one thread, no GPU.
+A short study (a few steps, sixteen test texts per task) is planned, then carried out, and both are printed side by side. Times
+are processor times of this process, so that others on the machine do not matter: one thread, no GPU.
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def main() -> None:
     speeds.home = lambda: cache
     study, progress = study_of(options), PrintedNotes()
     start = time.process_time()
-    found = estimated(preview(study, options.output, progress=progress), progress=progress)
+    previewed = estimated(preview(study, options.output, progress=progress), progress=progress)
     print(f"planned in {time.process_time() - start:.0f} s")
     done = run_study(study, options.output, progress=progress)
     print("\n| arm | planned | measured | ratio | memory planned | measured | ratio |\n|---|---:|---:|---:|---:|---:|---:|")
-    assert found.estimate is not None
-    planned = {arm.key: arm for arm in found.estimate.arms}
+    assert previewed.estimate is not None
+    planned = {arm.key: arm for arm in previewed.estimate.arms}
     for run in done.plan.runs:
         record, arm = read_record(done.folder.run_folder(run.id)), planned[run.arm.key]
         assert record is not None

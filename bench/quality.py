@@ -53,7 +53,7 @@ class PlainScript:
     def batches(self, rows: list[tuple[list[int], list[int]]]) -> Iterator[dict[str, torch.Tensor]]:
         order = torch.randperm(len(rows)).tolist()
         for start in range(0, len(rows), BATCH):
-            batch = [rows[place] for place in order[start : start + BATCH]]
+            batch = [rows[index] for index in order[start : start + BATCH]]
             yield {
                 "input_ids": padded([given + target for given, target in batch], self.pad),
                 "attention_mask": padded([[1] * len(given + target) for given, target in batch], 0),
@@ -62,7 +62,7 @@ class PlainScript:
 
     def train(self) -> None:
         examples = (*self.task.train, *self.task.dev)
-        rows = [(self.asked(one.input), self.answered(one.outputs[0])) for one in examples]
+        rows = [(self.asked(instance.input), self.answered(instance.outputs[0])) for instance in examples]
         steps = EPOCHS * -(-len(rows) // BATCH)
         optimizer = torch.optim.AdamW([p for p in self.model.parameters() if p.requires_grad], lr=RATE)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - step / steps)
@@ -80,11 +80,11 @@ class PlainScript:
         self.model.eval()
         texts: list[str] = []
         for start in range(0, len(self.task.test), BATCH):
-            given = [self.asked(one.input) for one in self.task.test[start : start + BATCH]]
+            given = [self.asked(instance.input) for instance in self.task.test[start : start + BATCH]]
             ids, mask = padded(given, self.pad, left=True), padded([[1] * len(row) for row in given], 0, left=True)
             choices = {"max_new_tokens": limit, "do_sample": False, "pad_token_id": self.pad}
-            found = self.model.generate(input_ids=ids, attention_mask=mask, eos_token_id=self.tokenizer.eos_token_id, **choices)
-            texts += self.tokenizer.batch_decode(found[:, ids.shape[1] :], skip_special_tokens=True)
+            written = self.model.generate(input_ids=ids, attention_mask=mask, eos_token_id=self.tokenizer.eos_token_id, **choices)
+            texts += self.tokenizer.batch_decode(written[:, ids.shape[1] :], skip_special_tokens=True)
         return [text.strip() for text in texts]
 
 
@@ -110,38 +110,38 @@ def plain(base: Base, task: PreparedTask, limit: int) -> dict[str, Any]:
     finally:
         script.model.unload()
     steps = EPOCHS * -(-(len(task.train) + len(task.dev)) // BATCH)
-    return {"steps": steps, "texts": {one.id: text for one, text in zip(task.test, texts, strict=True)}}
+    return {"steps": steps, "texts": {instance.id: text for instance, text in zip(task.test, texts, strict=True)}}
 
 
 def once(path: Path, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """What stands in the file, or else what is computed, timed and put there."""
     if not path.is_file():
         start = time.perf_counter()
-        found = compute()
-        found["seconds"] = round(time.perf_counter() - start)
+        result = compute()
+        result["seconds"] = round(time.perf_counter() - start)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(found, ensure_ascii=False), encoding="utf-8")
+        path.write_text(json.dumps(result, ensure_ascii=False), encoding="utf-8")
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def predictions(task: PreparedTask, found: dict[str, Any]) -> list[Prediction]:
+def predictions(task: PreparedTask, result: dict[str, Any]) -> list[Prediction]:
     return [
         Prediction(
-            id=one.id,
+            id=instance.id,
             task=task.name,
             language=task.language,
-            input=one.input,
-            prediction=found["texts"][one.id],
-            references=one.outputs,
+            input=instance.input,
+            prediction=result["texts"][instance.id],
+            references=instance.outputs,
         )
-        for one in task.test
+        for instance in task.test
     ]
 
 
-def row(label: str, rows: list[Prediction], found: dict[str, Any]) -> str:
+def row(label: str, rows: list[Prediction], result: dict[str, Any]) -> str:
     scores = score_predictions(rows, METRICS, resamples=0).scores
     runs = " | ".join(f"{scores[name].score:.1f}" for name in METRICS)
-    return f"| {label} | {runs} | {found['seconds']} | {found.get('kept') or found['steps']} of {found['steps']} |"
+    return f"| {label} | {runs} | {result['seconds']} | {result.get('kept') or result['steps']} of {result['steps']} |"
 
 
 def main() -> None:
@@ -166,15 +166,15 @@ def main() -> None:
         (task,) = data.tasks
         folder = options.output / name
         run = folder / f"ours-{digest([label, words])[:8]}"
-        found = once(run.with_suffix(".json"), lambda: ours(base, data, settings, run))  # noqa: B023  # called at once
+        result = once(run.with_suffix(".json"), lambda: ours(base, data, settings, run))  # noqa: B023  # called at once
         bare = xeric.prepare(task.task, prompt={"demonstrations": 0}, **chosen).tasks[0]
-        theirs = once(folder / f"plain-{label}.json", lambda: plain(base, bare, found["limit"]))  # noqa: B023
-        mine, script = predictions(task, found), predictions(task, theirs)
+        theirs = once(folder / f"plain-{label}.json", lambda: plain(base, bare, result["limit"]))  # noqa: B023
+        mine, script = predictions(task, result), predictions(task, theirs)
         compared = compare_predictions(mine, script, ["chrf"]).metrics["chrf"]
         differences.append(compared.difference)
         print(f"| **{name}**, {len(mine)} texts |{' |' * (len(METRICS) + 2)}")
         print(row("plain script", script, theirs))
-        print(row(" ".join(["ours", *words]), mine, found))
+        print(row(" ".join(["ours", *words]), mine, result))
         print(f"| ours less plain | {compared.difference:+.1f} [{compared.low:.1f}, {compared.high:.1f}] |{' |' * 6}", flush=True)
     print(f"\nours less plain, mean over tasks: {statistics.fmean(differences):+.1f} chrF++")
 

@@ -35,7 +35,7 @@ def main() -> None:
     base = xeric.load_base(options.base, precision=options.precision)
     print(f"| {options.method}: rate | {' | '.join(tasks)} | mean |\n|---|{'---:|' * (len(tasks) + 1)}")
     for rate in options.rates:
-        found = []
+        scores = []
         for name in tasks:
             settings = apply_overrides({"train": {"lr": rate}, "method": {"name": options.method}}, words)
             chosen = {"n_train": options.n_train, "dev_fraction": 1 / 3, "max_test": 1}
@@ -46,11 +46,11 @@ def main() -> None:
             folder = options.output / name / f"{options.method}-{rate:g}-{label}"
             run = xeric.train(base, data, output=folder, predict=["dev"], **settings)
             if run.record.status != "ok":
-                found.append(0.0)
+                scores.append(0.0)
                 continue
             rows = read_predictions(folder / PREDICTION_FILES["dev"])
-            found.append(score_predictions(rows, ["chrf"], resamples=0).scores["chrf"].score)
-        print(f"| {rate:g} | {' | '.join(f'{score:.1f}' for score in found)} | {statistics.fmean(found):.1f} |", flush=True)
+            scores.append(score_predictions(rows, ["chrf"], resamples=0).scores["chrf"].score)
+        print(f"| {rate:g} | {' | '.join(f'{score:.1f}' for score in scores)} | {statistics.fmean(scores):.1f} |", flush=True)
 
 
 if __name__ == "__main__":

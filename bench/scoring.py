@@ -14,6 +14,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from timeit import timeit
 
 from rouge_score.rouge_scorer import RougeScorer
 
@@ -56,22 +57,16 @@ def by_library(sets: Sequence[Rows]) -> list[float]:
     ]
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--outputs", type=int, default=300, help="predictions a task")
+    parser.add_argument("--outputs", type=int, default=300, help="predictions per task")
     parser.add_argument("--sentences", type=int, default=4, help="outputs a reference is made of")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
 
     sets = [rows_of(Catalog.of().load(task), options.outputs, options.sentences) for task in TASKS]
     total = sum(len(rows[0]) for rows in sets)
-    lengths = [len(word_tokens(one)) for rows in sets for one in rows[0]]
+    lengths = [len(word_tokens(prediction)) for rows in sets for prediction in rows[0]]
     print(f"{total} predictions of {statistics.mean(lengths):.0f} words (at most {max(lengths)}), {len(TASKS)} languages")
     assert counted(METRICS.get("rouge_l")(), sets) == by_library(sets)
     ways: dict[str, Callable[[], object]] = {
@@ -81,18 +76,18 @@ def main() -> None:
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(options.repeats + 1):
         for name, work in ways.items():
-            taken = seconds(work)
+            taken = timeit(work, timer=time.process_time, number=1)
             if number:  # the first loads libraries
                 times[name].append(taken)
     quality = quality_metrics()
-    known = {name: statistics.median(taken) for name, taken in times.items()}
-    for name, taken in sorted(known.items(), key=lambda item: -item[1]):
+    medians = {name: statistics.median(taken) for name, taken in times.items()}
+    for name, taken in sorted(medians.items(), key=lambda item: -item[1]):
         print(
             f"{name:24} {1e6 * taken / total:8.1f} us a prediction" + (", of the default comparison" if name in quality else "")
         )
-    print(f"ROUGE-L: {known['rouge_l by rouge-score'] / known['rouge_l']:.1f} times as fast as by rouge-score, equal scores")
-    before = sum(known[name] for name in quality) - known["rouge_l"] + known["rouge_l by rouge-score"]
-    print(f"{', '.join(quality)} together: {before / sum(known[name] for name in quality):.2f} times as fast")
+    print(f"ROUGE-L: {medians['rouge_l by rouge-score'] / medians['rouge_l']:.1f} times as fast as by rouge-score, equal scores")
+    before = sum(medians[name] for name in quality) - medians["rouge_l"] + medians["rouge_l by rouge-score"]
+    print(f"{', '.join(quality)} together: {before / sum(medians[name] for name in quality):.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Optimiser steps and greedy tokens a second with the task prefix computed once, against the plain computation of the same rows.
+"""Optimiser steps and greedy tokens per second with the task prefix computed once, against plain computation of the same rows.
 
     python bench/shared_prefix.py [--base gemma-3-270m] [--batch 8] [--prefix 118] [--row 52] [--repeats 5]
 
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
+from timeit import timeit
 
 import torch
 
 import xeric
-from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
+from xeric.data.rows import EncodedTask, InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions, decode
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
@@ -37,19 +37,13 @@ def make_rows(prefix: int, row: int, batch: int, *, target: int) -> EncodedTask:
     return EncodedTask("bench", (PrefixRow("bench", ids(prefix), (0,) * prefix, 2),), rows)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
 def compare(name: str, work: Callable[[bool], object], units: int, repeats: int) -> None:
     """Time both ways in turn and print medians and their ratio."""
     work(True), work(False)
     times: dict[bool, list[float]] = {True: [], False: []}
     for _ in range(repeats):
         for shared in (True, False):
-            times[shared].append(seconds(lambda way=shared: work(way)))  # type: ignore[misc]
+            times[shared].append(timeit(lambda way=shared: work(way), number=1))  # type: ignore[misc]
     shared, plain = (statistics.median(times[way]) for way in (True, False))
     print(f"{name:24} shared {units / shared:9.2f}/s   plain {units / plain:9.2f}/s   ratio {plain / shared:.2f}")
 

@@ -18,8 +18,9 @@ import numpy as np
 
 from xeric.analysis.comparison import Arm, Arms, resample_arms
 from xeric.analysis.recommend import Candidate, recommend
-from xeric.metrics.base import MeanMetric, Signature, Statistics
+from xeric.metrics.base import Signature, Statistics
 from xeric.metrics.measuring import Group, Measured
+from xeric.metrics.validity import LengthRatio
 from xeric.statistics.arrays import FloatArray
 from xeric.statistics.decisions import decide_together
 from xeric.statistics.estimates import ALPHA, Estimate, half_width
@@ -31,7 +32,7 @@ class World:
 
     Attributes:
         name: for the table.
-        seeds: runs of the first and the second method; 0 is one result that no seed moves.
+        seeds: runs of the first and the second method; 0 is one result that does not depend on a seed.
         spread: of each method's mean over tasks, from seed to seed.
         common: over instances, of the difference between the methods that all runs show.
         own: over instances, of what only one run shows.
@@ -73,39 +74,22 @@ WORLDS = (
 )
 
 
-class _Points(MeanMetric):
-    """A score that is given, not counted: sum of points over sum of lengths."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name = "points"
-
-    def score_sums(self, sums: FloatArray) -> FloatArray:
-        return np.asarray(sums[..., 0] / sums[..., -1])
-
-    def _count(self, batch: object) -> list[list[float]]:
-        raise NotImplementedError
-
-    def _choices(self, batch: object) -> dict[str, str]:
-        raise NotImplementedError
-
-
 def draw_study(world: World, rng: np.random.Generator, *, tasks: int, instances: int) -> dict[str, dict[int, Measured]]:
     """Return the runs of two methods, ``a`` and ``b``, on the same instances."""
     shape = (tasks, instances)
     difficulty = rng.normal(30, 15, size=shape)
     lengths = rng.lognormal(3, 0.7, size=shape) if world.ratio else np.ones(shape)
-    found: dict[str, dict[int, Measured]] = {}
+    runs: dict[str, dict[int, Measured]] = {}
     for name, seeds, spread, shift in zip("ab", world.seeds, world.spread, (world.difference, 0.0), strict=True):
         # Half of the methods' common difference on an instance lies with each of them.
         method = difficulty + shift + rng.normal(0, world.common / math.sqrt(2), size=shape)
-        found[name] = {}
+        runs[name] = {}
         for seed in range(max(seeds, 1)):
             points = method
             if seeds:
                 points = method + _effect(world.shape, spread, rng) + rng.normal(0, world.own, size=shape)
-            found[name][seed] = _measured(points, lengths)
-    return found
+            runs[name][seed] = _measured(points, lengths)
+    return runs
 
 
 def _effect(shape: str, spread: float, rng: np.random.Generator) -> float:
@@ -116,18 +100,19 @@ def _effect(shape: str, spread: float, rng: np.random.Generator) -> float:
 
 def _group(task: str, rows: FloatArray) -> Group:
     ids = tuple(str(number) for number in range(len(rows)))
-    return Group(task, "en", 1.0, ids, {"points": Statistics(rows, ("value", "rows"), Signature("points", {}))})
+    return Group(task, "en", 1.0, ids, {"points": Statistics(rows, LengthRatio.columns, Signature("points", {}))})
 
 
 def _measured(points: FloatArray, lengths: FloatArray) -> Measured:
+    """Return a run whose score is the given points, weighted by length: 100 times a ratio of sums, as the length ratio is."""
     groups = tuple(
-        _group(f"task {t:02}", np.stack([p * n, n], axis=1)) for t, (p, n) in enumerate(zip(points, lengths, strict=True))
+        _group(f"task {t:02}", np.stack([p * n / 100, n], axis=1)) for t, (p, n) in enumerate(zip(points, lengths, strict=True))
     )
-    return Measured({"points": _Points()}, groups, {})
+    return Measured({"points": LengthRatio()}, groups, {})
 
 
-def fixed_lines(world: World) -> set[str]:
-    """Return which of the two methods no seed moves."""
+def fixed_arms(world: World) -> set[str]:
+    """Return which of the two methods do not depend on a seed."""
     return {name for name, seeds in zip("ab", world.seeds, strict=True) if not seeds}
 
 
@@ -153,11 +138,13 @@ def percentile(arms: Arms, rng: np.random.Generator) -> bool:
 
 def satterthwaite(arms: Arms) -> bool:
     """Say whether one t quantile for the sum of the variances calls it."""
-    found: Estimate = arms.difference("a", "b", ["points"])
-    assert found.instances is not None
-    total = found.runs.variance + found.instances.variance
-    df = total**2 / (found.runs.variance**2 / found.runs.df + found.instances.variance**2 / found.instances.df)
-    return abs(found.value) > float(half_width(ALPHA, total, df, 0.0))
+    difference: Estimate = arms.difference("a", "b", ["points"])
+    assert difference.instances is not None
+    total = difference.runs.variance + difference.instances.variance
+    df = total**2 / (
+        difference.runs.variance**2 / difference.runs.df + difference.instances.variance**2 / difference.instances.df
+    )
+    return abs(difference.value) > float(half_width(ALPHA, total, df, 0.0))
 
 
 def rates(world: World, *, studies: int, draws: int, tasks: int, instances: int, seed: int = 0) -> tuple[float, float, float]:
@@ -166,7 +153,7 @@ def rates(world: World, *, studies: int, draws: int, tasks: int, instances: int,
     for number in range(studies):
         rng = np.random.default_rng([seed, number])
         made = draw_study(world, rng, tasks=tasks, instances=instances)
-        arms = resample_arms(made, fixed=fixed_lines(world), draws=draws, seed=number)
+        arms = resample_arms(made, fixed=fixed_arms(world), draws=draws, seed=number)
         calls += [ours(arms), percentile(arms, rng), satterthwaite(arms)]
     first, second, third = (calls / studies).tolist()
     return first, second, third
@@ -200,14 +187,14 @@ def draw_field(field: Field, rng: np.random.Generator, *, tasks: int, instances:
     """Return three runs of every method, as in the first of :data:`WORLDS`."""
     shape = (tasks, instances)
     difficulty, world = rng.normal(30, 15, size=shape), WORLDS[0]
-    found: dict[str, dict[int, Measured]] = {}
+    runs: dict[str, dict[int, Measured]] = {}
     for number, truth in enumerate(field.truth):
         method = difficulty + truth + rng.normal(0, world.common / math.sqrt(2), size=shape)
-        found[str(number)] = {
+        runs[str(number)] = {
             seed: _measured(method + rng.normal(0, world.spread[0]) + rng.normal(0, world.own, size=shape), np.ones(shape))
             for seed in range(3)
         }
-    return found
+    return runs
 
 
 def field_rates(field: Field, *, studies: int, draws: int, tasks: int, instances: int, seed: int = 1) -> dict[str, float]:
@@ -254,11 +241,11 @@ def main() -> None:
         seeds, spread = ("{} and {}".format(*pair) for pair in (world.seeds, world.spread))
         print(f"| {world.name} | {seeds} | {spread} | {world.difference:g} | {shown} |", flush=True)
     for number, field in enumerate(FIELDS):
-        found = field_rates(field, studies=given.studies, draws=given.draws, tasks=given.tasks, instances=given.instances)
+        rated = field_rates(field, studies=given.studies, draws=given.draws, tasks=given.tasks, instances=given.instances)
         if not number:
-            print("\n| field, 3 seeds | truth | " + " | ".join(found) + " |\n|---|---|" + "---|" * len(found))
+            print("\n| field, 3 seeds | truth | " + " | ".join(rated) + " |\n|---|---|" + "---|" * len(rated))
         truth = ", ".join(f"{value:g}" for value in field.truth)
-        print(f"| {field.name} | {truth} | " + " | ".join(f"{100 * rate:.1f}%" for rate in found.values()) + " |", flush=True)
+        print(f"| {field.name} | {truth} | " + " | ".join(f"{100 * rate:.1f}%" for rate in rated.values()) + " |", flush=True)
 
 
 if __name__ == "__main__":

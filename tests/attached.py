@@ -12,7 +12,7 @@ from torch import nn
 from tests import rows
 from xeric.bases.base import Base
 from xeric.data.batching import micro_batches
-from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.data.rows import EncodedTask, InstanceRow
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
 from xeric.training.loss import Rows, step_loss
@@ -124,12 +124,12 @@ def gradients(
 
 
 def assert_same_gradients(
-    one: tuple[dict[str, float], dict[str, torch.Tensor]], other: tuple[dict[str, float], dict[str, torch.Tensor]]
+    actual: tuple[dict[str, float], dict[str, torch.Tensor]], other: tuple[dict[str, float], dict[str, torch.Tensor]]
 ) -> None:
     """Losses and gradients agree to 1e-5, gradients relative to the largest of their parameter."""
-    (losses, found), (expected_losses, expected) = one, other
-    assert set(found) == set(expected)
+    (losses, gradients), (expected_losses, expected) = actual, other
+    assert set(gradients) == set(expected)
     for task, loss in expected_losses.items():
         assert abs(losses[task] - loss) < 1e-5 * loss
     for name, gradient in expected.items():
-        assert (found[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max() + 1e-7, name
+        assert (gradients[name] - gradient).abs().max() <= 1e-5 * gradient.abs().max() + 1e-7, name

@@ -126,7 +126,7 @@ def write_study(
     Args:
         root: the folder.
         study: its study file.
-        instances: test instances a task; half as many dev instances.
+        instances: test instances per task; half as many dev instances.
         quality: share of right words by method label or setting; goes before :data:`QUALITY`.
         spread: standard deviation of that share from seed to seed.
         broken: runs by method label (or setting) and seed that have no scores, and why.
@@ -178,7 +178,7 @@ def predictions(
             # What one run gets right another mostly gets right too, as with real models.
             ease = [rng.random() for _ in reference]
             own = random.Random(f"{seed} {task} {part} {number}")
-            right = [0.8 * one + 0.2 * own.random() < share for one in ease]
+            right = [0.8 * value + 0.2 * own.random() < share for value in ease]
             text = " ".join(word if good else own.choice(words) for word, good in zip(reference, right, strict=True))
             row = Prediction(
                 id=str(number),
@@ -271,7 +271,7 @@ def _write_baselines(folder: StudyFolder, study: StudyConfig, instances: int) ->
 def _write_tuning(folder: StudyFolder) -> None:
     for method in ("full", "lora"):
         trials = tuple({"settings": {"train.lr": lr}, "score": score} for lr, score in ((1e-4, 30.0), (1e-3, 31.5)))
-        found = TuningResult(
+        tuning_result = TuningResult(
             method=method, base="multi", trials=trials, best=(30.0, 31.5), chosen={"train.lr": 1e-3}, seconds=80.0
         )
-        write_json(folder.tuning("multi", method) / "tuning.json", found)
+        write_json(folder.tuning("multi", method) / "tuning.json", tuning_result)

@@ -8,8 +8,9 @@ from dataclasses import replace
 from tests import drawn, tiny
 from xeric.bases.base import Base
 from xeric.data.demonstrations import choose_demonstrations
-from xeric.data.encoding import EncodedTask, Openings
-from xeric.data.prompts import SEGMENT_KINDS, Prompt, PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import Prompt, build_prompt
+from xeric.data.rows import SEGMENT_KINDS, EncodedTask, Openings
 from xeric.data.tasks import Instance, Task, parse_task
 
 

@@ -40,22 +40,22 @@ def study(tasks: Path, base: Path, *overrides: str) -> StudyConfig:
 
 def contents(folder: Path) -> dict[str, Any]:
     """Every byte of a study's folder, what it cost apart."""
-    found: dict[str, Any] = {}
+    files: dict[str, Any] = {}
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
         if path.is_dir():
-            found[name] = None
+            files[name] = None
         elif path.name == "times.jsonl":
             continue
         elif path.name == "results.json":
             # What is cheapest, and what all of it cost, is a matter of cost too.
             results = _without_cost(json.loads(path.read_text()))
-            found[name] = {key: value for key, value in results.items() if key not in ("recommendation", "provenance")}
+            files[name] = {key: value for key, value in results.items() if key not in ("recommendation", "provenance")}
         elif path.name in ("record.json", "tuning.json", "stage.json", "search.json"):
-            found[name] = _without_cost(json.loads(path.read_text()))
+            files[name] = _without_cost(json.loads(path.read_text()))
         else:
-            found[name] = path.read_bytes()
-    return found
+            files[name] = path.read_bytes()
+    return files
 
 
 def holder_pid(lock: Path) -> int:

@@ -64,8 +64,8 @@ def test_keys_and_names_are_one_name_in_both_unicode_forms() -> None:
         tasks: tuple[Name, ...]
         weights: dict[str, int]
 
-    found = build(Weights, {"tasks": ["re\u0301sume\u0301"], "weights": {"re\u0301sume\u0301": 2}})
-    assert found.weights[found.tasks[0]] == found.weights["r\u00e9sum\u00e9"] == 2
+    built = build(Weights, {"tasks": ["re\u0301sume\u0301"], "weights": {"re\u0301sume\u0301": 2}})
+    assert built.weights[built.tasks[0]] == built.weights["r\u00e9sum\u00e9"] == 2
 
 
 # --- overrides --------------------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ def test_the_digest_is_the_same_in_every_process() -> None:
         "words = {'lr', 'rank', 'alpha', 'tasks', 'नदी'}\n"
         "print(digest({word: {w: len(w) for w in words} for word in words}))"
     )
-    found = {
+    digests = {
         subprocess.run(
             [sys.executable, "-c", program],
             env={**os.environ, "PYTHONHASHSEED": seed},
@@ -324,4 +324,4 @@ def test_the_digest_is_the_same_in_every_process() -> None:
         for seed in ("0", "1", "2")
     }
     words = ["alpha", "lr", "rank", "tasks", "नदी"]
-    assert found == {digest({word: {w: len(w) for w in words} for word in words}) + "\n"}
+    assert digests == {digest({word: {w: len(w) for w in words} for word in words}) + "\n"}

@@ -12,7 +12,7 @@ import torch
 from tests import rows, tiny
 from tests.attached import SMALL_TUNERS, train
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
 from xeric.methods import METHODS
@@ -126,22 +126,22 @@ def fit(base: Base, adaptation: Adaptation, task: EncodedTask, steps: int = 12, 
 def test_step_zero_reference(name: str, shape: str, open_base: Callable[[str], Base]) -> None:
     base = open_base(shape)
     adaptation = attach(base, name)
-    task, said = rows.training_rows(base, rows.task("one")), rows.decoding_rows(base, rows.task("said"), 4)
+    task, decoding = rows.training_rows(base, rows.task("one")), rows.decoding_rows(base, rows.task("said"), 4)
     loss, texts = loss_of(base, task), texts_of(base)
     begins = [adaptation.initial_tokens(name) for name in ("one", "said")]
     assert any(begins) == (step_zero(name, base) == "initial-tokens")
     if base.instance_vectors:
         tokens = base.instance_vectors.initial_tokens
-        told = [rows.with_tokens_for_vectors(of, base.vocabulary, tokens) for of in (task, said)]
-        assert told != [task, said]
-        task, said = told
+        told = [rows.with_tokens_for_vectors(of, base.vocabulary, tokens) for of in (task, decoding)]
+        assert told != [task, decoding]
+        task, decoding = told
     adaptation.detach()
-    task, said = rows.begun_with(task, begins[0]), rows.begun_with(said, begins[1])
+    task, decoding = rows.begun_with(task, begins[0]), rows.begun_with(decoding, begins[1])
     if step_zero(name, base) == "none":
         assert loss_of(base, task) != loss, "it starts at the base after all, so let it say so"
         return
     assert loss_of(base, task) == pytest.approx(loss, rel=1e-5)
-    assert decode(base, said, DecodeOptions(batch_size=4), max_new_tokens=8) == texts
+    assert decode(base, decoding, DecodeOptions(batch_size=4), max_new_tokens=8) == texts
 
 
 @pytest.mark.parametrize(("name", "shape"), TRAINED_CASES)
@@ -168,7 +168,7 @@ def test_save_load_merge_and_detach(name: str, shape: str, open_base: Callable[[
     untouched, texts = loss_of_one(base), texts_of(base)
     adaptation = attach(base, name)
     fit(base, adaptation, rows.training_rows(base, rows.task("one")), steps=4, lr=learning_rate(name, shape))
-    trained, said = loss_of_one(base), texts_of(base)
+    trained, written = loss_of_one(base), texts_of(base)
     adaptation.save(tmp_path)
     files = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert files
@@ -182,7 +182,7 @@ def test_save_load_merge_and_detach(name: str, shape: str, open_base: Callable[[
     again = attach(base, name, seed=99)
     again.load(tmp_path)
     assert loss_of_one(base) == pytest.approx(trained, rel=1e-6)
-    assert texts_of(base) == said
+    assert texts_of(base) == written
     again.save(tmp_path)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == files
 
@@ -192,7 +192,7 @@ def test_save_load_merge_and_detach(name: str, shape: str, open_base: Callable[[
         with pytest.raises(RunError, match=r"^[^.]*cannot be merged[^.]*$"):
             again.merge()
     assert loss_of_one(base) == pytest.approx(trained, rel=1e-4)
-    assert texts_of(base) == said
+    assert texts_of(base) == written
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -278,14 +278,14 @@ def test_vectors_before_a_row_start_exactly_at_their_tokens(shape: str, open_bas
     base = open_base(shape)
     options = method_options({"name": "prefix", "level": "input"})
     adaptation = METHODS.get("prefix").attach(base, options, seed=1, definitions=DEFINITIONS)
-    task, said = rows.training_rows(base, rows.task("one")), rows.decoding_rows(base, rows.task("said"), 4)
-    loss, texts = loss_of(base, task), decode(base, said, DecodeOptions(batch_size=4), max_new_tokens=8)
+    task, decoding = rows.training_rows(base, rows.task("one")), rows.decoding_rows(base, rows.task("said"), 4)
+    loss, texts = loss_of(base, task), decode(base, decoding, DecodeOptions(batch_size=4), max_new_tokens=8)
     begins = [adaptation.initial_tokens(name) for name in DEFINITIONS]
     adaptation.detach()
     assert all(begins)
-    task, said = rows.begun_with(task, begins[0]), rows.begun_with(said, begins[1])
+    task, decoding = rows.begun_with(task, begins[0]), rows.begun_with(decoding, begins[1])
     assert loss_of(base, task) == pytest.approx(loss, rel=1e-5)
-    assert decode(base, said, DecodeOptions(batch_size=4), max_new_tokens=8) == texts
+    assert decode(base, decoding, DecodeOptions(batch_size=4), max_new_tokens=8) == texts
 
 
 @pytest.mark.parametrize(("name", "shape"), sorted(UNGATED))

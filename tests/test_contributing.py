@@ -130,6 +130,17 @@ def test_every_path_that_is_named_exists() -> None:
     assert not [path for path in WRITTEN if (ROOT / path).exists()]
 
 
+def test_the_tour_of_the_house_names_every_room_in_the_order_of_imports() -> None:
+    rooms = [
+        room.removesuffix(".py") for room in re.findall(r"^\| `xeric/([\w.]+?)/?`", section("The house"), flags=re.MULTILINE)
+    ]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = next(c["layers"] for c in project["tool"]["importlinter"]["contracts"] if c["id"] == "layers")
+    order = [layer.strip("()") for layer in layers]
+    assert {path.parent.name for path in (ROOT / "xeric").glob("*/__init__.py")} <= set(rooms)
+    assert rooms[:-1] == sorted(rooms[:-1], key=order.index)
+
+
 def test_every_name_that_is_said_to_be_in_a_file_is_there() -> None:
     pairs = re.findall(r"`(\w+)` (?:in|of) `((?:xeric|tests)/[\w./]+\.py)`", TEXT)
     assert pairs

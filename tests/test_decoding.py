@@ -12,7 +12,7 @@ from sacrebleu.metrics import CHRF
 from tests import rows, tiny
 from xeric.bases import best_tokens, stepping
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode, default_limit
 from xeric.invisible import without_invisible
 
@@ -89,8 +89,8 @@ def test_beam_search_finds_what_a_search_of_its_own_finds(open_base: Callable[[s
     base = open_base("llama")
     task = rows.decoding_rows(base, rows.task("one"), 2)
     options = DecodeOptions(strategy="beam", beams=32, length_penalty=0.0)
-    found = decode(base, task, options.model_copy(update={"batch_size": 2}), max_new_tokens=2)
-    for row, text in zip(task.rows, found, strict=True):
+    decoded = decode(base, task, options.model_copy(update={"batch_size": 2}), max_new_tokens=2)
+    for row, text in zip(task.rows, decoded, strict=True):
         prompt = (*task.prefix_of(row).ids, *row.ids)
         with torch.no_grad():
             first = base.model(torch.tensor([prompt])).logits[0, -1].log_softmax(-1)
@@ -118,9 +118,9 @@ def test_a_text_does_not_repeat_itself_but_may_repeat_its_input(
         scores = logits.clone()
         for token in set(new):
             scores[token] *= 1 / penalty if scores[token] > 0 else penalty
-        for place in range(len(new) - size + 1 if size else 0):
-            if new[place : place + size - 1] == new[len(new) - size + 1 :]:
-                scores[new[place + size - 1]] = -torch.inf
+        for position in range(len(new) - size + 1 if size else 0):
+            if new[position : position + size - 1] == new[len(new) - size + 1 :]:
+                scores[new[position + size - 1]] = -torch.inf
         return int(scores.argmax())
 
     expected = []
@@ -244,19 +244,21 @@ def test_minimum_risk_takes_the_sample_most_like_the_others(open_base: Callable[
     base = open_base("llama")
     task = rows.decoding_rows(base, rows.task("one"), 6)
     options = DecodeOptions(strategy="mbr", candidates=5, batch_size=5)
-    found = decode(base, task, options, max_new_tokens=8, seed=3)
+    decoded = decode(base, task, options, max_new_tokens=8, seed=3)
     # The same draws, by sampling alone: five copies of a row in one batch.
     copies = replace(task, rows=tuple(row for row in task.rows for _ in range(5)))
     drawn = decode(base, copies, DecodeOptions(strategy="sample", batch_size=5), max_new_tokens=8, seed=3)
     scorer, better = CHRF(word_order=2), 0
-    for number, text in enumerate(found):
+    for number, text in enumerate(decoded):
         own = drawn[5 * number : 5 * number + 5]
-        seen = [without_invisible(one, boundaries=False) for one in own]  # a random model writes controls, which no score counts
+        seen = [
+            without_invisible(sample, boundaries=False) for sample in own
+        ]  # a random model writes controls, which no score counts
         gains = [sum(scorer.sentence_score(a, [b]).score for m, b in enumerate(seen) if m != n) for n, a in enumerate(seen)]
         assert gains[own.index(text)] == pytest.approx(max(gains))
         better += text != own[0]
     assert better, "the first is not always the best"
-    assert decode(base, task, options, max_new_tokens=8, seed=3) == found
+    assert decode(base, task, options, max_new_tokens=8, seed=3) == decoded
 
 
 def test_the_default_limit_fits_95_of_100_targets_and_half_the_context() -> None:

@@ -47,8 +47,8 @@ def options(command: Any) -> set[str]:
 
 def blocks(language: str, text: str) -> list[str]:
     """Fenced blocks, those inside lists too."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, flags=re.MULTILINE | re.DOTALL)
-    return [textwrap.dedent(block) for _, block in found]
+    matches = re.findall(rf"^( *)```{language}\n(.*?)^\1```", text, flags=re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(block) for _, block in matches]
 
 
 def test_the_page_of_commands_has_every_command_and_option(hooks: ModuleType) -> None:

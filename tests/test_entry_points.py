@@ -89,7 +89,7 @@ print(json.dumps(done))
         [sys.executable, "-c", code, asked], env=environment, capture_output=True, encoding="utf-8", check=False, cwd=packages
     )
     assert ran.returncode == 0, ran.stderr
-    return [tuple(one) for one in json.loads(ran.stdout.splitlines()[-1])]
+    return [tuple(outcome) for outcome in json.loads(ran.stdout.splitlines()[-1])]
 
 
 def test_what_a_package_brings_is_listed_trained_with_and_scored_with(tmp_path: Path, base_folder: Callable[[str], Path]) -> None:
@@ -112,18 +112,18 @@ def test_what_a_package_brings_is_listed_trained_with_and_scored_with(tmp_path: 
         ["score", tmp_path / "small" / "predictions.jsonl", "--against", tmp_path / "small" / "predictions.jsonl", "--json"],
     )
     assert [code for code, _, _ in done] == [0] * len(done), done
-    said: list[Any] = [json.loads(out) for _, out, _ in done]
-    for rows, name in zip(said, ("equal", "small_lora", "squared", "acme-base"), strict=False):
+    outputs: list[Any] = [json.loads(out) for _, out, _ in done]
+    for rows, name in zip(outputs, ("equal", "small_lora", "squared", "acme-base"), strict=False):
         assert name in [row["name"] for row in rows]
-    assert {"name": "equal", "summary": "from the package acme-xeric 1.2"} in said[0]
-    assert said[4]["scores"]["equal"]["signature"].startswith("equal|refs:")
+    assert {"name": "equal", "summary": "from the package acme-xeric 1.2"} in outputs[0]
+    assert outputs[4]["scores"]["equal"]["signature"].startswith("equal|refs:")
     assert "rank: 2" in (tmp_path / "small" / "config.yaml").read_text()
     assert "size: 4" in (tmp_path / "combined" / "config.yaml").read_text()
     assert (tmp_path / "combined" / "adapter" / "bottleneck").is_dir()
     log = json.loads((tmp_path / "small" / "log.jsonl").read_text().splitlines()[0])
     assert sum(log["lambda"].values()) == pytest.approx(2)
-    assert said[6]["equal"]["score"] == said[4]["scores"]["equal"]["score"]
-    assert "p" in said[7]["equal"]["against"], "it says that systems are compared on it"
+    assert outputs[6]["equal"]["score"] == outputs[4]["scores"]["equal"]["score"]
+    assert "p" in outputs[7]["equal"]["against"], "it says that systems are compared on it"
 
 
 def test_a_study_knows_what_a_package_brings(tmp_path: Path, base_folder: Callable[[str], Path]) -> None:
@@ -152,18 +152,18 @@ def test_a_package_that_cannot_be_imported_is_named_in_one_sentence(tmp_path: Pa
     packages = install(tmp_path / "packages", "acme-broken", points, acme_broken="import no_such_module\n", acme_empty="")
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"prediction": "a", "references": ["a"]}\n')
-    listed, imported, found = commands(
+    listed, imported, scored = commands(
         packages, ["list", "metrics"], *(["score", rows, "--language", "en", "--metric", name] for name in ("broken", "nothing"))
     )
     assert listed[0] == 0, "listing imports nothing"
     assert "broken" in listed[1]
-    for (code, _, said), name, why in (
+    for (code, _, complaint), name, why in (
         (imported, "broken", "ModuleNotFoundError: No module named 'no_such_module'"),
-        (found, "nothing", "AttributeError: module 'acme_empty' has no attribute 'Metric'"),
+        (scored, "nothing", "AttributeError: module 'acme_empty' has no attribute 'Metric'"),
     ):
         assert code == 2
-        assert f"the metric '{name}' of the package acme-broken 1.2 cannot be imported: {why}" in " ".join(said.split())
-        assert "Traceback" not in said
+        assert f"the metric '{name}' of the package acme-broken 1.2 cannot be imported: {why}" in " ".join(complaint.split())
+        assert "Traceback" not in complaint
 
 
 @pytest.fixture
@@ -181,16 +181,16 @@ def registry() -> Registry[Any]:
 def test_packages_come_behind_what_is_registered_and_are_imported_when_asked_for(packages: Path) -> None:
     install(packages, "acme-things", {"acme.things": {"b": "acme_things:Holder.inner", "a": "json:dumps"}})
     (packages / "acme_things.py").write_text("class Holder:\n    inner = 3\n")
-    found = registry()
-    assert found.names() == ["own", "a", "b"]
-    assert len(found) == 3
-    assert "b" in found
-    assert list(found)[1] == Entry("a", "json:dumps", "from the package acme-things 1.2", "acme-things 1.2")
+    names = registry()
+    assert names.names() == ["own", "a", "b"]
+    assert len(names) == 3
+    assert "b" in names
+    assert list(names)[1] == Entry("a", "json:dumps", "from the package acme-things 1.2", "acme-things 1.2")
     assert "acme_things" not in sys.modules
-    assert found.get("b") == 3
-    assert found.get("a") is json.dumps
+    assert names.get("b") == 3
+    assert names.get("a") is json.dumps
     with pytest.raises(UnknownNameError) as refused:
-        found.get("bb")
+        names.get("bb")
     assert refused.value.known == ["a", "b", "own"]
     other: Registry[Any] = Registry("thing")
     assert other.names() == [], "a registry without a group takes nothing in"

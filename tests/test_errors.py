@@ -32,7 +32,7 @@ def test_a_script_can_tell_a_failed_run_from_its_own_mistake(error: XericError, 
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "expected"),
+    ("name", "names", "expected"),
     [
         ("lroa", ["full", "lora", "none"], "did you mean 'lora'?"),
         ("LORA", ["full", "lora"], "did you mean 'lora'?"),  # no letter in common with it, as difflib sees it
@@ -42,8 +42,8 @@ def test_a_script_can_tell_a_failed_run_from_its_own_mistake(error: XericError, 
         ("zzz", [], "there is no method here at all"),
     ],
 )
-def test_a_wrong_name_is_answered_with_the_right_one(name: str, known: list[str], expected: str) -> None:
-    assert suggest(name, known, "method").endswith(expected)
+def test_a_wrong_name_is_answered_with_the_right_one(name: str, names: list[str], expected: str) -> None:
+    assert suggest(name, names, "method").endswith(expected)
 
 
 def test_a_long_list_of_names_is_not_poured_out_whole() -> None:
@@ -65,9 +65,9 @@ def test_an_own_hint_takes_the_place_of_the_suggestion() -> None:
 class _WithSignature(UserError):
     """A child as somebody may add it: what it is called with says nothing about what it says."""
 
-    def __init__(self, *, place: int) -> None:
-        self.place = place
-        super().__init__("is occupied", where=f"place {place}")
+    def __init__(self, *, position: int) -> None:
+        self.position = position
+        super().__init__("is occupied", where=f"place {position}")
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ class _WithSignature(UserError):
         UnknownNameError("base", "x", [], hint="fetch it"),
         DataError("not valid JSON", where="a.jsonl, line 3", hint="save it again"),
         RunError("the disk is full"),
-        _WithSignature(place=3),
+        _WithSignature(position=3),
     ],
     ids=lambda error: type(error).__name__,
 )

@@ -61,7 +61,7 @@ def test_what_a_library_wrote_for_its_maker_alone_gets_the_usual_mode(mask: int,
 def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
     path = tmp_path / ("ü" * 127)
     write_atomically(path, "x")
-    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
 
 
 def test_a_file_that_may_not_be_read_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,10 +184,10 @@ def test_files_have_the_mode_that_the_user_asked_for(tmp_path: Path, mask: int) 
 def test_folders_that_another_process_deletes_meanwhile_are_passed_over(tmp_path: Path) -> None:
     for name in ("first.txt", "temporary/second.txt"):
         write_atomically(tmp_path / name, "text")
-    found = files_below(tmp_path)
-    assert next(found) == tmp_path / "first.txt"
+    paths = files_below(tmp_path)
+    assert next(paths) == tmp_path / "first.txt"
     shutil.rmtree(tmp_path / "temporary")
-    assert list(found) == []
+    assert list(paths) == []
     assert modified_ns(tmp_path / "temporary" / "second.txt") is None
 
 

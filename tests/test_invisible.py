@@ -66,11 +66,11 @@ def test_once_is_enough(text: str) -> None:
     ],
 )
 def test_texts_that_look_the_same_score_the_same(language: str, prediction: str, reference: str) -> None:
-    def scores(said: str, expected: str, normalize: str = "nfc") -> dict[str, float]:
-        row = Prediction(id="1", task="t", language=language, input="x", prediction=said, references=(expected,))
+    def scores(generated: str, expected: str, normalize: str = "nfc") -> dict[str, float]:
+        row = Prediction(id="1", task="t", language=language, input="x", prediction=generated, references=(expected,))
         rows = [row, row.model_copy(update={"id": "2"})]
-        found = score_predictions(rows, resamples=0, normalize=normalize).scores  # type: ignore[arg-type]
-        return {name: score.score for name, score in found.items()}
+        values = score_predictions(rows, resamples=0, normalize=normalize).scores  # type: ignore[arg-type]
+        return {name: score.score for name, score in values.items()}
 
     assert scores(prediction, reference) == scores(prediction, prediction) == scores(reference, prediction)
     assert scores(prediction, reference)["bleu"] == pytest.approx(100.0)
@@ -79,6 +79,6 @@ def test_texts_that_look_the_same_score_the_same(language: str, prediction: str,
 
 def test_the_signature_says_what_was_done() -> None:
     row = Prediction(id="1", task="t", language="he", input="x", prediction="שלום", references=("שלום",))
-    for normalize, said in (("nfc", "|norm:nfc|invisible:no|"), ("none", "|norm:none|invisible:yes|")):
-        found = score_predictions([row], resamples=0, normalize=normalize).scores  # type: ignore[arg-type]
-        assert all(said in score.signature for score in found.values())
+    for normalize, choice in (("nfc", "|norm:nfc|invisible:no|"), ("none", "|norm:none|invisible:yes|")):
+        scores = score_predictions([row], resamples=0, normalize=normalize).scores  # type: ignore[arg-type]
+        assert all(choice in score.signature for score in scores.values())

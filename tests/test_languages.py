@@ -14,9 +14,9 @@ from xeric.languages import language, language_or_unknown
 
 @pytest.mark.parametrize("name", ["Hindi", "hi", " HINDI ", "hin", "hi-IN", "hin_Deva", "hi_IN", "hi-Deva-IN", "हिन्दी"])
 def test_one_language_by_every_name_and_code(name: str) -> None:
-    found = language(name)
-    assert (found.name, found.code, found.scripts, found.stemmer) == ("Hindi", "hi", ("Devanagari",), "hindi")
-    assert not found.latin
+    entry = language(name)
+    assert (entry.name, entry.code, entry.scripts, entry.stemmer) == ("Hindi", "hi", ("Devanagari",), "hindi")
+    assert not entry.latin
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_codes_mean_their_language(name: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "found", "code", "scripts"),
+    ("name", "english", "code", "scripts"),
     [
         ("Guarani", "Guarani", "gn", ("Latin",)),  # as the registry of BCP 47 has it
         ("grn", "Guarani", "gn", ("Latin",)),
@@ -47,11 +47,11 @@ def test_codes_mean_their_language(name: str, expected: str) -> None:
     ],
 )
 def test_a_language_outside_the_table_is_known_as_far_as_the_registry_goes(
-    name: str, found: str, code: str, scripts: tuple[str, ...]
+    name: str, english: str, code: str, scripts: tuple[str, ...]
 ) -> None:
-    one = language(name)
-    assert (one.name, one.code, one.scripts, one.stemmer) == (found, code, scripts, None)
-    assert language(one.code) == one
+    entry = language(name)
+    assert (entry.name, entry.code, entry.scripts, entry.stemmer) == (english, code, scripts, None)
+    assert language(entry.code) == entry
 
 
 def test_a_code_that_names_its_script_says_it() -> None:
@@ -61,7 +61,7 @@ def test_a_code_that_names_its_script_says_it() -> None:
     serbian = language("srp_Latn")
     assert (serbian.code, serbian.scripts, serbian.stemmer) == ("sr-Latn", ("Latin",), "serbian")
     assert language("hi-Latn").stemmer is None, "the stemmer reads Devanagari"
-    assert {language(one.code) for one in (serbian, language("grn_Latn"))} == {serbian, language("grn_Latn")}
+    assert {language(entry.code) for entry in (serbian, language("grn_Latn"))} == {serbian, language("grn_Latn")}
 
 
 @pytest.mark.parametrize("name", ["Hindu", "Spansh", "xx", "zzz_Latn", "English, Spanish", "Code", "", "?", "1", "x-own"])
@@ -70,19 +70,19 @@ def test_what_is_no_language_is_unknown(name: str) -> None:
         language(name)
     if name == "Hindu":
         assert "Hindi" in str(caught.value.hint)
-    known = language_or_unknown(f" {name} ")
-    assert (known.name, known.code, known.scripts, known.stemmer) == (name, name, (), None)
+    entry = language_or_unknown(f" {name} ")
+    assert (entry.name, entry.code, entry.scripts, entry.stemmer) == (name, name, (), None)
 
 
 def test_the_table_is_sound() -> None:
     table = languages.known_languages()
-    assert len(table) == len({one.code for one in table}) == len({one.name for one in table}) > 80
+    assert len(table) == len({entry.code for entry in table}) == len({entry.name for entry in table}) > 80
     stems = 0
-    for one in table:
-        assert one.scripts
-        assert set(one.scripts) <= set(text._SCRIPTS)
-        if one.stemmer:
-            assert text.stemmer(one.stemmer)("a") is not None
+    for entry in table:
+        assert entry.scripts
+        assert set(entry.scripts) <= set(text._SCRIPTS)
+        if entry.stemmer:
+            assert text.stemmer(entry.stemmer)("a") is not None
             stems += 1
     assert stems > 25
     assert {script for scripts in languages._SCRIPT_CODES.values() for script in scripts.split("+")} <= set(text._SCRIPTS)
@@ -99,12 +99,12 @@ def test_the_table_agrees_with_another_library() -> None:
         "Panjabi": "Punjabi",
         "Sesotho": "Southern Sotho",
     }
-    for one in languages.known_languages():
-        tag = langcodes.Language.get(one.code)
+    for entry in languages.known_languages():
+        tag = langcodes.Language.get(entry.code)
         assert tag.is_valid()
-        assert one.name == "Tagalog" or tag.display_name("en") == renamed.get(one.name, one.name)
+        assert entry.name == "Tagalog" or tag.display_name("en") == renamed.get(entry.name, entry.name)
         likely = languages._SCRIPT_CODES.get(tag.maximize().script or "", "")
-        assert set(likely.split("+")) & set(one.scripts), one
+        assert set(likely.split("+")) & set(entry.scripts), entry
 
 
 def test_languages_of_the_table_need_no_further_library() -> None:

@@ -70,7 +70,7 @@ def test_report_is_under_the_torch_contract_as_soon_as_it_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "line", "said"),
+    ("file", "line", "message"),
     [
         ("newcomer.py", "", "xeric.newcomer"),
         ("errors.py", "import xeric.registry", "xeric.errors is not allowed to import xeric.registry"),
@@ -81,7 +81,7 @@ def test_report_is_under_the_torch_contract_as_soon_as_it_exists() -> None:
         ("metrics/newcomer.py", "from transformers import AutoModel", "xeric.metrics.newcomer -> transformers"),
     ],
 )
-def test_a_breach_is_found(tmp_path: Path, file: str, line: str, said: str) -> None:
+def test_a_breach_is_found(tmp_path: Path, file: str, line: str, message: str) -> None:
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for source in PACKAGE.rglob("*.py"):
         copy = tmp_path / source.relative_to(ROOT)
@@ -91,12 +91,12 @@ def test_a_breach_is_found(tmp_path: Path, file: str, line: str, said: str) -> N
         changed.write(f"\n\n{line}\n")
     code, output = lint_imports(tmp_path)
     assert code == 1
-    assert said in " ".join(output.split())
+    assert message in " ".join(output.split())
 
 
 def test_no_module_reaches_another_through_the_package_root() -> None:
     files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-    found = []
+    reached = []
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             through_root = isinstance(node, ast.Import) and any(name.name == "xeric" for name in node.names)
@@ -104,9 +104,9 @@ def test_no_module_reaches_another_through_the_package_root() -> None:
                 own = {name.name for name in node.names if name.name != "__version__"}
                 through_root = any(not (PACKAGE / name).is_dir() and not (PACKAGE / f"{name}.py").is_file() for name in own)
             if through_root:
-                found.append(f"{path.relative_to(ROOT)}:{node.lineno}")
+                reached.append(f"{path.relative_to(ROOT)}:{node.lineno}")
     assert len(files) >= 20
-    assert not found, f"import from the module that defines the name: {found}"
+    assert not reached, f"import from the module that defines the name: {reached}"
 
 
 def loaded_after(code: str, *arguments: str) -> dict[str, list[str]]:

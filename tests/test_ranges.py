@@ -24,13 +24,13 @@ SETTINGS: dict[str, Any] = {"tasks": ["one"], "base": "nowhere", "method": "lora
 def _models() -> list[type[BaseModel]]:
     own = [METHODS.get(entry.name).Options for entry in METHODS if not entry.name.startswith("peft:")]
     todo: list[type[BaseModel]] = [RunConfig, StudyConfig, Range, *own]
-    found: list[type[BaseModel]] = []
+    models: list[type[BaseModel]] = []
     while todo:
         model = todo.pop()
-        if model not in found:
-            found.append(model)
+        if model not in models:
+            models.append(model)
             todo += [inner for field in model.model_fields.values() for inner in _inner(field.annotation)]
-    return found
+    return models
 
 
 def _inner(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -60,7 +60,7 @@ def test_every_number_has_a_lower_and_an_upper_limit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "said"),
+    ("path", "value", "message"),
     [
         ("seed", 99999999999999999999, "expected a whole number from 0 to 9223372036854775807, found 99999999999999999999"),
         ("seed", -1, "expected a whole number from 0 to 9223372036854775807, found -1"),
@@ -76,13 +76,13 @@ def test_every_number_has_a_lower_and_an_upper_limit() -> None:
         ("stages", [{"tasks": ["two"], "seed": -1}], "expected a whole number from 0 to"),
     ],
 )
-def test_a_number_out_of_its_range_is_refused_with_the_range(path: str, value: Any, said: str) -> None:
+def test_a_number_out_of_its_range_is_refused_with_the_range(path: str, value: Any, message: str) -> None:
     first, _, second = path.partition(".")
     name = {"name": "lora"} if first == "method" else {}
     settings = {**SETTINGS, first: {**name, second: value} if second else value}
     with pytest.raises(ConfigError) as refused:
         run_config(settings)
-    assert said in refused.value.what
+    assert message in refused.value.what
     assert str(refused.value.where).startswith(path)
 
 
@@ -100,7 +100,7 @@ def test_a_number_of_a_peft_tuner_has_a_range_too(tuner: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("settings", "message"),
     [
         ({"tasks": []}, "tasks: expected at least 1 entry, found []"),
         ({"tasks": "one"}, "tasks: expected a list, found 'one'"),
@@ -112,10 +112,10 @@ def test_a_number_of_a_peft_tuner_has_a_range_too(tuner: str) -> None:
         ({"method": {"name": "lora", "targets": []}}, "method.targets: expected 'all-linear' or at least 1 entry, found []"),
     ],
 )
-def test_what_is_expected_is_said_in_plain_words(settings: dict[str, Any], said: str) -> None:
+def test_what_is_expected_is_said_in_plain_words(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as refused:
         run_config({**SETTINGS, **settings})
-    assert str(refused.value) == said
+    assert str(refused.value) == message
 
 
 def test_an_error_of_another_origin_is_not_taken_for_a_wrong_layer(

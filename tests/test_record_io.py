@@ -125,25 +125,25 @@ def test_files_of_other_programs_are_read_as_far_as_they_are_clear(write: Write)
         row(id=7, extra={"score": 1}),
         row(prediction=""),
     ]
-    found = read_predictions(write("\n".join(lines)))
-    assert [p.references for p in found] == [
+    predictions = read_predictions(write("\n".join(lines)))
+    assert [p.references for p in predictions] == [
         ("the cat", "a cat"),
         ("the cat",),
         ("the cat",),
         ("x", "y"),
         *[("the cat", "a cat")] * 2,
     ]
-    assert [p.id for p in found] == ["1", "2", "3", "4", "7", "6"]
-    assert {p.task for p in found} == {"task"}
-    assert {p.input for p in found} == {""}
-    assert found[-1].prediction == ""
+    assert [p.id for p in predictions] == ["1", "2", "3", "4", "7", "6"]
+    assert {p.task for p in predictions} == {"task"}
+    assert {p.input for p in predictions} == {""}
+    assert predictions[-1].prediction == ""
 
 
 @pytest.mark.parametrize("content", ["\ufeff{0}\n{0}\n", "{0}\r\n{0}\r\n", "\ufeff{0}\r\n{0}", "{0}\n\n{0}\n  \n", "{0}\r{0}\r"])
 def test_marks_and_line_ends_of_other_systems_do_not_matter(write: Write, content: str) -> None:
-    found = read_predictions(write(content.format(row(prediction="a\r\nb"))))
-    assert len(found) == 2
-    assert {p.prediction for p in found} == {"a\r\nb"}
+    predictions = read_predictions(write(content.format(row(prediction="a\r\nb"))))
+    assert len(predictions) == 2
+    assert {p.prediction for p in predictions} == {"a\r\nb"}
 
 
 def test_the_language_given_takes_the_place_of_the_files(write: Write) -> None:
@@ -201,8 +201,8 @@ def test_a_number_is_taken_as_the_text_that_it_is_written_as(write: Write, numbe
         with pytest.raises(DataError, match="not valid JSON"):
             read_predictions(write(line))
         return
-    (found,) = read_predictions(write(line))
-    assert (found.prediction, found.references, found.input) == (number, (number, "x"), number)
+    (row,) = read_predictions(write(line))
+    assert (row.prediction, row.references, row.input) == (number, (number, "x"), number)
     assert read_predictions(write(line.replace(f'[{number}, "x"]', number)))[0].references == (number,)
 
 
@@ -238,13 +238,13 @@ def test_a_path_that_no_file_can_have_is_refused_like_a_missing_one(tmp_path: Pa
 @pytest.mark.parametrize("number", ["9" * 5000, "-" + "9" * 5000, "1e400", "1.10", "0"])
 def test_numbers_in_rows_are_the_text_that_was_written(write: Write, number: str) -> None:
     path = write(f'{{"id": {number}, "prediction": {number}, "references": [{number}], "language": "en"}}')
-    (found,) = read_predictions(path)
-    assert (found.id, found.prediction, found.references) == (number, number, (number,))
+    (row,) = read_predictions(path)
+    assert (row.id, row.prediction, row.references) == (number, number, (number,))
 
 
 def test_rows_may_stand_in_one_list_or_over_several_lines(write: Write) -> None:
     rows = [json.loads(row(id="e\u0301", task="re\u0301s")), json.loads(row(id="f"))]
-    pretty = "\n".join(json.dumps(one, indent=2) for one in rows)
+    pretty = "\n".join(json.dumps(record, indent=2) for record in rows)
     for content in (json.dumps(rows), json.dumps(rows, indent=1).replace("\n", "\r\n"), pretty):
         assert [(p.id, p.task) for p in read_predictions(write(content))] == [("\u00e9", "r\u00e9s"), ("f", "task")]
     for content, line in (

@@ -15,7 +15,7 @@ from tests import rows
 from xeric.bases.base import Base
 from xeric.bases.stopping import Stops
 from xeric.config import build
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode, generate_rows
 from xeric.errors import ConfigError
 
@@ -39,7 +39,7 @@ class Written(LogitsProcessor):
         step = input_ids.shape[1] - self.start
         forced = torch.full_like(scores, -50.0)
         for number, row in enumerate(input_ids[:, : self.start].tolist()):
-            prompt = next(known for known in self.by_prompt if tuple(row[-len(known) :]) == known)
+            prompt = next(ids for ids in self.by_prompt if tuple(row[-len(ids) :]) == ids)
             written = self.by_prompt[prompt]
             forced[number, written[step] if step < len(written) else EOS] = 0.0
         return forced  # type: ignore[return-value]
@@ -59,8 +59,8 @@ def make(open_base: Callable[[str], Base], count: int) -> tuple[Base, EncodedTas
     return base, rows.decoding_rows(base, rows.task("one"), count, reserve=LIMIT)
 
 
-def ended(found: Sequence[Any]) -> list[tuple[str, str]]:
-    return [(one.text, one.ended) for one in found]
+def ended(texts: Sequence[Any]) -> list[tuple[str, str]]:
+    return [(text.text, text.ended) for text in texts]
 
 
 POEM = "roses are red\n\nviolets are blue\n\nin Input: and Output: we trust"
@@ -118,8 +118,8 @@ def test_blanks_before_a_text_are_its_own_where_indentation_is_kept(
     task = replace(task, opening=opening)
     texts = [opening + text.removeprefix(" ") for text in INDENTED]
     writes(base, task, [base.tokenize(text) for text in texts], monkeypatch)
-    found = ended(generate_rows(base, task, DecodeOptions.model_validate({"stop": MARKERS}), max_new_tokens=LIMIT))
-    assert found == list(INDENTED.values())
+    endings = ended(generate_rows(base, task, DecodeOptions.model_validate({"stop": MARKERS}), max_new_tokens=LIMIT))
+    assert endings == list(INDENTED.values())
 
 
 def test_a_tokenizer_that_drops_the_first_blank_leaves_the_indentation(
@@ -208,8 +208,8 @@ def test_a_special_token_ends_a_text_as_a_template_writes_it_or_as_plain_text(
     a, spelt = base.tokenize(" a"), base.tokenize("<s> b")
     assert 1 not in spelt
     writes(base, task, [[*a, 1, *a, *a], [*a, *spelt], [*a, *a]], monkeypatch)
-    found = generate_rows(base, task, DecodeOptions(stop=("<s>",)), max_new_tokens=LIMIT)
-    assert ended(found) == [("a", "stop"), ("a", "stop"), ("a a", "eos")]
+    written = generate_rows(base, task, DecodeOptions(stop=("<s>",)), max_new_tokens=LIMIT)
+    assert ended(written) == [("a", "stop"), ("a", "stop"), ("a a", "eos")]
 
 
 @pytest.mark.parametrize("pad", [EOS, 70])
@@ -221,8 +221,8 @@ def test_padding_behind_a_stop_text_is_no_part_of_the_text_and_no_end_token(
     base = replace(base, pad=pad)
     base.shares_prefix = True
     writes(base, task, [base.tokenize(" a\nInput: b"), base.tokenize(f" {POEM}")], monkeypatch)
-    found = generate_rows(base, task, DecodeOptions(stop=MARKERS), max_new_tokens=LIMIT + 30)
-    assert ended(found) == [("a", "stop"), (POEM, "eos")]
+    written = generate_rows(base, task, DecodeOptions(stop=MARKERS), max_new_tokens=LIMIT + 30)
+    assert ended(written) == [("a", "stop"), (POEM, "eos")]
 
 
 @pytest.mark.parametrize("stop", [[""], "x", [3]])

@@ -24,15 +24,15 @@ def test_words_are_those_of_another_program() -> None:
     compared = 0
     for case in cases:
         texts = [case["hypothesis"], *case["references"]]
-        for number, one in enumerate(texts):
-            assert text.words(text.normalize(one).lower()) == tokens["word_nfc"][case["id"]][number].split()
-            assert text.words(text.normalize(one, "none").lower()) == tokens["word_raw"][case["id"]][number].split()
+        for number, sample in enumerate(texts):
+            assert text.words(text.normalize(sample).lower()) == tokens["word_nfc"][case["id"]][number].split()
+            assert text.words(text.normalize(sample, "none").lower()) == tokens["word_raw"][case["id"]][number].split()
             compared += 1
     assert compared == 72 + 82
 
 
 @pytest.mark.parametrize(
-    ("one", "expected"),
+    ("sample", "expected"),
     [
         ("", []),
         ("… ¿! — 🙂", []),
@@ -47,19 +47,19 @@ def test_words_are_those_of_another_program() -> None:
         ("ខ្មែរ abc", ["ខ្មែ", "រ", "abc"]),
     ],
 )
-def test_words(one: str, expected: list[str]) -> None:
-    assert text.words(one) == expected
+def test_words(sample: str, expected: list[str]) -> None:
+    assert text.words(sample) == expected
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cn", "Co"])))
-def test_words_lose_no_letter(one: str) -> None:
-    kept = [char for char in one if unicodedata.category(char)[0] in "LMN" or char in "\u200c\u200d"]
-    assert "".join(text.words(one)) == "".join(kept)
+def test_words_lose_no_letter(sample: str) -> None:
+    kept = [char for char in sample if unicodedata.category(char)[0] in "LMN" or char in "\u200c\u200d"]
+    assert "".join(text.words(sample)) == "".join(kept)
 
 
 @given(st.text())
-def test_graphemes_are_the_whole_text(one: str) -> None:
-    assert "".join(text.graphemes(one)) == one
+def test_graphemes_are_the_whole_text(sample: str) -> None:
+    assert "".join(text.graphemes(sample)) == sample
 
 
 def test_graphemes_keep_vowel_signs_with_their_letter() -> None:

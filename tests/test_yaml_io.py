@@ -40,9 +40,9 @@ from xeric.yaml_io import YamlLines, load_yaml, parse_yaml
     ],
 )
 def test_a_value_is_what_it_looks_like(text: str, value: object) -> None:
-    found = parse_yaml(f"x: {text}\n", "f.yaml")["x"]
-    assert found == value
-    assert type(found) is type(value)
+    parsed = parse_yaml(f"x: {text}\n", "f.yaml")["x"]
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 @pytest.mark.parametrize(

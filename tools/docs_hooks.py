@@ -87,34 +87,34 @@ def settings_table(path: str, module: str, name: str) -> str:
         ValueError: the model's docstring says nothing of a field.
     """
     model: type[BaseModel] = getattr(importlib.import_module(module), name)
-    said: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     for ancestor in reversed(model.__mro__):
-        said |= _attributes(ancestor.__doc__ or "")
+        meanings |= _attributes(ancestor.__doc__ or "")
     rows = ["| setting | default | |", "|---|---|---|"]
     for key, field in model.model_fields.items():
         default = field.get_default(call_default_factory=True)
-        if isinstance(default, BaseModel) and key not in said:
+        if isinstance(default, BaseModel) and key not in meanings:
             continue  # a group of settings with a table of its own
-        if key not in said:
+        if key not in meanings:
             raise ValueError(f"the docstring of {module}.{name} says nothing of {key!r}")
         dotted = f"{path}.{key}" if path else key
-        rows.append(f"| `{dotted}` | {_default(default)} | {_escaped(said[key])} |")
+        rows.append(f"| `{dotted}` | {_default(default)} | {_escaped(meanings[key])} |")
     return "\n".join(rows)
 
 
 def _attributes(docstring: str) -> dict[str, str]:
     """Return what the section ``Attributes`` of a docstring says, by name, each on one line."""
     _, _, section = docstring.partition("Attributes:\n")
-    said: dict[str, str] = {}
+    meanings: dict[str, str] = {}
     name = ""
     for line in section.splitlines():
         if not line.strip():
             break
         if begins := re.match(r" {8}(\w+): (.*)", line):
-            name, said[begins[1]] = begins[1], begins[2]
+            name, meanings[begins[1]] = begins[1], begins[2]
         elif name:
-            said[name] += " " + line.strip()
-    return {name: text.replace("``", "`").replace("|", r"\|") for name, text in said.items()}
+            meanings[name] += " " + line.strip()
+    return {name: text.replace("``", "`").replace("|", r"\|") for name, text in meanings.items()}
 
 
 def _default(value: Any) -> str:

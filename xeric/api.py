@@ -6,6 +6,8 @@ base = xeric.load_base("path/to/a/base")
 run = xeric.train(base, data, method="lora")
 print(run.scores["chrf"].score)
 print(xeric.generate(run, ["Some text to summarise."])[0])
+
+The file is long because it is the one list of what is offered: most of it is docstrings, and other modules do the work.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from xeric.data import preparing
 from xeric.data.catalog import Catalog
 from xeric.data.pictures import read_picture
 from xeric.data.preparing import DataOptions, Prepared
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.tasks import Task
 from xeric.data.tasks import load_task as load_task_file
 from xeric.errors import UserError, XericError, asking_for_train
@@ -223,7 +225,7 @@ def adapt(
         from xeric.adapt import adapting
         from xeric.adapt.options import AdaptOptions
         from xeric.adapt.source import SourceOptions
-    known = {
+    source_settings = {
         "input_column": input_column,
         "output_column": output_column,
         "group_column": group_column,
@@ -234,7 +236,7 @@ def adapt(
     return adapting.adapt(
         str(source),
         expanded(output),
-        source_options=build(SourceOptions, known),
+        source_options=build(SourceOptions, source_settings),
         options=build(AdaptOptions, {"seconds": seconds, **options}),
         workers=workers,
         progress=progress,

@@ -29,7 +29,7 @@ from xeric.bases.architecture import Continuation
 from xeric.bases.base import Base
 from xeric.bases.stopping import Generated, Stops
 from xeric.config import Config
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.metrics import METRICS, PRIMARY
 
 __all__ = ["DecodeOptions", "decode", "default_limit", "generate_rows"]

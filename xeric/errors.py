@@ -114,8 +114,8 @@ class RunError(XericError):
 
 def memory_error(error: BaseException) -> RunError | None:
     """Return that there is not enough memory, as an error for the user; None where the error is of another kind."""
-    said = str(error).lower()
-    if not isinstance(error, MemoryError) and "out of memory" not in said and "can't allocate memory" not in said:
+    message = str(error).lower()
+    if not isinstance(error, MemoryError) and "out of memory" not in message and "can't allocate memory" not in message:
         return None
     return RunError(
         "there is not enough memory", hint="lower train.micro_batch_size and decode.batch_size, or take a smaller base"

@@ -19,7 +19,7 @@ _SIGNALS = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, 
 
 
 class Interrupted(BaseException):
-    """A signal asks the process to leave. No :class:`Exception`: nothing that goes on after errors goes on after this.
+    """A signal asks the process to leave. Not an :class:`Exception`: code that catches errors and goes on does not catch it.
 
     Args:
         number: of the signal.
@@ -113,12 +113,12 @@ def _take(handler: _Handler) -> dict[int, Any]:
     if threading.current_thread() is not threading.main_thread():
         return {}
     # None is a handler that was not set by Python, and cannot be put back.
-    found: dict[int, Any] = {
+    before: dict[int, Any] = {
         number: had for number in _SIGNALS if (had := signal.getsignal(number)) not in (signal.SIG_IGN, None)
     }
-    for number in found:
+    for number in before:
         signal.signal(number, handler)
-    return found
+    return before
 
 
 def _give_back(before: dict[int, Any]) -> None:

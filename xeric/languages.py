@@ -6,7 +6,7 @@ table, ``Guarani`` and ``grn`` one beside it. Such a language has no stemmer. It
 (``kas_Deva``), or where the registry of BCP 47 says that nearly all its texts are in it (Suppress-Script); a merely likely script
 is not assumed, since Kashmiri is written in two.
 
-Half of this file is the table.
+The file is long because half of it is the table.
 """
 
 from __future__ import annotations

@@ -28,13 +28,13 @@ class Outcome:
     Attributes:
         code: its exit code; negative is the signal that ended it.
         operations: a letter for each file operation; empty where it was killed.
-        said: its output, both streams.
+        output: of both streams.
         seconds: it took.
     """
 
     code: int
     operations: str
-    said: str
+    output: str
     seconds: float
 
     @property
@@ -46,7 +46,7 @@ class Outcome:
     def faults(self) -> list[str]:
         """What a user must not be shown."""
         signs = ("Traceback", "unexpected ", "this is a mistake in Xeric")
-        return [line.strip() for line in self.said.splitlines() if any(sign in line for sign in signs)]
+        return [line.strip() for line in self.output.splitlines() if any(sign in line for sign in signs)]
 
 
 class Attempt:
@@ -82,9 +82,9 @@ class Attempt:
         with os.fdopen(self._counts, "rb") as counts:
             os.set_blocking(counts.fileno(), False)
             told = counts.read() or b""
-        said = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
+        output = self._log.read_text(encoding="utf-8", errors="replace") if self._log.exists() else ""
         operations = json.loads(told) if told.endswith(b'"') else ""
-        return Outcome(os.waitstatus_to_exitcode(status), operations, said, time.monotonic() - self._start)
+        return Outcome(os.waitstatus_to_exitcode(status), operations, output, time.monotonic() - self._start)
 
     def until_stopped(self) -> bool:
         """Wait until it has stopped itself; return False where it ended instead."""
@@ -111,7 +111,7 @@ def attempt(
         running.signal(signal.SIGKILL)
         outcome = running.wait()
         if kill_after is None:
-            raise RuntimeError(f"hangs: xeric {' '.join(arguments)}\n{outcome.said if outcome else ''}")
+            raise RuntimeError(f"hangs: xeric {' '.join(arguments)}\n{outcome.output if outcome else ''}")
     assert outcome is not None
     return outcome
 

@@ -52,7 +52,7 @@ def read_only_folders(references: dict[str, Reference], most: int, seed: int, fi
             again = reference.attempt(arguments)
             findings.add(where, finished=1)
             # A command that says that all is there already (import) is as good as one that looks and ends.
-            if again.code and "is there already" not in again.said:
+            if again.code and "is there already" not in again.output:
                 _one_sentence(where, again, findings)
         findings.compare(where, reference.now(), reference.left)
         moments = list(range(1, len(reference.operations) + 1))
@@ -100,7 +100,7 @@ def _size(folder: Path | None) -> int:
 def _one_sentence(where: str, outcome: Outcome, findings: Findings) -> None:
     """Check that a refusal is one sentence that names the reason, with exit code 1 or 2."""
     findings.clean(where, outcome, (1, 2))
-    sentences = [line for line in outcome.said.splitlines() if line.startswith("xeric: ")]
+    sentences = [line for line in outcome.output.splitlines() if line.startswith("xeric: ")]
     reasons = ("No space left on device", "Read-only file system")
     if len(sentences) != 1 or not any(reason in sentences[0] for reason in reasons):
-        findings.fault(where, f"said {sentences or outcome.said[-300:]!r}")
+        findings.fault(where, f"said {sentences or outcome.output[-300:]!r}")

@@ -39,7 +39,7 @@ class Reference:
         arguments = job.begin(self.folder)
         outcome = attempt(arguments, Fault(self.folder), self.log)
         if outcome.code:
-            raise SystemExit(f"undisturbed, `xeric {' '.join(arguments)}` ends with {outcome.code}:\n{outcome.said[-2000:]}")
+            raise SystemExit(f"undisturbed, `xeric {' '.join(arguments)}` ends with {outcome.code}:\n{outcome.output[-2000:]}")
         self.operations, self.seconds = outcome.operations, outcome.seconds
         self.left = self._left_in(self.folder)
 

@@ -52,7 +52,7 @@ class Findings:
         """Check an exit code, and that nothing was said which a user must not be shown."""
         if outcome.code not in codes:
             self.fault(
-                where, f"exit code {outcome.code} instead of {codes}: {' | '.join(outcome.said.split(chr(10))[-4:])[:600]}"
+                where, f"exit code {outcome.code} instead of {codes}: {' | '.join(outcome.output.split(chr(10))[-4:])[:600]}"
             )
         for line in outcome.faults[:2]:
             self.fault(where, f"said {line[:300]!r}")

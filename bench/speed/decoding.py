@@ -40,7 +40,7 @@ def timed(work: Callable[[Sequence[Ids]], list[str]], job: Job) -> Result:
 
 
 def up_to_end(ids: Ids, ends: Sequence[int]) -> Ids:
-    return ids[: next((place for place, token in enumerate(ids) if token in ends), len(ids))]
+    return ids[: next((position for position, token in enumerate(ids) if token in ends), len(ids))]
 
 
 def ours(job: Job) -> Result:

@@ -217,8 +217,8 @@ def _cold(cold: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _ratio(entry: Entry, engine: str) -> str:
-    found = None if engine == OURS else ratio(entry, engine)
-    return f"{found['median']:.2f} [{found['min']:.2f}, {found['max']:.2f}]" if found else ""
+    against = None if engine == OURS else ratio(entry, engine)
+    return f"{against['median']:.2f} [{against['min']:.2f}, {against['max']:.2f}]" if against else ""
 
 
 def _range(values: Sequence[float], form: str = "{:.2f}") -> str:

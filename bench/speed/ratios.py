@@ -88,7 +88,11 @@ def disagreeing(train: Mapping[str, Any], base: str) -> set[str]:
 
 def best_of(entry: Entry, engines: Iterable[str], excluded: set[str]) -> str | None:
     """The engine against which ours does worst."""
-    ratios = {engine: found["median"] for engine in engines if engine not in excluded and (found := ratio(entry, engine))}
+    ratios = {
+        engine: measured_ratio["median"]
+        for engine in engines
+        if engine not in excluded and (measured_ratio := ratio(entry, engine))
+    }
     return min(ratios, key=ratios.__getitem__) if ratios else None
 
 
@@ -128,8 +132,8 @@ def _entries(results: Mapping[str, Any], part: str) -> Iterator[Entry]:
 
 def _medians(entries: Iterable[Entry], engine: str) -> Iterator[float]:
     for entry in entries:
-        if found := ratio(entry, engine):
-            yield found["median"]
+        if measured_ratio := ratio(entry, engine):
+            yield measured_ratio["median"]
 
 
 def _train_ratios(train: Mapping[str, Any], engines: Sequence[str]) -> Iterator[float]:
@@ -137,9 +141,9 @@ def _train_ratios(train: Mapping[str, Any], engines: Sequence[str]) -> Iterator[
         excluded = disagreeing(train, group["base"])
         for entry in group["cells"]:
             if engine := best_of(entry, engines, excluded):
-                found = ratio(entry, engine)
-                assert found
-                yield found["median"]
+                measured_ratio = ratio(entry, engine)
+                assert measured_ratio
+                yield measured_ratio["median"]
 
 
 def _centre_share(train: Mapping[str, Any], precision: str) -> float | None:

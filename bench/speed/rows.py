@@ -13,9 +13,10 @@ import xeric
 from bench.speed.design import JOINED, STUDY
 from bench.speed.jobs import Job, Result
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
 from xeric.data.preparing import PreparedTask
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
+from xeric.data.rows import EncodedTask, InstanceRow, PrefixRow
 from xeric.data.tasks import Instance
 from xeric.execution.probe import size_of
 from xeric.methods import METHODS

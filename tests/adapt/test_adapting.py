@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import tiny
-from xeric.adapt import adapting, studies
+from xeric.adapt import base_choice, studies
 from xeric.adapt.adapting import adapt
 from xeric.adapt.costs import MeasuredCosts
 from xeric.adapt.options import AdaptOptions
@@ -72,9 +72,9 @@ def test_the_whole_way_from_a_file_to_what_to_use(finished: tuple[Path, Outcome]
     out, outcome = finished
     assert [tried.id for tried in outcome.tried] == ["few-shot", "zero-shot", "lora", "bottleneck"]
     assert all(tried.score is not None for tried in outcome.tried)
-    assert [one.kind for one in outcome.compared[:3]] == ["trained", "prompting", "prompting"]
+    assert [arm.kind for arm in outcome.compared[:3]] == ["trained", "prompting", "prompting"]
     assert outcome.compared[-1].kind == "baseline"
-    assert all(one.gain is not None for one in outcome.compared if one.kind == "prompting")
+    assert all(arm.gain is not None for arm in outcome.compared if arm.kind == "prompting")
     # The final training took in everything but the test set.
     counts = outcome.examples
     assert counts["dev"] == 0
@@ -144,7 +144,7 @@ def test_the_base_that_was_chosen_stays_when_less_time_is_left(
     table: Path, options: AdaptOptions, base_folder: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bases = [str(base_folder("llama")), str(base_folder("gpt2"))]
-    monkeypatch.setattr(adapting, "_bases_for", lambda task: bases)
+    monkeypatch.setattr(base_choice, "_bases_for", lambda task: bases)
     any_base = options.model_copy(update={"base": None})
     with pytest.raises(KeyboardInterrupt):
         adapt(str(table), tmp_path / "out", source_options=KNOWN, options=any_base, progress=Interrupted(60))

@@ -123,12 +123,15 @@ def test_figures(results: StudyResults) -> None:
 
 
 def test_provenance_and_tuning(results: StudyResults) -> None:
-    found = results.provenance
-    assert found["versions"]["torch"] == "2.9.0"
-    assert set(found["bases"]) == {"multi", "mono"}
-    assert found["hosts"] == ["a-host"]
-    assert found["seconds"] > 500
-    assert [(one.method, one.chosen) for one in results.tuning] == [("full", {"train.lr": 1e-3}), ("lora", {"train.lr": 1e-3})]
+    provenance = results.provenance
+    assert provenance["versions"]["torch"] == "2.9.0"
+    assert set(provenance["bases"]) == {"multi", "mono"}
+    assert provenance["hosts"] == ["a-host"]
+    assert provenance["seconds"] > 500
+    assert [(tuning_result.method, tuning_result.chosen) for tuning_result in results.tuning] == [
+        ("full", {"train.lr": 1e-3}),
+        ("lora", {"train.lr": 1e-3}),
+    ]
     assert results.stability["seeds"]["multi-lora"]["chrf"]["seeds"] == 3
     assert "multi-few-shot" not in results.stability["seeds"]
 
@@ -246,9 +249,9 @@ def test_recommend_says_what_to_take(folder: Path, capsys: pytest.CaptureFixture
     assert chosen["arm"] == chosen["best"] == "multi-ours"
     assert "multi-lora-n50" not in chosen["dev"]
     assert command(["recommend", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert said.startswith("recommended: multi, ours\nwhy: the best on dev")
-    assert "next: xeric train --config" in said
+    printed = capsys.readouterr().out
+    assert printed.startswith("recommended: multi, ours\nwhy: the best on dev")
+    assert "next: xeric train --config" in printed
     (folder / "runs" / "multi-ours-s2" / "adapter").mkdir()
     dev = predictions(STUDY.tasks, "dev 499", 6, 1.0, "")
     write_jsonl(folder / "runs" / "multi-ours-s2" / "dev_predictions.jsonl", dev)
@@ -263,10 +266,10 @@ def test_nothing_is_recommended_where_nothing_beats_the_baselines(tmp_path: Path
     best = max(bars, key=lambda label: bars[label])
     assert command(["recommend", str(root)]) == 0
     printed = capsys.readouterr().out
-    for said in (printed.splitlines()[0], summary.found(results).lower(), report_markdown(results, [], []).lower()):
-        assert "nothing is recommended: no arm is shown to beat every trivial baseline" in said
-        assert f"{best}, reaches chrf++ {bars[best]:.1f}" in said.lower()
-        assert "recommended: multi" not in said
+    for text in (printed.splitlines()[0], summary.findings(results).lower(), report_markdown(results, [], []).lower()):
+        assert "nothing is recommended: no arm is shown to beat every trivial baseline" in text
+        assert f"{best}, reaches chrf++ {bars[best]:.1f}" in text.lower()
+        assert "recommended: multi" not in text
     assert "xeric train" not in printed
     assert "next: take a larger base or more examples" in printed
     assert command(["recommend", str(root), "--json"]) == 0
@@ -286,7 +289,7 @@ def test_baselines_that_are_only_shown_stop_nothing(tmp_path: Path) -> None:
         assert {arm.beats_baselines for arm in results.arms if arm.key} == {not gated}
         assert results.recommendation is not None
         assert results.recommendation.recommended is not gated
-        assert ("the best trivial baseline, cut input, reaches 100.0" in summary.found(results)) is gated
+        assert ("the best trivial baseline, cut input, reaches 100.0" in summary.findings(results)) is gated
     assert {arm.id: arm.gates for arm in results.arms} == {
         "multi-full": None,
         "multi-lora": None,
@@ -345,9 +348,9 @@ def test_recommend_without_anything_to_choose_by(tmp_path: Path, capsys: pytest.
     for path in root.glob("runs/*/dev_predictions.jsonl"):
         path.write_text("")
     assert command(["recommend", str(root)]) == 2
-    said = capsys.readouterr().err
-    assert "no finished run with dev predictions" in said
-    assert "hint:" in said
+    printed = capsys.readouterr().err
+    assert "no finished run with dev predictions" in printed
+    assert "hint:" in printed
     assert command(["recommend", str(tmp_path)]) == 2
 
 

@@ -46,13 +46,13 @@ def arms(*means: float, noise: float = 3.0, seeds: int = 3) -> Arms:
 
 
 def test_it_lies_where_the_means_cross_and_the_interval_holds_it() -> None:
-    found = break_even(arms(16.0, 18.0, 22.0), SIZES, ["zero", "few"], "points")
-    assert found is not None
-    assert (found.prompting, found.sizes) == ("few", (10, 40, 160))
-    assert found.value == pytest.approx(80, rel=0.25)
-    assert found.low is not None
-    assert found.high is not None
-    assert 40 < found.low < found.value < found.high < 160
+    even = break_even(arms(16.0, 18.0, 22.0), SIZES, ["zero", "few"], "points")
+    assert even is not None
+    assert (even.prompting, even.sizes) == ("few", (10, 40, 160))
+    assert even.value == pytest.approx(80, rel=0.25)
+    assert even.low is not None
+    assert even.high is not None
+    assert 40 < even.low < even.value < even.high < 160
 
 
 def test_ends_beyond_the_sizes_are_said_to_be_so() -> None:

@@ -41,7 +41,7 @@ def chain(*arms: str, name: str = "claim", kind: str = "better", missing: tuple[
 
 
 def verdict(arms: Arms | None, *chains: Chain, baselines: tuple[str, ...] = ("copy",), **known: object) -> ClaimResult:
-    labels = {name: name for one in chains for name in one.arms}
+    labels = {name: name for chain in chains for name in chain.arms}
     return judge(arms, chains, Judged(labels, baselines, **known))[0]  # type: ignore[arg-type]
 
 
@@ -56,10 +56,10 @@ def arms() -> Arms:
 
 
 def test_a_chain_holds_where_every_link_does(arms: Arms) -> None:
-    found = verdict(arms, chain("best", "good", "fair"))
-    assert found.verdict == "holds"
-    assert [(link.better, link.worse) for link in found.links] == [("best", "good"), ("good", "fair")]
-    for link in found.links:
+    judged = verdict(arms, chain("best", "good", "fair"))
+    assert judged.verdict == "holds"
+    assert [(link.better, link.worse) for link in judged.links] == [("best", "good"), ("good", "fair")]
+    for link in judged.links:
         assert link.difference.value == pytest.approx(6, abs=1.5)
         assert link.corrected is not None
         assert link.corrected.low is not None
@@ -69,16 +69,16 @@ def test_a_chain_holds_where_every_link_does(arms: Arms) -> None:
 
 
 def test_one_link_the_other_way_contradicts(arms: Arms) -> None:
-    found = verdict(arms, chain("best", "fair", "good"))
-    assert found.verdict == "contradicted"
-    assert "(fair) minus (good)" in found.reason
+    judged = verdict(arms, chain("best", "fair", "good"))
+    assert judged.verdict == "contradicted"
+    assert "(fair) minus (good)" in judged.reason
 
 
 def test_the_same_method_under_two_names_is_undecided(arms: Arms) -> None:
-    found = verdict(arms, chain("good", "twin"))
-    assert found.verdict == "undecided"
-    assert found.links[0].difference.value == 0
-    assert found.links[0].p == found.links[0].p_corrected == 1
+    judged = verdict(arms, chain("good", "twin"))
+    assert judged.verdict == "undecided"
+    assert judged.links[0].difference.value == 0
+    assert judged.links[0].p == judged.links[0].p_corrected == 1
     assert verdict(arms, chain("best", "good", "twin")).verdict == "undecided"
 
 
@@ -105,8 +105,8 @@ def test_close_is_not_worse_by_more_than_the_margin() -> None:
     made = {"full": runs(40, name="full", spread=0.05), "lora": runs(39.7, name="lora", spread=0.05)}
     close = arms_of(made)
     for margin, expected in ((2.0, "holds"), (0.3, "undecided")):
-        found = verdict(close, chain("lora", "full", kind="close", margin=margin), baselines=())
-        assert found.verdict == expected, found.reason
+        judged = verdict(close, chain("lora", "full", kind="close", margin=margin), baselines=())
+        assert judged.verdict == expected, judged.reason
     far = arms_of({"full": runs(40, name="full"), "lora": runs(30, name="lora")})
     assert verdict(far, chain("lora", "full", kind="close", margin=2.0), baselines=()).verdict == "contradicted"
     # Being better is close enough.
@@ -114,10 +114,10 @@ def test_close_is_not_worse_by_more_than_the_margin() -> None:
 
 
 def test_claims_of_one_family_are_corrected_together(arms: Arms) -> None:
-    one = chain("good", "fair")
+    single = chain("good", "fair")
     others = [chain("best", "good", name=f"other {number}") for number in range(9)]
     apart = [chain("best", "good", name=f"other {number}", family="other") for number in range(9)]
-    alone, together, separate = (verdict(arms, one, *more).links[0] for more in ([], others, apart))
+    alone, together, separate = (verdict(arms, single, *more).links[0] for more in ([], others, apart))
     assert alone.p_corrected == alone.p == together.p == separate.p_corrected
     assert together.p_corrected is not None
     assert alone.p is not None
@@ -131,30 +131,30 @@ def test_each_metric_is_reported_and_only_their_mean_is_tested() -> None:
     }
     keys = (ArmKey(base="b", method="a"), ArmKey(base="b", method="b"))
     claim = ClaimConfig(sentence="s", chain=keys, metrics=("bleu", "meteor"))
-    found = verdict(resample_arms(made, draws=100), Chain("c", claim, ("a", "b")), baselines=())
-    assert [link.metric for link in found.links] == ["bleu+meteor", "bleu", "meteor"]
-    assert [link.p_corrected is None for link in found.links] == [False, True, True]
-    assert all(link.p is not None and link.difference.low is not None for link in found.links)
+    judged = verdict(resample_arms(made, draws=100), Chain("c", claim, ("a", "b")), baselines=())
+    assert [link.metric for link in judged.links] == ["bleu+meteor", "bleu", "meteor"]
+    assert [link.p_corrected is None for link in judged.links] == [False, True, True]
+    assert all(link.p is not None and link.difference.low is not None for link in judged.links)
 
 
 def test_what_was_not_run_cannot_be_judged(arms: Arms) -> None:
-    found = verdict(arms, chain("best", "gone", missing=("gone has no scores",)), chain("best", "good"))
-    assert (found.verdict, found.reason, found.links) == ("undecided", "gone has no scores", ())
+    judged = verdict(arms, chain("best", "gone", missing=("gone has no scores",)), chain("best", "good"))
+    assert (judged.verdict, judged.reason, judged.links) == ("undecided", "gone has no scores", ())
     assert verdict(None, chain("best", "good")).reason == "no run is done yet"
 
 
 def test_runs_that_diverged_do_not_help_a_claim(arms: Arms) -> None:
-    found = verdict(arms, chain("best", "good"), diverged={"best": [1]})
-    assert found.verdict == "undecided"
-    assert "diverged with seed 1" in found.reason
+    judged = verdict(arms, chain("best", "good"), diverged={"best": [1]})
+    assert judged.verdict == "undecided"
+    assert "diverged with seed 1" in judged.reason
     assert verdict(arms, chain("best", "good"), diverged={"good": [1]}).verdict == "holds"
 
 
 def test_the_scope_says_what_was_not_varied() -> None:
     single = arms_of({"a": runs(40, seeds=1, name="a"), "b": runs(20, seeds=1, name="b")})
-    found = verdict(single, chain("a", "b"), baselines=(), sizes={"a": 5_300_000, "b": 5_310_000}, stage_one=frozenset("a"))
-    assert found.verdict == "holds"
-    assert found.scope.startswith("at 5.3M parameters, on these two tasks, from one stage-1 model, from one run")
+    judged = verdict(single, chain("a", "b"), baselines=(), sizes={"a": 5_300_000, "b": 5_310_000}, stage_one=frozenset("a"))
+    assert judged.verdict == "holds"
+    assert judged.scope.startswith("at 5.3M parameters, on these two tasks, from one stage-1 model, from one run")
     near = arms_of({"a": runs(32, seeds=1, name="a"), "b": runs(30, seeds=1, name="b")})
     assert verdict(near, chain("a", "b"), baselines=()).verdict == "undecided"
 
@@ -198,17 +198,17 @@ def test_a_claim_on_any_metric_is_refused_in_time_or_never_against_a_perfect_sys
     for bad in ("empty", "strange", "turned"):
         chains = [Chain("c", keys, pair) for pair in (("perfect", bad), (bad, "perfect"))]
         labels = {name: name for name in made}
-        verdicts[bad] = [judge(arms, [one], Judged(labels))[0] for one in chains]
+        verdicts[bad] = [judge(arms, [chain], Judged(labels))[0] for chain in chains]
         assert verdicts[bad][0].verdict in ("holds", "undecided")
         assert verdicts[bad][1].verdict in ("contradicted", "undecided")
-    found = verdicts["strange"]
-    assert [one.verdict for one in found] == ["holds", "contradicted"], (
+    strange = verdicts["strange"]
+    assert [member.verdict for member in strange] == ["holds", "contradicted"], (
         "every metric tells a strange script from the right answer"
     )
-    (link,) = found[0].links
+    (link,) = strange[0].links
     assert link.difference.value == pytest.approx(100, abs=1.5)
     first, second = ("strange", "perfect") if METRICS.get(metric)().better == "lower" else ("perfect", "strange")
-    assert found[0].reason.startswith(f"({first}) minus ({second}) is +")
+    assert strange[0].reason.startswith(f"({first}) minus ({second}) is +")
 
 
 def test_a_mean_of_metrics_with_two_directions_is_refused() -> None:

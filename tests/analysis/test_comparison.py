@@ -25,17 +25,17 @@ def rng() -> np.random.Generator:
 def test_where_instances_do_not_matter_a_difference_is_welchs_test() -> None:
     a, b = [31.0, 33.5, 32.0], [29.0, 29.2, 28.1]
     arms = resample_arms({"a": dict(enumerate(map(level, a))), "b": dict(enumerate(map(level, b)))}, draws=50)
-    found, welch = arms.difference("a", "b", POINTS), scipy.stats.ttest_ind(a, b, equal_var=False)
-    assert found.value == pytest.approx(np.mean(a) - np.mean(b))
-    assert found.p() == pytest.approx(welch.pvalue)
-    assert found.interval() == pytest.approx(tuple(welch.confidence_interval()))
+    difference, welch = arms.difference("a", "b", POINTS), scipy.stats.ttest_ind(a, b, equal_var=False)
+    assert difference.value == pytest.approx(np.mean(a) - np.mean(b))
+    assert difference.p() == pytest.approx(welch.pvalue)
+    assert difference.interval() == pytest.approx(tuple(welch.confidence_interval()))
 
 
 def test_trained_against_what_no_seed_moves_is_a_one_sample_test() -> None:
     a = [31.0, 33.5, 32.0]
     arms = resample_arms({"a": dict(enumerate(map(level, a))), "b": {0: level(30)}}, fixed=["b"], draws=50)
-    found, one_sample = arms.difference("a", "b", POINTS), scipy.stats.ttest_1samp(a, 30)
-    assert found.p() == pytest.approx(one_sample.pvalue)
+    difference, one_sample = arms.difference("a", "b", POINTS), scipy.stats.ttest_1samp(a, 30)
+    assert difference.p() == pytest.approx(one_sample.pvalue)
     assert arms.mean("a", POINTS).interval() == pytest.approx(tuple(one_sample.confidence_interval()))
     assert arms.mean("b", POINTS).interval() == (30, 30)
 
@@ -44,21 +44,21 @@ def test_where_runs_do_not_matter_a_difference_is_the_paired_t_test(rng: np.rand
     a = rng.normal(50, 20, size=60)
     b = a - rng.normal(1.5, 5, size=60)
     arms = resample_arms({"a": {0: run(a)}, "b": {0: run(b)}}, fixed=["a", "b"], draws=20_000)
-    found, paired = arms.difference("a", "b", POINTS), scipy.stats.ttest_rel(a, b)
-    assert found.value == pytest.approx((a - b).mean())
-    assert found.p() == pytest.approx(paired.pvalue, rel=0.1)
-    assert found.interval() == pytest.approx(tuple(paired.confidence_interval()), abs=0.05)
-    assert arms.difference("b", "a", POINTS).p() == pytest.approx(found.p())
+    difference, paired = arms.difference("a", "b", POINTS), scipy.stats.ttest_rel(a, b)
+    assert difference.value == pytest.approx((a - b).mean())
+    assert difference.p() == pytest.approx(paired.pvalue, rel=0.1)
+    assert difference.interval() == pytest.approx(tuple(paired.confidence_interval()), abs=0.05)
+    assert arms.difference("b", "a", POINTS).p() == pytest.approx(difference.p())
 
 
 def test_tasks_weigh_the_same_and_are_strata(rng: np.random.Generator) -> None:
     tasks = [rng.normal(mean, sd, size=n) for mean, sd, n in ((20, 4, 80), (60, 10, 30), (40, 1, 10))]
     arms = resample_arms({"a": {0: run(*tasks)}}, fixed=["a"], draws=20_000)
-    found = arms.mean("a", POINTS)
+    estimate = arms.mean("a", POINTS)
     variance = sum(task.var(ddof=1) / len(task) for task in tasks) / 9
-    assert found.value == pytest.approx(np.mean([task.mean() for task in tasks]))
-    assert found.instances is not None
-    assert found.instances.variance == pytest.approx(variance, rel=0.05)
+    assert estimate.value == pytest.approx(np.mean([task.mean() for task in tasks]))
+    assert estimate.instances is not None
+    assert estimate.instances.variance == pytest.approx(variance, rel=0.05)
     assert arms.mean("a", POINTS, arms.weights(task="task 1")).value == pytest.approx(tasks[1].mean())
 
 
@@ -88,10 +88,10 @@ def test_one_run_takes_its_spread_on_trust_in_differences_only() -> None:
 def test_the_same_outputs_under_two_names_do_not_differ(rng: np.random.Generator) -> None:
     runs = {seed: run(rng.normal(30, 9, size=50), rng.normal(20, 9, size=50)) for seed in range(3)}
     arms = resample_arms({"a": runs, "b": runs}, draws=300)
-    found = arms.difference("a", "b", POINTS)
-    low, high = found.interval() or (1, 1)
-    assert found.value == 0
-    assert found.p() == 1
+    difference = arms.difference("a", "b", POINTS)
+    low, high = difference.interval() or (1, 1)
+    assert difference.value == 0
+    assert difference.p() == 1
     assert low < 0 < high
 
 

@@ -27,23 +27,23 @@ CANDIDATES = {
 
 
 def of(candidates: dict[str, Candidate], dev: Runs, margin: float = 1.5) -> Recommendation:
-    found = recommend(candidates, dev, metric="points", margin=margin)
-    assert found is not None
-    return found
+    choice = recommend(candidates, dev, metric="points", margin=margin)
+    assert choice is not None
+    return choice
 
 
 def test_the_cheapest_within_the_margin_is_taken_and_its_test_score_shown() -> None:
-    found = of(CANDIDATES, MADE)
-    assert (found.arm, found.best, found.test) == ("cheap", "best", Interval(value=2.0))
-    assert set(found.dev) == set(MADE)
-    assert found.dev["best"].value > found.dev["cheap"].value > found.dev["poor"].value
-    assert "not worse than the best" in found.reason
+    choice = of(CANDIDATES, MADE)
+    assert (choice.arm, choice.best, choice.test) == ("cheap", "best", Interval(value=2.0))
+    assert set(choice.dev) == set(MADE)
+    assert choice.dev["best"].value > choice.dev["cheap"].value > choice.dev["poor"].value
+    assert "not worse than the best" in choice.reason
 
 
 def test_what_is_not_shown_to_be_within_the_margin_is_not_taken() -> None:
-    found = of(CANDIDATES, MADE, margin=0.1)
-    assert found.arm == "best"
-    assert "nothing cheaper" in found.reason
+    choice = of(CANDIDATES, MADE, margin=0.1)
+    assert choice.arm == "best"
+    assert "nothing cheaper" in choice.reason
 
 
 def test_test_scores_play_no_part() -> None:
@@ -61,10 +61,10 @@ def test_of_two_as_quick_the_one_with_fewer_parameters_is_cheaper() -> None:
 def test_lines_with_other_dev_instances_are_left_out_and_named() -> None:
     small = {seed: run([50.0, 60.0], [50.0, 60.0]) for seed in range(3)}
     candidates = CANDIDATES | {"small": Candidate("n = 50", 1.0, 10)}
-    found = of(candidates, MADE | {"small": small})
-    assert found.arm == "cheap"
-    assert "small" not in found.dev
-    assert "(n = 50)" in found.reason
+    choice = of(candidates, MADE | {"small": small})
+    assert choice.arm == "cheap"
+    assert "small" not in choice.dev
+    assert "(n = 50)" in choice.reason
 
 
 def test_nothing_to_choose_from() -> None:
@@ -81,25 +81,25 @@ def test_one_run_each_cannot_show_that_a_cheaper_one_is_as_good() -> None:
 def test_what_is_untrained_costs_nothing() -> None:
     free = {"best": CANDIDATES["best"], "cheap": Candidate("few-shot", 0.0, 0)}
     dev = {"best": MADE["best"], "cheap": {0: MADE["cheap"][0]}}
-    found = recommend(free, dev, metric="points", margin=1.5, fixed=["cheap"])
-    assert found is not None
-    assert found.arm == "cheap"
-    assert "nothing is trained" in found.reason
+    choice = recommend(free, dev, metric="points", margin=1.5, fixed=["cheap"])
+    assert choice is not None
+    assert choice.arm == "cheap"
+    assert "nothing is trained" in choice.reason
 
 
 def test_dev_means_are_those_of_the_runs() -> None:
-    found = of(CANDIDATES, MADE)
-    expected = np.mean([one.scores()["points"] for one in MADE["best"].values()])
-    assert found.dev["best"].value == pytest.approx(expected)
+    choice = of(CANDIDATES, MADE)
+    expected = np.mean([run.scores()["points"] for run in MADE["best"].values()])
+    assert choice.dev["best"].value == pytest.approx(expected)
 
 
 def test_on_a_metric_that_is_better_low_the_lowest_is_the_best() -> None:
-    low = {name: {seed: lowered(one) for seed, one in by_seed.items()} for name, by_seed in MADE.items()}
-    found = of(CANDIDATES, low, margin=0.1)
-    assert (found.arm, found.best) == ("poor", "poor")
+    low = {name: {seed: lowered(measured) for seed, measured in by_seed.items()} for name, by_seed in MADE.items()}
+    choice = of(CANDIDATES, low, margin=0.1)
+    assert (choice.arm, choice.best) == ("poor", "poor")
 
 
-def lowered(one: Measured) -> Measured:
+def lowered(measured: Measured) -> Measured:
     points = Points()
     points.better = "lower"  # type: ignore[misc]
-    return dataclasses.replace(one, metrics={"points": points})
+    return dataclasses.replace(measured, metrics={"points": points})

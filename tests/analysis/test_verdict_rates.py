@@ -51,6 +51,6 @@ def test_a_planted_difference_is_found(bench: ModuleType) -> None:
 
 
 def test_four_methods_alike_are_rarely_ranked(bench: ModuleType) -> None:
-    found = bench.field_rates(bench.FIELDS[0], **(SIZE | {"studies": 60}))
-    assert found["any link of the chain called wrongly"] <= most(0.05)
-    assert found["whole chain called"] == 0
+    rates = bench.field_rates(bench.FIELDS[0], **(SIZE | {"studies": 60}))
+    assert rates["any link of the chain called wrongly"] <= most(0.05)
+    assert rates["whole chain called"] == 0

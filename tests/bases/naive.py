@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask, InstanceRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS, EncodedTask, InstanceRow
 
 _TARGET = SEGMENT_KINDS.index("target")
 

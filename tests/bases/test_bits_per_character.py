@@ -20,10 +20,10 @@ TEXT = "the river ferry leaves at dawn. नदी की नाव सुबह 
 def by_hand(base: Base, ids: list[int], first: int, context: Callable[[int], int]) -> float:
     """Sum of -log2 P of the tokens from ``first`` on, each from its own forward pass over what is before it."""
     bits = 0.0
-    for place in range(first, len(ids)):
+    for position in range(first, len(ids)):
         with torch.no_grad():
-            logits = base.model(input_ids=torch.tensor([ids[context(place) : place]])).logits[0, -1].double()
-        bits -= float(logits.log_softmax(-1)[ids[place]]) / math.log(2)
+            logits = base.model(input_ids=torch.tensor([ids[context(position) : position]])).logits[0, -1].double()
+        bits -= float(logits.log_softmax(-1)[ids[position]]) / math.log(2)
     return bits
 
 
@@ -53,7 +53,7 @@ def test_windows_count_every_token_once(open_base: Callable[[], Base], monkeypat
     ids = base.tokenizer(text)["input_ids"]
     starts = list(range(0, max(len(ids) - 8, 1), 8))
     # A token is predicted in the first window that holds it.
-    expected = by_hand(base, ids, 1, lambda place: next(start for start in starts if place < start + 16))
+    expected = by_hand(base, ids, 1, lambda position: next(start for start in starts if position < start + 16))
     assert bits_per_character(base.model, base.tokenizer, text) == pytest.approx(expected / len(text), rel=1e-4)
 
 

@@ -44,14 +44,14 @@ def test_loss_and_gradients_equal_the_plain_computation(
         assert base.batching() == "shared", "it takes no positions"
         return
     assert base.batching() == batching
-    shared, found = losses_and_gradients(base, shared=True, together=together)
+    shared, gradients = losses_and_gradients(base, shared=True, together=together)
     assert shared == pytest.approx(plain, rel=1e-5)
-    assert set(found) == set(expected)
+    assert set(gradients) == set(expected)
     compared = 0
     for name, gradient in expected.items():
         if gradient.norm() > 1e-6:
             compared += 1
-            assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
+            assert (gradients[name] - gradient).norm() <= 1e-5 * gradient.norm(), name
     assert compared > len(expected) // 2
 
 
@@ -69,8 +69,8 @@ def test_plain_computation_equals_the_models_own_loss(shape: str, open_base: Cal
         total += float(base.model(input_ids=ids, labels=labels).loss) * row.target_tokens
         count += row.target_tokens
     with torch.no_grad():
-        found = step_loss(base, [Rows.of([task]).items], backward=False)
-    assert found["one"] == pytest.approx(total / count, rel=1e-5)
+        losses = step_loss(base, [Rows.of([task]).items], backward=False)
+    assert losses["one"] == pytest.approx(total / count, rel=1e-5)
 
 
 def test_only_target_positions_reach_the_output_layer(open_base: Callable[[str], Base]) -> None:
@@ -89,8 +89,8 @@ def test_gradient_checkpointing_takes_the_plain_way(open_base: Callable[[str], B
     base.model.gradient_checkpointing_enable()
     with base.mode(training=True):
         assert not base.can_share_prefix()
-        found, gradients = losses_and_gradients(base, shared=True)
-    assert found == pytest.approx(plain, rel=1e-5)
+        losses, gradients = losses_and_gradients(base, shared=True)
+    assert losses == pytest.approx(plain, rel=1e-5)
     name = "model.embed_tokens.weight"
     assert (gradients[name] - expected[name]).norm() <= 1e-5 * expected[name].norm()
 
@@ -114,8 +114,8 @@ def test_a_base_whose_prefix_cannot_be_shared_is_found_out(
 
     monkeypatch.setattr(base.model.model, "forward", forgetful)
     assert not base.can_share_prefix()
-    found, _ = losses_and_gradients(base, shared=True)
-    assert found == pytest.approx(expected, rel=1e-5)
+    losses, _ = losses_and_gradients(base, shared=True)
+    assert losses == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])

@@ -26,11 +26,11 @@ def test_values_and_gradients_are_those_of_pytorch(
     losses = F.cross_entropy(F.linear(hidden, weight, bias).float(), targets, reduction="none")
     inputs = [tensor for tensor in (hidden, weight, bias) if tensor is not None]
     wanted = torch.autograd.grad(0.3 * (losses * coefficients).sum(), inputs)
-    for total, found in (
+    for total, per_row in (
         output_loss(hidden, weight, bias, targets, coefficients, dtype),
         logits_loss(F.linear(hidden, weight, bias), targets, coefficients),
     ):
-        torch.testing.assert_close(found, losses)
+        torch.testing.assert_close(per_row, losses)
         torch.testing.assert_close(total, (losses * coefficients).sum())
         for one, other in zip(torch.autograd.grad(0.3 * total, inputs), wanted, strict=True):
             # In 16 bit the factor is rounded in another order.

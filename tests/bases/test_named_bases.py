@@ -23,7 +23,8 @@ from xeric.bases.passages import PASSAGES
 from xeric.bases.store import kept
 from xeric.data.catalog import Catalog
 from xeric.data.preparing import DataOptions, prepare
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
 from xeric.decoding import DecodeOptions, decode
 
 pytestmark = pytest.mark.bases
@@ -31,10 +32,10 @@ GOLDEN = json.loads((Path(__file__).parent / "token_ids.json").read_text(encodin
 
 
 def folder(name: str) -> Path:
-    found = kept(NAMED_BASES.get(name))
-    if found is None:
+    stored = kept(NAMED_BASES.get(name))
+    if stored is None:
         pytest.skip(f"{name} is not here: `xeric bases fetch {name}`")
-    return found
+    return stored
 
 
 @cache
@@ -69,7 +70,7 @@ def test_texts_are_those_of_generate(name: str, template: str) -> None:
     data = prepare([Catalog.of(()).load("summarization_es")], DataOptions(max_test=4), options)
     task = data.tasks[0]
     prompt = build_prompt(task.task, task.demonstrations, options, render_chat=base.render_chat)
-    rows = base.encoder(task.name).decoding_rows(prompt, [(one.id, one.input) for one in task.test], 16)
+    rows = base.encoder(task.name).decoding_rows(prompt, [(instance.id, instance.input) for instance in task.test], 16)
     texts = decode(base, rows, DecodeOptions(), max_new_tokens=16)
     for row, text in zip(rows.rows, texts, strict=True):
         ids = torch.tensor([[*rows.prefix_of(row).ids, *row.ids]])

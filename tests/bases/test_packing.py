@@ -11,7 +11,7 @@ import torch
 from tests import rows
 from tests.attached import assert_same_gradients, attach, batches, stir
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.methods.base import Adaptation
 from xeric.training.loss import Rows, step_loss
 
@@ -97,10 +97,10 @@ def test_a_target_that_opens_its_row_is_predicted_by_the_prefix(open_base: Calla
         task.prefixes,
         tuple(type(row)(row.id, row.prefix, row.ids[row.target_start :], row.kinds[row.target_start :], 0) for row in task.rows),
     )
-    found = step_loss(base, [Rows.of([bare]).items], backward=False)["one"]
+    loss = step_loss(base, [Rows.of([bare]).items], backward=False)["one"]
     total = 0.0
     for row in bare.rows:
         prefix = bare.prefix_of(row).ids
         logits = base.model(input_ids=torch.tensor([[*prefix, *row.ids]])).logits[0, len(prefix) - 1 : -1]
         total += float(torch.nn.functional.cross_entropy(logits, torch.tensor(row.ids), reduction="sum").detach())
-    assert found == pytest.approx(total / sum(len(row.ids) for row in bare.rows), rel=1e-5)
+    assert loss == pytest.approx(total / sum(len(row.ids) for row in bare.rows), rel=1e-5)

@@ -63,7 +63,7 @@ def test_a_processor_without_bf16_is_not_measured_and_its_user_is_warned(
 
 
 @pytest.mark.parametrize(
-    ("bf16", "named", "said"),
+    ("bf16", "named", "parts"),
     [
         (0.25, None, ("computing in bf16", "4.0 times as fast", "texts may differ", "precision=fp32")),
         (0.9, None, ("computing in fp32", "1.1 times", "precision=bf16 asks for it", "texts may differ")),
@@ -75,7 +75,7 @@ def test_a_processor_without_bf16_is_not_measured_and_its_user_is_warned(
 def test_where_the_processor_has_bf16_and_nobody_chose_a_note_says_what_is_used_and_what_it_costs(
     bf16: float,
     named: str | None,
-    said: tuple[str, ...],
+    parts: tuple[str, ...],
     monkeypatch: pytest.MonkeyPatch,
     base_folder: Callable[[str], Path],
 ) -> None:
@@ -83,8 +83,8 @@ def test_where_the_processor_has_bf16_and_nobody_chose_a_note_says_what_is_used_
     seconds(monkeypatch, bf16, 1.0)
     settings = {"tasks": ["t"], "base": str(base_folder("llama")), "method": "lora", "device": "cpu"}
     _, remarks = run_config(settings | ({"precision": named} if named else {}))
-    assert len(remarks) == bool(said)
-    assert all(words in remarks[0] for words in said)
+    assert len(remarks) == bool(parts)
+    assert all(words in remarks[0] for words in parts)
 
 
 def test_a_study_says_it_once_for_all_its_arms(monkeypatch: pytest.MonkeyPatch) -> None:

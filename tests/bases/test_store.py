@@ -205,11 +205,11 @@ def start(arguments: list[str], environment: dict[str, str]) -> subprocess.Popen
 def test_of_two_processes_one_converts(tmp_path: Path) -> None:
     path = ggufs.write_gguf(tmp_path / "tiny.gguf", ggufs.random_model("llama"), "llama")
     both = [start([str(path)], {"XERIC_HOME": str(tmp_path / "home")}) for _ in range(2)]
-    said = [process.communicate(timeout=300) for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    text = "".join(out for out, _ in said)
+    outputs = [process.communicate(timeout=300) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    text = "".join(out for out, _ in outputs)
     assert text.count("phase: convert") == 1, text
-    assert len({out.splitlines()[-1] for out, _ in said}) == 1
+    assert len({out.splitlines()[-1] for out, _ in outputs}) == 1
 
 
 def test_a_killed_conversion_leaves_no_base_and_the_next_call_makes_it(tmp_path: Path) -> None:

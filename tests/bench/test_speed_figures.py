@@ -114,11 +114,11 @@ def test_a_figure_is_the_worst_cell_of_all_bases_and_precisions_against_the_best
         "gemma-3-270m bf16": group("gemma-3-270m", "bf16", slow, matrix_rate=2e9),
         "other bf16": group("other", "bf16", fast, matrix_rate=1e9),
     }
-    found = figures({"train": train})
-    assert list(found) == list(KEYS)
-    assert (found["train_vs_trl"], found["train_vs_peft"]) == (6.0, 4.0)
-    assert (found["matmul_share"], found["matmul_share_fp32"]) == (0.5, 0.25)
-    assert found["decode_vs_generate"] is found["score_vs_plain"] is found["study_vs_script"] is None
+    measured = figures({"train": train})
+    assert list(measured) == list(KEYS)
+    assert (measured["train_vs_trl"], measured["train_vs_peft"]) == (6.0, 4.0)
+    assert (measured["matmul_share"], measured["matmul_share_fp32"]) == (0.5, 0.25)
+    assert measured["decode_vs_generate"] is measured["score_vs_plain"] is measured["study_vs_script"] is None
 
 
 def test_an_engine_with_other_losses_in_fp32_is_no_comparison_on_that_base() -> None:
@@ -144,8 +144,8 @@ def test_figures_of_the_other_parts() -> None:
         "score": {"all": {"cells": [scored]}},
         "study": {"a": {"cells": [studied]}},
     }
-    found = figures(results)
-    assert (found["decode_vs_generate"], found["score_vs_plain"], found["study_vs_script"]) == (3.0, 11.0, 4.5)
+    measured = figures(results)
+    assert (measured["decode_vs_generate"], measured["score_vs_plain"], measured["study_vs_script"]) == (3.0, 11.0, 4.5)
 
 
 def test_texts_that_are_not_ours_are_counted() -> None:

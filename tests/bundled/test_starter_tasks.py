@@ -46,19 +46,19 @@ Files = dict[str, dict[str, Any]]
 
 def violations(folder: Path) -> list[str]:
     """Return what is wrong with the starter tasks in a folder, as ``task: what``."""
-    found = [f"{name}: missing" for name in NAMES if not (folder / f"{name}.json").is_file()]
+    violated = [f"{name}: missing" for name in NAMES if not (folder / f"{name}.json").is_file()]
     tasks: dict[str, Task] = {}
     for path in sorted(folder.glob("*.json")):
         try:
             tasks[path.stem] = load_task(path)
         except DataError as error:
-            found.append(f"{path.stem}: schema ({error.what})")
+            violated.append(f"{path.stem}: schema ({error.what})")
     for name, task in tasks.items():
-        found += [f"{name}: schema ({note})" for note in task.notes]
-        found += [f"{name}: {what}" for what in (*_form(task), *_language(task), *_lengths(task), *_cleaning(folder, task))]
+        violated += [f"{name}: schema ({note})" for note in task.notes]
+        violated += [f"{name}: {what}" for what in (*_form(task), *_language(task), *_lengths(task), *_cleaning(folder, task))]
     # The mails of the subject tasks are those of the completion tasks, whole.
     subjects = {name: task for name, task in tasks.items() if name.startswith("email_subject")}
-    return [*found, *_alike({name: task for name, task in tasks.items() if name not in subjects}), *_alike(subjects)]
+    return [*violated, *_alike({name: task for name, task in tasks.items() if name not in subjects}), *_alike(subjects)]
 
 
 def _texts(task: Task) -> Iterator[tuple[str, str]]:
@@ -83,9 +83,9 @@ def _form(task: Task) -> Iterator[str]:
         yield f"declared languages ({declared})"
     if not task.licenses or not task.categories:
         yield "licence or category"
-    for place, text in _texts(task):
+    for where, text in _texts(task):
         if not text.strip() or text != unicodedata.normalize("NFC", text) or "\r" in text or text != text.strip():
-            yield f"form of a text ({place})"
+            yield f"form of a text ({where})"
 
 
 def _language(task: Task) -> Iterator[str]:
@@ -95,10 +95,10 @@ def _language(task: Task) -> Iterator[str]:
         or script_shares(task.definition).get("Latin", 0) < 1
     ):
         yield "definition is not English"
-    for place, text in _texts(task):
+    for where, text in _texts(task):
         # Mostly, not wholly: mails and news name programs, firms and places.
         if script_shares(text).get(SCRIPTS[code], 0) < 0.8:
-            yield f"script ({place})"
+            yield f"script ({where})"
     if code in FUNCTION_WORDS:
         other = "es" if code == "en" else "en"
         for instance in task.instances:
@@ -109,28 +109,28 @@ def _language(task: Task) -> Iterator[str]:
 
 
 def _function_words(text: str) -> dict[str, int]:
-    found = [word.lower() for word in words(text)]
-    return {code: sum(word in known for word in found) for code, known in FUNCTION_WORDS.items()}
+    tokens = [word.lower() for word in words(text)]
+    return {code: sum(word in vocabulary for word in tokens) for code, vocabulary in FUNCTION_WORDS.items()}
 
 
 def _lengths(task: Task) -> Iterator[str]:
     kind = task.name[:-3]
     pairs = [(i.id, i.input, output) for i in task.instances for output in i.outputs]
     pairs += [("positive example", example.input, example.output) for example in task.positive_examples]
-    for place, source, output in pairs:
+    for where, source, output in pairs:
         size, lines = len(words(output)), output.count("\n") + 1
         if not WORDS[kind][0] <= size <= WORDS[kind][1]:
-            yield f"length ({place}: {size} words)"
+            yield f"length ({where}: {size} words)"
         if not LINES[kind][0] <= lines <= LINES[kind][1]:
-            yield f"lines ({place}: {lines})"
+            yield f"lines ({where}: {lines})"
         if kind == "summarization" and 2 * size > len(words(source)):
-            yield f"length ({place}: no shorter than half of its input)"
+            yield f"length ({where}: no shorter than half of its input)"
         if kind == "poem_generation" and (
             source.count("\n") != 1 or fold(source.split("\n")[1].partition(":")[2]) == fold(output.split("\n")[0])
         ):
-            yield f"lines ({place}: its first line is not given, or given twice)"
+            yield f"lines ({where}: its first line is not given, or given twice)"
         if kind == "email_completion" and len(words(output.split("\n")[-1])) > 8:
-            yield f"lines ({place}: ends without a name)"
+            yield f"lines ({where}: ends without a name)"
 
 
 def _cleaning(folder: Path, task: Task) -> Iterator[str]:
@@ -149,8 +149,8 @@ def _alike(tasks: dict[str, Task]) -> Iterator[str]:
     for name, task in tasks.items():
         rows = [(i.id, i.input, "\n".join(i.outputs)) for i in task.instances]
         rows += [(f"{name} example", e.input, e.output) for e in (*task.positive_examples, *task.negative_examples)]
-        for place, source, output in rows:
-            places += [(name, place), (name, f"{place}, output")]
+        for where, source, output in rows:
+            places += [(name, where), (name, f"{where}, output")]
             texts += [f"{source}\n{output}", output]
     # A negative example answers an input that a positive one may answer too; an instance's own output is part of its text.
     whole = [shingles(text, "word", 3) for text in texts]
@@ -241,8 +241,8 @@ def test_a_planted_violation_is_found(
     data = copy.deepcopy(files[name])
     plant(data)
     (tmp_path / f"{name}.json").write_text(json.dumps(data), encoding="utf-8")
-    found = [line for line in violations(tmp_path) if ": missing" not in line]
-    assert any(line.startswith(f"{name}: {what}") for line in found), found
+    violated = [line for line in violations(tmp_path) if ": missing" not in line]
+    assert any(line.startswith(f"{name}: {what}") for line in violated), violated
 
 
 def test_a_text_that_stands_in_two_files_is_found(files: Files, tmp_path: Path) -> None:

@@ -40,27 +40,29 @@ def quick(tasks: Path, base_folder: Callable[[str], Path]) -> list[str]:
 
 def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    code, said, notes = xeric("train", "reverse_words", *quick, "--method", "lora", "--n-train", "20", "-o", out, "method.rank=2")
+    code, printed, notes = xeric(
+        "train", "reverse_words", *quick, "--method", "lora", "--n-train", "20", "-o", out, "method.rank=2"
+    )
     assert code == 0
-    assert "chrf" in said
-    assert all(label in said for label in ("copy input", "first sentences", "copy demonstration", "random training output"))
+    assert "chrf" in printed
+    assert all(label in printed for label in ("copy input", "first sentences", "copy demonstration", "random training output"))
     assert "memory: about" in notes
     assert "Traceback" not in notes
     assert json.loads((out / "record.json").read_text())["method"] == "lora"
     assert "rank: 2" in (out / "config.yaml").read_text()
 
-    code, said, _ = xeric("train", "reverse_words", *quick, "--n-train", "20", "-o", out, "method.rank=2", "--json")
+    code, printed, _ = xeric("train", "reverse_words", *quick, "--n-train", "20", "-o", out, "method.rank=2", "--json")
     assert code == 0
-    assert json.loads(said)["scores"]["chrf"]["signature"].startswith("chrf|")
+    assert json.loads(printed)["scores"]["chrf"]["signature"].startswith("chrf|")
 
     rows = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
-    code, said, _ = xeric("generate", out, "--input", rows[0]["input"])
-    assert (code, said.strip()) == (0, rows[0]["prediction"])
+    code, printed, _ = xeric("generate", out, "--input", rows[0]["input"])
+    assert (code, printed.strip()) == (0, rows[0]["prediction"])
     inputs = tmp_path / "inputs.jsonl"
     inputs.write_text("".join(f'{{"id": {n}.10, "input": {json.dumps(r["input"])}}}\n' for n, r in enumerate(rows[:3])))
-    code, said, _ = xeric("generate", out, "--file", inputs)
-    assert [json.loads(line)["prediction"] for line in said.splitlines()] == [r["prediction"] for r in rows[:3]]
-    assert [line.split(",")[0] for line in said.splitlines()] == ['{"id": 0.10', '{"id": 1.10', '{"id": 2.10']
+    code, printed, _ = xeric("generate", out, "--file", inputs)
+    assert [json.loads(line)["prediction"] for line in printed.splitlines()] == [r["prediction"] for r in rows[:3]]
+    assert [line.split(",")[0] for line in printed.splitlines()] == ['{"id": 0.10', '{"id": 1.10', '{"id": 2.10']
     with pytest.raises(DataError, match=r"input 2: the text holds half of a surrogate pair"):
         generate(out, ["fine", "left \ud83d at noon"])
 
@@ -68,9 +70,9 @@ def test_train_generate_score(xeric: Xeric, quick: list[str], tmp_path: Path) ->
     assert xeric("train", "--config", out / "config.yaml", "-o", again)[0] == 0, "its settings alone make a run again"
     assert (again / "predictions.jsonl").read_bytes() == (out / "predictions.jsonl").read_bytes()
 
-    code, said, _ = xeric("score", out / "predictions.jsonl", "--metric", "chrf", "--json")
+    code, printed, _ = xeric("score", out / "predictions.jsonl", "--metric", "chrf", "--json")
     record = json.loads((out / "record.json").read_text())
-    assert json.loads(said)["chrf"] == record["scores"]["chrf"]
+    assert json.loads(printed)["chrf"] == record["scores"]["chrf"]
 
 
 BAD_INPUTS = {
@@ -85,14 +87,14 @@ BAD_INPUTS = {
 def test_inputs_that_are_no_text_are_refused_by_line(case: str, xeric: Xeric, tmp_path: Path) -> None:
     content, what = BAD_INPUTS[case]
     (tmp_path / "inputs.jsonl").write_bytes(content.encode("latin-1"))
-    code, said, complaint = xeric("generate", tmp_path, "--file", tmp_path / "inputs.jsonl")
-    assert (code, said) == (2, "")
+    code, printed, complaint = xeric("generate", tmp_path, "--file", tmp_path / "inputs.jsonl")
+    assert (code, printed) == (2, "")
     assert what in complaint
 
 
 def test_an_input_that_is_not_utf8_is_refused(xeric: Xeric, tmp_path: Path) -> None:
-    code, said, complaint = xeric("generate", tmp_path, "--input", os.fsdecode(b"a\xf1o"))
-    assert (code, said) == (2, "")
+    code, printed, complaint = xeric("generate", tmp_path, "--input", os.fsdecode(b"a\xf1o"))
+    assert (code, printed) == (2, "")
     assert "--input is not UTF-8 text: byte 0xf1" in complaint
 
 
@@ -101,8 +103,8 @@ def test_a_table_is_imported_with_every_option(xeric: Xeric, tmp_path: Path) -> 
     named = ["--name", "t", "--definition", "D", "--language", "German", "--input-language", "German", "-o", tmp_path]
     columns = ["--input-column", "frage", "--output-column", "antwort", "--group-column", "wer", "--id-column", "nr"]
     read = ["--encoding", "cp850", "--delimiter", "^", "--quotes", "text"]
-    code, said, notes = xeric("tasks", "import", tmp_path / "m.csv", *named, *columns, *read)
-    assert (code, said, notes) == (0, f"{tmp_path / 't.json'}: 1 instances\n", "")
+    code, printed, notes = xeric("tasks", "import", tmp_path / "m.csv", *named, *columns, *read)
+    assert (code, printed, notes) == (0, f"{tmp_path / 't.json'}: 1 instances\n", "")
     (instance,) = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))["Instances"]
     assert instance == {"id": "7", "input": 'Schöne "Grüße', "output": ["ja"], "group": "a"}
     code, _, complaint = xeric("tasks", "import", tmp_path / "m.csv", *named, "--quotes", "never")
@@ -114,18 +116,18 @@ def test_what_is_merged_is_not_called_dropped(xeric: Xeric, tmp_path: Path) -> N
     data = json.loads((tmp_path / "again.json").read_text(encoding="utf-8"))
     data["Instances"].append({**data["Instances"][0], "id": "more", "output": "a second right answer"})
     (tmp_path / "again.json").write_text(json.dumps(data), encoding="utf-8")
-    _, said, _ = xeric("tasks", "check", "--tasks-dir", tmp_path)
-    assert "again: 1 with the input of another is merged into it as references" in said
-    assert "dropped" not in said
+    _, printed, _ = xeric("tasks", "check", "--tasks-dir", tmp_path)
+    assert "again: 1 with the input of another is merged into it as references" in printed
+    assert "dropped" not in printed
 
 
 @pytest.mark.parametrize("setting", ["zero-shot", "few-shot", "instruction"])
 def test_a_setting_is_named_by_an_option(setting: str, xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
     settings = [argument for argument in quick if argument != "prompt.demonstrations=1"]
-    code, said, notes = xeric(
+    code, printed, notes = xeric(
         "train", "reverse_words", *settings, "--setting", setting, "data.max_test=4", "-o", tmp_path, "--json"
     )
-    record = json.loads(said)
+    record = json.loads(printed)
     assert code == 0
     assert record["method"] == ("lora" if setting == "instruction" else "none")
     assert record["tasks"]["reverse_words"]["data"]["demonstrations"] == (0 if setting == "zero-shot" else 2)
@@ -140,8 +142,8 @@ def test_score_against_adds_the_paired_difference(xeric: Xeric, tmp_path: Path) 
         path.write_text(
             "".join(json.dumps({"id": n, "prediction": change(t), "references": [t]}) + "\n" for n, t in enumerate(texts))
         )
-    code, said, _ = xeric("score", good, "--against", bad, "--language", "es", "--metric", "rouge_l", "--json")
-    result = json.loads(said)["rouge_l"]
+    code, printed, _ = xeric("score", good, "--against", bad, "--language", "es", "--metric", "rouge_l", "--json")
+    result = json.loads(printed)["rouge_l"]
     assert (code, result["score"]) == (0, 100.0)
     assert result["against"]["difference"] == 100.0
     assert 0 < result["against"]["p"] <= 1
@@ -153,25 +155,25 @@ def test_score_against_adds_the_paired_difference(xeric: Xeric, tmp_path: Path) 
 
 
 def test_tasks_commands(xeric: Xeric, tasks: Path) -> None:
-    code, said, _ = xeric("tasks", "check", "--tasks-dir", tasks, "--json")
-    found = {row["name"]: row for row in json.loads(said)}
+    code, printed, _ = xeric("tasks", "check", "--tasks-dir", tasks, "--json")
+    by_name = {row["name"]: row for row in json.loads(printed)}
     assert code == 2
-    assert set(found) == {"reverse_words", "few", "broken", "long"}
-    assert found["reverse_words"]["ok"]
-    assert "line 2" in found["broken"]["error"]
-    assert "6 instances" in found["few"]["error"]
+    assert set(by_name) == {"reverse_words", "few", "broken", "long"}
+    assert by_name["reverse_words"]["ok"]
+    assert "line 2" in by_name["broken"]["error"]
+    assert "6 instances" in by_name["few"]["error"]
     assert xeric("tasks", "check", "reverse_words", "--tasks-dir", tasks)[0] == 0
-    code, said, _ = xeric("tasks", "show", "reverse_words", "--tasks-dir", tasks)
+    code, printed, _ = xeric("tasks", "show", "reverse_words", "--tasks-dir", tasks)
     assert code == 0
-    assert "reverse order" in said
+    assert "reverse order" in printed
     assert json.loads(xeric("tasks", "show", "reverse_words", "--tasks-dir", tasks, "--json")[1])["instances"] == 80
     assert "reverse_words" in xeric("tasks", "list", "--tasks-dir", tasks)[1]
 
 
 @pytest.mark.parametrize("command", ["list methods", "list metrics", "list weightings", "tasks list"])
 def test_lists(command: str, xeric: Xeric) -> None:
-    code, said, _ = xeric(*command.split(), "--json")
-    rows = json.loads(said)
+    code, printed, _ = xeric(*command.split(), "--json")
+    rows = json.loads(printed)
     assert code == 0
     assert all(set(row) >= {"name", "summary"} for row in rows)
     assert rows
@@ -183,8 +185,8 @@ def test_a_script_learns_why_a_method_is_not_offered(xeric: Xeric) -> None:
     assert not rows["peft:adalora"]["supported"]
     for name, row in rows.items():
         assert bool(row["summary"]) == row["supported"] != bool(row["reason"]), name
-    said = xeric("list", "methods")[1]
-    assert all(name in said and (row["reason"] or row["summary"]) in said for name, row in rows.items())
+    printed = xeric("list", "methods")[1]
+    assert all(name in printed and (row["reason"] or row["summary"]) in printed for name, row in rows.items())
 
 
 BAD: list[tuple[list[str], str, str]] = [
@@ -246,9 +248,9 @@ def test_bad_input_is_one_sentence_and_a_hint(
     if arguments[-2:-1] == ["--device"]:
         monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     given = [*quick, *arguments[1:]] if "--base" not in arguments else [*quick[:2], *quick[4:], *arguments[1:]]
-    code, said, complaint = xeric("train", arguments[0], *given, "-o", tmp_path / "out")
+    code, printed, complaint = xeric("train", arguments[0], *given, "-o", tmp_path / "out")
     assert code == 2
-    assert said == ""
+    assert printed == ""
     lines = [line for line in complaint.splitlines() if line.startswith(("xeric: ", "hint: "))]
     assert lines[0].startswith("xeric: ")
     assert what in lines[0]
@@ -270,8 +272,8 @@ def test_bad_input_is_one_sentence_and_a_hint(
     ],
 )
 def test_other_commands_refuse_likewise(arguments: list[str], what: str, xeric: Xeric) -> None:
-    code, said, complaint = xeric(*arguments)
-    assert (code, said) == (2, "")
+    code, printed, complaint = xeric(*arguments)
+    assert (code, printed) == (2, "")
     assert what.lower() in complaint.lower()
     assert "Traceback" not in complaint
 
@@ -288,8 +290,8 @@ def test_other_commands_refuse_likewise(arguments: list[str], what: str, xeric: 
 def test_a_command_of_earlier_versions_says_what_takes_its_place(
     arguments: list[str], what: str, hint: str, xeric: Xeric
 ) -> None:
-    code, said, complaint = xeric(*arguments)
-    assert (code, said) == (2, "")
+    code, printed, complaint = xeric(*arguments)
+    assert (code, printed) == (2, "")
     first, second = complaint.splitlines()
     assert first == f"xeric: {what}"
     assert hint in second
@@ -327,13 +329,13 @@ def test_version_and_help(xeric: Xeric) -> None:
     from xeric import __version__
 
     assert xeric("--version")[:2] == (0, f"xeric {__version__}\n")
-    code, said, _ = xeric("--help")
+    code, printed, _ = xeric("--help")
     assert code == 0
-    assert all(command in said for command in ("train", "generate", "score", "tasks", "list", "demo"))
+    assert all(command in printed for command in ("train", "generate", "score", "tasks", "list", "demo"))
 
 
 def test_a_diverged_run_leaves_with_1(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
-    code, said, _ = xeric(
+    code, printed, _ = xeric(
         "train",
         "reverse_words",
         *quick,
@@ -345,7 +347,7 @@ def test_a_diverged_run_leaves_with_1(xeric: Xeric, quick: list[str], tmp_path: 
         "train.max_steps=9",
     )
     assert code == 1
-    assert "diverged" in said
+    assert "diverged" in printed
 
 
 def test_scoring_imports_no_model_library(tmp_path: Path) -> None:

@@ -49,8 +49,8 @@ def test_tasks_of_a_folder_that_stands_before_are_completed(monkeypatch: pytest.
 
 def test_the_script_and_the_version(xeric: Xeric, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION", "1")
-    code, said, _ = xeric("--version")
-    assert (code, said) == (0, f"xeric {__version__}\n")
+    code, printed, _ = xeric("--version")
+    assert (code, printed) == (0, f"xeric {__version__}\n")
     monkeypatch.setenv("_XERIC_COMPLETE", "source_bash")
     done = xeric_without_train()
     assert done.returncode == 0

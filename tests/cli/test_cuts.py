@@ -22,7 +22,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = tiny.task_data("long", instances=40)
     data["Positive Examples"] = [{"input": f"word {n} " * 4, "output": f"other {n}", "explanation": ""} for n in ("one", "two")]
     for number, instance in enumerate(data["Instances"]):
-        words = " ".join(f"w{number}x{place}" for place in range(400 if number < 8 else 20 if number < 16 else 3))
+        words = " ".join(f"w{number}x{position}" for position in range(400 if number < 8 else 20 if number < 16 else 3))
         instance["input"] = f"{instance['input']} {words}"
     (folder / "long.json").write_text(json.dumps(data))
     tiny.write_task(folder, "short", instances=40)
@@ -38,7 +38,7 @@ def quick(tasks: Path, base_folder: Callable[[str], Path]) -> list[str]:
 
 
 def test_counts_are_said_before_training_and_at_the_end(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
-    code, said, notes = xeric("train", "long", *quick, "-o", tmp_path / "out")
+    code, printed, notes = xeric("train", "long", *quick, "-o", tmp_path / "out")
     assert code == 0, notes
     record = json.loads((tmp_path / "out" / "record.json").read_text())
     data = record["tasks"]["long"]["data"]
@@ -52,26 +52,26 @@ def test_counts_are_said_before_training_and_at_the_end(xeric: Xeric, quick: lis
     ]
     before = notes[: notes.index("memory: about")]
     assert [line for line in before.splitlines() if "cut" in line] == expected
-    assert [line for line in said.splitlines() if "cut in the middle" in line] == expected
+    assert [line for line in printed.splitlines() if "cut in the middle" in line] == expected
 
     rows = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
     inputs = [*(row["input"] for row in rows), "short"]
     (tmp_path / "inputs.jsonl").write_text("".join(json.dumps({"input": text}) + "\n" for text in inputs))
-    code, said, notes = xeric("generate", tmp_path / "out", "--file", tmp_path / "inputs.jsonl")
+    code, printed, notes = xeric("generate", tmp_path / "out", "--file", tmp_path / "inputs.jsonl")
     count = len(inputs)
     cut, lost = (f"{test[key]} of {count} inputs" for key in ("input", "demonstrations"))
     assert notes.splitlines() == [f"long: {cut} are cut in the middle, {lost} lose demonstrations: {CONTEXT}"]
-    assert len(said.splitlines()) == count
+    assert len(printed.splitlines()) == count
     assert xeric("generate", tmp_path / "out", "--input", "short")[2] == ""
     with pytest.warns(UserWarning, match="1 of 1 inputs are cut in the middle") as caught:
         package.generate(tmp_path / "out", ["word " * 4000])
-    assert [one.filename for one in caught if "cut in the middle" in str(one.message)] == [__file__]
+    assert [warning.filename for warning in caught if "cut in the middle" in str(warning.message)] == [__file__]
 
 
 def test_where_nothing_is_cut_nothing_is_said(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
-    code, said, notes = xeric("train", "short", *quick, "-o", tmp_path / "out", "prompt.demonstrations=0")
+    code, printed, notes = xeric("train", "short", *quick, "-o", tmp_path / "out", "prompt.demonstrations=0")
     assert code == 0
-    assert "context" not in said + notes
+    assert "context" not in printed + notes
 
 
 def test_a_stage_before_says_so_too(xeric: Xeric, quick: list[str], tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_stage_before_says_so_too(xeric: Xeric, quick: list[str], tmp_path: Pa
 def test_targets_too_long_to_be_trained_on_are_counted(xeric: Xeric, quick: list[str], tasks: Path, tmp_path: Path) -> None:
     data = json.loads((tasks / "short.json").read_text())
     for number, instance in enumerate(data["Instances"][:20]):
-        instance["output"] = [" ".join(f"w{number}x{place}" for place in range(400))]
+        instance["output"] = [" ".join(f"w{number}x{position}" for position in range(400))]
     (tasks / "outputs.json").write_text(json.dumps(data))
     code, _, notes = xeric("train", "outputs", *quick, "-o", tmp_path / "out")
     assert code == 0, notes

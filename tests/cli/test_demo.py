@@ -27,15 +27,15 @@ def test_the_demo_ends_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixtu
     settings = [f"bases=[{', '.join(map(str, bases))}]", *SMALL]
     arguments = ["demo", "-o", str(output), *(part for setting in settings for part in ("--set", setting))]
     assert run(arguments) == 0
-    said = capsys.readouterr().out
-    assert "Table 1" in said
-    assert str(output / "report.html") in said
+    printed = capsys.readouterr().out
+    assert "Table 1" in printed
+    assert str(output / "report.html") in printed
     for language in ("English (summarization_en", "Hindi (poem_generation_hi"):
-        example = said[said.index(language) :]
+        example = printed[printed.index(language) :]
         assert [example.index(f"  {part} ") for part in ("input", "before", "after", "reference")] == sorted(
             example.index(f"  {part} ") for part in ("input", "before", "after", "reference")
         )
-    assert "undecided" in said or "uninformative" in said
+    assert "undecided" in printed or "uninformative" in printed
     page = (output / "report.html").read_text(encoding="utf-8")
     assert "नदी" in page or "हिन्दी" in page or "Hindi" in page
     runs = [folder for folder in (output / "runs").iterdir() if folder.is_dir()]

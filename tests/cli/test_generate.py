@@ -43,9 +43,9 @@ def first(out: Path) -> dict[str, Any]:
 def test_the_runs_own_precision_unless_another_is_asked_for(xeric: Xeric, run: Callable[[str], Path]) -> None:
     out = run("fp32")
     row = first(out)
-    code, said, notes = xeric("generate", out, "--input", row["input"])
-    assert (code, said.strip(), notes) == (0, row["prediction"], "")
-    assert xeric("generate", out, "--input", row["input"], "--precision", "fp32")[1:] == (said, "")
+    code, printed, notes = xeric("generate", out, "--input", row["input"])
+    assert (code, printed.strip(), notes) == (0, row["prediction"], "")
+    assert xeric("generate", out, "--input", row["input"], "--precision", "fp32")[1:] == (printed, "")
     code, _, notes = xeric("generate", out, "--input", row["input"], "--precision", "bf16")
     assert code == 0
     assert notes.splitlines() == [
@@ -100,18 +100,18 @@ def test_lines_and_rows_come_from_files_and_from_standard_input(
     assert xeric("generate", out, "--file", tmp_path / "inputs.txt") == (0, "".join(f"{text}\n" for text in expected), "")
     for arguments in ([], ["--file", "-"], ["--stream"], ["--file=-", "--stream"]):
         piped(plain.encode("utf-8-sig"))
-        code, said, notes = xeric("generate", out, *arguments)
-        assert (code, said.splitlines(), notes) == (0, expected, ""), arguments
+        code, printed, notes = xeric("generate", out, *arguments)
+        assert (code, printed.splitlines(), notes) == (0, expected, ""), arguments
     for arguments in ([], ["--stream"]):
         piped("".join(json.dumps({"id": n, "input": row["input"]}) + "\n" for n, row in enumerate(rows)).encode())
-        code, said, _ = xeric("generate", out, *arguments)
+        code, printed, _ = xeric("generate", out, *arguments)
         answers = [{"id": n, "input": row["input"], "prediction": row["prediction"]} for n, row in enumerate(rows)]
-        assert [json.loads(line) for line in said.splitlines()] == answers
-    code, said, notes = xeric("generate", out, "--input", rows[0]["input"], "--json")
-    assert (code, json.loads(said)) == (0, {"input": rows[0]["input"], "prediction": expected[0]})
+        assert [json.loads(line) for line in printed.splitlines()] == answers
+    code, printed, notes = xeric("generate", out, "--input", rows[0]["input"], "--json")
+    assert (code, json.loads(printed)) == (0, {"input": rows[0]["input"], "prediction": expected[0]})
     piped(b"one\n\nt\xf1o\n")
-    code, said, notes = xeric("generate", out, "--stream", "--encoding", "cp1252", "--json")
-    assert [json.loads(line)["input"] for line in said.splitlines()] == ["one", "t\u00f1o"]
+    code, printed, notes = xeric("generate", out, "--stream", "--encoding", "cp1252", "--json")
+    assert [json.loads(line)["input"] for line in printed.splitlines()] == ["one", "t\u00f1o"]
     assert notes == "standard input: 1 empty line was skipped\n"
 
 
@@ -129,8 +129,8 @@ def test_what_is_wrong_with_standard_input_is_one_sentence(
         (b'{"input": "a", "task": "no such task"}\n', [], "unknown task 'no such task'"),
     ):
         piped(content)
-        code, said, complaint = xeric("generate", out, *arguments)
-        assert (code, said, what in complaint) == (2, "", True), (what, complaint)
+        code, printed, complaint = xeric("generate", out, *arguments)
+        assert (code, printed, what in complaint) == (2, "", True), (what, complaint)
         assert "Traceback" not in complaint
 
 
@@ -186,6 +186,6 @@ def test_a_terminal_is_asked_for_inputs_only_where_it_is_to_stream(
     out = run("fp32")
     row = first(out)
     monkeypatch.setattr(sys, "stdin", Terminal(io.BytesIO(row["input"].encode() + b"\n")))
-    code, said, complaint = xeric("generate", out)
-    assert (code, said, "give either --input or --file" in complaint) == (2, "", True)
+    code, printed, complaint = xeric("generate", out)
+    assert (code, printed, "give either --input or --file" in complaint) == (2, "", True)
     assert xeric("generate", out, "--stream") == (0, row["prediction"] + "\n", "")

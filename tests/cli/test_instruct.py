@@ -32,24 +32,24 @@ def test_a_search_writes_a_task_and_shows_what_changed(xeric: Xeric, arguments: 
         assert "shuffled" in out
         assert server.asked
         code, out, err = xeric(*arguments, "-o", tmp_path / "json.json", "--proposer", server.address, "--json")
-    found = json.loads(out)
-    assert (code, found["scored"]) == (0, 8)
+    parsed = json.loads(out)
+    assert (code, parsed["scored"]) == (0, 8)
     code, out, _ = xeric("tasks", "show", "better", "--tasks-dir", tmp_path, "--json")
-    assert json.loads(out)["definition"] == found["chosen"]["definition"]
+    assert json.loads(out)["definition"] == parsed["chosen"]["definition"]
 
 
 def test_a_difference_shows_removed_and_added_words(capsys: pytest.CaptureFixture[str]) -> None:
     from xeric.cli.instruct import show
-    from xeric.instructing.outcome import Difference, Found, ScoredPrompt
+    from xeric.instructing.outcome import Difference, InstructOutcome, ScoredPrompt
 
     own = ScoredPrompt(origin="own", definition="Write a short title.", demonstrations=(("a", "b"),), loss=2.0, chrf=10.0)
     chosen = ScoredPrompt(origin="delete", definition="Write one title.", demonstrations=(("c", "d"),), loss=1.5, chrf=12.5)
-    found = Found(
+    outcome = InstructOutcome(
         task="one", base="b", template="plain", search="both", seed=0, scored=9, limit=9, proposer=None, instances=10,
         split="dev",
         chosen=chosen, own=own, finalists=(chosen, own), controls=(), difference=Difference(value=2.5, low=-1.0, high=6.0),
     )  # fmt: skip
-    show(found, Path("better.json"))
+    show(outcome, Path("better.json"))
     out = capsys.readouterr().out
     assert "Write [-a short-] {+one+} title." in out
     assert "- a -> b" in out
@@ -59,7 +59,7 @@ def test_a_difference_shows_removed_and_added_words(capsys: pytest.CaptureFixtur
 
 def test_what_cannot_be_searched_is_one_sentence(xeric: Xeric, arguments: list[str | Path], tmp_path: Path) -> None:
     (tmp_path / "there.json").touch()
-    for changed, said in (
+    for changed, message in (
         (["-o", tmp_path / "there.json"], "is there already"),
         (["two", "-o", tmp_path / "x.json"], "2 tasks are named"),
         (["-o", tmp_path / "x.json", "--search", "all"], "search"),
@@ -67,7 +67,7 @@ def test_what_cannot_be_searched_is_one_sentence(xeric: Xeric, arguments: list[s
         (["-o", tmp_path / "x.json", "--proposer", "localhost"], "is not an http or https address"),
     ):
         code, _, err = xeric(*arguments, *changed)
-        assert (code, said in err) == (2, True), err
+        assert (code, message in err) == (2, True), err
         assert "Traceback" not in err
     with serving() as server:
         address = server.address

@@ -65,8 +65,8 @@ def test_an_interrupted_training_loses_no_step(
     assert xeric(*command, "-o", undisturbed)[0] == 0
     with monkeypatch.context() as patch:
         _signal_at(5, number, patch)
-        left, said, notes = xeric(*command, "-o", out)
-    assert (left, said) == (code, "")
+        left, printed, notes = xeric(*command, "-o", out)
+    assert (left, printed) == (code, "")
     assert what in notes.splitlines()[-2]
     assert notes.splitlines()[-1] == "hint: what was finished is kept; the same command goes on from there"
     assert _steps(out) == [1, 2, 3, 4, 5]

@@ -72,7 +72,7 @@ def test_two_processes_make_the_run_of_one(
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "message"),
     [
         ("raise SystemExit('no GPU left')", "xeric: process 1 left with exit code 1: no GPU left"),
         (
@@ -83,16 +83,16 @@ def test_two_processes_make_the_run_of_one(
     ids=["before it joins", "in training"],
 )
 def test_a_process_that_ends_is_named(
-    code: str, said: str, command: list[str | Path], xeric: Xeric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, message: str, command: list[str | Path], xeric: Xeric, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launching, "_CODE", launching._CODE.replace("from xeric", f"{code}; from xeric", 1))
     exit_code, output, error = xeric(*command, "--processes", "2", "-o", tmp_path / "out")
     assert (exit_code, output) == (1, "")
-    assert error.splitlines()[-2:] == [said, "hint: the same command goes on from the last checkpoint"]
+    assert error.splitlines()[-2:] == [message, "hint: the same command goes on from the last checkpoint"]
 
 
 @pytest.mark.parametrize(
-    ("variables", "more", "said"),
+    ("variables", "more", "message"),
     [
         ({"RANK": "0", "WORLD_SIZE": "2"}, ["--processes", "2"], "--processes: a launcher has started several processes already"),
         ({"RANK": "2", "WORLD_SIZE": "2"}, [], "environment: RANK=2 and WORLD_SIZE=2 name no process of a run"),
@@ -101,7 +101,7 @@ def test_a_process_that_ends_is_named(
 def test_launchers_that_contradict_the_command_are_refused(
     variables: dict[str, str],
     more: list[str],
-    said: str,
+    message: str,
     command: list[str | Path],
     xeric: Xeric,
     monkeypatch: pytest.MonkeyPatch,
@@ -109,4 +109,4 @@ def test_launchers_that_contradict_the_command_are_refused(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     code, _, error = xeric(*command, *more)
-    assert (code, error.splitlines()[0]) == (2, f"xeric: {said}")
+    assert (code, error.splitlines()[0]) == (2, f"xeric: {message}")

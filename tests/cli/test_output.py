@@ -29,10 +29,10 @@ def test_redirected_output_is_utf8_in_every_locale(encoding: str, tmp_path: Path
     plain = _xeric("tasks", "show", "नदी", "--tasks-dir", tmp_path, encoding=encoding)
     assert (plain.returncode, plain.stderr) == (0, b"")
     assert plain.stdout.decode("utf-8").startswith("नदी: 40 instances")
-    found = json.loads(
+    parsed = json.loads(
         _xeric("tasks", "show", "नदी", "--tasks-dir", tmp_path, "--json", encoding=encoding).stdout.decode("utf-8")
     )
-    assert found["first"][0]["input"] == tiny.task_data("नदी", language="Hindi")["Instances"][0]["input"]
+    assert parsed["first"][0]["input"] == tiny.task_data("नदी", language="Hindi")["Instances"][0]["input"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")

@@ -91,11 +91,11 @@ def test_a_run_on_a_base_by_relative_path_is_used_from_another_folder(
 def test_a_run_or_an_adapter_given_as_a_base_is_called_what_it_is(xeric: Xeric, home: Path) -> None:
     given = ["one", "--tasks-dir", home / "tasks", *SETTINGS]
     assert xeric("train", *given, "--base", home / "base", "-o", home / "run")[0] == 0
-    for place, what in ((home / "run", "the folder of a run"), (home / "run" / "adapter", "the adapter of a run")):
-        code, _, complaint = xeric("train", *given, "--base", place, "-o", home / "other")
+    for folder, what in ((home / "run", "the folder of a run"), (home / "run" / "adapter", "the adapter of a run")):
+        code, _, complaint = xeric("train", *given, "--base", folder, "-o", home / "other")
         assert code == 2
         first, second = complaint.splitlines()[-2:]
-        assert first == f"xeric: {place}: is {what}, not a base"
+        assert first == f"xeric: {folder}: is {what}, not a base"
         assert f"({home / 'base'})" in second
     assert not (home / "other").exists()
     code, _, complaint = xeric("train", *given, "--base", home / "texts", "-o", home / "other")

@@ -161,13 +161,13 @@ def test_without_gradio_the_command_says_what_to_install(xeric: Xeric, tmp_path:
 
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.delitem(sys.modules, "xeric.cli.play_page", raising=False)
-    code, said, complaint = xeric("play", tmp_path)
-    assert (code, said) == (2, "")
+    code, printed, complaint = xeric("play", tmp_path)
+    assert (code, printed) == (2, "")
     assert complaint == "xeric: this needs gradio, which is not installed\nhint: pip install 'xeric[play]'\n"
 
 
 def test_a_folder_without_a_run_is_refused(xeric: Xeric, tmp_path: Path) -> None:
     pytest.importorskip("gradio", reason="the extra `play` is not installed")
-    code, said, complaint = xeric("play", tmp_path)
-    assert (code, said) == (2, "")
+    code, printed, complaint = xeric("play", tmp_path)
+    assert (code, printed) == (2, "")
     assert "holds no finished run" in complaint

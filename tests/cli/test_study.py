@@ -52,8 +52,8 @@ def study(tmp_path: Path, base_folder: Callable[[str], Path]) -> Path:
 def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     out, given = tmp_path / "out", (study, "--tasks-dir", tmp_path / "tasks", "-o", tmp_path / "out")
     only = ("--set", "grids={g: {methods: [full], settings: [instruction, zero-shot]}}")
-    code, said, _ = xeric("plan", *given, *only, "--json")
-    planned = json.loads(said)
+    code, printed, _ = xeric("plan", *given, *only, "--json")
+    planned = json.loads(printed)
     assert (code, [run["status"] for run in planned["runs"]]) == (0, ["missing", "missing"])
     assert planned["tasks"] == {"one": {"train": 40, "dev": 10, "test": 6}}
     trained, untrained = planned["estimate"]["arms"]
@@ -64,17 +64,17 @@ def test_from_plan_to_scores(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     assert low < whole < high
     assert not out.exists(), "a plan leaves nothing behind"
 
-    code, said, notes = xeric("run", *given, *only)
+    code, printed, notes = xeric("run", *given, *only)
     assert code == 0
-    assert "2 of 2 runs ok" in said
+    assert "2 of 2 runs ok" in printed
     assert notes.count(": ok, chrf ") == 2
     assert "Traceback" not in notes
-    code, said, _ = xeric("status", out, "--json")
-    assert json.loads(said)["counts"] == {"ok": 2, "diverged": 0, "failed": 0, "running": 0, "missing": 0}
-    code, said, _ = xeric("rescore", out)
-    assert (code, said) == (0, "2 records scored again, 0 of them changed\n")
-    code, said, _ = xeric("plan", out, "--json")
-    assert [arm["runs"] for arm in json.loads(said)["estimate"]["arms"]] == []
+    code, printed, _ = xeric("status", out, "--json")
+    assert json.loads(printed)["counts"] == {"ok": 2, "diverged": 0, "failed": 0, "running": 0, "missing": 0}
+    code, printed, _ = xeric("rescore", out)
+    assert (code, printed) == (0, "2 records scored again, 0 of them changed\n")
+    code, printed, _ = xeric("plan", out, "--json")
+    assert [arm["runs"] for arm in json.loads(printed)["estimate"]["arms"]] == []
     assert xeric("run", out)[0] == 0, "a study's folder is enough to go on with it"
 
 
@@ -88,37 +88,37 @@ def test_a_plan_shows_what_it_has_before_it_tries_anything(
 
     with monkeypatch.context() as patched:
         patched.setattr(preview, "estimated", fails)
-        code, said, notes = xeric("plan", *given)
+        code, printed, notes = xeric("plan", *given)
         assert code == 2
         assert "on fire" in notes
         for shown in ("1 arms, 1 runs", "one: 40 train, 10 dev, 6 test", "done: 0 of 1 runs", "smallest difference"):
-            assert shown in said
-        assert xeric("plan", *given, "--no-probe") == (0, said, notes.partition("xeric:")[0])
-    code, said, notes = xeric("plan", *given)
+            assert shown in printed
+        assert xeric("plan", *given, "--no-probe") == (0, printed, notes.partition("xeric:")[0])
+    code, printed, notes = xeric("plan", *given)
     assert code == 0
     assert notes.startswith("planning 'A small study': loading the libraries\npreparing 1 tasks\n")
     assert "trying full on tiny" in notes
     assert "probing tiny: training (full)" in notes
     assert (
-        said.index("smallest difference")
-        < said.index("what is still to be done, by one process")
-        < said.index("all of it: about")
+        printed.index("smallest difference")
+        < printed.index("what is still to be done, by one process")
+        < printed.index("all of it: about")
     )
-    assert "most likely between" in said
+    assert "most likely between" in printed
 
 
 def test_a_failed_run_is_exit_code_1_and_named(xeric: Xeric, study: Path, tmp_path: Path) -> None:
     given = (study, "--tasks-dir", tmp_path / "tasks", "-o", tmp_path / "out")
-    code, said, _ = xeric("run", *given, "--set", "grids={g: {}}")
+    code, printed, _ = xeric("run", *given, "--set", "grids={g: {}}")
     assert code == 1
-    assert "1 of 2 runs ok" in said
-    assert "no layer of" in said
-    assert "hint: layers: " in said
+    assert "1 of 2 runs ok" in printed
+    assert "no layer of" in printed
+    assert "hint: layers: " in printed
     assert xeric("status", tmp_path / "out")[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said", "hint"),
+    ("arguments", "message", "hint"),
     [
         (["run", "papr"], "unknown study 'papr'", "'paper'"),
         (["run", "missing.yaml"], "missing.yaml: cannot be read", "YAML"),
@@ -143,7 +143,7 @@ def test_a_failed_run_is_exit_code_1_and_named(xeric: Xeric, study: Path, tmp_pa
     ],
 )
 def test_a_mistake_is_one_sentence_a_hint_and_exit_code_2(
-    arguments: list[str], said: str, hint: str, xeric: Xeric, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], message: str, hint: str, xeric: Xeric, study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     names = {"STUDY": str(study), "TASKS": str(tmp_path / "tasks")}
@@ -151,7 +151,7 @@ def test_a_mistake_is_one_sentence_a_hint_and_exit_code_2(
     assert (code, out) == (2, "")
     # A plan says first what it is about.
     first, second = [line for line in err.splitlines() if not line.startswith("planning ")]
-    assert said in first
+    assert message in first
     assert second.startswith("hint: ")
     assert hint in second
     assert {path.name for path in tmp_path.iterdir()} == {"tasks", "study.yaml"}, "nothing is left behind"

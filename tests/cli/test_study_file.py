@@ -30,8 +30,8 @@ def xeric(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 
 def test_a_new_study_is_right_as_it_is_and_with_every_comment_taken_away(xeric: Xeric, tmp_path: Path) -> None:
     tiny.write_task(tmp_path / "tasks", "one", instances=20)
-    code, said, _ = xeric("new", "one", "email_subject_en", "--tasks-dir", "tasks", "-o", "mine.yaml")
-    assert (code, said) == (0, "mine.yaml: 2 tasks, 1 base; next: xeric study plan mine.yaml\n")
+    code, printed, _ = xeric("new", "one", "email_subject_en", "--tasks-dir", "tasks", "-o", "mine.yaml")
+    assert (code, printed) == (0, "mine.yaml: 2 tasks, 1 base; next: xeric study plan mine.yaml\n")
     assert xeric("check", "mine.yaml")[:2] == (0, "mine.yaml: no mistakes; 7 arms, 17 runs\n")
     text = Path("mine.yaml").read_text(encoding="utf-8")
     settings = regex.sub(r"(?m)^# (?=(?:methods|run|seeds|tuning|grids|tables|figures|claims):|  +[\w-])", "", text)
@@ -61,23 +61,23 @@ def test_check_says_every_mistake_with_line_hint_and_example(xeric: Xeric) -> No
     Path("mine.yaml").write_text(
         "bases: [gemma-3-270m]\ntasks: [email_subject_en]\nmethods:\n  lora: {rnk: 8}\nkeep: some\n", encoding="utf-8"
     )
-    code, said, _ = xeric("check", "mine.yaml")
+    code, printed, _ = xeric("check", "mine.yaml")
     assert code == 2
-    assert said == (
+    assert printed == (
         "mine.yaml: 2 mistakes\n\n"
         "line 4, methods.lora.rnk: unknown setting\n    hint: did you mean 'rank'?\n    for example: rank: 16\n\n"
         "line 5, keep: expected 'none', 'adapter' or 'all', found 'some'\n    for example: keep: \"adapter\"\n"
     )
-    code, said, _ = xeric("check", "mine.yaml", "--set", "keep=all", "--json")
+    code, printed, _ = xeric("check", "mine.yaml", "--set", "keep=all", "--json")
     assert code == 2
-    assert [(mistake["where"], mistake["line"]) for mistake in json.loads(said)["mistakes"]] == [("methods.lora.rnk", 4)]
+    assert [(mistake["where"], mistake["line"]) for mistake in json.loads(printed)["mistakes"]] == [("methods.lora.rnk", 4)]
 
 
 @pytest.mark.parametrize("command", ["plan", "run"])
 def test_plan_and_run_name_the_first_mistake_and_count_the_others(command: str, xeric: Xeric) -> None:
     Path("mine.yaml").write_text("bases: {}\ntasks: [email_subject_en]\nmethods: {}\nkeep: some\n", encoding="utf-8")
-    code, said, notes = xeric(command, "mine.yaml")
-    assert (code, said) == (2, "")
+    code, printed, notes = xeric(command, "mine.yaml")
+    assert (code, printed) == (2, "")
     first, hint = notes.splitlines()
     assert first == "xeric: bases: expected at least 1 entry, found {}"
     assert hint == "hint: `xeric study check` with the same arguments shows 2 more mistakes"

@@ -15,8 +15,8 @@ from xeric.yaml_io import load_yaml
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("place")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("corpus")
     for name in ("reverse_words", "source"):
         tiny.write_task(folder / "tasks", name, instances=60)
     for name in ("first", "second"):
@@ -27,29 +27,29 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def quick(place: Path, base_folder: Callable[[str], Path]) -> list[str]:
+def quick(corpus: Path, base_folder: Callable[[str], Path]) -> list[str]:
     return [
-        *("reverse_words", "--tasks-dir", str(place / "tasks"), "--base", str(base_folder("llama")), "--n-train", "20"),
+        *("reverse_words", "--tasks-dir", str(corpus / "tasks"), "--base", str(base_folder("llama")), "--n-train", "20"),
         *("prompt.demonstrations=1", "train.max_steps=2", "decode.max_new_tokens=4", "metrics=[chrf]"),
     ]
 
 
 def stages(folder: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = load_yaml(folder / "config.yaml")["stages"]
-    return found
+    stages: list[dict[str, Any]] = load_yaml(folder / "config.yaml")["stages"]
+    return stages
 
 
-def test_texts_then_sources_then_the_task(xeric: Xeric, quick: list[str], place: Path, tmp_path: Path) -> None:
+def test_texts_then_sources_then_the_task(xeric: Xeric, quick: list[str], corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    where = ["--texts", place / "first", place / "second", "--sources", "source"]
+    where = ["--texts", corpus / "first", corpus / "second", "--sources", "source"]
     short = ["stages.0.train.max_steps=2", "stages.1.train.max_steps=1", "stages.0.corpus.window=16", "stages.1.data.n_train=20"]
-    code, said, notes = xeric("train", *quick, *where, *short, "-o", out)
+    code, printed, notes = xeric("train", *quick, *where, *short, "-o", out)
     assert code == 0, notes
-    assert "chrf" in said
-    assert "dev of 40 documents; " in next(line for line in said.splitlines() if line.startswith("stage 1, text: "))
-    assert "stage 2, source: 20 train, 0 dev, 12 test of 60 instances" in said
+    assert "chrf" in printed
+    assert "dev of 40 documents; " in next(line for line in printed.splitlines() if line.startswith("stage 1, text: "))
+    assert "stage 2, source: 20 train, 0 dev, 12 test of 60 instances" in printed
     first, second = stages(out)
-    assert (first["texts"], first["tasks"]) == ([str(place / "first"), str(place / "second")], [])
+    assert (first["texts"], first["tasks"]) == ([str(corpus / "first"), str(corpus / "second")], [])
     assert (second["texts"], second["tasks"]) == ([], ["source"])
     assert (first["corpus"]["window"], first["train"]["max_steps"], second["train"]["max_steps"]) == (16, 2, 1)
     record = json.loads((out / "record.json").read_text(encoding="utf-8"))
@@ -59,11 +59,11 @@ def test_texts_then_sources_then_the_task(xeric: Xeric, quick: list[str], place:
     again, other = tmp_path / "again", tmp_path / "other"
     assert xeric("train", "--config", out / "config.yaml", "-o", again)[0] == 0
     assert (again / "predictions.jsonl").read_bytes() == (out / "predictions.jsonl").read_bytes()
-    assert xeric("train", "--config", out / "config.yaml", "--texts", place / "first", "-o", other)[0] == 0
-    assert [(s["texts"], s["tasks"]) for s in stages(other)] == [([str(place / "first")], []), ([], ["source"])]
+    assert xeric("train", "--config", out / "config.yaml", "--texts", corpus / "first", "-o", other)[0] == 0
+    assert [(s["texts"], s["tasks"]) for s in stages(other)] == [([str(corpus / "first")], []), ([], ["source"])]
 
 
-def test_texts_stand_before_stages_of_a_configuration(xeric: Xeric, quick: list[str], place: Path, tmp_path: Path) -> None:
+def test_texts_stand_before_stages_of_a_configuration(xeric: Xeric, quick: list[str], corpus: Path, tmp_path: Path) -> None:
     short = {"train": {"max_steps": 1}}
     cases: list[tuple[list[dict[str, Any]], list[str], list[tuple[bool, int | None]]]] = [
         ([{"tasks": ["source"], **short}], [], [(True, 2), (False, 1)]),
@@ -73,7 +73,7 @@ def test_texts_stand_before_stages_of_a_configuration(xeric: Xeric, quick: list[
     for number, (configured, sources, expected) in enumerate(cases):
         file, out = tmp_path / f"{number}.yaml", tmp_path / f"{number}"
         file.write_text(json.dumps({"stages": configured}), encoding="utf-8")
-        arguments = ["--config", file, "--texts", place / "first", *sources]
+        arguments = ["--config", file, "--texts", corpus / "first", *sources]
         # Where there is no stage of a configuration, the text stage is a new one with settings from here.
         new = ["stages.0.train.max_steps=2"] if len(expected) == 2 else []
         code, _, notes = xeric("train", *quick, *arguments, *new, "-o", out)
@@ -81,7 +81,7 @@ def test_texts_stand_before_stages_of_a_configuration(xeric: Xeric, quick: list[
         assert [(bool(s["texts"]), s["train"]["max_steps"]) for s in stages(out)] == expected
 
 
-def test_notes_say_what_is_odd_about_the_texts(xeric: Xeric, quick: list[str], place: Path, tmp_path: Path) -> None:
+def test_notes_say_what_is_odd_about_the_texts(xeric: Xeric, quick: list[str], corpus: Path, tmp_path: Path) -> None:
     instances = tiny.task_data("hindi", instances=20, language="Hindi")["Instances"]
     (tmp_path / "hi.txt").write_text("\n\n".join(i["output"][0] for i in instances), encoding="utf-8")
     arguments = [
@@ -112,16 +112,16 @@ def test_notes_say_what_is_odd_about_the_texts(xeric: Xeric, quick: list[str], p
     ],
 )
 def test_bad_texts_are_one_sentence_and_a_hint(
-    arguments: list[str], what: str, hint: str, xeric: Xeric, quick: list[str], place: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str], what: str, hint: str, xeric: Xeric, quick: list[str], corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (place / "latin.txt").write_bytes("ñandú".encode("latin-1"))
-    (place / "empty.txt").write_text("\n \n", encoding="utf-8")
-    (place / "odd.yaml").write_text("stages: {texts: [first]}\n", encoding="utf-8")
-    monkeypatch.chdir(place)
-    code, said, complaint = xeric("train", *quick, *arguments, "-o", place / "out")
-    assert (code, said) == (2, "")
+    (corpus / "latin.txt").write_bytes("ñandú".encode("latin-1"))
+    (corpus / "empty.txt").write_text("\n \n", encoding="utf-8")
+    (corpus / "odd.yaml").write_text("stages: {texts: [first]}\n", encoding="utf-8")
+    monkeypatch.chdir(corpus)
+    code, printed, complaint = xeric("train", *quick, *arguments, "-o", corpus / "out")
+    assert (code, printed) == (2, "")
     lines = [line for line in complaint.splitlines() if line.startswith(("xeric: ", "hint: "))]
     assert what in lines[0]
     assert hint in " ".join(lines[1:])
     assert "Traceback" not in complaint
-    assert not (place / "out").exists()
+    assert not (corpus / "out").exists()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.data.samples import task
 from xeric.data.baselines import baseline_predictions, baselines_of, first_sentences, first_words
 from xeric.data.preparing import DataOptions, Prepared, PreparedTask, TargetLength
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.tasks import Example, Instance
 from xeric.text import words
 
@@ -88,10 +88,10 @@ def test_first_words_are_that_many(text: str, count: int) -> None:
 
 @given(st.text(alphabet="Ab. \n今。"), st.integers(1, 12))
 def test_first_sentences_are_no_longer(text: str, count: int) -> None:
-    found = first_sentences(text, count)
-    assert len(words(found)) <= count
-    assert text.strip().startswith(found)
-    assert words(found) or not words(first_sentences(text))
+    sentences = first_sentences(text, count)
+    assert len(words(sentences)) <= count
+    assert text.strip().startswith(sentences)
+    assert words(sentences) or not words(first_sentences(text))
 
 
 def test_line_breaks_of_a_poem_stay() -> None:

@@ -1,4 +1,4 @@
-"""Steps and micro-batches: every instance once an epoch, groups never mixed, the order a function of seed and epoch."""
+"""Steps and micro-batches: every instance once per epoch, groups never mixed, the order a function of seed and epoch."""
 
 from __future__ import annotations
 

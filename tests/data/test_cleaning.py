@@ -23,8 +23,8 @@ def with_noise(*noise: Instance, language: str = "English") -> Task:
     return task([*unlike(40), *noise], language=language)
 
 
-def dropped(found: Cleaned) -> dict[str, str]:
-    return {drop.id: drop.reason for drop in found.dropped}
+def dropped(cleaned: Cleaned) -> dict[str, str]:
+    return {drop.id: drop.reason for drop in cleaned.dropped}
 
 
 def test_indentation_stays_where_asked() -> None:
@@ -37,10 +37,10 @@ def test_every_text_of_a_task_gets_the_form() -> None:
     raw = replace(
         task([Instance("a", "x\u00a0 y", ("z\r\nz", "z\nz ", "w"))], [Example("p  q", "r ", "s\t")]), definition="Do  it.\n"
     )
-    found = clean(raw).task
-    assert found.definition == "Do it."
-    assert found.positive_examples == (Example("p q", "r", "s"),)
-    assert found.instances == (Instance("a", "x y", ("z\nz", "w")),)
+    formed = clean(raw).task
+    assert formed.definition == "Do it."
+    assert formed.positive_examples == (Example("p q", "r", "s"),)
+    assert formed.instances == (Instance("a", "x y", ("z\nz", "w")),)
 
 
 NOISE = {
@@ -83,11 +83,11 @@ REASONS = {
 def test_noise_is_dropped_under_its_reason_and_stays_where_the_rule_is_off(case: str) -> None:
     reason = REASONS.get(case, case)
     noisy = with_noise(NOISE[case])
-    found = clean(noisy)
-    assert dropped(found) == {"bad": reason}
-    assert found.drops == {reason: 1}
-    assert found.dropped[0].detail
-    assert len(found.instances) == 40
+    cleaned = clean(noisy)
+    assert dropped(cleaned) == {"bad": reason}
+    assert cleaned.drops == {reason: 1}
+    assert cleaned.dropped[0].detail
+    assert len(cleaned.instances) == 40
     alone = build(CleaningOptions, {**OFF, reason: True})
     assert dropped(clean(noisy, alone)) == {"bad": reason}
     without = build(CleaningOptions, {reason: False})
@@ -129,31 +129,31 @@ def test_fine_text_is_no_noise(text: str) -> None:
 )
 def test_script_is_judged_by_the_declared_language(language: str, output: str, kept: bool) -> None:
     options = CleaningOptions(length_outlier=False)
-    found = clean(task([bad(output)], language=language), options)
-    assert found.drops == ({} if kept else {"wrong_script": 1})
-    assert not found.notes or not kept
+    cleaned = clean(task([bad(output)], language=language), options)
+    assert cleaned.drops == ({} if kept else {"wrong_script": 1})
+    assert not cleaned.notes or not kept
 
 
 def test_script_of_an_unknown_language_is_not_judged_and_that_is_said() -> None:
-    found = clean(task([bad("это предложение на русском")], language="Nowherish"))
-    assert found.drops == {}
-    assert found.notes == ("the output language 'Nowherish' is unknown, so wrong_script was not applied",)
+    cleaned = clean(task([bad("это предложение на русском")], language="Nowherish"))
+    assert cleaned.drops == {}
+    assert cleaned.notes == ("the output language 'Nowherish' is unknown, so wrong_script was not applied",)
     several = replace(task([bad("это предложение на русском")]), output_languages=("English", "Russian"))
     assert (clean(several).drops, clean(several).notes) == ({}, ())
     assert "no script is known" in clean(replace(several, output_languages=())).notes[0]
     for languages in (("Kashmiri",), ("English", "Kashmiri")):  # written in two scripts, so none is taken for granted
         mixed = clean(replace(several, output_languages=languages))
-        said = "no script is known for the output language 'Kashmiri', so wrong_script was not applied"
-        assert (mixed.drops, mixed.notes) == ({}, (said,))
+        note = "no script is known for the output language 'Kashmiri', so wrong_script was not applied"
+        assert (mixed.drops, mixed.notes) == ({}, (note,))
     assert clean(replace(several, output_languages=("kas_Deva",))).drops == {"wrong_script": 1}
 
 
 def test_only_the_faulty_reference_goes_while_another_is_left() -> None:
     mixed = Instance("m", "What do you drink in the morning?", ("coffee &amp; milk", "", "tea with milk", "cafÃ©"))
-    found = clean(with_noise(mixed))
-    assert found.drops == {}
-    assert found.instances[-1].outputs == ("tea with milk",)
-    assert found.dropped_references == {"broken_encoding": 1, "empty_output": 1, "markup": 1}
+    cleaned = clean(with_noise(mixed))
+    assert cleaned.drops == {}
+    assert cleaned.instances[-1].outputs == ("tea with milk",)
+    assert cleaned.dropped_references == {"broken_encoding": 1, "empty_output": 1, "markup": 1}
 
 
 @pytest.mark.parametrize("reason", FORM_RULES)
@@ -171,9 +171,9 @@ def test_a_rule_that_meets_the_form_of_the_task_is_set_aside(reason: str) -> Non
         }
         instances.append(changes[case])
     options = build(CleaningOptions, {**OFF, reason: True})
-    found = clean(task(instances), options)
-    assert found.drops == {}
-    assert found.notes == (f"{reason} would drop 8 of 48 instances: taken as the task's own form",)
+    cleaned = clean(task(instances), options)
+    assert cleaned.drops == {}
+    assert cleaned.notes == (f"{reason} would drop 8 of 48 instances: taken as the task's own form",)
     assert clean(task(instances), options.model_copy(update={"max_noise_share": 1.0})).drops == {reason: 8}
 
 
@@ -187,32 +187,32 @@ def test_short_answers_are_no_outliers() -> None:
 
 
 def test_a_missing_input_is_no_outlier_where_it_is_allowed() -> None:
-    found = clean(with_noise(bad("An answer without any question.", text="")), CleaningOptions(empty_input=False))
-    assert found.drops == {}
+    cleaned = clean(with_noise(bad("An answer without any question.", text="")), CleaningOptions(empty_input=False))
+    assert cleaned.drops == {}
 
 
 def test_poems_keep_their_lines() -> None:
     poem = (
         "In winter I get up at night\nAnd dress by yellow candle-light.\n\nIn summer, quite the other way,\nI go to bed by day."
     )
-    found = clean(with_noise(bad(poem.replace("\n", "  \r\n"))))
-    assert found.instances[-1].outputs == (poem,)
+    cleaned = clean(with_noise(bad(poem.replace("\n", "  \r\n"))))
+    assert cleaned.instances[-1].outputs == (poem,)
 
 
 def test_composed_and_decomposed_text_is_one() -> None:
     text, answer = "¿Qué pasó con el envío número dos?", "Llegará mañana a más tardar, señora Muñoz."
     nfd = Instance("nfd", unicodedata.normalize("NFD", text), (unicodedata.normalize("NFD", answer).upper(),))
-    found = clean(with_noise(Instance("nfc", text, (answer,)), nfd, language="Spanish"))
-    assert found.drops == {"exact_duplicate": 1}
+    cleaned = clean(with_noise(Instance("nfc", text, (answer,)), nfd, language="Spanish"))
+    assert cleaned.drops == {"exact_duplicate": 1}
 
 
 def test_instances_of_one_input_become_one_with_several_references() -> None:
     text = "Where shall we meet tomorrow?"
     answers = ["At home, where else should we meet?", "Here, as always.", "at home, where else should we meet?"]
     instances = [*unlike(30), *(Instance(f"q{k}", text, (answer,)) for k, answer in enumerate(answers))]
-    found = clean(task(instances))
-    assert (found.drops, found.merged) == ({"exact_duplicate": 1}, 1)
-    merged = next(i for i in found.instances if i.input == text)
+    cleaned = clean(task(instances))
+    assert (cleaned.drops, cleaned.merged) == ({"exact_duplicate": 1}, 1)
+    merged = next(i for i in cleaned.instances if i.input == text)
     assert len(merged.outputs) == 2
     apart = clean(task(instances), CleaningOptions(same_input=False, exact_duplicate=False, near_duplicate=False))
     assert len(apart.instances) == 33
@@ -221,9 +221,9 @@ def test_instances_of_one_input_become_one_with_several_references() -> None:
 
 def test_an_input_that_the_task_itself_has_links_nothing() -> None:
     rng = random.Random(2)
-    found = clean(task([Instance(f"i{k}", "Write a poem.", (sentence(rng),)) for k in range(30)]))
-    assert len(found.instances) == 30
-    assert len(set(found.clusters)) == 30
+    cleaned = clean(task([Instance(f"i{k}", "Write a poem.", (sentence(rng),)) for k in range(30)]))
+    assert len(cleaned.instances) == 30
+    assert len(set(cleaned.clusters)) == 30
 
 
 def test_near_duplicates_go_unless_a_number_or_a_short_answer_differs() -> None:
@@ -237,9 +237,9 @@ def test_near_duplicates_go_unless_a_number_or_a_short_answer_differs() -> None:
         (Instance("a", text + " map", ("yes",)), Instance("b", text + " taxi", ("yes",))),
         (Instance("a", text, ("yes",)), Instance("b", text + " not", ("no",))),
     ):
-        found = clean(task([*unlike(40), left, right]), CleaningOptions(length_outlier=False))
-        assert found.drops == {}
-        assert found.clusters[-1] == found.clusters[-2]
+        cleaned = clean(task([*unlike(40), left, right]), CleaningOptions(length_outlier=False))
+        assert cleaned.drops == {}
+        assert cleaned.clusters[-1] == cleaned.clusters[-2]
 
 
 def test_what_repeats_a_demonstration_goes_and_what_is_like_one_is_pinned() -> None:
@@ -247,9 +247,9 @@ def test_what_repeats_a_demonstration_goes_and_what_is_like_one_is_pinned() -> N
     shown = Example(sentence(rng, 40), sentence(rng, 20))
     again = Instance("again", shown.input.upper(), (shown.output, "or this"))
     other = Instance("other", shown.input, (sentence(rng, 6),))
-    found = clean(task([*unlike(30), again, other], [shown]))
-    assert dropped(found) == {"again": "demonstration"}
-    assert [i.id for i, c in zip(found.instances, found.clusters, strict=True) if c in found.pinned] == ["other"]
+    cleaned = clean(task([*unlike(30), again, other], [shown]))
+    assert dropped(cleaned) == {"again": "demonstration"}
+    assert [i.id for i, c in zip(cleaned.instances, cleaned.clusters, strict=True) if c in cleaned.pinned] == ["other"]
 
 
 def test_outputs_that_belong_to_another_input_are_found() -> None:
@@ -257,9 +257,9 @@ def test_outputs_that_belong_to_another_input_are_found() -> None:
     right = [Instance(f"r{k}", f"{text} {sentence(rng)}", (text,)) for k, text in enumerate(sentence(rng, 9) for _ in range(40))]
     wrong = [Instance(f"w{k}", sentence(rng), i.outputs) for k, i in enumerate(right[:10])]
     alone = [Instance("alone", sentence(rng), (sentence(rng, 3),))]
-    found = clean(task([*right, *wrong, *alone]))
-    assert set(dropped(found)) == {f"w{k}" for k in range(10)} | {"alone"}
-    assert found.notes == ("mismatched_output drops 11 of 51 instances: look at the source",)
+    cleaned = clean(task([*right, *wrong, *alone]))
+    assert set(dropped(cleaned)) == {f"w{k}" for k in range(10)} | {"alone"}
+    assert cleaned.notes == ("mismatched_output drops 11 of 51 instances: look at the source",)
     assert dropped(clean(task([*right, *alone]))) == {}
 
 
@@ -269,18 +269,18 @@ def test_clusters_hold_groups_outputs_and_families() -> None:
     family = [varied(rng, a, "a1"), varied(rng, a, "a2")]
     same = Instance("same", sentence(rng), b.outputs)
     grouped = [replace(rest[0], group="g"), replace(rest[1], group="g"), replace(rest[2], group="h")]
-    found = clean(task([a, b, *family, same, *grouped, *rest[3:]]), CleaningOptions(near_duplicate=False))
-    cluster = {i.id: c for i, c in zip(found.instances, found.clusters, strict=True)}
+    cleaned = clean(task([a, b, *family, same, *grouped, *rest[3:]]), CleaningOptions(near_duplicate=False))
+    cluster = {i.id: c for i, c in zip(cleaned.instances, cleaned.clusters, strict=True)}
     assert cluster["i0"] == cluster["a1"] == cluster["a2"]
     assert cluster["i1"] == cluster["same"]
     assert cluster["i2"] == cluster["i3"] != cluster["i4"]
-    assert len(set(found.clusters)) == len(found.instances) - 4
+    assert len(set(cleaned.clusters)) == len(cleaned.instances) - 4
 
 
 def test_merged_instances_keep_the_links_of_their_groups() -> None:
     rng = random.Random(8)
     text = sentence(rng)
-    found = clean(
+    cleaned = clean(
         task(
             [
                 *unlike(20),
@@ -291,8 +291,8 @@ def test_merged_instances_keep_the_links_of_their_groups() -> None:
             ]
         )
     )
-    cluster = {i.id: c for i, c in zip(found.instances, found.clusters, strict=True)}
-    assert (found.drops, found.merged) == ({}, 1)
+    cluster = {i.id: c for i, c in zip(cleaned.instances, cleaned.clusters, strict=True)}
+    assert (cleaned.drops, cleaned.merged) == ({}, 1)
     assert cluster["y"] == cluster["z"] == next(c for id_, c in cluster.items() if id_ in ("x1", "x2"))
 
 
@@ -303,17 +303,17 @@ def test_a_chain_through_most_of_a_task_is_taken_apart_and_that_is_said() -> Non
     for k in range(30):
         words[k % 30] = sentence(rng, 1)
         instances.append(Instance(f"c{k}", " ".join(words), (f"answer {k}",)))
-    found = clean(task(instances))
-    assert len(set(found.clusters)) > 5
-    assert found.notes == ("30 instances hang together at similarity 0.7; they were taken apart at a higher one",)
+    cleaned = clean(task(instances))
+    assert len(set(cleaned.clusters)) > 5
+    assert cleaned.notes == ("30 instances hang together at similarity 0.7; they were taken apart at a higher one",)
     assert len(set(clean(task(instances), CleaningOptions(max_cluster_share=1)).clusters)) == 1
 
 
-def content(found: Cleaned) -> tuple[set[tuple[str, tuple[str, ...]]], set[frozenset[str]]]:
+def content(cleaned: Cleaned) -> tuple[set[tuple[str, tuple[str, ...]]], set[frozenset[str]]]:
     families: dict[int, set[str]] = {}
-    for instance, cluster in zip(found.instances, found.clusters, strict=True):
+    for instance, cluster in zip(cleaned.instances, cleaned.clusters, strict=True):
         families.setdefault(cluster, set()).add(instance.input)
-    return {(i.input, i.outputs) for i in found.instances}, {frozenset(f) for f in families.values()}
+    return {(i.input, i.outputs) for i in cleaned.instances}, {frozenset(f) for f in families.values()}
 
 
 @settings(max_examples=25, deadline=None)
@@ -328,19 +328,19 @@ def test_every_instance_is_accounted_for_and_order_does_not_matter(seed: int, si
             instances.append(
                 rng.choice([replace(first, id=f"d{number}"), bad("<br>", id_=f"m{number}"), bad(" ", id_=f"e{number}")])
             )
-    found = clean(task(instances))
-    accounted = [*(i.id for i in found.instances), *(d.id for d in found.dropped)]
-    assert len(set(accounted)) == len(accounted) == len(instances) - found.merged
+    cleaned = clean(task(instances))
+    accounted = [*(i.id for i in cleaned.instances), *(d.id for d in cleaned.dropped)]
+    assert len(set(accounted)) == len(accounted) == len(instances) - cleaned.merged
     assert {*accounted} <= {i.id for i in instances}
-    assert sum(found.drops.values()) == len(found.dropped)
-    assert len(found.clusters) == len(found.instances)
+    assert sum(cleaned.drops.values()) == len(cleaned.dropped)
+    assert len(cleaned.clusters) == len(cleaned.instances)
     rng.shuffle(instances)
-    assert content(clean(task(instances))) == content(found)
+    assert content(clean(task(instances))) == content(cleaned)
 
 
 def test_nothing_left_is_a_result() -> None:
-    found = clean(pairs(("a", ""), ("b", " ")))
-    assert (found.instances, found.clusters, found.drops) == ((), (), {"empty_output": 2})
+    cleaned = clean(pairs(("a", ""), ("b", " ")))
+    assert (cleaned.instances, cleaned.clusters, cleaned.drops) == ((), (), {"empty_output": 2})
 
 
 @pytest.mark.parametrize(

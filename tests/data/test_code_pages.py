@@ -55,35 +55,35 @@ TEXTS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize(("name", "page"), [(name, page) for name, (_, pages) in TEXTS.items() for page in pages.split()])
 def test_text_comes_out_as_written(name: str, page: str) -> None:
     content = TEXTS[name][0].encode(page, "ignore")
-    found = guess(content, [name])
-    assert found is not None
-    assert found.text == content.decode(page)
+    guessed = guess(content, [name])
+    assert guessed is not None
+    assert guessed.text == content.decode(page)
 
 
 def test_big5_and_vietnamese() -> None:
-    found = guess("繁體中文測試,今天天氣很好".encode("big5"), ["Chinese"])
-    assert found is not None
-    assert found.text == "繁體中文測試,今天天氣很好"
+    guessed = guess("繁體中文測試,今天天氣很好".encode("big5"), ["Chinese"])
+    assert guessed is not None
+    assert guessed.text == "繁體中文測試,今天天氣很好"
     # cp1258 has tones as characters of their own.
     content = "Xin cha\u0300o ca\u0301c ba\u0323n, tiê\u0301ng Viê\u0323t, trơ\u0300i đe\u0323p".encode("cp1258")
-    found = guess(content, ["vi"])
-    assert found is not None
-    assert unicodedata.normalize("NFC", found.text) == "Xin chào các bạn, tiếng Việt, trời đẹp"
+    guessed = guess(content, ["vi"])
+    assert guessed is not None
+    assert unicodedata.normalize("NFC", guessed.text) == "Xin chào các bạn, tiếng Việt, trời đẹp"
 
 
 @pytest.mark.parametrize("declared", [["English"], ["Guarani"], ["English", "Russian"]])
 def test_text_in_another_language_than_declared_is_read_too(declared: list[str]) -> None:
     text = "Привет как дела, сегодня хорошая погода и солнце"
-    found = guess(text.encode("cp1251"), declared)
-    assert found is not None
-    assert found.text == text
+    guessed = guess(text.encode("cp1251"), declared)
+    assert guessed is not None
+    assert guessed.text == text
 
 
 @pytest.mark.parametrize("text", ["niño", "porã paraguái", "schöne Grüße"])
 def test_a_language_without_a_table_is_read_as_western_where_that_makes_words(text: str) -> None:
-    found = guess(text.encode("cp1252"), ["Guarani"])
-    assert found is not None
-    assert (found.text, found.encoding) == (text, "cp1252")
+    guessed = guess(text.encode("cp1252"), ["Guarani"])
+    assert guessed is not None
+    assert (guessed.text, guessed.encoding) == (text, "cp1252")
 
 
 def put(folder: Path, content: bytes) -> Path:
@@ -96,8 +96,8 @@ def test_the_guess_is_said_with_words_to_judge_it_by(tmp_path: Path) -> None:
     notes: list[str] = []
     path = put(tmp_path, SPANISH.encode("cp1252"))
     assert read_user_text(path, ["Spanish"], None, notes.append) == SPANISH
-    said = "a.txt is not UTF-8 and was read as cp1252, with words such as niño, comió, Qué; if that looks wrong, give --encoding"
-    assert notes == [said]
+    note = "a.txt is not UTF-8 and was read as cp1252, with words such as niño, comió, Qué; if that looks wrong, give --encoding"
+    assert notes == [note]
     assert telling_words("nothing — at all") == []
 
 

@@ -10,7 +10,8 @@ from tests.data.samples import task, unlike
 from xeric.config import build
 from xeric.data.controls import control_definitions, swapped_outputs
 from xeric.data.preparing import prepare
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
 from xeric.data.tasks import Example, Task
 from xeric.errors import ConfigError
 
@@ -33,12 +34,12 @@ def tasks() -> list[Task]:
 
 
 def test_another_definition_comes_from_a_task_in_the_same_language() -> None:
-    found = control_definitions(tasks(), "other")
-    assert found["poem"] == "Finish the mail."
-    assert found["mail"] == "Write a short poem about it."
+    definitions = control_definitions(tasks(), "other")
+    assert definitions["poem"] == "Finish the mail."
+    assert definitions["mail"] == "Write a short poem about it."
     # Of a language with one task, the next task of all.
-    assert found["verso"] == "Finish the mail."
-    assert found["titre"] == "Write a short poem about it."
+    assert definitions["verso"] == "Finish the mail."
+    assert definitions["titre"] == "Write a short poem about it."
     with pytest.raises(ConfigError, match="the run has one task"):
         control_definitions(tasks()[:1], "other")
 
@@ -62,7 +63,7 @@ def test_given_definitions_stand_in_the_place_of_tasks_own() -> None:
 
 def test_outputs_are_swapped_among_demonstrations() -> None:
     examples = [Example("a", "1", ""), Example("b", "2", ""), Example("c", "3", "")]
-    assert [(one.input, one.output) for one in swapped_outputs(examples)] == [("a", "2"), ("b", "3"), ("c", "1")]
+    assert [(example.input, example.output) for example in swapped_outputs(examples)] == [("a", "2"), ("b", "3"), ("c", "1")]
     with pytest.raises(ConfigError, match="fewer than two"):
         swapped_outputs(examples[:1])
 
@@ -72,8 +73,12 @@ def test_a_control_leaves_instances_splits_and_references_alone(setting: dict[st
     own, control = prepare(tasks()), prepare(tasks(), None, build(PromptOptions, setting))
     for before, after in zip(own.tasks, control.tasks, strict=True):
         assert (before.train, before.dev, before.test) == (after.train, after.dev, after.test)
-        assert [one.input for one in before.demonstrations] == [one.input for one in after.demonstrations]
-        swapped = [one.output for one in before.demonstrations] != [one.output for one in after.demonstrations]
+        assert [demonstration.input for demonstration in before.demonstrations] == [
+            demonstration.input for demonstration in after.demonstrations
+        ]
+        swapped = [demonstration.output for demonstration in before.demonstrations] != [
+            demonstration.output for demonstration in after.demonstrations
+        ]
         assert swapped == ("demonstration_outputs" in setting)
         assert (before.task.definition != after.task.definition) == ("definition" in setting)
         prompt = build_prompt(after.task, after.demonstrations, control.prompt)

@@ -9,9 +9,11 @@ import pytest
 
 from tests.data.samples import CHATML, LLAMA3, task, unlike
 from xeric.data.demonstrations import NearestExamples
-from xeric.data.encoding import EncodedTask, Encoder
+from xeric.data.encoding import Encoder
 from xeric.data.preparing import DataOptions, PreparedTask, prepare
-from xeric.data.prompts import SEGMENT_KINDS, ChatRenderer, Prompt, PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import ChatRenderer, Prompt, build_prompt
+from xeric.data.rows import SEGMENT_KINDS, EncodedTask
 from xeric.data.tasks import Example
 from xeric.errors import ConfigError
 
@@ -156,15 +158,10 @@ def test_fewer_are_shown_where_no_others_are_left() -> None:
     assert [[segment.text for segment in row] for row in rows] == [[], ["Input: another\nOutput: b\n\n"]]
 
 
-def test_settings_that_belong_to_fixed_demonstrations_are_refused_and_older_identities_hold() -> None:
+def test_settings_that_belong_to_fixed_demonstrations_are_refused() -> None:
     for extra in ({"demonstration_seed": 1}, {"demonstration_outputs": "swapped"}):
         with pytest.raises(ValueError, match="are for fixed demonstrations"):
             PromptOptions.model_validate({"demonstration_choice": "nearest", **extra})
-    older = {"setting", "template", "definition", "demonstrations", "demonstration_seed", "demonstration_outputs"}
-    assert set(PromptOptions().deciding) == older
-    assert set(PromptOptions(setting="zero-shot", demonstration_choice="nearest").deciding) == older
-    assert NEAREST.deciding["demonstration_choice"] == "nearest"
-    assert PromptOptions(definitions={"one": "Do it."}).deciding["definitions"] == {"one": "Do it."}
 
 
 def test_sentence_embeddings_find_what_is_meant() -> None:

@@ -211,9 +211,9 @@ def test_the_official_archive_is_taken_apart(
     monkeypatch.setattr(Breaking, "body", archive(*OFFICIAL))
     (tmp_path / "tasks").mkdir()
     (tmp_path / "tasks" / "task002_b.json").write_text("mine", encoding="utf-8")
-    code, said, notes = xeric_command("tasks", "download", "--all", "--url", breaking, "-o", tmp_path / "tasks")
+    code, printed, notes = xeric_command("tasks", "download", "--all", "--url", breaking, "-o", tmp_path / "tasks")
     assert code == 0, notes
-    assert [Path(line).name for line in said.splitlines()] == ["task001_a.json", "task002_b.json"]
+    assert [Path(line).name for line in printed.splitlines()] == ["task001_a.json", "task002_b.json"]
     assert notes.startswith("task003_odd is left out: ")
     assert sorted(path.name for path in (tmp_path / "tasks").iterdir()) == ["task001_a.json", "task002_b.json"]
     assert (tmp_path / "tasks" / "task001_a.json").read_bytes() == TASK

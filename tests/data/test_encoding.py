@@ -15,8 +15,10 @@ from transformers import AutoTokenizer
 from tests import tiny
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.data.encoding import EncodedTask, Encoder, InstanceRow
-from xeric.data.prompts import SEGMENT_KINDS, Prompt, PromptOptions, Segment, build_prompt
+from xeric.data.encoding import Encoder
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import Prompt, Segment, build_prompt
+from xeric.data.rows import SEGMENT_KINDS, EncodedTask, InstanceRow
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import DataError
 from xeric.training.loss import step_loss
@@ -25,7 +27,7 @@ BOS, EOS, OTHER_EOS = 1, 2, 3
 
 
 def letters(text: str, special: bool = False) -> list[int]:
-    """One token a character; where it may, ``|`` spells the second end token."""
+    """One token per character; where it may, ``|`` spells the second end token."""
     return [OTHER_EOS if special and c == "|" else 100 + ord(c) for c in text]
 
 
@@ -258,9 +260,9 @@ def test_a_text_that_spells_special_tokens_stays_text(base: Base, template: str)
     (row,) = encoded.rows
     whole = [*encoded.prefix_of(row).ids, *row.ids]
     # The row's own: BOS first, EOS last, and in the chat the end of the demonstration's answer.
-    found = [(place, token) for place, token in enumerate(whole) if token in special]
-    assert (found[0], found[-1]) == ((0, 1), (len(whole) - 1, 2))
-    assert [token for _, token in found] == ([1, 2] if template == "plain" else [1, 2, 2])
+    spelled = [(position, token) for position, token in enumerate(whole) if token in special]
+    assert (spelled[0], spelled[-1]) == ((0, 1), (len(whole) - 1, 2))
+    assert [token for _, token in spelled] == ([1, 2] if template == "plain" else [1, 2, 2])
     # Nothing of the text is lost for it.
     assert base.tokenizer.decode(whole).count(HOSTILE) == 5
     assert base.tokenize(HOSTILE, special=True).count(2) == 2
@@ -291,8 +293,10 @@ def test_a_base_that_pads_with_its_end_token_still_learns_to_stop(tmp_path: Path
         prefix = encoded.prefix_of(row).ids
         with torch.no_grad():
             logits = base.model(torch.tensor([[*prefix, *row.ids]])).logits[0].log_softmax(-1)
-        said = [-float(logits[len(prefix) + place - 1, row.ids[place]]) for place in range(row.target_start, len(row.ids))]
-        total, ends, tokens = total + sum(said), ends + said[-1], tokens + len(said)
+        losses = [
+            -float(logits[len(prefix) + position - 1, row.ids[position]]) for position in range(row.target_start, len(row.ids))
+        ]
+        total, ends, tokens = total + sum(losses), ends + losses[-1], tokens + len(losses)
     assert tokens == sum(row.target_tokens for row in encoded.rows)
     for shared in (True, False):
         loss = step_loss(base, [[(encoded, row) for row in encoded.rows]], shared=shared, backward=False)["t"]

@@ -97,8 +97,8 @@ def test_the_encoding_is_found_and_said_where_it_is_a_guess(tmp_path: Path, enco
     assert task.instances[0].outputs == ("Llegará mañana por la mañana señora Muñoz",)
     assert bool(notes) == (encoding in {"cp1252", "latin-1"})
     if notes:
-        said = "m.csv is not UTF-8 and was read as cp1252, with words such as Cuándo, año, tardó; if that looks wrong, "
-        assert notes == [said + "give --encoding"]
+        note = "m.csv is not UTF-8 and was read as cp1252, with words such as Cuándo, año, tardó; if that looks wrong, "
+        assert notes == [note + "give --encoding"]
 
 
 def test_an_encoding_given_is_used_or_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from xeric.data.importing import ImportOptions, import_task, write_task
 from xeric.data.leaks import find_leaks
 from xeric.data.pictures import BLANK, find_picture, read_picture, read_pixels
 from xeric.data.preparing import DataOptions, prepare
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.tasks import Instance, Task, load_task, parse_task
 from xeric.errors import DataError
 
@@ -260,12 +260,6 @@ def test_shuffling_is_drawn_by_its_seed_and_leaves_instances_without_a_picture_a
     one, again, other = (control_pictures(instances, "shuffled", seed) for seed in (0, 0, 1))
     assert one == again != other
     assert one[-1] == instances[-1]
-
-
-def test_settings_of_runs_without_the_control_are_as_they_were() -> None:
-    assert "pictures" not in PromptOptions().model_dump()
-    assert "picture_seed" not in PromptOptions(picture_seed=3).model_dump(mode="json")
-    assert PromptOptions(pictures="blank").model_dump()["pictures"] == "blank"
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------------

@@ -11,14 +11,8 @@ from tests import tiny
 from tests.data.samples import CHATML, LLAMA3
 from xeric.config import build
 from xeric.data.demonstrations import choose_demonstrations
-from xeric.data.prompts import (
-    ChatRenderer,
-    Prompt,
-    PromptOptions,
-    Segment,
-    build_prompt,
-    paraphrased,
-)
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import ChatRenderer, Prompt, Segment, build_prompt, paraphrased
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
 
@@ -104,33 +98,6 @@ def test_shorter_prefixes_lose_demonstrations_from_the_end() -> None:
 def test_without_a_definition_there_are_only_demonstrations() -> None:
     assert [[segment.kind for segment in prefix] for prefix in layout(1, definition=False).prefixes] == [[], ["demonstration"]]
     assert layout(0, definition=False, setting="zero-shot").prefixes == ((),)
-
-
-@pytest.mark.parametrize(
-    ("options", "count", "untrained"),
-    [
-        ({"setting": "zero-shot"}, 0, True),
-        ({"setting": "few-shot"}, 2, True),
-        ({"setting": "instruction"}, 2, False),
-        ({"setting": "few-shot", "demonstrations": 5}, 5, True),
-        ({"setting": "instruction", "demonstrations": 0}, 0, False),
-        ({"setting": "zero-shot", "demonstrations": 0}, 0, True),
-        ({}, 2, False),
-    ],
-)
-def test_each_setting_has_its_number_of_demonstrations(options: dict[str, object], count: int, untrained: bool) -> None:
-    found = build(PromptOptions, options)
-    assert (found.demonstration_count, found.untrained) == (count, untrained)
-
-
-def test_zero_shot_with_demonstrations_is_a_contradiction() -> None:
-    with pytest.raises(ConfigError, match=r"zero-shot has no demonstrations; use prompt\.setting=few-shot"):
-        build(PromptOptions, {"setting": "zero-shot", "demonstrations": 1})
-
-
-def test_few_shot_without_demonstrations_is_zero_shot() -> None:
-    with pytest.raises(ConfigError, match=r"few-shot without demonstrations is zero-shot; use prompt\.setting=zero-shot"):
-        build(PromptOptions, {"setting": "few-shot", "demonstrations": 0})
 
 
 # --- demonstrations ---------------------------------------------------------------------------------------------------

@@ -58,19 +58,19 @@ def test_every_file_loads_or_is_refused_in_one_line() -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_targets_are_almost_free_of_noise_and_can_be_split(name: str) -> None:
-    found = cleaned(name)
-    assert sum(found.drops.values()) <= 0.02 * len(found.instances)
-    parts = split(found)
+    outcome = cleaned(name)
+    assert sum(outcome.drops.values()) <= 0.02 * len(outcome.instances)
+    parts = split(outcome)
     assert parts.ratio == pytest.approx(0.2, abs=0.005)
     assert parts.n_train == len(parts.pool) >= 200
-    assert {i.language for i in (found.task,)} <= {"English", "Spanish", "Hindi"}
+    assert {i.language for i in (outcome.task,)} <= {"English", "Spanish", "Hindi"}
 
 
 def test_half_of_the_sentence_compression_outputs_belong_to_another_input() -> None:
     # The wrong ones are the file's second half; `cleaned` sees the first.
-    found = clean(load_task(DATA / "task1355_sent_comp_summarization.json"))
-    assert found.drops["mismatched_output"] == pytest.approx(486, abs=5)
-    assert "look at the source" in found.notes[0]
+    cleaned = clean(load_task(DATA / "task1355_sent_comp_summarization.json"))
+    assert cleaned.drops["mismatched_output"] == pytest.approx(486, abs=5)
+    assert "look at the source" in cleaned.notes[0]
 
 
 def test_poems_keep_their_lines() -> None:

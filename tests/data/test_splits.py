@@ -36,8 +36,8 @@ def families(rng: random.Random, sizes: Iterable[int]) -> list[Instance]:
     return made
 
 
-def sides(found: SplitTask) -> dict[str, str]:
-    return {i.id: name for name in ("train", "dev", "held_out") for i in getattr(found, name)}
+def sides(parts: SplitTask) -> dict[str, str]:
+    return {i.id: name for name in ("train", "dev", "held_out") for i in getattr(parts, name)}
 
 
 @pytest.fixture(scope="module")
@@ -60,19 +60,19 @@ def test_the_protocol(five_hundred: SplitTask) -> None:
 
 
 def test_at_most_499_are_trained_on() -> None:
-    found = split(clean(task(unlike(700, words=8))))
-    assert (found.n_train, len(found.dev), len(found.pool), len(found.test)) == (499, 50, 560, 140)
+    parts = split(clean(task(unlike(700, words=8))))
+    assert (parts.n_train, len(parts.dev), len(parts.pool), len(parts.test)) == (499, 50, 560, 140)
 
 
 def test_smaller_sizes_are_among_the_larger_ones_and_the_test_set_stays(five_hundred: SplitTask) -> None:
     spent: set[str] = set()
     for n in SIZES:
-        found = five_hundred.resize(n)
-        now = ids(found.train) | ids(found.dev)
-        assert found.n_train == n == len(now)
+        parts = five_hundred.resize(n)
+        now = ids(parts.train) | ids(parts.dev)
+        assert parts.n_train == n == len(now)
         assert spent <= now
-        assert found.test == five_hundred.test
-        assert len(found.dev) == (0 if n < 50 else min(50, max(10, round(0.1 * n))))
+        assert parts.test == five_hundred.test
+        assert len(parts.dev) == (0 if n < 50 else min(50, max(10, round(0.1 * n))))
         spent = now
     assert split(clean(task(unlike(500))), SplitOptions(n_train=25)) == five_hundred.resize(25)
 
@@ -112,27 +112,27 @@ def test_families_and_groups_never_straddle(seed: int, sizes: list[int], n_train
         instances = [replace(i, group=names[i.id.partition("-")[0]]) for i in instances]
     cleaned = clean(task(instances), CleaningOptions(near_duplicate=False))
     try:
-        found = split(cleaned, SplitOptions(split_seed=seed)).resize(None)
-        found = found.resize(min(n_train, len(found.pool)) if n_train else None)
+        parts = split(cleaned, SplitOptions(split_seed=seed)).resize(None)
+        parts = parts.resize(min(n_train, len(parts.pool)) if n_train else None)
     except DataError:
         assert len(set(cleaned.clusters)) == 1
         return
-    side = {id_: name for id_, name in sides(found).items() if name == "held_out"}
-    pool = {i.id: "train" for i in found.pool}
-    for a in found.task.instances:
-        for b in found.task.instances:
+    side = {id_: name for id_, name in sides(parts).items() if name == "held_out"}
+    pool = {i.id: "train" for i in parts.pool}
+    for a in parts.task.instances:
+        for b in parts.task.instances:
             family = a.id.partition("-")[0] == b.id.partition("-")[0]
             if family or (a.group is not None and a.group == b.group):
                 assert side.get(a.id, pool.get(a.id)) == side.get(b.id, pool.get(b.id))
-                assert not (a in found.dev and b in found.train)
-    assert 0 < found.ratio < 1
+                assert not (a in parts.dev and b in parts.train)
+    assert 0 < parts.ratio < 1
 
 
 def test_no_two_sides_hold_texts_that_are_alike() -> None:
     rng = random.Random(11)
-    found = split(clean(task(families(rng, [1] * 60 + [2] * 20 + [5] * 8)), CleaningOptions(near_duplicate=False)))
-    sets = {i.id: shingles(f"{i.input}\n{i.outputs[0]}", "word", 2) for i in found.task.instances}
-    parts = [found.train, found.dev, found.held_out]
+    halves = split(clean(task(families(rng, [1] * 60 + [2] * 20 + [5] * 8)), CleaningOptions(near_duplicate=False)))
+    sets = {i.id: shingles(f"{i.input}\n{i.outputs[0]}", "word", 2) for i in halves.task.instances}
+    parts = [halves.train, halves.dev, halves.held_out]
     assert all(parts)
     for left, right in ((0, 1), (0, 2), (1, 2)):
         assert max(jaccard(sets[a.id], sets[b.id]) for a in parts[left] for b in parts[right]) < 0.7
@@ -141,19 +141,19 @@ def test_no_two_sides_hold_texts_that_are_alike() -> None:
 def test_a_large_family_does_not_become_the_test_set() -> None:
     rng = random.Random(12)
     for seed in range(5):
-        found = split(
+        parts = split(
             clean(task(families(rng, [1] * 100 + [18])), CleaningOptions(near_duplicate=False)), SplitOptions(split_seed=seed)
         )
-        assert not any(i.id.startswith("f100-") for i in found.test)
-        assert len(found.test) == 24
+        assert not any(i.id.startswith("f100-") for i in parts.test)
+        assert len(parts.test) == 24
 
 
 def test_groups_that_are_all_large_are_split_as_near_as_they_come() -> None:
     for groups, ratio in ((5, 0.2), (3, 1 / 3), (2, 0.5)):
         instances = [replace(i, group=f"g{k % groups}") for k, i in enumerate(unlike(60))]
-        found = split(clean(task(instances)))
-        assert found.ratio == pytest.approx(ratio)
-        assert len({i.group for i in found.test}) == 1
+        parts = split(clean(task(instances)))
+        assert parts.ratio == pytest.approx(ratio)
+        assert len({i.group for i in parts.test}) == 1
 
 
 def test_what_is_like_a_demonstration_is_never_tested() -> None:
@@ -161,19 +161,19 @@ def test_what_is_like_a_demonstration_is_never_tested() -> None:
     instances = unlike(60)
     shown = [Example(varied(rng, i, "x").input, i.outputs[0]) for i in instances[:20]]
     for seed in range(3):
-        found = split(clean(task(instances, shown), CleaningOptions(near_duplicate=False)), SplitOptions(split_seed=seed))
-        assert not ids(found.held_out) & {f"i{k}" for k in range(20)}
-        assert len(found.held_out) == 12
+        parts = split(clean(task(instances, shown), CleaningOptions(near_duplicate=False)), SplitOptions(split_seed=seed))
+        assert not ids(parts.held_out) & {f"i{k}" for k in range(20)}
+        assert len(parts.held_out) == 12
 
 
 def test_without_takes_leaks_out_and_others_move_up(five_hundred: SplitTask) -> None:
     small = five_hundred.resize(100)
     gone = [i.id for i in small.pool[:7]]
-    found = small.without([*gone, "unknown", small.test[0].id])
-    assert found.n_train == 100
-    assert not (ids(found.train) | ids(found.dev) | ids(found.pool)) & set(gone)
-    assert found.test == small.test
-    assert found.counts["leaks_removed"] == 7
+    parts = small.without([*gone, "unknown", small.test[0].id])
+    assert parts.n_train == 100
+    assert not (ids(parts.train) | ids(parts.dev) | ids(parts.pool)) & set(gone)
+    assert parts.test == small.test
+    assert parts.counts["leaks_removed"] == 7
     emptied = five_hundred.resize(400).without(ids(five_hundred.pool[:390]))
     assert emptied.n_train == 10
 
@@ -190,8 +190,8 @@ def test_max_test_is_a_fixed_part_of_the_test_set() -> None:
 def test_too_few_instances_say_how_many_there_are() -> None:
     with pytest.raises(DataError, match="9 instances are left after cleaning and at least 10 are needed"):
         split(clean(task(unlike(9))))
-    found = split(clean(task(unlike(10))))
-    assert (len(found.test), len(found.train), found.dev) == (2, 8, ())
+    parts = split(clean(task(unlike(10))))
+    assert (len(parts.test), len(parts.train), parts.dev) == (2, 8, ())
     with pytest.raises(DataError, match="all 20 instances are alike, of one group"):
         split(clean(task([replace(i, group="g") for i in unlike(20)])))
 

@@ -18,8 +18,8 @@ from xeric.errors import DataError, UserError
 def read(
     text: str, name: str = "m.csv", notes: list[str] | None = None, quotes: Quotes = "auto", delimiter: str | None = None
 ) -> list[tuple[str, ...]]:
-    found = table(text, name, notes, quotes, delimiter)
-    return [(row.get("input", ""), row.get("output", "")) for _, row in found.rows]
+    parsed = table(text, name, notes, quotes, delimiter)
+    return [(row.get("input", ""), row.get("output", "")) for _, row in parsed.rows]
 
 
 def table(
@@ -71,8 +71,8 @@ def test_cells_of_several_lines_are_one_cell_where_the_file_shows_it() -> None:
     notes: list[str] = []
     poem = 'input,output\na,"Roses are red,\nviolets are blue"\nb,"one\ntwo, three"\nc,"x\n\ny"\n'
     assert read(poem, notes=notes) == [("a", "Roses are red,\nviolets are blue"), ("b", "one\ntwo, three"), ("c", "x\n\ny")]
-    said = "a quotation mark opens in line 4 and closes in line 5, and each of these lines could be a row"
-    assert notes == [f"{said}: read as one row of m.csv; if that is wrong, give --quotes text"]
+    reason = "a quotation mark opens in line 4 and closes in line 5, and each of these lines could be a row"
+    assert notes == [f"{reason}: read as one row of m.csv; if that is wrong, give --quotes text"]
 
 
 @pytest.mark.parametrize(
@@ -117,10 +117,10 @@ def test_what_a_csv_writer_writes_is_read_back(mark: str, style: int) -> None:
         out = io.StringIO(newline="")
         csv.writer(out, delimiter=mark, quoting=style).writerows([["input", "output"], *rows])  # type: ignore[arg-type]
         try:
-            found = read(out.getvalue())
+            parsed = read(out.getvalue())
         except DataError:  # refusing is right, another row is not
             continue
-        assert [list(row) for row in found] == rows
+        assert [list(row) for row in parsed] == rows
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.tsv"])
@@ -136,14 +136,14 @@ def test_marks_anywhere_cost_no_row(name: str) -> None:
         ]
         text = f"input{mark}output\n" + "".join(mark.join(row) + "\n" for row in cells)
         try:
-            found = read(text, name)
+            parsed = read(text, name)
         except DataError:
             refused += 1
             continue
-        assert len(found) == len(cells)
+        assert len(parsed) == len(cells)
         # A mark inside a cell that none encloses: whoever wrote that means text.
         if mark == "\t" and any('"' in cell.strip('"') or cell.count('"') == 1 for row in cells for cell in row):
-            assert [list(row) for row in found] == cells
+            assert [list(row) for row in parsed] == cells
     assert (refused == 0) == (mark == "\t")
     assert refused < 500
 
@@ -187,8 +187,8 @@ def test_what_was_left_out_is_said() -> None:
 
 
 def test_rows_have_the_numbers_of_their_lines() -> None:
-    found = table('sep=,\r\n\r\ninput,output\r\n"a\r\nb",c\r\n\r\nd,e\r\n')
-    assert [place for place, _ in found.rows] == ["m.csv, line 4", "m.csv, line 7"]
+    parsed = table('sep=,\r\n\r\ninput,output\r\n"a\r\nb",c\r\n\r\nd,e\r\n')
+    assert [where for where, _ in parsed.rows] == ["m.csv, line 4", "m.csv, line 7"]
     with pytest.raises(DataError, match="the row has 3 cells, the header 2") as caught:
         read('input,output\n"a\nb",c\nd,e,f\n')
     assert caught.value.where == "m.csv, line 4"
@@ -232,9 +232,9 @@ WRITTEN = '[{"input": "a", "output": 1.10}, {"input": "b", "output": ["c"]}]'
     ],
 )
 def test_json_rows_in_every_form(text: str) -> None:
-    found = json_table(text, Path("m.json"), lambda _: None)
-    assert found.columns == ("input", "output")
-    assert [row for _, row in found.rows] == [{"input": "a", "output": "1.10"}, {"input": "b", "output": ["c"]}]
+    parsed = json_table(text, Path("m.json"), lambda _: None)
+    assert parsed.columns == ("input", "output")
+    assert [row for _, row in parsed.rows] == [{"input": "a", "output": "1.10"}, {"input": "b", "output": ["c"]}]
 
 
 def test_a_task_file_is_no_table() -> None:

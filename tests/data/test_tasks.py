@@ -66,10 +66,10 @@ def test_the_group_can_stand_under_another_key() -> None:
     assert parse_task(niv2(Instances=rows), name="made", group_key="customer").instances[0].group == "12"
 
 
-@pytest.mark.parametrize(("languages", "found"), [([], "none"), (["Hindi", "Spanish"], "Hindi and Spanish")])
-def test_a_single_output_language_is_asked_for_only_where_needed(languages: list[str], found: str) -> None:
+@pytest.mark.parametrize(("languages", "expected"), [([], "none"), (["Hindi", "Spanish"], "Hindi and Spanish")])
+def test_a_single_output_language_is_asked_for_only_where_needed(languages: list[str], expected: str) -> None:
     task = parse_task(niv2(Output_language=languages), name="made")
-    with pytest.raises(DataError, match=f"expected one output language, found {found}") as caught:
+    with pytest.raises(DataError, match=f"expected one output language, found {expected}") as caught:
         _ = task.language
     assert caught.value.where == "made, Output_language"
 
@@ -112,11 +112,11 @@ REFUSED: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_is_no_task_is_refused_with_its_place(tmp_path: Path, case: str) -> None:
-    data, place, what = REFUSED[case]
+    data, where, what = REFUSED[case]
     path = write(tmp_path, data)
     with pytest.raises(DataError) as caught:
         load_task(path)
-    assert caught.value.where == f"{path}, {place}".removesuffix(", ")
+    assert caught.value.where == f"{path}, {where}".removesuffix(", ")
     assert what in caught.value.what
     assert "\n" not in str(caught.value)
     str(caught.value).encode("utf-8")
@@ -200,16 +200,16 @@ def test_one_line_that_is_not_utf8_spoils_its_instance_only(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ('{"id": "q", "input": "x", "output": "y", "output": "z"}', "the key 'output' stands twice in one object (id 'q')"),
         ('{"input": "x", "output": "y", "re\u0301s": 1, "r\u00e9s": 1}', "the key 'rés' stands twice in one object"),
     ],
 )
-def test_a_repeated_key_is_refused(tmp_path: Path, row: str, said: str) -> None:
+def test_a_repeated_key_is_refused(tmp_path: Path, row: str, message: str) -> None:
     with pytest.raises(DataError) as caught:
         load_task(write(tmp_path, ('{"Definition": "d", "Instances": [' + row + "]}").encode()))
-    assert caught.value.what == said
+    assert caught.value.what == message
 
 
 def test_a_name_is_one_name_in_both_unicode_forms(tmp_path: Path) -> None:
@@ -233,25 +233,25 @@ JSON = st.recursive(
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    found = [path] if path else []
+    paths = [path] if path else []
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inner:
-        found += places(item, (*path, key))
-    return found
+        paths += places(item, (*path, key))
+    return paths
 
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(place=st.sampled_from(places(niv2())), value=JSON, delete=st.booleans())
-@example(place=("Instances", 0, "id"), value="a-2", delete=False)
-def test_any_change_of_a_task_loads_or_is_refused(place: tuple[Any, ...], value: Any, delete: bool) -> None:
+@given(path=st.sampled_from(places(niv2())), value=JSON, delete=st.booleans())
+@example(path=("Instances", 0, "id"), value="a-2", delete=False)
+def test_any_change_of_a_task_loads_or_is_refused(path: tuple[Any, ...], value: Any, delete: bool) -> None:
     data = niv2()
     node: Any = data
-    for key in place[:-1]:
+    for key in path[:-1]:
         node = node[key]
     if delete:
-        del node[place[-1]]
+        del node[path[-1]]
     else:
-        node[place[-1]] = value
+        node[path[-1]] = value
     try:
         task = parse_task(data, name="made")
     except DataError as error:

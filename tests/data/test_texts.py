@@ -14,7 +14,7 @@ from xeric.errors import DataError, UserError
 
 
 def document(number: int, length: int = 12) -> str:
-    return " ".join(f"w{number}x{place}" for place in range(length))
+    return " ".join(f"w{number}x{position}" for position in range(length))
 
 
 def write(path: Path, *documents: str, between: str = "\n\n") -> Path:

@@ -32,7 +32,7 @@ def test_cost_may_differ_and_nothing_else(bench: ModuleType, undisturbed: Path, 
     (second / "predictions.jsonl").write_bytes(predictions.replace(b'"id"', b'"ID"', 1))
     (third / "log.jsonl").unlink()
     (third / "checkpoint").mkdir()
-    names = [str(place.relative_to(copy)) for place in (first, second, third)]
+    names = [str(copied.relative_to(copy)) for copied in (first, second, third)]
     assert sorted(bench.differences(copy, expected)) == [
         f"differs: {names[0]}/record.json",
         f"differs: {names[1]}/predictions.jsonl",

@@ -37,8 +37,8 @@ def test_packed_rows_of_several_tasks_are_not_padded() -> None:
 
 def test_an_epoch_is_all_its_micro_batches() -> None:
     a, b = Row("a", 10, 5, 2), Row("b", 20, 7, 3)
-    found = epoch_batches([a, a, a, b], batch_size=4, micro_batch_size=2, batching="shared")
-    assert sorted(found) == [[a], [a, a], [b]], "a prefix is computed again for each micro-batch"
+    batches = epoch_batches([a, a, a, b], batch_size=4, micro_batch_size=2, batching="shared")
+    assert sorted(batches) == [[a], [a, a], [b]], "a prefix is computed again for each micro-batch"
     (packed,) = epoch_batches([a, a, a, b], batch_size=4, micro_batch_size=4, batching="packed")
     assert sorted(packed) == [a, a, a, b]
 

@@ -57,8 +57,8 @@ def definitions(tasks: Path) -> dict[str, str]:
 
 def files(done: StudyRun) -> dict[str, list[Path]]:
     """Every file of predictions under other paraphrases, by run."""
-    found = {run.id: sorted((done.folder.run_folder(run.id) / "paraphrases").glob("*.jsonl")) for run in done.plan.runs}
-    return {run: paths for run, paths in found.items() if paths}
+    by_run = {run.id: sorted((done.folder.run_folder(run.id) / "paraphrases").glob("*.jsonl")) for run in done.plan.runs}
+    return {run: paths for run, paths in by_run.items() if paths}
 
 
 def first_cells(done: StudyRun) -> list[PlannedRun]:
@@ -82,26 +82,31 @@ def done(tasks: Path, base: Path, tmp_path_factory: pytest.TempPathFactory) -> S
 def test_predictions_are_those_of_the_run_with_other_definitions(done: StudyRun, tasks: Path) -> None:
     """Made again from the task files by what trained the run: data prepared, prompt built, adaptation opened."""
     for run in first_cells(done):
-        place = done.folder.run_folder(run.id)
-        adapted = open_adapted(place)
+        run_folder = done.folder.run_folder(run.id)
+        adapted = open_adapted(run_folder)
         config, _ = run_config(done.plan.settings(run))
-        for number, path in enumerate(prediction_files(place, paraphrases_of(done.plan.study, run))):
+        for number, path in enumerate(prediction_files(run_folder, paraphrases_of(done.plan.study, run))):
             expected = []
-            for one in prepare_run(config).tasks:
-                task = replace(one.task, definition=OTHER[one.name][number])
-                prompt = build_prompt(task, one.demonstrations, config.prompt)
-                model = replace(adapted, prompts={one.name: prompt})
-                texts = model.generate([i.input for i in one.test])
+            for prepared in prepare_run(config).tasks:
+                task = replace(prepared.task, definition=OTHER[prepared.name][number])
+                prompt = build_prompt(task, prepared.demonstrations, config.prompt)
+                model = replace(adapted, prompts={prepared.name: prompt})
+                texts = model.generate([i.input for i in prepared.test])
                 expected += [
                     Prediction(
-                        id=i.id, task=one.name, language=one.language, input=i.input, prediction=text, references=i.outputs
+                        id=i.id,
+                        task=prepared.name,
+                        language=prepared.language,
+                        input=i.input,
+                        prediction=text,
+                        references=i.outputs,
                     )
-                    for i, text in zip(one.test, texts, strict=True)
+                    for i, text in zip(prepared.test, texts, strict=True)
                 ]
-            found = read_predictions(path)
-            assert found == expected
-            own = read_predictions(place / "predictions.jsonl")
-            assert [row.prediction for row in found] != [row.prediction for row in own], (
+            predictions = read_predictions(path)
+            assert predictions == expected
+            own = read_predictions(run_folder / "predictions.jsonl")
+            assert [row.prediction for row in predictions] != [row.prediction for row in own], (
                 "a paraphrase that says nothing tests nothing"
             )
 
@@ -110,12 +115,12 @@ def test_a_definition_in_its_own_words_changes_nothing(tasks: Path, base: Path, 
     """The same text, broken into lines otherwise as YAML does it, gives the same predictions and a spread of 0."""
     same = {name: [f"  {text}\n"] for name, text in definitions(tasks).items()}
     methods = "methods={lora: {name: combined, prefix: {start: instruction, scope: task, length: 4}}}"
-    found = run_study(small.study(tasks, base, *QUICK, methods, worded(same)), tmp_path / "out")
-    assert set(analyse(found.folder.root).stability["definitions"]) == {run.arm.id for run in first_cells(found)}
-    for run in first_cells(found):
-        (path,) = files(found)[run.id]
-        assert path.read_bytes() == (found.folder.run_folder(run.id) / "predictions.jsonl").read_bytes()
-        chrf = analyse(found.folder.root).stability["definitions"][run.arm.id]["chrf"]
+    finished = run_study(small.study(tasks, base, *QUICK, methods, worded(same)), tmp_path / "out")
+    assert set(analyse(finished.folder.root).stability["definitions"]) == {run.arm.id for run in first_cells(finished)}
+    for run in first_cells(finished):
+        (path,) = files(finished)[run.id]
+        assert path.read_bytes() == (finished.folder.run_folder(run.id) / "predictions.jsonl").read_bytes()
+        chrf = analyse(finished.folder.root).stability["definitions"][run.arm.id]["chrf"]
         assert chrf == {"sd": pytest.approx(0), "low": pytest.approx(0), "high": pytest.approx(0), "paraphrases": 2}
 
 
@@ -130,10 +135,10 @@ def test_a_study_grows_by_paraphrases_and_trains_nothing_again(done: StudyRun, t
     told = Told()
     again = run_study(grown, tmp_path / "out", progress=told)
     assert study_status(folder).paraphrases == (4, 4), "two arms, two paraphrases"
-    one = files(again)[again.plan.runs[0].id][0]
-    one.rename(tmp_path / "away")
+    file = files(again)[again.plan.runs[0].id][0]
+    file.rename(tmp_path / "away")
     assert study_status(folder).paraphrases == (3, 4)
-    (tmp_path / "away").rename(one)
+    (tmp_path / "away").rename(file)
     after = stamps(tmp_path / "out")
     assert {name: after[name] for name in before} == before
     assert told.begun == [run.id for run in first_cells(again)]
@@ -179,25 +184,25 @@ def test_a_run_that_is_made_again_is_decoded_again(done: StudyRun, tasks: Path, 
     before = {path: path.stat().st_mtime_ns for path in root.glob("runs/*/paraphrases/*")}
     (root / "runs" / run.id / "record.json").unlink()
     again = run_study(small.study(tasks, base, *QUICK, worded(OTHER)), root)
-    assert again.with_status("ok") == [one.id for one in again.plan.runs]
+    assert again.with_status("ok") == [planned.id for planned in again.plan.runs]
     assert {path.parts[-3] for path in before if path.stat().st_mtime_ns != before[path]} == {run.id}
 
 
 def test_what_another_process_decodes_is_waited_for(done: StudyRun, tmp_path: Path) -> None:
     folder = StudyFolder(shutil.copytree(done.folder.root, tmp_path / "out"))
     (run, *_) = first_cells(done)
-    place, paraphrases = folder.run_folder(run.id), paraphrases_of(done.plan.study, run)
+    run_folder, paraphrases = folder.run_folder(run.id), paraphrases_of(done.plan.study, run)
     settings = done.plan.settings(run)
-    lock = acquire(folder.locks_dir, folder.lock_name(place))
+    lock = acquire(folder.locks_dir, folder.lock_name(run_folder))
     assert lock is not None
     executor = RunExecutor(folder, LocalComputer(StageStore(folder.stages_dir), Told()), Told())
-    assert executor.run(place, settings, keep_adapter=True, paraphrases=paraphrases) == done.states[run.id]
-    prediction_files(place, paraphrases)[1].unlink()
-    assert executor.run(place, settings, keep_adapter=True, paraphrases=paraphrases) is None
-    assert executor.run(place, settings, keep_adapter=True) == done.states[run.id], "without it there is nothing to wait for"
+    assert executor.run(run_folder, settings, keep_adapter=True, paraphrases=paraphrases) == done.states[run.id]
+    prediction_files(run_folder, paraphrases)[1].unlink()
+    assert executor.run(run_folder, settings, keep_adapter=True, paraphrases=paraphrases) is None
+    assert executor.run(run_folder, settings, keep_adapter=True) == done.states[run.id], "without it there is nothing to wait for"
     lock.release()
-    assert executor.run(place, settings, keep_adapter=True, paraphrases=paraphrases) == done.states[run.id]
-    assert all(path.is_file() for path in prediction_files(place, paraphrases))
+    assert executor.run(run_folder, settings, keep_adapter=True, paraphrases=paraphrases) == done.states[run.id]
+    assert all(path.is_file() for path in prediction_files(run_folder, paraphrases))
 
 
 def test_a_paraphrase_that_changes_is_decoded_again_and_nothing_stale_is_left(
@@ -209,26 +214,28 @@ def test_a_paraphrase_that_changes_is_decoded_again_and_nothing_stale_is_left(
     changed = small.study(tasks, base, *QUICK, worded(OTHER | {"two": [OTHER["two"][0], "Something else."]}))
     # The file of the study alone says what counts: what is not decoded yet is not shown in place of it.
     StudyFolder(root).write_study(changed, identify(changed))
-    assert {one["chrf"]["paraphrases"] for one in analyse(root).stability["definitions"].values()} == {2.0}
-    found = run_study(changed, root)
-    assert {one["chrf"]["paraphrases"] for one in analyse(found.folder.root).stability["definitions"].values()} == {3.0}
+    assert {definition["chrf"]["paraphrases"] for definition in analyse(root).stability["definitions"].values()} == {2.0}
+    finished = run_study(changed, root)
+    assert {
+        definition["chrf"]["paraphrases"] for definition in analyse(finished.folder.root).stability["definitions"].values()
+    } == {3.0}
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert [path for path in old if path.exists()] == []
-    assert all(len(paths) == 2 for paths in files(found).values())
+    assert all(len(paths) == 2 for paths in files(finished).values())
 
 
 def test_what_was_not_kept_is_said_once_and_not_trained_again(tasks: Path, base: Path, tmp_path: Path) -> None:
     run_study(small.study(tasks, base, *QUICK, "keep=none"), tmp_path / "out")
     before, told = stamps(tmp_path / "out"), Told()
     grown = small.study(tasks, base, *QUICK, "keep=none", worded(OTHER))
-    found = run_study(grown, tmp_path / "out", progress=told)
+    finished = run_study(grown, tmp_path / "out", progress=told)
     assert told.begun == []
     assert stamps(tmp_path / "out") == before
     (remark,) = [note for note in told.notes if "paraphrases" in note]
     assert remark.startswith("2 runs are not decoded under the paraphrases")
-    gone = next(run for run in first_cells(found) if run.id in remark)
-    assert analyse(found.folder.root).stability["definitions"] == {}
-    shutil.rmtree(found.folder.run_folder(gone.id))
+    gone = next(run for run in first_cells(finished) if run.id in remark)
+    assert analyse(finished.folder.root).stability["definitions"] == {}
+    shutil.rmtree(finished.folder.run_folder(gone.id))
     told = Told()
     again = run_study(grown, tmp_path / "out", progress=told)
     assert gone.id in files(again), "the remark tells what helps"
@@ -238,12 +245,12 @@ def test_what_was_not_kept_is_said_once_and_not_trained_again(tasks: Path, base:
 def test_a_paraphrase_that_does_not_fit_is_a_remark_and_no_failure(tasks: Path, base: Path, tmp_path: Path) -> None:
     long = OTHER | {"one": ["Shuffle.", "word " * 400]}
     told = Told()
-    found = run_study(small.study(tasks, base, *QUICK, "keep=none", worded(long)), tmp_path / "out", progress=told)
-    assert found.with_status("ok") == [run.id for run in found.plan.runs]
+    finished = run_study(small.study(tasks, base, *QUICK, "keep=none", worded(long)), tmp_path / "out", progress=told)
+    assert finished.with_status("ok") == [run.id for run in finished.plan.runs]
     remarks = [note for note in told.notes if "not decoded" in note]
-    assert len(remarks) == len(first_cells(found))
+    assert len(remarks) == len(first_cells(finished))
     assert all("the definition of task 'one' takes" in note for note in remarks)
-    assert all([path.name[0] for path in paths] == ["1"] for paths in files(found).values()), "what could be decoded is there"
+    assert all([path.name[0] for path in paths] == ["1"] for paths in files(finished).values()), "what could be decoded is there"
     shorter = small.study(tasks, base, *QUICK, "keep=none", worded(long | {"one": OTHER["one"]}))
     mended = run_study(shorter, tmp_path / "out")
     assert all(len(paths) == 2 for paths in files(mended).values()), "the adapters were kept for this"
@@ -263,22 +270,22 @@ def test_one_run_a_task_and_stages_before_it(tasks: Path, base: Path, tmp_path: 
     )
     plain = run_study(small.study(tasks, base, *settings), tmp_path / "plain")
     study = small.study(tasks, base, *settings, worded({"one": [definitions(tasks)["one"]]}))
-    found = run_study(study, tmp_path / "out")
-    assert len(found.with_status("ok")) == 4
+    finished = run_study(study, tmp_path / "out")
+    assert len(finished.with_status("ok")) == 4
     own = {path.parent.name: path.read_bytes() for path in plain.folder.root.glob("runs/*/predictions.jsonl")}
-    assert own == {path.parent.name: path.read_bytes() for path in found.folder.root.glob("runs/*/predictions.jsonl")}
-    for run in found.plan.runs:
-        (path,) = files(found)[run.id]
-        assert path.read_bytes() == (found.folder.run_folder(run.id) / "predictions.jsonl").read_bytes()
+    assert own == {path.parent.name: path.read_bytes() for path in finished.folder.root.glob("runs/*/predictions.jsonl")}
+    for run in finished.plan.runs:
+        (path,) = files(finished)[run.id]
+        assert path.read_bytes() == (finished.folder.run_folder(run.id) / "predictions.jsonl").read_bytes()
 
 
 def test_an_open_base_is_lent_and_given_back(done: StudyRun, open_base: Callable[[], Base]) -> None:
     opened = open_base()
     before = {name: parameter.clone() for name, parameter in opened.model.named_parameters()}
     for run in first_cells(done):
-        place = done.folder.run_folder(run.id)
-        rows = read_predictions(place / "predictions.jsonl")
-        with adapted_on(place, opened) as adapted:
+        run_folder = done.folder.run_folder(run.id)
+        rows = read_predictions(run_folder / "predictions.jsonl")
+        with adapted_on(run_folder, opened) as adapted:
             assert isinstance(adapted, Adapted)
             texts = [text for task in ("one", "two") for text in adapted.answer([r.input for r in rows if r.task == task], task)]
         assert texts == [row.prediction for row in rows]
@@ -289,15 +296,15 @@ def test_an_open_base_is_lent_and_given_back(done: StudyRun, open_base: Callable
 
 def test_the_plan_counts_the_extra_decoding(done: StudyRun, tasks: Path, base: Path, tmp_path: Path) -> None:
     def taken(folder: Path, *overrides: str) -> CostEstimate:
-        found = estimated(
+        estimate = estimated(
             preview(small.study(tasks, base, *QUICK, *overrides), folder, progress=Told()), progress=Told()
         ).estimate
-        assert found is not None
-        return found
+        assert estimate is not None
+        return estimate
 
     plain, worse = taken(tmp_path / "new"), taken(tmp_path / "new", worded(OTHER))
     assert plain.paraphrases == 0
-    assert worse.seconds == pytest.approx(sum(one.seconds * one.runs for one in worse.arms) + worse.paraphrases)
+    assert worse.seconds == pytest.approx(sum(arm.seconds * arm.runs for arm in worse.arms) + worse.paraphrases)
     assert worse.paraphrases > 0
     root = shutil.copytree(done.folder.root, tmp_path / "out")
     assert taken(root, worded(OTHER)).seconds == 0

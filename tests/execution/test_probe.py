@@ -45,11 +45,11 @@ class Counting(Told):
 
 def plan(tasks: Path, base: Path, out: Path, *overrides: str, told: Told | None = None) -> CostEstimate:
     told = told or Told()
-    found = preview(small.study(tasks, base, *overrides), out, progress=told)
-    assert found.estimate is None, "nothing is tried before it is asked for"
-    known = estimated(found, progress=told).estimate
-    assert known is not None
-    return known
+    previewed = preview(small.study(tasks, base, *overrides), out, progress=told)
+    assert previewed.estimate is None, "nothing is tried before it is asked for"
+    cost = estimated(previewed, progress=told).estimate
+    assert cost is not None
+    return cost
 
 
 def test_every_arm_is_estimated_from_one_probe_of_its_base(
@@ -61,8 +61,8 @@ def test_every_arm_is_estimated_from_one_probe_of_its_base(
     methods = "methods={lora: {name: lora, rank: 2}, alike: {like: lora, method: {rank: 4}}}"
     bases = f"bases={{first: {base}, second: {base_folder('gpt2')}}}"
     told = Counting()
-    found = plan(tasks, base, tmp_path / "out", bases, grids, methods, "tuning=null", "seeds=[0]", told=told)
-    keys = [(arm.key.method, arm.key.setting, arm.key.n_train) for arm in found.arms]
+    cost = plan(tasks, base, tmp_path / "out", bases, grids, methods, "tuning=null", "seeds=[0]", told=told)
+    keys = [(arm.key.method, arm.key.setting, arm.key.n_train) for arm in cost.arms]
     assert keys == 2 * [
         ("none", "zero-shot", None),
         ("none", "few-shot", None),
@@ -71,11 +71,11 @@ def test_every_arm_is_estimated_from_one_probe_of_its_base(
         ("alike", "instruction", 40),
         ("alike", "instruction", None),
     ]
-    trainable = [arm.trainable for arm in found.arms][:6]
+    trainable = [arm.trainable for arm in cost.arms][:6]
     assert trainable[:2] == [0, 0]
     assert trainable[2] == trainable[3] > 0
     assert trainable[4] == trainable[5] == 2 * trainable[2]
-    assert all(arm.seconds > 0 and arm.memory > 2**20 for arm in found.arms)
+    assert all(arm.seconds > 0 and arm.memory > 2**20 for arm in cost.arms)
     assert [note for note in told.notes if "probing" in note] == [
         "probing first: training (lora)",
         "probing first: decoding",
@@ -94,17 +94,17 @@ def test_times_follow_from_the_speed_of_the_base(
     monkeypatch.setattr(base_costs, "probe_training", lambda *_: (Speed(parameter=1.0), 1.0))
     monkeypatch.setattr(base_costs, "probe_decoding", lambda *given: given[-2])
     grids = "grids={methods: {}, sizes: {methods: [full], n_train: [10]}}"
-    found = plan(tasks, base, tmp_path / "out", grids, "run.train={epochs: 2, batch_size: 8}", "run.metrics=[chrf]")
-    lora, full, few = found.arms
-    # Two tasks of 40 training instances (10 of their 50 are dev): 10 steps an epoch; of 10 instances each: 3 steps.
+    cost = plan(tasks, base, tmp_path / "out", grids, "run.train={epochs: 2, batch_size: 8}", "run.metrics=[chrf]")
+    lora, full, few = cost.arms
+    # Two tasks of 40 training instances (10 of their 50 are dev): 10 steps per epoch; of 10 instances each: 3 steps.
     assert lora.seconds == pytest.approx(20 * lora.trainable, rel=1e-3)
     assert full.seconds == pytest.approx(20 * full.trainable, rel=1e-3)
     assert few.seconds == pytest.approx(6 * full.trainable, rel=1e-3)
     assert (lora.runs, full.runs) == (2, 2)
-    assert found.tuning == pytest.approx(2 * (lora.seconds + full.seconds), rel=1e-3)
+    assert cost.tuning == pytest.approx(2 * (lora.seconds + full.seconds), rel=1e-3)
     whole = 4 * (lora.seconds + full.seconds) + 2 * few.seconds
-    assert found.seconds == pytest.approx(whole, rel=1e-3)
-    assert found.range == (found.seconds / UNSURE, found.seconds * UNSURE)
+    assert cost.seconds == pytest.approx(whole, rel=1e-3)
+    assert cost.range == (cost.seconds / UNSURE, cost.seconds * UNSURE)
 
 
 def test_runs_of_single_tasks_are_estimated_by_themselves(
@@ -228,19 +228,19 @@ def test_a_kept_speed_is_measured_again_after_a_day_or_when_it_is_damaged(tmp_pa
 def test_what_a_method_adds_is_what_tokens_pass_through(open_base: Callable[[], Base]) -> None:
     base = open_base()
     own = {key for key, _ in base.model.named_parameters()}
-    found = {}
+    seconds = {}
     for name in ("full", "lora", "bottleneck", "prefix", "none"):
         adaptation = METHODS.get(name).attach(base, method_options(name), seed=0, definitions=DEFINITIONS)
         total = sum(parameter.numel() for parameter in adaptation.trainable().values())
-        found[name] = parts_of(adaptation, own), total
+        seconds[name] = parts_of(adaptation, own), total
         adaptation.detach()
-    assert found["full"] == (Parts(own=base.parameters), base.parameters)
+    assert seconds["full"] == (Parts(own=base.parameters), base.parameters)
     for name in ("lora", "bottleneck"):
-        assert found[name][0] == Parts(added=found[name][1])
+        assert seconds[name][0] == Parts(added=seconds[name][1])
     # Keys and values stand there; nothing is multiplied by them but what attention does anyway.
-    assert found["prefix"][0] == Parts()
-    assert found["prefix"][1] > 0
-    assert found["none"] == (Parts(), 0)
+    assert seconds["prefix"][0] == Parts()
+    assert seconds["prefix"][1] > 0
+    assert seconds["none"] == (Parts(), 0)
 
 
 def test_the_size_of_a_base(open_base: Callable[[str], Base]) -> None:

@@ -35,7 +35,7 @@ from xeric.studies.status import study_status
 from xeric.yaml_io import dump_yaml
 
 ROOT = Path(__file__).parents[2]
-# What a user's command does, and which runs it began, one an arm.
+# What a user's command does, and which runs it began, one per arm.
 RUN = """
 import sys
 from pathlib import Path
@@ -87,8 +87,8 @@ def file(tasks: Path, base: Path, tmp_path: Path) -> Path:
 
 
 def test_a_study_leaves_what_the_contract_names(undisturbed: Path, tasks: Path, base: Path) -> None:
-    found = {path.name for path in undisturbed.iterdir()}
-    assert found - {"results.json"} == {"study.yaml", "runs.json", "runs", "tuning", "baselines"}
+    names = {path.name for path in undisturbed.iterdir()}
+    assert names - {"results.json"} == {"study.yaml", "runs.json", "runs", "tuning", "baselines"}
     plan = plan_study(small.study(tasks, base))
     assert {path.name for path in (undisturbed / "runs").iterdir()} == {run.id for run in plan.runs}
     for run in plan.runs:
@@ -126,11 +126,13 @@ def test_a_finished_study_is_not_computed_again(undisturbed: Path, tasks: Path, 
 
 
 def test_a_run_whose_texts_are_cut_off_is_said_so(tasks: Path, base: Path, tmp_path: Path) -> None:
-    told, one = Told(), ("grids={all: {methods: [none], settings: [few-shot]}}", "tuning=null", "run.metrics=[chrf]")
-    run_study(small.study(tasks, base, *one, "run.decode.max_new_tokens=1"), tmp_path / "short", progress=told)
+    told, settings = Told(), ("grids={all: {methods: [none], settings: [few-shot]}}", "tuning=null", "run.metrics=[chrf]")
+    run_study(small.study(tasks, base, *settings, "run.decode.max_new_tokens=1"), tmp_path / "short", progress=told)
     assert any(note.endswith("; 100% of its texts end at the limit of new tokens") for note in told.notes)
     told.notes.clear()
-    run_study(small.study(tasks, base, *one, "run.decode.stop=[a, e, i, o, u, ' ', ि, ा]"), tmp_path / "stopped", progress=told)
+    run_study(
+        small.study(tasks, base, *settings, "run.decode.stop=[a, e, i, o, u, ' ', ि, ा]"), tmp_path / "stopped", progress=told
+    )
     assert not any("limit of new tokens" in note for note in told.notes)
 
 
@@ -192,8 +194,8 @@ def test_of_two_processes_on_one_folder_one_is_killed_and_the_other_ends_the_wor
     total, folder = sum(path.is_file() for path in undisturbed.rglob("*")), tmp_path / "out"
     running = [process(file, folder) for _ in range(2)]
     killed_when(running[0], folder, 0.6 * total)
-    begun = [one.communicate(timeout=240)[0].split() for one in running]
-    assert [one.returncode for one in running] == [-signal.SIGKILL, 0]
+    begun = [worker.communicate(timeout=240)[0].split() for worker in running]
+    assert [worker.returncode for worker in running] == [-signal.SIGKILL, 0]
     names = {path.parent.name for path in undisturbed.glob("runs/*/record.json")}
     twice = [name for name in names if (begun[0] + begun[1]).count(name) > 1]
     assert twice in ([], begun[0][-1:]), "what the killed one had in hand is taken over, nothing else is done twice"
@@ -273,10 +275,10 @@ def test_a_failed_trial_counts_as_a_trial_without_score(
         patch.setattr(computing, "execute", broken("trial-0", RuntimeError("no")))
         done = run_study(study, tmp_path / "out")
     assert len(done.with_status("ok")) == 1
-    found = json.loads((tmp_path / "out" / "tuning" / "tiny-full" / "tuning.json").read_text())
-    assert [one["status"] for one in found["trials"]] == ["failed", "ok"]
-    assert found["best"][0] is None
-    assert found["chosen"] == found["trials"][1]["settings"]
+    parsed = json.loads((tmp_path / "out" / "tuning" / "tiny-full" / "tuning.json").read_text())
+    assert [trial["status"] for trial in parsed["trials"]] == ["failed", "ok"]
+    assert parsed["best"][0] is None
+    assert parsed["chosen"] == parsed["trials"][1]["settings"]
 
 
 def test_divergence_is_a_result(tasks: Path, base: Path, tmp_path: Path) -> None:
@@ -331,17 +333,17 @@ def test_a_study_grows_by_seeds_without_doing_anything_again(tasks: Path, base: 
 def test_scores_are_made_again_without_torch(tasks: Path, base: Path, tmp_path: Path) -> None:
     study = small.study(tasks, base, *QUICK, "grids={g: {methods: [full]}}")
     done = run_study(study, tmp_path / "out")
-    place = done.folder.run_folder(done.plan.runs[0].id)
-    original = (place / "record.json").read_bytes()
-    record = read_record(place)
+    run_folder = done.folder.run_folder(done.plan.runs[0].id)
+    original = (run_folder / "record.json").read_bytes()
+    record = read_record(run_folder)
     assert record is not None
     assert rescore(done.folder) == {done.plan.runs[0].id: False}
-    assert (place / "record.json").read_bytes() == original
+    assert (run_folder / "record.json").read_bytes() == original
     spoilt = record.scores["chrf"].model_copy(update={"score": 99.0})
     spoilt_record = {**record.model_dump(), "scores": {"chrf": spoilt.model_dump()}}
     # As if chrF++ had been counted otherwise when the record was made.
     spoilt_record["baselines"]["copy_input"]["scores"]["chrf"]["signature"] = "chrf|another"
-    write_json(place / "record.json", Record.model_validate(spoilt_record))
+    write_json(run_folder / "record.json", Record.model_validate(spoilt_record))
     code = (
         "import sys; from pathlib import Path; from xeric.analysis.rescore import rescore; from xeric.studies.folder import "
         "StudyFolder; print(rescore(StudyFolder(Path(sys.argv[1])), ['chrf', 'bleu'])); assert 'torch' not in sys.modules"
@@ -350,7 +352,7 @@ def test_scores_are_made_again_without_torch(tasks: Path, base: Path, tmp_path: 
         [sys.executable, "-c", code, str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert ran.returncode == 0, ran.stderr
-    renewed = read_record(place)
+    renewed = read_record(run_folder)
     assert renewed is not None
     assert renewed.scores["chrf"] == record.scores["chrf"]
     assert renewed.baselines["copy_input"].scores == renewed.baselines["copy_input"].tasks["one"] == {}

@@ -71,9 +71,9 @@ def test_mistakes_are_named_by_their_path_in_the_study(tasks: Path, base: Path, 
 
 def test_all_arms_start_from_one_model_of_the_text(tasks: Path, base: Path, texts: Path, tmp_path: Path) -> None:
     chosen, told = study(tasks, base, texts), Told()
-    found = estimated(preview(chosen, tmp_path / "out", progress=told), progress=Told()).estimate
-    assert found is not None
-    assert found.stages > 0
+    estimate = estimated(preview(chosen, tmp_path / "out", progress=told), progress=Told()).estimate
+    assert estimate is not None
+    assert estimate.stages > 0
     assert not (tmp_path / "out").exists()
     done = run_study(chosen, tmp_path / "out")
     assert done.with_status("ok") == [run.id for run in done.plan.runs]

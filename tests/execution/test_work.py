@@ -34,7 +34,7 @@ def test_workers_started_at_once_on_a_new_folder_leave_what_one_process_does(
     running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     ended = [(*process.communicate(timeout=240), process.returncode) for process in running]
     assert [code for *_, code in ended] == [0, 0], ended
-    assert any("6 of 6 runs ok" in said for said, *_ in ended)
+    assert any("6 of 6 runs ok" in output for output, *_ in ended)
     assert not (folder / "results.json").exists(), "results are made by `study run`"
     expected = small.contents(undisturbed)
     expected.pop("results.json", None)

@@ -9,7 +9,7 @@ import pytest
 
 from tests import small_study as small
 from xeric.bases.loading import load_base
-from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
+from xeric.data.rows import EncodedTask, InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions
 from xeric.execution.operations import (
     Parts,
@@ -43,17 +43,17 @@ COUNTS = {"a": Counts(6, 3, 5), "b": Counts(2, 0, 40)}
 
 def test_training_goes_through_all_rows_as_often_as_planned() -> None:
     options = TrainOptions(epochs=3, batch_size=4, micro_batch_size=2, select="loss")
-    found = training_of(ENCODED, COUNTS, options, batching="shared")
-    assert found is not None
+    work = training_of(ENCODED, COUNTS, options, batching="shared")
+    assert work is not None
     rows = [Row("a", 10, 6, 2)] * 6 + [Row("b", 30, 8, 4)] * 2
     batches = epoch_batches(rows, batch_size=4, micro_batch_size=2, batching="shared")
     epoch = sum((batch_work(batch, "shared") for batch in batches), Work())
-    assert found.steps == 3 * 2
-    assert found.step == epoch * 0.5
-    assert found.looks == 3, "once per epoch"
-    assert found.look == batch_work([Row("a", 10, 6, 2)] * 3, "shared")
-    assert list(found.largest) in batches
-    assert found.shape == Shape(prefix=15, rows=round(8 / epoch.batches), tokens=6, targets=2)
+    assert work.steps == 3 * 2
+    assert work.step == epoch * 0.5
+    assert work.looks == 3, "once per epoch"
+    assert work.look == batch_work([Row("a", 10, 6, 2)] * 3, "shared")
+    assert list(work.largest) in batches
+    assert work.shape == Shape(prefix=15, rows=round(8 / epoch.batches), tokens=6, targets=2)
     assert training_of(ENCODED, COUNTS, TrainOptions(max_steps=0), batching="shared") is None
     nothing = {"a": Counts(0, 0, 5), "b": Counts(0, 0, 5)}
     assert training_of(ENCODED, nothing, options, batching="shared") is None
@@ -70,12 +70,12 @@ def test_what_settings_change_in_training() -> None:
 
 
 def test_texts_are_decoded_in_batches_of_a_task() -> None:
-    found = decoding_of(ENCODED, {"a": 5, "b": 40}, DecodeOptions(batch_size=32), context=256, shared=True)
+    work = decoding_of(ENCODED, {"a": 5, "b": 40}, DecodeOptions(batch_size=32), context=256, shared=True)
     reads = batch_work([Row("a", 10, 4, 1)] * 5, "shared") + batch_work([Row("b", 30, 4, 1)] * 40, "shared")
-    assert (found.prompts, found.batches, found.sequences, found.new) == (reads, 1 + 2, 15.0, 4)
+    assert (work.prompts, work.batches, work.sequences, work.new) == (reads, 1 + 2, 15.0, 4)
     speed, size = Speed(reading=0.001, writing=0.2, together=32), Size(100, 50, 3)
     expected = 0.001 * reading_operations(size, reads) + 3 * 4 * 0.2
-    assert found.seconds(speed, size, Parts()) == pytest.approx(expected)
+    assert work.seconds(speed, size, Parts()) == pytest.approx(expected)
     assert decoding_of(ENCODED, {"a": 0, "b": 0}, DecodeOptions(), context=256, shared=True).seconds(speed, size, Parts()) == 0
 
 
@@ -89,12 +89,12 @@ def test_candidates_and_beams_are_sequences_of_their_own() -> None:
 
 
 def test_a_run_takes_its_steps_and_the_optimiser() -> None:
-    found = training_of(ENCODED, COUNTS, TrainOptions(max_steps=6, batch_size=4), batching="shared")
-    assert found is not None
+    work = training_of(ENCODED, COUNTS, TrainOptions(max_steps=6, batch_size=4), batching="shared")
+    assert work is not None
     size, parts = Size(100, 50, 3), Parts(added=10)
     speed = Speed(batch=0.5, operation=0.001, parameter=0.01)
-    step = 0.5 * found.step.batches + 0.001 * training_operations(size, found.step, parts) + 0.01 * 70
-    assert found.seconds(speed, size, parts, 70, recomputing=False) == pytest.approx(6 * step)
+    step = 0.5 * work.step.batches + 0.001 * training_operations(size, work.step, parts) + 0.01 * 70
+    assert work.seconds(speed, size, parts, 70, recomputing=False) == pytest.approx(6 * step)
 
 
 def test_rows_are_those_of_an_arm_prompts_and_sizes(tasks: Path, base: Path) -> None:

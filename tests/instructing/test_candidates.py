@@ -74,6 +74,6 @@ def test_edits_of_demonstrations_keep_their_number() -> None:
 def test_differences_joined_are_both_texts() -> None:
     for before in TEXTS:
         for after in TEXTS:
-            found = list(differences(before, after))
-            assert "".join(text for kind, text in found if kind != "added") == before
-            assert "".join(text for kind, text in found if kind != "removed") == after
+            parts = list(differences(before, after))
+            assert "".join(text for kind, text in parts if kind != "added") == before
+            assert "".join(text for kind, text in parts if kind != "removed") == after

@@ -23,7 +23,7 @@ from xeric.instructing.candidates import Candidate
 from xeric.instructing.instruct import instruct
 from xeric.instructing.journal import Journal
 from xeric.instructing.options import InstructOptions, instruct_options
-from xeric.instructing.outcome import Found
+from xeric.instructing.outcome import InstructOutcome
 from xeric.instructing.scoring import Scorer, search_data
 
 DEFINITION = "Read the words of the input, one by one. Say them again in the reverse order, and nothing else."
@@ -118,19 +118,19 @@ def test_nothing_of_the_test_set_is_read_or_decides(base: Base, monkeypatch: pyt
 
 
 def test_the_best_on_dev_is_chosen_and_the_own_prompt_is_among_the_decoded(base: Base) -> None:
-    found = instruct(made_task(), base, options=options())
-    assert found.scored == 12
-    assert found.own in found.finalists
-    assert len(found.finalists) == 3
-    assert found.chosen.chrf == max(entry.chrf for entry in found.finalists) >= found.own.chrf
-    assert [entry.origin for entry in found.controls] == ["none", "other", "shuffled"]
-    none, other, shuffled = (entry.definition for entry in found.controls)
+    outcome = instruct(made_task(), base, options=options())
+    assert outcome.scored == 12
+    assert outcome.own in outcome.finalists
+    assert len(outcome.finalists) == 3
+    assert outcome.chosen.chrf == max(entry.chrf for entry in outcome.finalists) >= outcome.own.chrf
+    assert [entry.origin for entry in outcome.controls] == ["none", "other", "shuffled"]
+    none, other, shuffled = (entry.definition for entry in outcome.controls)
     assert none == ""
     assert other not in ("", DEFINITION)
     assert sorted(shuffled.split()) == sorted(DEFINITION.split())
-    assert {entry.demonstrations for entry in (*found.finalists, *found.controls)} == {found.own.demonstrations}
-    assert (found.instances, found.split) == (10, "dev")
-    losing = [entry for entry in found.finalists if entry != found.own]
+    assert {entry.demonstrations for entry in (*outcome.finalists, *outcome.controls)} == {outcome.own.demonstrations}
+    assert (outcome.instances, outcome.split) == (10, "dev")
+    losing = [entry for entry in outcome.finalists if entry != outcome.own]
     assert all(entry.loss is not None for entry in losing)
 
 
@@ -146,37 +146,37 @@ def by_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "chrf", lambda predictions: 5.0)
 
 
-def written(base: Base, folder: Path, **changes: Any) -> tuple[Task, Task, Found]:
+def written(base: Base, folder: Path, **changes: Any) -> tuple[Task, Task, InstructOutcome]:
     path = tiny.write_task(folder, "one", instances=100)
     task = load_task(path)
-    found = instruct(task, base, folder / "better.json", options(**changes))
-    return task, load_task(folder / "better.json"), found
+    outcome = instruct(task, base, folder / "better.json", options(**changes))
+    return task, load_task(folder / "better.json"), outcome
 
 
 @pytest.mark.usefixtures("by_loss")
 def test_the_written_task_differs_in_its_definition_alone(base: Base, tmp_path: Path) -> None:
-    task, better, found = written(base, tmp_path)
+    task, better, outcome = written(base, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"one.json", "better.json", "better.search.json"}
-    assert json.loads((tmp_path / "better.search.json").read_text("utf-8"))["chosen"]["loss"] == found.chosen.loss
-    assert found.chosen.loss == min(entry.loss for entry in found.finalists if entry.loss is not None)
-    assert found.is_new
-    assert better.definition == found.chosen.definition
+    assert json.loads((tmp_path / "better.search.json").read_text("utf-8"))["chosen"]["loss"] == outcome.chosen.loss
+    assert outcome.chosen.loss == min(entry.loss for entry in outcome.finalists if entry.loss is not None)
+    assert outcome.is_new
+    assert better.definition == outcome.chosen.definition
     assert better.alternative_definitions == (task.definition,)
     assert (better.instances, better.positive_examples) == (task.instances, task.positive_examples)
 
 
 @pytest.mark.usefixtures("by_loss")
 def test_demonstrations_of_the_written_task_are_those_found_and_its_test_set_is_as_before(base: Base, tmp_path: Path) -> None:
-    task, better, found = written(base, tmp_path, search="demonstrations", finalists=3)
-    assert found.is_new
+    task, better, outcome = written(base, tmp_path, search="demonstrations", finalists=3)
+    assert outcome.is_new
     assert better.definition == task.definition
     before, after = (prepare([t], options().data, options().prompt).tasks[0] for t in (task, better))
-    assert tuple((e.input, e.output) for e in after.demonstrations) == found.chosen.demonstrations
+    assert tuple((e.input, e.output) for e in after.demonstrations) == outcome.chosen.demonstrations
     assert {i.key for i in after.test} <= {i.key for i in before.test}
     allowed = {(e.input, e.output) for e in task.positive_examples} | {(i.input, i.outputs[0]) for i in before.train}
-    assert {pair for entry in found.finalists for pair in entry.demonstrations} <= allowed
+    assert {pair for entry in outcome.finalists for pair in entry.demonstrations} <= allowed
     # A training example was shown, not only those that are positive examples already.
-    assert {i.input for i in before.train} & {pair[0] for entry in found.finalists for pair in entry.demonstrations}
+    assert {i.input for i in before.train} & {pair[0] for entry in outcome.finalists for pair in entry.demonstrations}
 
 
 @pytest.mark.usefixtures("by_loss")
@@ -184,8 +184,8 @@ def test_a_candidate_that_would_bring_an_instance_into_the_test_set_is_left_out(
     base: Base, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module._Keeps, "__call__", lambda keeps, candidate: candidate.origin != "exchange")
-    found = instruct(made_task(), base, options=options(search="demonstrations", finalists=5))
-    assert "exchange" not in {entry.origin for entry in found.finalists}
+    outcome = instruct(made_task(), base, options=options(search="demonstrations", finalists=5))
+    assert "exchange" not in {entry.origin for entry in outcome.finalists}
 
 
 def test_python_takes_a_base_by_name_and_plain_settings(base_folder: Callable[[str], Path], tmp_path: Path) -> None:
@@ -193,8 +193,8 @@ def test_python_takes_a_base_by_name_and_plain_settings(base_folder: Callable[[s
 
     settings = {**SETTINGS, "candidates": 2, "prompt": {"demonstrations": 1}}
     name = str(base_folder("llama"))
-    found = xeric.instruct(made_task(), name, tmp_path / "better.json", device="cpu", precision="fp32", **settings)
-    assert (found.scored, found.base) == (2, name)
+    outcome = xeric.instruct(made_task(), name, tmp_path / "better.json", device="cpu", precision="fp32", **settings)
+    assert (outcome.scored, outcome.base) == (2, name)
     with pytest.raises(UserError, match="is there already"):
         xeric.instruct(made_task(), name, tmp_path / "better.json", **settings)
 
@@ -230,20 +230,20 @@ def test_an_interrupted_search_goes_on_where_it_was(base: Base, tmp_path: Path, 
 
 def test_no_candidate_is_made_after_the_time(base: Base) -> None:
     ticks = iter(range(1000))
-    found = instruct(made_task(), base, options=options(seconds=5.0), clock=lambda: float(next(ticks)))
-    assert 1 <= found.scored < 6
-    assert found.finalists
+    outcome = instruct(made_task(), base, options=options(seconds=5.0), clock=lambda: float(next(ticks)))
+    assert 1 <= outcome.scored < 6
+    assert outcome.finalists
 
 
 def test_a_task_too_small_for_a_dev_set_is_scored_on_training_instances_that_are_not_shown(base: Base) -> None:
     task = made_task(40)
     chosen = options(data={"n_train": 20}, search="demonstrations")
     data = search_data(prepare([task], chosen.data, chosen.prompt))
-    found = instruct(task, base, options=chosen)
-    assert (found.instances, found.split) == (10, "train")
+    outcome = instruct(task, base, options=chosen)
+    assert (outcome.instances, outcome.split) == (10, "train")
     scored = {i.input for i in data.scored}
     assert not scored & {e.input for e in data.examples}
-    assert not scored & {pair[0] for entry in found.finalists for pair in entry.demonstrations}
+    assert not scored & {pair[0] for entry in outcome.finalists for pair in entry.demonstrations}
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "t5", "bert"])
@@ -264,6 +264,6 @@ def test_settings_that_do_not_fit_are_refused(base: Base, tmp_path: Path) -> Non
             options(**changes)
         assert error.value.where == where
     (tmp_path / "there.json").touch()
-    for name, said in (("there.json", "is there already"), ("task.txt", "not the name of a task file"), (".json", "task")):
-        with pytest.raises(UserError, match=said):
+    for name, message in (("there.json", "is there already"), ("task.txt", "not the name of a task file"), (".json", "task")):
+        with pytest.raises(UserError, match=message):
             instruct(made_task(), base, tmp_path / name, options())

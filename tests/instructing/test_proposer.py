@@ -49,7 +49,7 @@ def test_lists_of_other_forms_are_read(content: str, expected: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "message"),
     [
         ({"status": 500}, "answers 500"),
         ({"status": 401}, "answers 401"),
@@ -63,10 +63,10 @@ def test_lists_of_other_forms_are_read(content: str, expected: list[str]) -> Non
         ({"raw": b" " * (4 * 1024 * 1024 + 1)}, "has more than"),
     ],
 )
-def test_a_bad_answer_is_one_sentence(answer: dict[str, Any], said: str) -> None:
+def test_a_bad_answer_is_one_sentence(answer: dict[str, Any], message: str) -> None:
     with serving(**answer) as server:
         proposer = Proposer(server.address, "m", environment={})
-        with pytest.raises(RunError, match=said) as error:
+        with pytest.raises(RunError, match=message) as error:
             proposer.proposals(EXAMPLES, TRIED, 4, seed=0)
     assert error.value.hint
     assert error.value.where == server.address

@@ -14,7 +14,7 @@ from tests import attached, rows
 from tests.attached import attach, stir
 from xeric.bases import padded
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
 from xeric.methods import METHODS
@@ -58,13 +58,13 @@ def test_prefixes_are_those_of_the_formula(kind: str, open_base: Callable[[str],
     task = rows.training_rows(base, TASK, 2)
     inputs = [row.ids[: row.target_start] for row in task.rows]
     state = {name.removeprefix("prompt_prefix.0."): tensor for name, tensor in adaptation.state().items()}
-    found = adaptation.for_rows("one", inputs)
+    prefixes = adaptation.for_rows("one", inputs)
     done = 0
     for row, tokens in enumerate(inputs):
         with torch.no_grad():
             hidden = base.model.model(input_ids=torch.tensor([tokens])).last_hidden_state[0].mean(0)
         s, done = hidden / hidden.norm(), 0
-        for layer, pair in enumerate(found):
+        for layer, pair in enumerate(prefixes):
             for part, ours in zip(("keys", "values"), pair, strict=True):
                 learned = state[f"{part}_{layer}"]
                 if kind == "mixture":
@@ -76,7 +76,7 @@ def test_prefixes_are_those_of_the_formula(kind: str, open_base: Callable[[str],
                 torch.testing.assert_close(ours[row], expected, rtol=1e-4, atol=1e-5)
     static = adaptation.keys_and_values("one")[0][0]
     torch.testing.assert_close(static, state["keys_0"].mean(0, keepdim=True))
-    assert not torch.equal(found[0][0][0], found[0][0][1])
+    assert not torch.equal(prefixes[0][0][0], prefixes[0][0][1])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,13 +87,13 @@ def test_packed_shared_and_plain_are_the_same(shape: str, kind: str, open_base: 
     stir(adaptation, 0.1)
     assert base.can_share_prefix()
     ways = {"packed": base.batching() == "packed", "shared": False, "plain": False}
-    found = {}
+    values = {}
     for way, packs in ways.items():
         base.packs_rows = packs
-        found[way] = attached.gradients(base, adaptation, several(base), shared=way != "plain")
-    assert set(found["plain"][1]) == set(adaptation.trainable())
+        values[way] = attached.gradients(base, adaptation, several(base), shared=way != "plain")
+    assert set(values["plain"][1]) == set(adaptation.trainable())
     for way in ("packed", "shared"):
-        attached.assert_same_gradients(found[way], found["plain"])
+        attached.assert_same_gradients(values[way], values["plain"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,11 +156,11 @@ def test_gradients_are_those_of_finite_differences(shape: str, kind: str, open_b
 def test_texts_do_not_depend_on_how_they_are_computed(shape: str, kind: str, open_base: Callable[[str], Base]) -> None:
     base = open_base(shape)
     stir(adaptive(base, kind), 1.0)
-    said = rows.decoding_rows(base, TASK, 5)
-    alone = decode(base, said, DecodeOptions(batch_size=1), max_new_tokens=6)
-    assert decode(base, said, DecodeOptions(batch_size=2), max_new_tokens=6) == alone
-    assert decode(base, said, DecodeOptions(batch_size=5), max_new_tokens=6, shared=False) == alone
-    beams = [decode(base, said, DecodeOptions(strategy="beam", beams=2, batch_size=n), max_new_tokens=6) for n in (1, 5)]
+    decoding = rows.decoding_rows(base, TASK, 5)
+    alone = decode(base, decoding, DecodeOptions(batch_size=1), max_new_tokens=6)
+    assert decode(base, decoding, DecodeOptions(batch_size=2), max_new_tokens=6) == alone
+    assert decode(base, decoding, DecodeOptions(batch_size=5), max_new_tokens=6, shared=False) == alone
+    beams = [decode(base, decoding, DecodeOptions(strategy="beam", beams=2, batch_size=n), max_new_tokens=6) for n in (1, 5)]
     assert beams[0] == beams[1]
 
 

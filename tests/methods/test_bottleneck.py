@@ -107,11 +107,11 @@ def test_only_the_expected_modules_are_adapted(shape: str, placement: str, any_b
     torch.testing.assert_close(outputs(base, IDS), before, rtol=0, atol=0)
 
 
-def by_hand(h: torch.Tensor, weights: dict[str, torch.Tensor], place: str) -> torch.Tensor:
+def by_hand(h: torch.Tensor, weights: dict[str, torch.Tensor], sublayer: str) -> torch.Tensor:
     """h + up(gelu(down(h))) with nothing of Xeric's, gelu by the error function."""
-    inner = h @ weights[f"{place}.bottleneck.down.weight"].T + weights[f"{place}.bottleneck.down.bias"]
+    inner = h @ weights[f"{sublayer}.bottleneck.down.weight"].T + weights[f"{sublayer}.bottleneck.down.bias"]
     inner = 0.5 * inner * (1 + torch.erf(inner / 2**0.5))
-    return h + inner @ weights[f"{place}.bottleneck.up.weight"].T + weights[f"{place}.bottleneck.up.bias"]
+    return h + inner @ weights[f"{sublayer}.bottleneck.up.weight"].T + weights[f"{sublayer}.bottleneck.up.bias"]
 
 
 @pytest.mark.parametrize("placement", ["houlsby", "pfeiffer"])

@@ -40,8 +40,8 @@ def combined(base: Base, kept: Sequence[str] = PARTS, **options: Any) -> Adaptat
 
 
 def observed(base: Base) -> tuple[list[torch.Tensor], float, list[str]]:
-    task, said = rows.training_rows(base, TASK, 4), rows.decoding_rows(base, TASK, 4)
-    texts = decode(base, said, DecodeOptions(batch_size=3), max_new_tokens=6)
+    task, decoding = rows.training_rows(base, TASK, 4), rows.decoding_rows(base, TASK, 4)
+    texts = decode(base, decoding, DecodeOptions(batch_size=3), max_new_tokens=6)
     return attached.logits_of(base, task), attached.loss_of(base, task), texts
 
 

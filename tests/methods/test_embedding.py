@@ -14,7 +14,7 @@ from tests import attached, rows, tiny
 from tests.attached import attach, stir
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods.base import Adaptation
@@ -79,13 +79,13 @@ class ByHand:
         """Texts, each token from the whole row computed anew."""
         texts = []
         for row in task.rows:
-            said: tuple[int, ...] = ()
-            while len(said) < steps:
-                token = int(self.row(task.prefixes[row.prefix].ids, row.ids, said)[-1].argmax())
+            new: tuple[int, ...] = ()
+            while len(new) < steps:
+                token = int(self.row(task.prefixes[row.prefix].ids, row.ids, new)[-1].argmax())
                 if token in self.base.eos:
                     break
-                said = (*said, token)
-            texts.append(self.base.detokenize(list(said)))
+                new = (*new, token)
+            texts.append(self.base.detokenize(list(new)))
         return texts
 
     def beams(self, task: EncodedTask, width: int, steps: int = 6) -> list[str]:
@@ -95,11 +95,11 @@ class ByHand:
             kept: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
             for _ in range(steps):
                 grown = []
-                for score, said in kept:
-                    scores = self.row(task.prefixes[row.prefix].ids, row.ids, said)[-1].log_softmax(-1)
-                    grown += [(score + float(scores[token]), (*said, int(token))) for token in scores.topk(2 * width).indices]
+                for score, new in kept:
+                    scores = self.row(task.prefixes[row.prefix].ids, row.ids, new)[-1].log_softmax(-1)
+                    grown += [(score + float(scores[token]), (*new, int(token))) for token in scores.topk(2 * width).indices]
                 kept = sorted(grown, reverse=True)[:width]
-                assert not any(said[-1] in self.base.eos for _, said in sorted(grown, reverse=True)[: 2 * width])
+                assert not any(new[-1] in self.base.eos for _, new in sorted(grown, reverse=True)[: 2 * width])
             texts.append(self.base.detokenize(list(kept[0][1])))
         return texts
 
@@ -107,11 +107,11 @@ class ByHand:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_closed_gates_are_exactly_the_base(shape: str, open_base: Callable[[str], Base]) -> None:
     base = open_base(shape)
-    task, said = rows.training_rows(base, TASK, 4), rows.decoding_rows(base, TASK, 4)
-    logits, texts = attached.logits_of(base, task), greedy(base, said)
+    task, decoding = rows.training_rows(base, TASK, 4), rows.decoding_rows(base, TASK, 4)
+    logits, texts = attached.logits_of(base, task), greedy(base, decoding)
     attach(base, "embedding")
     assert all(torch.equal(ours, plain) for ours, plain in zip(attached.logits_of(base, task), logits, strict=True))
-    assert greedy(base, said) == texts
+    assert greedy(base, decoding) == texts
 
 
 def test_first_the_gates_move_then_the_tables(open_base: Callable[[str], Base]) -> None:
@@ -139,12 +139,12 @@ def test_it_equals_sums_made_by_hand(shape: str, open_base: Callable[[str], Base
     stir(adaptation)
     hand = ByHand(base, adaptation)
     hand.check(rows.training_rows(base, TASK, 4, demonstrations=2))
-    said = rows.decoding_rows(base, TASK, 4)
-    assert len({len(row.ids) for row in said.rows}) > 1, "some are padded"
-    texts = hand.greedy(said)
+    decoding = rows.decoding_rows(base, TASK, 4)
+    assert len({len(row.ids) for row in decoding.rows}) > 1, "some are padded"
+    texts = hand.greedy(decoding)
     for shared in (True, False):
-        assert greedy(base, said, shared=shared) == texts
-        assert greedy(base, said, shared=shared, batch_size=1) == texts
+        assert greedy(base, decoding, shared=shared) == texts
+        assert greedy(base, decoding, shared=shared, batch_size=1) == texts
 
 
 @pytest.mark.parametrize("shape", ["llama", "gemma3", "bloom"])
@@ -153,9 +153,9 @@ def test_beams_stand_where_their_rows_stand(shape: str, open_base: Callable[[str
     base = open_base(shape)
     adaptation = attach(base, "embedding")
     stir(adaptation)
-    said = rows.decoding_rows(base, TASK, 3)
-    texts = ByHand(base, adaptation).beams(said, 3)
-    assert greedy(base, said, strategy="beam", beams=3) == texts != greedy(base, said)
+    decoding = rows.decoding_rows(base, TASK, 3)
+    texts = ByHand(base, adaptation).beams(decoding, 3)
+    assert greedy(base, decoding, strategy="beam", beams=3) == texts != greedy(base, decoding)
 
 
 @pytest.mark.parametrize("settings", [_STATE_SPACE, _HYBRID], ids=["mamba2", "lfm2"])
@@ -170,9 +170,9 @@ def test_bases_whose_state_is_not_keys_and_values(
     stir(adaptation)
     hand = ByHand(base, adaptation)
     hand.check(rows.training_rows(base, TASK, 2))
-    said = rows.decoding_rows(base, TASK, 3)
+    decoding = rows.decoding_rows(base, TASK, 3)
     # One by one: padding on the left reaches into a recurrent state, with this method and without.
-    assert greedy(base, said, batch_size=1) == hand.greedy(said)
+    assert greedy(base, decoding, batch_size=1) == hand.greedy(decoding)
 
 
 @pytest.mark.parametrize("level", ["input", "kv"])
@@ -183,21 +183,21 @@ def test_behind_a_learned_prefix(shape: str, level: str, open_base: Callable[[st
     base = open_base(shape)
     parts = [attach(base, "prefix", level=level, length=9), attach(base, "embedding")]
     stir(parts[1])
-    task, said = rows.training_rows(base, TASK, 4, definition=False), rows.decoding_rows(base, TASK, 3, definition=False)
+    task, decoding = rows.training_rows(base, TASK, 4, definition=False), rows.decoding_rows(base, TASK, 3, definition=False)
     if level == "input":
         stir(parts[0])
         hand = ByHand(base, parts[1])
         hand.state |= parts[0].state()
         hand.check(task)
-        assert greedy(base, said) == hand.greedy(said)
+        assert greedy(base, decoding) == hand.greedy(decoding)
         return
     tables = parts[1].trainable()
-    logits, texts = attached.logits_of(base, task), greedy(base, said)
+    logits, texts = attached.logits_of(base, task), greedy(base, decoding)
     # Keys and values are states already: nothing is added to them, and no row takes one of their positions.
     tables["fused_embedding.position.table"][:9] += 5.0
     tables["fused_embedding.segment.table"][PREFIX] += 5.0
     assert all(torch.equal(ours, same) for ours, same in zip(attached.logits_of(base, task), logits, strict=True))
-    assert greedy(base, said) == texts
+    assert greedy(base, decoding) == texts
     tables["fused_embedding.position.table"][9] += torch.randn(32, generator=torch.Generator().manual_seed(0))
     assert not torch.equal(attached.logits_of(base, task)[0], logits[0])
 

@@ -16,7 +16,7 @@ from tests import attached, rows
 from tests.attached import attach, stir
 from xeric.bases.base import Base
 from xeric.config import digest
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods.base import Adaptation, method_options
@@ -35,8 +35,8 @@ def gated(base: Base, kind: str, **options: Any) -> Any:
 
 
 def texts_of(base: Base, **options: Any) -> list[str]:
-    said = rows.decoding_rows(base, TASK, 4)
-    return decode(base, said, DecodeOptions(batch_size=3, **options), max_new_tokens=6)
+    decoding = rows.decoding_rows(base, TASK, 4)
+    return decode(base, decoding, DecodeOptions(batch_size=3, **options), max_new_tokens=6)
 
 
 def of_gates(gradients: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -190,19 +190,19 @@ def test_packed_shared_and_plain_are_the_same(shape: str, kind: str, open_base: 
     base = open_base(shape)
     adaptation = gated(base, kind)
     stir(adaptation, 0.1)
-    found = {}
+    values = {}
     for way, packs in (("packed", True), ("shared", False), ("plain", False)):
         base.packs_rows = packs
-        found[way] = attached.gradients(base, adaptation, *two_tasks(base), shared=way != "plain")
+        values[way] = attached.gradients(base, adaptation, *two_tasks(base), shared=way != "plain")
     base.packs_rows = None
     assert base.batching() == "packed", "it can still be packed with a gated prefix on it"
-    expected = found["plain"]
+    expected = values["plain"]
     for way in ("packed", "shared"):
         # A scalar gate's gradient is a sum of what nearly cancels, so all gates are compared together.
         torch.testing.assert_close(
-            of_gates(found[way][1]), of_gates(expected[1]), rtol=0, atol=float(1e-5 * of_gates(expected[1]).abs().max())
+            of_gates(values[way][1]), of_gates(expected[1]), rtol=0, atol=float(1e-5 * of_gates(expected[1]).abs().max())
         )
-        rest = [(losses, {n: g for n, g in parts.items() if "part_gates" not in n}) for losses, parts in (found[way], expected)]
+        rest = [(losses, {n: g for n, g in parts.items() if "part_gates" not in n}) for losses, parts in (values[way], expected)]
         attached.assert_same_gradients(*rest)
 
 
@@ -213,12 +213,14 @@ def test_texts_do_not_depend_on_how_they_are_computed(shape: str, kind: str, ope
     before = texts_of(base)
     adaptation = gated(base, kind)
     stir(adaptation, 0.3)
-    said = rows.decoding_rows(base, TASK, 5)
-    texts = decode(base, said, DecodeOptions(batch_size=2), max_new_tokens=6)
+    decoding = rows.decoding_rows(base, TASK, 5)
+    texts = decode(base, decoding, DecodeOptions(batch_size=2), max_new_tokens=6)
     assert texts != before
-    assert decode(base, said, DecodeOptions(batch_size=5), max_new_tokens=6) == texts
-    assert decode(base, said, DecodeOptions(batch_size=5), max_new_tokens=6, shared=False) == texts
-    beams = [decode(base, said, DecodeOptions(strategy="beam", beams=2, batch_size=size), max_new_tokens=6) for size in (1, 5)]
+    assert decode(base, decoding, DecodeOptions(batch_size=5), max_new_tokens=6) == texts
+    assert decode(base, decoding, DecodeOptions(batch_size=5), max_new_tokens=6, shared=False) == texts
+    beams = [
+        decode(base, decoding, DecodeOptions(strategy="beam", beams=2, batch_size=size), max_new_tokens=6) for size in (1, 5)
+    ]
     assert beams[0] == beams[1]
 
 
@@ -240,8 +242,8 @@ def test_each_part_has_a_gate_for_each_layer_and_all_train_at_their_own_rate(ope
     base = open_base("t5")
     adaptation = gated(base, "token")
     layers = [f"{side}.block.{n}" for side in ("encoder", "decoder") for n in range(2)]
-    found = {part: list(gates) for part, gates in adaptation.gates.by_part.items()}
-    assert found == {"prefix": layers[2:], "embedding": ["embedding"], "lora": layers}
+    by_part = {part: list(gates) for part, gates in adaptation.gates.by_part.items()}
+    assert by_part == {"prefix": layers[2:], "embedding": ["embedding"], "lora": layers}
     group = adaptation.groups()[-1]
     assert (group.name, group.lr_scale, group.weight_decay) == ("gates", 50.0, False)
     assert sum(p.numel() for p in group.parameters.values()) == 7 * (1 + 32)

@@ -167,7 +167,7 @@ def test_settings_reach_peft_and_detaching_leaves_no_trace(
 
 
 def test_the_rank_counts_parameters(open_base: Callable[[str], Base]) -> None:
-    """DoRA: r (d + k) + k a layer."""
+    """DoRA: r (d + k) + k per layer."""
     base = open_base("llama")
     shapes = [m.weight.shape for n, m in base.model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"]
     adaptation = attach(base, "peft:dora", r=3)

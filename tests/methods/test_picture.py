@@ -14,8 +14,8 @@ import torch
 from tests import attached, drawn, rows
 from tests.attached import assert_same_gradients, attach, stir
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
 from xeric.data.pictures import BLANK, Picture
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
 from xeric.methods import picture
@@ -64,15 +64,17 @@ def test_a_text_depends_on_its_own_picture_alone(shape: str, open_base: Callable
     combined(base, 0.5, lora=False, embedding=False)
     seen = [drawn.picture(name) for name in ("a", "b", "c", "a", "b", "c")]
     task = training_rows(base, seen)
-    said = replace(task, rows=tuple(replace(r, ids=r.ids[: r.target_start], kinds=r.kinds[: r.target_start]) for r in task.rows))
-    texts = decode(base, said, DecodeOptions(batch_size=4), max_new_tokens=8)
+    decoding = replace(
+        task, rows=tuple(replace(r, ids=r.ids[: r.target_start], kinds=r.kinds[: r.target_start]) for r in task.rows)
+    )
+    texts = decode(base, decoding, DecodeOptions(batch_size=4), max_new_tokens=8)
     assert texts[:3] == texts[3:]
     with torch.no_grad():
         logits = attached.logits_of(base, task)
     torch.testing.assert_close(logits[0], logits[3], rtol=1e-4, atol=1e-4)
     assert (logits[0] - logits[1]).abs().max() > 1e-2
-    for number, row in enumerate(said.rows[:3]):
-        alone = replace(said, rows=(row,))
+    for number, row in enumerate(decoding.rows[:3]):
+        alone = replace(decoding, rows=(row,))
         assert decode(base, alone, DecodeOptions(), max_new_tokens=8, shared=False) == [texts[number]]
         assert decode(base, alone, DecodeOptions(strategy="beam", beams=2), max_new_tokens=8) != []
 

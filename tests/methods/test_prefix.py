@@ -14,8 +14,9 @@ from tests import attached, rows, tiny
 from tests.attached import attach, stir
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.data.encoding import EncodedTask
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
+from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, DataError, RunError, UnknownNameError
 from xeric.methods.base import Adaptation
@@ -44,15 +45,15 @@ def test_a_prefix_from_the_definition_is_the_prompt_with_the_definition(
     shape: str, level: str, open_base: Callable[[str], Base]
 ) -> None:
     base = open_base(shape)
-    task, said = rows.training_rows(base, TASK, 6), rows.decoding_rows(base, TASK, 6)
-    logits, loss, texts = attached.logits_of(base, task), attached.loss_of(base, task), greedy(base, said)
+    task, decoding = rows.training_rows(base, TASK, 6), rows.decoding_rows(base, TASK, 6)
+    logits, loss, texts = attached.logits_of(base, task), attached.loss_of(base, task), greedy(base, decoding)
     attach(base, "prefix", level=level)
-    task, said = (rows.training_rows(base, TASK, 6, definition=False), rows.decoding_rows(base, TASK, 6, definition=False))
+    task, decoding = (rows.training_rows(base, TASK, 6, definition=False), rows.decoding_rows(base, TASK, 6, definition=False))
     for shared in (True, False):
         for ours, expected in zip(attached.logits_of(base, task, shared=shared), logits, strict=True):
             torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
     assert attached.loss_of(base, task) == pytest.approx(loss, rel=1e-5)
-    assert greedy(base, said) == texts
+    assert greedy(base, decoding) == texts
 
 
 @pytest.mark.parametrize("bos", [True, False])
@@ -97,7 +98,7 @@ def test_a_random_start_follows_its_seed_and_differs_from_task_to_task(level: st
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     assert not any(torch.equal(states[0][name], states[2][name]) for name in states[0])
     drawn = list(states[0].values())
-    assert not any(torch.equal(one, other) for place, one in enumerate(drawn) for other in drawn[:place])
+    assert not any(torch.equal(draw, other) for position, draw in enumerate(drawn) for other in drawn[:position])
 
 
 def test_an_instruction_is_cut_or_said_again_to_a_length(open_base: Callable[[str], Base]) -> None:
@@ -147,23 +148,23 @@ def test_a_trained_prefix_equals_the_library_given_its_parameters(
             whole = by_hand(base, adaptation, (*task.prefixes[row.prefix].ids, *row.ids))
             expected = whole[-row.target_tokens - 1 : -1]
             torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
-    said = rows.decoding_rows(base, TASK, 3, definition=False)
+    decoding = rows.decoding_rows(base, TASK, 3, definition=False)
     texts = []
-    for row in said.rows:
-        ids = [*said.prefixes[row.prefix].ids, *row.ids]
+    for row in decoding.rows:
+        ids = [*decoding.prefixes[row.prefix].ids, *row.ids]
         start = len(ids)
         while len(ids) < start + 6 and ids[-1] not in base.eos:
             ids.append(int(by_hand(base, adaptation, tuple(ids))[-1].argmax()))
         texts.append(base.detokenize([token for token in ids[start:] if token not in base.eos]))
-    assert greedy(base, said) == texts
+    assert greedy(base, decoding) == texts
 
 
 CHAT = "{{ bos_token }}{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
 
 
 @pytest.mark.parametrize("template", ["plain", "chat"])
-@pytest.mark.parametrize(("start", "place"), [("instruction", 0), ("vocabulary", 0), ("random", 5)])
-def test_a_row_has_one_bos(start: str, place: int, template: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("start", "position"), [("instruction", 0), ("vocabulary", 0), ("random", 5)])
+def test_a_row_has_one_bos(start: str, position: int, template: str, tmp_path: Path) -> None:
     base = tiny.open_base(tmp_path)
     base.tokenizer.chat_template = CHAT
     adaptation = attach(base, "prefix", start=start, length=5)
@@ -174,7 +175,7 @@ def test_a_row_has_one_bos(start: str, place: int, template: str, tmp_path: Path
     for prefix in task.prefixes:
         assert len(prefix.kinds) == len(prefix.ids)
         row = (*(adaptation.initial_tokens("one") or (-1,) * 5), *prefix.ids, *task.rows[0].ids)
-        assert [at for at, token in enumerate(row) if token == base.bos] == [place]
+        assert [at for at, token in enumerate(row) if token == base.bos] == [position]
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -362,16 +363,16 @@ def test_beams_are_the_librarys_own(shape: str, level: str, open_base: Callable[
     base = open_base(shape)
     adaptation = attach(base, "prefix", level=level)
     tokens = adaptation.initial_tokens("one")
-    said = rows.decoding_rows(base, TASK, 4, definition=False)
+    decoding = rows.decoding_rows(base, TASK, 4, definition=False)
     options = {"strategy": "beam", "beams": 3}
-    texts = greedy(base, said, **options, batch_size=4)
-    assert greedy(base, said, **options, batch_size=1) == texts
+    texts = greedy(base, decoding, **options, batch_size=4)
+    assert greedy(base, decoding, **options, batch_size=1) == texts
     stir(adaptation)
-    moved = greedy(base, said, **options, batch_size=4)
-    assert moved == greedy(base, said, **options, batch_size=1) != texts
+    moved = greedy(base, decoding, **options, batch_size=4)
+    assert moved == greedy(base, decoding, **options, batch_size=1) != texts
     adaptation.detach()
-    for row, text in zip(said.rows, texts, strict=True):
-        ids = torch.tensor([[*tokens, *said.prefixes[row.prefix].ids, *row.ids]])
+    for row, text in zip(decoding.rows, texts, strict=True):
+        ids = torch.tensor([[*tokens, *decoding.prefixes[row.prefix].ids, *row.ids]])
         output = base.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
@@ -392,12 +393,14 @@ def test_beams_of_rows_of_any_length_are_those_of_each_row_alone(
     """Rows that differ by more tokens than there are between the learned prefix and them: what is cut would be the prefix."""
     base = open_base(shape)
     stir(attach(base, "prefix", level=level), 1.0)
-    said = rows.decoding_rows(base, TASK, 4, demonstrations=0, definition=False)
-    lengths = [len(row.ids) for row in said.rows]
-    assert max(lengths) - min(lengths) > len(said.prefixes[0].ids)
+    decoding = rows.decoding_rows(base, TASK, 4, demonstrations=0, definition=False)
+    lengths = [len(row.ids) for row in decoding.rows]
+    assert max(lengths) - min(lengths) > len(decoding.prefixes[0].ids)
 
     def texts(batch_size: int) -> list[str]:
-        return decode(base, said, DecodeOptions(strategy="beam", beams=2, batch_size=batch_size), max_new_tokens=6, shared=shared)
+        return decode(
+            base, decoding, DecodeOptions(strategy="beam", beams=2, batch_size=batch_size), max_new_tokens=6, shared=shared
+        )
 
     assert texts(4) == texts(1)
 
@@ -407,13 +410,13 @@ def test_sampling_draws_what_the_base_fed_the_tokens_draws(level: str, open_base
     base = open_base("llama")
     adaptation = attach(base, "prefix", level=level)
     tokens = adaptation.initial_tokens("one")
-    said = rows.decoding_rows(base, TASK, 5, definition=False)
+    decoding = rows.decoding_rows(base, TASK, 5, definition=False)
 
     def sampled(of: EncodedTask, seed: int, **options: Any) -> list[str]:
         return decode(base, of, DecodeOptions(strategy="sample", **options), max_new_tokens=6, seed=seed)
 
-    texts = sampled(said, 0)
-    assert sampled(said, 0) == texts != sampled(said, 1)
-    assert sampled(said, 0, top_k=1, batch_size=1) == sampled(said, 1, top_k=1) == greedy(base, said)
+    texts = sampled(decoding, 0)
+    assert sampled(decoding, 0) == texts != sampled(decoding, 1)
+    assert sampled(decoding, 0, top_k=1, batch_size=1) == sampled(decoding, 1, top_k=1) == greedy(base, decoding)
     adaptation.detach()
-    assert sampled(rows.begun_with(said, tokens), 0) == texts
+    assert sampled(rows.begun_with(decoding, tokens), 0) == texts

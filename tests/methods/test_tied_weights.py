@@ -48,8 +48,8 @@ def attach(base: Base, name: str, targets: list[str]) -> Adaptation:
 
 @torch.no_grad()
 def logits(base: Base) -> torch.Tensor:
-    found: torch.Tensor = base.model(input_ids=IDS).logits
-    return found
+    logits: torch.Tensor = base.model(input_ids=IDS).logits
+    return logits
 
 
 @pytest.mark.parametrize("name", MERGED)

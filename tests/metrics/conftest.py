@@ -21,12 +21,12 @@ def cases() -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="session")
 def runs() -> dict[str, dict[str, Any]]:
     """Golden runs by name: tool, settings, role, tolerance, cases, corpora."""
-    found: dict[str, dict[str, Any]] = json.loads((GOLDEN / "scores.json").read_text(encoding="utf-8"))
-    return found
+    parsed: dict[str, dict[str, Any]] = json.loads((GOLDEN / "scores.json").read_text(encoding="utf-8"))
+    return parsed
 
 
 @pytest.fixture(scope="session")
 def tokens() -> dict[str, dict[str, list[str]]]:
     """By mode and case: words of the prediction, then of each reference, joined by spaces."""
-    found: dict[str, dict[str, list[str]]] = json.loads((GOLDEN / "tokens.json").read_text(encoding="utf-8"))
-    return found
+    parsed: dict[str, dict[str, list[str]]] = json.loads((GOLDEN / "tokens.json").read_text(encoding="utf-8"))
+    return parsed

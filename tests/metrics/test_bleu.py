@@ -48,7 +48,7 @@ def test_bleu_equals_sacrebleu(corpus: list[tuple[str, list[str]]], smooth: Smoo
     whole = BLEU(smooth_method=smooth, force=True).corpus_score(predictions, padded)
     assert metric.score(statistics) == pytest.approx(whole.score, abs=1e-9)
     single = BLEU(smooth_method=smooth, effective_order=True)
-    expected = [single.sentence_score(one, several).score for one, several in corpus]
+    expected = [single.sentence_score(prediction, several).score for prediction, several in corpus]
     assert metric.per_example(statistics) == pytest.approx(expected, abs=1e-9)
 
 
@@ -61,7 +61,7 @@ def test_chrf_equals_sacrebleu(corpus: list[tuple[str, list[str]]], eps_smoothin
     padded = [[several[min(i, len(several) - 1)] for several in references] for i in range(3)]
     scorer = CHRF(word_order=word_order, eps_smoothing=eps_smoothing)
     assert metric.score(statistics) == pytest.approx(scorer.corpus_score(predictions, padded).score, abs=1e-9)
-    expected = [scorer.sentence_score(one, several).score for one, several in corpus]
+    expected = [scorer.sentence_score(prediction, several).score for prediction, several in corpus]
     assert metric.per_example(statistics) == pytest.approx(expected, abs=1e-9)
 
 
@@ -74,9 +74,9 @@ def test_bleu_formula_on_random_counts(smooth: Smoothing, effective_order: bool)
     sums = np.hstack([total[:, :1], rng.integers(0, 15, (500, 1)), correct, total]).astype(np.float64)
     scorer = BLEU(smooth_method=smooth, effective_order=effective_order)
     expected = [scorer._compute_score_from_stats([int(x) for x in row]).score for row in sums]
-    found = bleu_from_sums(sums.reshape(5, 100, 10), smooth=smooth, effective_order=effective_order)
-    assert found.shape == (5, 100)
-    np.testing.assert_allclose(found.ravel(), expected, rtol=0, atol=1e-9)
+    scores = bleu_from_sums(sums.reshape(5, 100, 10), smooth=smooth, effective_order=effective_order)
+    assert scores.shape == (5, 100)
+    np.testing.assert_allclose(scores.ravel(), expected, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("eps_smoothing", [True, False])
@@ -86,8 +86,8 @@ def test_chrf_formula_on_random_counts(eps_smoothing: bool) -> None:
     sums = np.concatenate([sides, rng.integers(0, sides.min(axis=2, keepdims=True) + 1)], axis=2).reshape(500, 24)
     scorer = CHRF(word_order=2, eps_smoothing=eps_smoothing)
     expected = [scorer._compute_f_score([int(x) for x in row]) for row in sums]
-    found = chrf_from_sums(sums.astype(np.float64).reshape(5, 100, 24), eps_smoothing=eps_smoothing)
-    np.testing.assert_allclose(found.ravel(), expected, rtol=0, atol=1e-9)
+    scores = chrf_from_sums(sums.astype(np.float64).reshape(5, 100, 24), eps_smoothing=eps_smoothing)
+    np.testing.assert_allclose(scores.ravel(), expected, rtol=0, atol=1e-9)
 
 
 def test_short_rows_score_0_together_and_by_effective_order_alone() -> None:

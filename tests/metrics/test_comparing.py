@@ -46,32 +46,32 @@ def test_a_planted_difference_is_found_by_every_metric() -> None:
     report = compare_predictions(a, b, resamples=300)
     assert tuple(report.metrics) == QUALITY
     assert (report.rows, report.tasks) == (120, ("a", "b"))
-    for name, found in report.metrics.items():
-        assert found.a == pytest.approx(score_predictions(a, [name], resamples=0).scores[name].score)
-        assert found.difference == pytest.approx(found.a - found.b)
-        assert found.low is not None
-        assert found.high is not None
-        assert 0 < found.low < found.difference < found.high
-        assert found.p is not None
-        assert found.p < 1e-6
-        assert "macro:2 tasks" in found.signature
-        assert found.signature.endswith("|ci:95%-t|bs:300|seed:12345")
+    for name, metric in report.metrics.items():
+        assert metric.a == pytest.approx(score_predictions(a, [name], resamples=0).scores[name].score)
+        assert metric.difference == pytest.approx(metric.a - metric.b)
+        assert metric.low is not None
+        assert metric.high is not None
+        assert 0 < metric.low < metric.difference < metric.high
+        assert metric.p is not None
+        assert metric.p < 1e-6
+        assert "macro:2 tasks" in metric.signature
+        assert metric.signature.endswith("|ci:95%-t|bs:300|seed:12345")
 
 
 def test_no_difference_is_not_found() -> None:
     report = compare_predictions(make(0.3, seed=1), make(0.3, seed=2), ["chrf", "rouge_l"], resamples=300)
-    for found in report.metrics.values():
-        assert found.low is not None
-        assert found.high is not None
-        assert found.low < 0 < found.high
-        assert found.p is not None
-        assert found.p > 0.05
+    for metric in report.metrics.values():
+        assert metric.low is not None
+        assert metric.high is not None
+        assert metric.low < 0 < metric.high
+        assert metric.p is not None
+        assert metric.p > 0.05
 
 
 def test_a_system_against_itself() -> None:
     rows = make(0.3, 10)
-    found = compare_predictions(rows, rows, ["bleu"], resamples=50).metrics["bleu"]
-    assert (found.difference, found.low, found.high, found.p, found.p_corrected) == (0, 0, 0, 1, 1)
+    bleu = compare_predictions(rows, rows, ["bleu"], resamples=50).metrics["bleu"]
+    assert (bleu.difference, bleu.low, bleu.high, bleu.p, bleu.p_corrected) == (0, 0, 0, 1, 1)
 
 
 def test_order_plays_no_part_and_sides_only_by_sign() -> None:
@@ -86,42 +86,44 @@ def test_order_plays_no_part_and_sides_only_by_sign() -> None:
 
 def test_measures_of_a_whole_set_are_compared_but_not_tested() -> None:
     report = compare_predictions(make(0.2, 10), make(0.3, 10), ["distinct_1", "chrf"], resamples=50)
-    found = report.metrics["distinct_1"]
-    assert (found.low, found.high, found.p, found.p_corrected) == (None, None, None, None)
-    assert "ci:" not in found.signature
+    distinct_1 = report.metrics["distinct_1"]
+    assert (distinct_1.low, distinct_1.high, distinct_1.p, distinct_1.p_corrected) == (None, None, None, None)
+    assert "ci:" not in distinct_1.signature
     assert report.metrics["chrf"].p_corrected == report.metrics["chrf"].p  # a family of one
     only = compare_predictions(make(0.2, 10), make(0.3, 10), ["distinct_1"])
-    assert only.metrics["distinct_1"] == found
+    assert only.metrics["distinct_1"] == distinct_1
 
 
 def test_p_values_are_corrected_over_the_metrics_named() -> None:
     report = compare_predictions(make(0.3, 30), make(0.34, 30), resamples=20)
-    p_values = [found.p for found in report.metrics.values()]
-    corrected = [found.p_corrected for found in report.metrics.values()]
+    p_values = [metric.p for metric in report.metrics.values()]
+    corrected = [metric.p_corrected for metric in report.metrics.values()]
     assert corrected == pytest.approx(correct([p for p in p_values if p is not None]))
 
 
 def test_one_row_each_has_no_interval() -> None:
-    found = compare_predictions(make(0.2, 1), make(0.9, 1), ["chrf"], resamples=20).metrics["chrf"]
-    assert (found.low, found.high, found.p, found.p_corrected) == (None, None, None, None)
+    chrf = compare_predictions(make(0.2, 1), make(0.9, 1), ["chrf"], resamples=20).metrics["chrf"]
+    assert (chrf.low, chrf.high, chrf.p, chrf.p_corrected) == (None, None, None, None)
 
 
 def test_a_mean_over_rows_is_tested_as_by_students_paired_t() -> None:
     """Independent computation: scipy's t test and interval on the scores of single rows, to the noise of the bootstrap."""
     for n in (8, 40, 150):
         a, b = ([row for row in make(noise, n) if row.task == "a"] for noise in (0.3, 0.4))
-        found = compare_predictions(a, b, ["rouge_l"], resamples=5_000).metrics["rouge_l"]
+        paired = compare_predictions(a, b, ["rouge_l"], resamples=5_000).metrics["rouge_l"]
         values = [100 * np.array(rouge_l(rows)) for rows in (a, b)]
         expected = scipy.stats.ttest_rel(*values)
         interval = expected.confidence_interval()
-        assert (found.low, found.high) == pytest.approx((interval.low, interval.high), abs=0.03 * (interval.high - interval.low))
-        assert found.p == pytest.approx(expected.pvalue, rel=0.25)
+        assert (paired.low, paired.high) == pytest.approx(
+            (interval.low, interval.high), abs=0.03 * (interval.high - interval.low)
+        )
+        assert paired.p == pytest.approx(expected.pvalue, rel=0.25)
 
 
 def rouge_l(rows: list[Prediction]) -> list[float]:
     """ROUGE-L of each row by another program."""
     scorer = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False)
-    return [max(scorer.score(one, row.prediction)["rougeL"].fmeasure for one in row.references) for row in rows]
+    return [max(scorer.score(reference, row.prediction)["rougeL"].fmeasure for reference in row.references) for row in rows]
 
 
 def test_interval_and_test_never_contradict_each_other() -> None:
@@ -130,12 +132,12 @@ def test_interval_and_test_never_contradict_each_other() -> None:
     for trial in range(24):
         n = 3 + trial % 12
         a, b = make(0.3, n, seed=trial), make(0.36 + 0.01 * (trial % 9), n, seed=-trial)
-        for name, found in compare_predictions(a, b, resamples=200, seed=trial).metrics.items():
-            assert found.low is not None, name
-            assert found.high is not None
-            assert found.p is not None
-            assert (found.low > 0 or found.high < 0) == (found.p < 0.05), (trial, name)
-            outside += found.p < 0.05
+        for name, metric in compare_predictions(a, b, resamples=200, seed=trial).metrics.items():
+            assert metric.low is not None, name
+            assert metric.high is not None
+            assert metric.p is not None
+            assert (metric.low > 0 or metric.high < 0) == (metric.p < 0.05), (trial, name)
+            outside += metric.p < 0.05
     assert 12 < outside < 84, "both happen often, or nothing is tested"
 
 
@@ -144,9 +146,9 @@ def test_what_is_alike_is_called_different_one_time_in_twenty() -> None:
     below = dict.fromkeys(("bleu", "rouge_l"), 0)
     for trial in range(100):
         a, b = make(0.3, 15, seed=2 * trial), make(0.3, 15, seed=2 * trial + 1)
-        for name, found in compare_predictions(a, b, tuple(below), resamples=100).metrics.items():
-            assert found.p is not None
-            below[name] += found.p < 0.05
+        for name, metric in compare_predictions(a, b, tuple(below), resamples=100).metrics.items():
+            assert metric.p is not None
+            below[name] += metric.p < 0.05
     assert all(count <= 12 for count in below.values()), below
 
 
@@ -155,9 +157,9 @@ def test_a_handful_of_rows_tells_nothing_at_five_per_cent() -> None:
     for n, p in ((2, 0.5), (4, 0.125), (5, 0.0625), (6, 0.03125), (7, 0.015625)):
         good = [row for row in make(0.0, n) if row.task == "a"]
         bad = [row.model_copy(update={"prediction": ""}) for row in good]
-        found = compare_predictions(good, bad, ["rouge_l"]).metrics["rouge_l"]
-        assert (found.difference, found.p) == (pytest.approx(100), p)
-        assert (found.low is None) == (p > 0.05)
+        rouge_l = compare_predictions(good, bad, ["rouge_l"]).metrics["rouge_l"]
+        assert (rouge_l.difference, rouge_l.p) == (pytest.approx(100), p)
+        assert (rouge_l.low is None) == (p > 0.05)
 
 
 def test_what_cannot_be_paired_is_refused() -> None:
@@ -190,9 +192,9 @@ def test_what_was_measured_once_gives_the_same_scores_and_comparisons() -> None:
     a, b = make(0.2, 20), make(0.3, 20)
     measured = measure(a), measure(b)
     assert score_measured(measured[0], resamples=50) == score_predictions(a, resamples=50)
-    some = [one.only(QUALITY) for one in measured]
-    found = compare_measured(*some, resamples=50)
-    assert found == compare_predictions(a, b, resamples=50)
+    some = [system.only(QUALITY) for system in measured]
+    compared = compare_measured(*some, resamples=50)
+    assert compared == compare_predictions(a, b, resamples=50)
     with pytest.raises(UnknownNameError, match="'bleu_5'"):
         measured[0].only(["bleu_5"])
     with pytest.raises(DataError, match="measured differently: 'bleu'"):

@@ -42,10 +42,10 @@ def test_self_bleu_equals_sacrebleu_against_the_others(predictions: list[str]) -
     metric = SelfBleu()
     statistics = metric.statistics(predictions, [["x"]] * len(predictions), [""] * len(predictions), "en")
     scorer = BLEU(effective_order=True)
-    for row, found in enumerate(metric.per_example(statistics)):
-        others = [one for number, one in enumerate(predictions) if number != row and one]
+    for row, score in enumerate(metric.per_example(statistics)):
+        others = [prediction for number, prediction in enumerate(predictions) if number != row and prediction]
         expected = scorer.sentence_score(predictions[row], others).score if others else 0.0
-        assert found == pytest.approx(expected, abs=1e-9)
+        assert score == pytest.approx(expected, abs=1e-9)
 
 
 def test_self_bleu_of_the_same_text_again_and_again_is_100() -> None:

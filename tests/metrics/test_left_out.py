@@ -27,9 +27,9 @@ def rows(task: str, length: int, *, count: int = 12, wrong: float = 0.0, seed: i
     made = []
     for number in range(count):
         words = texts.choices(WORDS, k=length)
-        said = [errors.choice(WORDS) if errors.random() < wrong else word for word in words]
+        prediction = [errors.choice(WORDS) if errors.random() < wrong else word for word in words]
         common = {"id": str(number), "task": task, "language": language, "input": ""}
-        made.append(Prediction(**common, prediction=" ".join(said), references=(" ".join(words),)))  # type: ignore[arg-type]
+        made.append(Prediction(**common, prediction=" ".join(prediction), references=(" ".join(words),)))  # type: ignore[arg-type]
     return made
 
 
@@ -48,9 +48,11 @@ def test_bleu_of_short_answers_is_no_score(length: int) -> None:
 
 def test_that_predictions_are_short_is_no_excuse() -> None:
     silent = [row.model_copy(update={"prediction": "a b"}) for row in rows("t", 6)]
-    found = score_predictions(silent, ["bleu"])
-    assert found.scores["bleu"].score == corpus_bleu(["a b"] * 12, [[row.references[0] for row in silent]], force=True).score == 0
-    assert found.notes == {}
+    scores = score_predictions(silent, ["bleu"])
+    assert (
+        scores.scores["bleu"].score == corpus_bleu(["a b"] * 12, [[row.references[0] for row in silent]], force=True).score == 0
+    )
+    assert scores.notes == {}
 
 
 @pytest.mark.parametrize(("language", "text"), [("zh", "今天天气"), ("th", "สวัสดี"), ("en", "it's, well, so")])
@@ -72,9 +74,9 @@ def test_a_few_long_answers_are_what_bleu_rests_on() -> None:
 def test_a_mean_is_over_the_tasks_that_a_metric_says_something_on() -> None:
     short, long, other = rows("short", 2, wrong=0.2), rows("long", 8, wrong=0.2), rows("other", 9, wrong=0.4)
     report = score_predictions([*short, *long, *other], QUALITY)
-    alone = [score_predictions(one, QUALITY).scores for one in (short, long, other)]
+    alone = [score_predictions(predictions, QUALITY).scores for predictions in (short, long, other)]
     assert report.scores["bleu"].score == pytest.approx((alone[1]["bleu"].score + alone[2]["bleu"].score) / 2)
-    assert report.scores["chrf"].score == pytest.approx(sum(one["chrf"].score for one in alone) / 3)
+    assert report.scores["chrf"].score == pytest.approx(sum(predictions["chrf"].score for predictions in alone) / 3)
     assert report.scores["bleu"].low is not None
     assert "macro:2 of 3 tasks" in report.scores["bleu"].signature
     assert "macro:3 tasks" in report.scores["chrf"].signature
@@ -95,11 +97,11 @@ def test_it_is_not_compared_either() -> None:
     a, b = rows("short", 2, wrong=0.2), rows("short", 2, wrong=0.5, seed=1)
     assert set(compare_predictions(a, b).metrics) == set(QUALITY) - {"bleu"}
     long = rows("long", 8, wrong=0.2), rows("long", 8, wrong=0.3, seed=1)
-    found = compare_predictions([*a, *long[0]], [*b, *long[1]], ["bleu", "chrf"]).metrics
+    metrics = compare_predictions([*a, *long[0]], [*b, *long[1]], ["bleu", "chrf"]).metrics
     alone = compare_predictions(*long, ["bleu", "chrf"]).metrics
     own = ("difference", "low", "high", "p")
-    assert [getattr(found["bleu"], key) for key in own] == pytest.approx([getattr(alone["bleu"], key) for key in own])
-    assert found["chrf"].difference != alone["chrf"].difference
+    assert [getattr(metrics["bleu"], key) for key in own] == pytest.approx([getattr(alone["bleu"], key) for key in own])
+    assert metrics["chrf"].difference != alone["chrf"].difference
 
 
 def test_a_script_that_nobody_knows_is_not_judged() -> None:
@@ -126,10 +128,10 @@ def test_a_verdict_goes_by_what_says_something() -> None:
         claim = ClaimConfig(sentence="s", chain=keys, metrics=QUALITY)
         return [lines, *judge(lines, [Chain("c", claim, ("best", "worst"), (), silent)], Judged({"best": "B", "worst": "W"}))]
 
-    lines, found = lines_on(("short", 2), ("long", 8))
-    assert found.verdict == "holds"
-    assert "bleu on those of them where it says anything" in found.scope
-    bleu = next(link for link in found.links if link.metric == "bleu")
+    lines, printed = lines_on(("short", 2), ("long", 8))
+    assert printed.verdict == "holds"
+    assert "bleu on those of them where it says anything" in printed.scope
+    bleu = next(link for link in printed.links if link.metric == "bleu")
     long, _ = lines_on(("long", 8))
     assert bleu.difference.value == pytest.approx(long.difference("best", "worst", ["bleu"]).value)
     chrf = lines.difference("best", "worst", ["chrf"])
@@ -137,7 +139,7 @@ def test_a_verdict_goes_by_what_says_something() -> None:
     assert both.value == pytest.approx((bleu.difference.value + chrf.value) / 2)
     assert not lines.says("bleu", lines.weights(task="short"))
 
-    lines, found = lines_on(("short", 2))
-    assert found.verdict == "holds"
-    assert {link.metric for link in found.links} == {"chrf+rouge_l+meteor", "chrf", "rouge_l", "meteor"}
-    assert "without bleu, which says nothing on them" in found.scope
+    lines, printed = lines_on(("short", 2))
+    assert printed.verdict == "holds"
+    assert {link.metric for link in printed.links} == {"chrf+rouge_l+meteor", "chrf", "rouge_l", "meteor"}
+    assert "without bleu, which says nothing on them" in printed.scope

@@ -140,11 +140,11 @@ def test_scores_are_finite_and_bounded(rows: list[tuple[str, list[str], str]], l
         metric = METRICS.get(name)(normalize=normalize)
         statistics = count(metric, rows, language)
         assert statistics.rows.shape == (len(rows), len(statistics.columns))
-        found = np.array([metric.score(statistics), *metric.per_example(statistics)])
-        assert np.isfinite(found).all(), name
-        assert (found >= 0).all(), name
+        scores = np.array([metric.score(statistics), *metric.per_example(statistics)])
+        assert np.isfinite(scores).all(), name
+        assert (scores >= 0).all(), name
         if metric.upper is not None:
-            assert (found <= metric.upper + 1e-9).all(), name
+            assert (scores <= metric.upper + 1e-9).all(), name
 
 
 @given(row_sets, st.randoms(use_true_random=False))

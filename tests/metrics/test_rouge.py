@@ -27,8 +27,8 @@ def table_length(first: list[str], second: list[str]) -> int:
     above = [0] * (len(second) + 1)
     for word in first:
         row = [0]
-        for place, other in enumerate(second):
-            row.append(above[place] + 1 if word == other else max(row[-1], above[place + 1]))
+        for position, other in enumerate(second):
+            row.append(above[position] + 1 if word == other else max(row[-1], above[position + 1]))
         above = row
     return above[-1]
 
@@ -66,9 +66,9 @@ def test_scores_are_those_of_rouge_score_to_the_last_bit(seed: int) -> None:
     rows = [(rng.choice(texts), tuple(rng.choices(texts, k=rng.randint(1, 4)))) for _ in range(200)]
     scorer = RougeScorer(["rougeL"], tokenizer=Words())
     expected = [scorer.score_multi(references, prediction)["rougeL"] for prediction, references in rows]
-    found = Rouge().statistics([row[0] for row in rows], [row[1] for row in rows], [""] * len(rows), "en").rows
-    wanted = np.array([[one.fmeasure, one.precision, one.recall, 1.0] for one in expected])
-    assert np.array_equal(found, wanted)
+    counted = Rouge().statistics([row[0] for row in rows], [row[1] for row in rows], [""] * len(rows), "en").rows
+    wanted = np.array([[score.fmeasure, score.precision, score.recall, 1.0] for score in expected])
+    assert np.array_equal(counted, wanted)
     assert 0 < (wanted[:, 0] == 0).sum() < 100
 
 

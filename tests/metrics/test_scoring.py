@@ -88,8 +88,8 @@ def test_languages_of_a_task_are_scored_apart_and_weighted_by_rows() -> None:
 def test_languages_of_a_task_keep_their_weight_in_the_interval() -> None:
     wrong = [row.model_copy(update={"prediction": "x"}) for row in make("t", 6)]
     right = [row.model_copy(update={"prediction": row.references[0]}) for row in make("t", 3, "hi")]
-    found = score_predictions(wrong + right, ["rouge_l"], resamples=20).scores["rouge_l"]
-    assert (found.score, found.low, found.high) == pytest.approx((100 / 3, 100 / 3, 100 / 3))
+    rouge_l = score_predictions(wrong + right, ["rouge_l"], resamples=20).scores["rouge_l"]
+    assert (rouge_l.score, rouge_l.low, rouge_l.high) == pytest.approx((100 / 3, 100 / 3, 100 / 3))
 
 
 def test_names_and_codes_of_a_language_are_one_group() -> None:
@@ -122,7 +122,7 @@ def test_seeds() -> None:
 
 def test_metrics_with_settings_of_their_own() -> None:
     rows = make("a", 12)
-    plain, other = (score_predictions(rows, [one], resamples=0).scores["bleu"] for one in ("bleu", Bleu(smooth="none")))
+    plain, other = (score_predictions(rows, [metric], resamples=0).scores["bleu"] for metric in ("bleu", Bleu(smooth="none")))
     assert "smooth:exp" in plain.signature
     assert "smooth:none" in other.signature
     assert "norm:none" in score_predictions(rows, ["bleu"], normalize="none", resamples=0).scores["bleu"].signature

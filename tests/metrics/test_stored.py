@@ -32,20 +32,20 @@ def no_counting(predictions: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_scores_intervals_and_signatures_are_those_of_counting(no_counting: Path) -> None:
     expected = measure(ROWS)
-    found = measured(no_counting, METRICS.names())
-    assert score_measured(found) == score_measured(expected)
-    assert found.signatures() == expected.signatures()
-    assert found.rows == expected.rows
-    assert found.per_example("chrf") == expected.per_example("chrf")
+    counted = measured(no_counting, METRICS.names())
+    assert score_measured(counted) == score_measured(expected)
+    assert counted.signatures() == expected.signatures()
+    assert counted.rows == expected.rows
+    assert counted.per_example("chrf") == expected.per_example("chrf")
     assert list(measured(no_counting, ["meteor", "bleu"]).metrics) == ["meteor", "bleu"]
 
 
 def test_the_same_statistics_are_the_same_bytes(predictions: Path) -> None:
-    found = renewed(predictions, ["bleu", "chrf"])
+    counted = renewed(predictions, ["bleu", "chrf"])
     first = statistics_file(predictions).read_bytes()
     stored.write_statistics(predictions, measured(predictions, ["bleu", "chrf"]))
     assert statistics_file(predictions).read_bytes() == first
-    assert score_measured(measured(predictions, ["bleu", "chrf"])) == score_measured(found)
+    assert score_measured(measured(predictions, ["bleu", "chrf"])) == score_measured(counted)
 
 
 def test_statistics_of_other_predictions_are_renewed(predictions: Path) -> None:

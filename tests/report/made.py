@@ -114,30 +114,30 @@ def _write(
 ) -> None:
     rows = []
     for task, instances in given.items():
-        for number, one in enumerate(instances):
-            text = one["input"] if copy else _spoiled(one, level, f"{salt}{one['id']}")
+        for number, instance in enumerate(instances):
+            text = instance["input"] if copy else _spoiled(instance, level, f"{salt}{instance['id']}")
             if hostile and number < len(HOSTILE_TEXTS):
                 text = HOSTILE_TEXTS[number]
             language = LANGUAGES[task[-2:]]
             rows.append(
                 Prediction(
-                    id=one["id"],
+                    id=instance["id"],
                     task=task,
                     language=language,
-                    input=one["input"],
+                    input=instance["input"],
                     prediction=text,
-                    references=tuple(one["output"]),
+                    references=tuple(instance["output"]),
                 )
             )
     write_jsonl(path, rows)
 
 
-def _spoiled(one: dict[str, Any], level: float, salt: str) -> str:
+def _spoiled(arm: dict[str, Any], level: float, salt: str) -> str:
     """A text that keeps some words of the reference and takes the rest from the input; line breaks stay."""
     draw = random.Random(salt)
-    other = one["input"].split()
+    other = arm["input"].split()
     lines = []
-    for line in str(one["output"][0]).split("\n"):
+    for line in str(arm["output"][0]).split("\n"):
         words = [word if draw.random() < level / 40 else draw.choice(other) for word in line.split(" ")]
         lines.append(" ".join(words))
     return "\n".join(lines)
@@ -323,9 +323,11 @@ def _figures(by_id: dict[str, ArmResult]) -> tuple[FigureResult, ...]:
     names = {"bleu": "BLEU", "rouge_l": "ROUGE-L", "meteor": "METEOR"}
 
     def bars(arm: str) -> FigureSeries:
-        found = by_id[arm]
-        points = [FigurePoint(x=name, y=found.scores[m], published=_PUBLISHED.get(arm, {}).get(m)) for m, name in names.items()]
-        return FigureSeries(arm=arm, label=found.label, points=tuple(points))
+        arm_result = by_id[arm]
+        points = [
+            FigurePoint(x=name, y=arm_result.scores[m], published=_PUBLISHED.get(arm, {}).get(m)) for m, name in names.items()
+        ]
+        return FigureSeries(arm=arm, label=arm_result.label, points=tuple(points))
 
     def curve(arm: str, slope: float) -> FigureSeries:
         points = [FigurePoint(x=float(n), y=around(13 + slope * (n**0.4), 1.4)) for n in (10, 25, 50, 100, 200, 400, 499)]
@@ -335,9 +337,9 @@ def _figures(by_id: dict[str, ArmResult]) -> tuple[FigureResult, ...]:
         arm="few-shot", label="few-shot", points=(FigurePoint(x="untrained", y=by_id["few-shot"].scores["chrf"]),)
     )
     costs = [
-        FigureSeries(arm=one.id, label=one.label, points=(FigurePoint(x=one.seconds or 0.0, y=one.scores["chrf"]),))
-        for one in by_id.values()
-        if one.key and one.scores
+        FigureSeries(arm=result.id, label=result.label, points=(FigurePoint(x=result.seconds or 0.0, y=result.scores["chrf"]),))
+        for result in by_id.values()
+        if result.key and result.scores
     ]
     return (
         FigureResult(

@@ -1,4 +1,4 @@
-"""The examples on the screen: one a language, chosen by rule, before and after on the same instance."""
+"""The examples on the screen: one per language, chosen by rule, before and after on the same instance."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, StudyResults]
 def test_one_of_each_language_the_median_of_the_best_arm(study: tuple[Path, StudyResults]) -> None:
     folder, results = study
     outputs = read_outputs(folder, results)
-    found = examples(results, outputs)
-    assert [one.language for one in found] == list(dict.fromkeys(results.tasks.values()))
-    assert {(one.before_label, one.after_label) for one in found} == {("zero-shot", "ours (combined), from stage 1")}
-    texts = {one.arm: one.predictions for one in outputs}
-    for one in found:
-        rows = [row for row in texts["combined-stage1"] if row.task == one.task]
+    chosen = examples(results, outputs)
+    assert [example.language for example in chosen] == list(dict.fromkeys(results.tasks.values()))
+    assert {(example.before_label, example.after_label) for example in chosen} == {("zero-shot", "ours (combined), from stage 1")}
+    texts = {output.arm: output.predictions for output in outputs}
+    for example in chosen:
+        rows = [row for row in texts["combined-stage1"] if row.task == example.task]
         scores = sorted(score_predictions([row], ["chrf"], resamples=0).scores["chrf"].score for row in rows)
-        (shown,) = [row for row in rows if row.input == one.input]
-        assert (one.after, one.reference) == (shown.prediction, shown.references[0])
+        (shown,) = [row for row in rows if row.input == example.input]
+        assert (example.after, example.reference) == (shown.prediction, shown.references[0])
         assert score_predictions([shown], ["chrf"], resamples=0).scores["chrf"].score == scores[(len(scores) - 1) // 2]
-        assert one.before == next(row.prediction for row in texts["zero-shot"] if (row.task, row.id) == (shown.task, shown.id))
+        assert example.before == next(
+            row.prediction for row in texts["zero-shot"] if (row.task, row.id) == (shown.task, shown.id)
+        )
 
 
 def test_nothing_to_compare_is_no_example(study: tuple[Path, StudyResults]) -> None:
     folder, results = study
     outputs = read_outputs(folder, results)
     untrained = ("zero-shot", "few-shot")
-    assert examples(results, [one for one in outputs if one.arm not in untrained]) == []
-    assert examples(results, [one for one in outputs if one.arm in untrained]) == []
+    assert examples(results, [output for output in outputs if output.arm not in untrained]) == []
+    assert examples(results, [output for output in outputs if output.arm in untrained]) == []

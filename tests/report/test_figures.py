@@ -25,7 +25,7 @@ FIGURES = {figure.kind: figure for figure in results().figures}
 
 
 def texts(svg: str) -> list[str]:
-    return ["".join(one.itertext()) for one in ET.fromstring(svg).iter(f"{SVG}text")]
+    return ["".join(element.itertext()) for element in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
 def one_bar(*values: float, published: float | None = None, label: str = "a") -> FigureResult:
@@ -57,8 +57,8 @@ def test_labels_are_texts_in_any_script_and_no_markup() -> None:
     figure = FigureResult(name="f", title=LABEL, kind="bars", x_label="x", y_label="score", series=tuple(series))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = texts(draw(figure, width=NARROW))
-    assert {"हिन्दी", "क", "a $x$ b", LABEL[:20]} <= set(found)
+        labels = texts(draw(figure, width=NARROW))
+    assert {"हिन्दी", "क", "a $x$ b", LABEL[:20]} <= set(labels)
 
 
 def bar_widths(svg: str) -> list[float]:
@@ -74,7 +74,7 @@ def bar_widths(svg: str) -> list[float]:
 @pytest.mark.parametrize("width", [WIDE, NARROW])
 def test_bars_are_as_long_as_their_values_in_every_panel(width: float) -> None:
     widths = bar_widths(draw(one_bar(10.0, 20.0, 5.0, published=33.0), width=width))
-    assert [one / widths[0] for one in widths] == pytest.approx([1.0, 2.0, 0.5], rel=1e-3)
+    assert [wide / widths[0] for wide in widths] == pytest.approx([1.0, 2.0, 0.5], rel=1e-3)
 
 
 def test_published_figures_are_named_only_where_there_are_any() -> None:
@@ -87,8 +87,8 @@ def test_untrained_arms_are_drawn_beside_trained_ones_on_a_wide_range_of_costs()
     costs = [("zero-shot", 0.0), ("a", 2.0), ("b", 4000.0)]
     series = [FigureSeries(arm=t, label=t, points=(FigurePoint(x=x, y=Interval(value=x + 1)),)) for t, x in costs]
     figure = FigureResult(name="f", title="F", kind="pareto", x_label="training time", y_label="chrF++", series=tuple(series))
-    found = texts(draw(figure))
-    assert {"0 s", "2 s", "1 h", "zero-shot", "a", "b"} <= set(found)
+    labels = texts(draw(figure))
+    assert {"0 s", "2 s", "1 h", "zero-shot", "a", "b"} <= set(labels)
 
 
 def test_an_arm_without_a_size_is_drawn_as_a_level_and_named() -> None:
@@ -138,13 +138,13 @@ def test_a_learning_curve_shows_its_forecasts(width: float) -> None:
     curve = learning_curve((20.0, 21.0), (25.0, 25.5), (30.0, 29.0), (34.0, 34.5))
     svg = draw_curve(curve, title="Examples & scores", y_label="chrF++ on dev", width=width)
     assert svg == draw_curve(curve, title="Examples & scores", y_label="chrF++ on dev", width=width)
-    found = texts(svg)
-    assert {"25", "200", "400", "800", "training examples", "chrF++ on dev"} <= set(found)
+    labels = texts(svg)
+    assert {"25", "200", "400", "800", "training examples", "chrF++ on dev"} <= set(labels)
     for size in (400, 800):
         gain = curve.forecast(size).gain
         assert gain is not None
-        assert f"+{gain.low:.1f} to +{gain.high:.1f}" in found
-    assert "80% interval" in " ".join(found)
+        assert f"+{gain.low:.1f} to +{gain.high:.1f}" in labels
+    assert "80% interval" in " ".join(labels)
     assert f'width="{width * 72:g}pt"' in svg
 
 
@@ -154,6 +154,6 @@ def test_a_learning_curve_shows_its_forecasts(width: float) -> None:
 def test_a_learning_curve_without_a_forecast_shows_its_points_and_the_reason(
     scores: tuple[tuple[float, ...], ...], reason: str
 ) -> None:
-    found = texts(draw_curve(learning_curve(*scores), title="t", y_label="chrF++"))
-    assert reason in " ".join(found)
-    assert not {"400", "800"} & set(found)
+    labels = texts(draw_curve(learning_curve(*scores), title="t", y_label="chrF++"))
+    assert reason in " ".join(labels)
+    assert not {"400", "800"} & set(labels)

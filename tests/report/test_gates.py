@@ -11,8 +11,8 @@ from xeric.records import GateValue, Record
 from xeric.report.figures.drawing import draw
 from xeric.report.instances import Browser
 from xeric.report.page import render_page
-from xeric.report.standard_tables import figure_table, gate_figures
-from xeric.report.tables import to_markdown
+from xeric.report.standard_figures import gate_figures
+from xeric.report.tables import figure_table, to_markdown
 from xeric.studies.config import ArmKey
 from xeric.studies.folder import PlannedArm
 
@@ -56,6 +56,6 @@ def test_gates_of_several_runs_are_put_together(tmp_path: Path) -> None:
         return Record(run_id="r", status="ok", method="combined", base={}, fingerprint="f", gates=gates)
 
     arm = PlannedArm(id="a", label="a", key=ArmKey(method="combined", base="b"))
-    found = adaptation_result(arm, None, {0: [record(1.0)], 1: [record(1.5)]}, {}, None)
-    (gate,) = found.learned_gates["lora"]
+    arm_result = adaptation_result(arm, None, {0: [record(1.0)], 1: [record(1.5)]}, {}, None)
+    (gate,) = arm_result.learned_gates["lora"]
     assert (gate.value, round(gate.low or 0, 6), round(gate.high or 0, 6)) == (1.25, 0.8, 1.6)

@@ -35,10 +35,10 @@ def test_safe_json_cannot_leave_its_element_and_reads_back(text: str) -> None:
 
 def test_scores_are_sacrebleus_of_each_text_by_its_own_id() -> None:
     predictions = [("10", "a dry field"), ("9", "a dry"), ("b", ""), ("a", "dry dry field")]
-    rows = [row(0, text).model_copy(update={"id": one}) for one, text in predictions]
+    rows = [row(0, text).model_copy(update={"id": number}) for number, text in predictions]
     scorer = CHRF(word_order=2)
-    found = {one["id"]: one["outputs"][0][2] for one in browser(results(), outputs(*rows)).data["instances"]}
-    assert found == {one: round(scorer.sentence_score(text, ["a dry field"]).score, 1) for one, text in predictions}
+    scores = {instance["id"]: instance["outputs"][0][2] for instance in browser(results(), outputs(*rows)).data["instances"]}
+    assert scores == {number: round(scorer.sentence_score(text, ["a dry field"]).score, 1) for number, text in predictions}
 
 
 def test_lines_without_outputs_say_why_and_baselines_are_marked() -> None:
@@ -48,12 +48,12 @@ def test_lines_without_outputs_say_why_and_baselines_are_marked() -> None:
         ArmOutputs("baseline-copy_input", 0, (row(1, "in"),)),
     ]
     data = browser(results(), given).data
-    assert [(one["baseline"], one["seed"], one["why"]) for one in data["arms"]] == [
+    assert [(arm["baseline"], arm["seed"], arm["why"]) for arm in data["arms"]] == [
         (False, 1, ""),
         (False, None, "failed"),
         (True, 0, ""),
     ]
-    assert [(place, text) for place, text, _ in data["instances"][0]["outputs"]] == [(0, "a"), (2, "in")]
+    assert [(position, text) for position, text, _ in data["instances"][0]["outputs"]] == [(0, "a"), (2, "in")]
 
 
 def test_a_budget_leaves_out_evenly_and_says_how_many() -> None:
@@ -64,11 +64,11 @@ def test_a_budget_leaves_out_evenly_and_says_how_many() -> None:
     part = browser(results(), outputs(*rows), budget=size // 2)
     assert part.total == 40
     assert len(safe_json(part.data).encode()) < size * 0.6
-    counts = [sum(one["task"] == task for one in part.data["instances"]) for task in (0, 1)]
+    counts = [sum(instance["task"] == task for instance in part.data["instances"]) for task in (0, 1)]
     assert sum(counts) == part.shown
     assert min(counts) >= 5
     assert max(counts) - min(counts) <= 1
-    places = [whole.data["instances"].index(one) for one in part.data["instances"]]
+    places = [whole.data["instances"].index(instance) for instance in part.data["instances"]]
     assert places == sorted(places)  # in their own order
     assert places[: counts[0]] != list(range(counts[0]))  # and not simply the first
 
@@ -76,15 +76,15 @@ def test_a_budget_leaves_out_evenly_and_says_how_many() -> None:
 def test_what_is_left_out_does_not_depend_on_what_was_written() -> None:
     def kept(text: str) -> list[str]:
         rows = [row(n, text) for n in range(20)]
-        return [one["id"] for one in browser(results(), outputs(*rows), budget=1500).data["instances"]]
+        return [instance["id"] for instance in browser(results(), outputs(*rows), budget=1500).data["instances"]]
 
     assert kept("good text") == kept("bad texts")
     assert 0 < len(kept("good text")) < 20
 
 
 def test_very_long_texts_are_cut_and_say_so() -> None:
-    one = browser(results(), outputs(row(1, "x" * (LONGEST + 1234)))).data["instances"][0]
-    text = one["outputs"][0][1]
+    instance = browser(results(), outputs(row(1, "x" * (LONGEST + 1234)))).data["instances"][0]
+    text = instance["outputs"][0][1]
     assert text.startswith("x" * LONGEST + "…")
     assert "1,234 more characters" in text
 
@@ -100,8 +100,8 @@ def test_very_long_texts_are_cut_and_say_so() -> None:
     ],
 )
 def test_language_and_direction_of_a_task(language: str, reference: str, code: str, direction: str) -> None:
-    one = Prediction(id="1", task="t", language=language, input="a dry field", prediction="x", references=(reference,))
-    task = browser(results(), outputs(one)).data["tasks"][0]
+    prediction = Prediction(id="1", task="t", language=language, input="a dry field", prediction="x", references=(reference,))
+    task = browser(results(), outputs(prediction)).data["tasks"][0]
     assert (task["language"], task["code"], task["dir"]) == (language, code, direction)
     # The input is English; calling it Hindi would have it read out wrongly.
     assert (task["inputCode"], task["inputDir"]) == ("ku" if code == "ku" else "und", "ltr")

@@ -89,7 +89,7 @@ def all_tables(made: StudyResults) -> list[Table]:
         standard_tables.tuning_table,
         standard_tables.failure_table,
     )
-    return [*(study_table(table, made) for table in made.tables), *(one for make in further if (one := make(made)))]
+    return [*(study_table(table, made) for table in made.tables), *(built for make in further if (built := make(made)))]
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX")

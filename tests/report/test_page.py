@@ -40,7 +40,7 @@ class Opened:
         self.context = chromium.new_context(offline=True, viewport={"width": 1280, "height": 900}, **options)
         self.page = self.context.new_page()
         self.faults: list[str] = []
-        self.page.on("console", lambda said: self.faults.append(f"console: {said.text}"))
+        self.page.on("console", lambda message: self.faults.append(f"console: {message.text}"))
         self.page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
         self.page.on(
             "request", lambda asked: asked.url.startswith(("file:", "data:")) or self.faults.append(f"request: {asked.url}")
@@ -60,10 +60,10 @@ class Opened:
 
 @pytest.fixture
 def opened(chromium: Any, written: Written) -> Iterator[Opened]:
-    one = Opened(chromium, written.files[0])
-    yield one
-    faults = one.faults
-    one.context.close()
+    window = Opened(chromium, written.files[0])
+    yield window
+    faults = window.faults
+    window.context.close()
     assert faults == []
 
 
@@ -85,12 +85,12 @@ def test_hostile_outputs_are_shown_as_texts_and_run_nothing(opened: Opened) -> N
 
 
 def test_the_policy_stops_a_script_even_if_markup_got_in(chromium: Any, written: Written) -> None:
-    one = Opened(chromium, written.files[0])
-    one.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,\" onerror=\"window.broken = 9\">')")
-    one.page.wait_for_function("document.images.length === 1 && document.images[0].complete")
-    assert one.page.evaluate("window.broken") is None
-    assert any("Content Security Policy" in fault for fault in one.faults)
-    one.context.close()
+    window = Opened(chromium, written.files[0])
+    window.page.evaluate("document.body.insertAdjacentHTML('beforeend', '<img src=\"data:,\" onerror=\"window.broken = 9\">')")
+    window.page.wait_for_function("document.images.length === 1 && document.images[0].complete")
+    assert window.page.evaluate("window.broken") is None
+    assert any("Content Security Policy" in fault for fault in window.faults)
+    window.context.close()
 
 
 def test_the_policy_stops_every_way_of_fetching_even_if_markup_got_in(chromium: Any, written: Written) -> None:
@@ -120,8 +120,8 @@ def test_every_text_reaches_the_page_as_it_was_written(opened: Opened) -> None:
     page.select_option("#order", "file")
     page.select_option("#task", "poem_generation_en")
     for text in HOSTILE_TEXTS:
-        found = page.locator(".output[aria-label='LoRA'] p").text_content()
-        assert found == (text or "(empty)")
+        shown_text = page.locator(".output[aria-label='LoRA'] p").text_content()
+        assert shown_text == (text or "(empty)")
         page.keyboard.press("j")
 
 
@@ -133,7 +133,7 @@ def test_filters_search_and_order(opened: Opened) -> None:
     assert opened.scores() == sorted(opened.scores(), reverse=True)
     page.select_option("#language", "Hindi")
     assert len(opened.ids()) == 15
-    assert all("_hi" in one for one in opened.ids())
+    assert all("_hi" in name for name in opened.ids())
     page.select_option("#task", "summarization_hi")
     assert len(opened.ids()) == 5
     page.fill("#query", "तारापहाड़")
@@ -183,10 +183,19 @@ def test_keyboard_alone(opened: Opened) -> None:
     def selected() -> str:
         return page.locator("#list [aria-selected=true] .task").text_content()
 
-    for key, place in (("j", 1), ("ArrowDown", 2), ("k", 1), ("ArrowUp", 0), ("ArrowUp", 0), ("End", 44), ("j", 44), ("Home", 0)):
+    for key, position in (
+        ("j", 1),
+        ("ArrowDown", 2),
+        ("k", 1),
+        ("ArrowUp", 0),
+        ("ArrowUp", 0),
+        ("End", 44),
+        ("j", 44),
+        ("Home", 0),
+    ):
         page.keyboard.press(key)
-        assert selected() == names[place], key
-        assert opened.title() == names[place]
+        assert selected() == names[position], key
+        assert opened.title() == names[position]
     assert page.locator("#list").get_attribute("aria-activedescendant") == "option-0"
     page.keyboard.press("/")
     page.keyboard.type("jk")
@@ -232,16 +241,16 @@ def test_words_of_a_reference_are_marked_without_changing_the_text(opened: Opene
 @pytest.mark.parametrize("width", [1180, 1200, 1280, 1440])
 def test_the_claims_need_no_scrolling_on_a_laptop(chromium: Any, written: Written, width: int, long_labels: Path) -> None:
     for path in (written.files[0], long_labels):
-        one = Opened(chromium, path)
-        one.page.set_viewport_size({"width": width, "height": 800})
-        for details in one.page.locator("#claims details").all():
+        window = Opened(chromium, path)
+        window.page.set_viewport_size({"width": width, "height": 800})
+        for details in window.page.locator("#claims details").all():
             details.evaluate("node => { node.open = true; }")
-        frames = one.page.locator("#claims .scroll").all()
+        frames = window.page.locator("#claims .scroll").all()
         assert len(frames) >= 3
         assert [frame.evaluate("node => node.scrollWidth - node.clientWidth") for frame in frames] == [0] * len(frames)
-        assert one.page.evaluate("document.documentElement.scrollWidth") <= width
-        assert one.faults == []
-        one.context.close()
+        assert window.page.evaluate("document.documentElement.scrollWidth") <= width
+        assert window.faults == []
+        window.context.close()
 
 
 @pytest.fixture(scope="module")
@@ -261,20 +270,20 @@ def long_labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("width", [360, 768])
 def test_a_narrow_window_never_scrolls_sideways(chromium: Any, written: Written, width: int) -> None:
-    one = Opened(chromium, written.files[0])
-    one.page.set_viewport_size({"width": width, "height": 740})
-    for details in one.page.locator("details").all():
+    window = Opened(chromium, written.files[0])
+    window.page.set_viewport_size({"width": width, "height": 740})
+    for details in window.page.locator("details").all():
         details.evaluate("node => { node.open = true; }")
-    one.page.fill("#query", "onerror")
-    assert one.page.evaluate("document.documentElement.scrollWidth") <= width
+    window.page.fill("#query", "onerror")
+    assert window.page.evaluate("document.documentElement.scrollWidth") <= width
     # Wide tables scroll inside their frames, and the keyboard gets there.
-    frame = one.page.locator("#parts .scroll").first
+    frame = window.page.locator("#parts .scroll").first
     assert frame.evaluate("node => node.scrollWidth > node.clientWidth && node.tabIndex === 0")
     assert frame.get_attribute("aria-label")
-    narrow = one.page.locator(".drawing.narrow").first
+    narrow = window.page.locator(".drawing.narrow").first
     assert narrow.is_visible() == (width < 640)
-    assert one.faults == []
-    one.context.close()
+    assert window.faults == []
+    window.context.close()
 
 
 def luminance(colour: str) -> float:
@@ -290,10 +299,10 @@ def contrast(first: str, second: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_and_figures_have_contrast_in_both_themes(chromium: Any, written: Written, scheme: str) -> None:
-    one = Opened(chromium, written.files[0], color_scheme=scheme)
+    window = Opened(chromium, written.files[0], color_scheme=scheme)
 
     def colour(selector: str, name: str = "color") -> str:
-        return one.page.evaluate(f"getComputedStyle(document.querySelector({selector!r})).getPropertyValue({name!r})")
+        return window.page.evaluate(f"getComputedStyle(document.querySelector({selector!r})).getPropertyValue({name!r})")
 
     paper, card = colour("body", "background-color"), colour(".card", "background-color")
     assert (luminance(paper) > 0.5) == (scheme == "light")
@@ -309,19 +318,19 @@ def test_texts_and_figures_have_contrast_in_both_themes(chromium: Any, written: 
     ):
         assert contrast(colour(f".card {selector}"), card) >= 4.5, selector
     assert contrast(colour("td.published"), colour("td.published", "background-color")) >= 4.5
-    svg_text = one.page.evaluate("[...document.querySelectorAll('.drawing.wide text')].map(t => getComputedStyle(t).fill)")
+    svg_text = window.page.evaluate("[...document.querySelectorAll('.drawing.wide text')].map(t => getComputedStyle(t).fill)")
     assert len(svg_text) > 20
     assert min(contrast(fill, card) for fill in set(svg_text)) >= 4.5
-    bars = one.page.evaluate("[...document.querySelectorAll('.drawing.wide path')].map(t => getComputedStyle(t).fill)")
+    bars = window.page.evaluate("[...document.querySelectorAll('.drawing.wide path')].map(t => getComputedStyle(t).fill)")
     assert max(contrast(fill, card) for fill in set(bars) if fill.startswith("rgb(")) >= 3
-    assert one.faults == []
-    one.context.close()
+    assert window.faults == []
+    window.context.close()
 
 
 def test_verdicts_are_words_and_signs_not_colours_alone(opened: Opened) -> None:
     page = opened.page
-    found = [one.inner_text().strip() for one in page.locator("article.claim .verdict").all()]
-    assert found == ["undecided", "holds", "contradicted", "uninformative"]
+    labels = [element.inner_text().strip() for element in page.locator("article.claim .verdict").all()]
+    assert labels == ["undecided", "holds", "contradicted", "uninformative"]
     assert page.locator("article.claim .verdict svg").count() == 4
     assert len({page.locator("article.claim .verdict use").nth(n).get_attribute("href") for n in range(4)}) == 4
 
@@ -339,7 +348,7 @@ def test_the_page_says_what_failed_and_shows_published_figures_apart(opened: Ope
 
 def test_links_lead_to_what_they_name_and_ids_are_unique(opened: Opened) -> None:
     page = opened.page
-    targets = [one.get_attribute("href") for one in page.locator("nav a").all()]
+    targets = [element.get_attribute("href") for element in page.locator("nav a").all()]
     assert len(targets) >= 12
     assert all(page.locator(target).count() == 1 for target in targets)
     repeated = page.evaluate(

@@ -31,8 +31,8 @@ def test_only_the_papers_own_study_makes_claims_of_the_paper() -> None:
 
 
 def test_setup_counts_what_differs() -> None:
-    said = summary.setup(results())
-    assert said == (
+    sentence = summary.setup(results())
+    assert sentence == (
         "This study compared 5 ways of adapting and 2 untrained settings on 2 bases (multilingual: gemma-3-270m, "
         "english: smollm2-135m) and 9 tasks in English, Hindi and Spanish, with 2 seeds."
     )
@@ -43,52 +43,52 @@ def test_best_arm_and_best_baseline_are_named_with_their_scores() -> None:
     by_score = sorted((arm for arm in made.arms if "chrf" in arm.scores), key=lambda arm: arm.scores["chrf"].value)
     best = next(arm for arm in reversed(by_score) if arm.baseline is None)
     trivial = next(arm for arm in reversed(by_score) if arm.baseline and arm.gates)
-    said = summary.found(made)
-    assert f"{best.scores['chrf'].value:.1f} [" in said
-    assert f"({best.label})" in said
-    assert f"the best trivial baseline, {trivial.label}, reaches {trivial.scores['chrf'].value:.1f}" in said
-    assert "6 of 9 arms are shown to beat every baseline in chrF++" in said
+    sentences = summary.findings(made)
+    assert f"{best.scores['chrf'].value:.1f} [" in sentences
+    assert f"({best.label})" in sentences
+    assert f"the best trivial baseline, {trivial.label}, reaches {trivial.scores['chrf'].value:.1f}" in sentences
+    assert "6 of 9 arms are shown to beat every baseline in chrF++" in sentences
 
 
 @pytest.mark.parametrize(
-    ("beating", "said"), [(0, "none of 9 arms is shown to"), (1, "1 of 9 arms is shown to"), (9, "9 of 9 arms are shown to")]
+    ("beating", "sentence"), [(0, "none of 9 arms is shown to"), (1, "1 of 9 arms is shown to"), (9, "9 of 9 arms are shown to")]
 )
-def test_how_many_arms_beat_the_baselines(beating: int, said: str) -> None:
+def test_how_many_arms_beat_the_baselines(beating: int, sentence: str) -> None:
     arms, left = [], beating
     for arm in results().arms:
         judged = arm.baseline is None and bool(arm.scores)
         arms.append(arm.model_copy(update={"beats_baselines": left > 0} if judged else {}))
         left -= judged
-    assert said in summary.found(changed(arms=tuple(arms)))
+    assert sentence in summary.findings(changed(arms=tuple(arms)))
 
 
 def test_verdicts_are_counted() -> None:
     claims = results().claims
-    assert "1 holds, 1 is contradicted, 1 is undecided and 1 is uninformative" in summary.found(changed(claims=claims))
-    assert "Of the 2 claims tested, 2 are undecided." in summary.found(changed(claims=(claims[0], claims[0])))
-    assert "claims" not in summary.found(changed(claims=()))
+    assert "1 holds, 1 is contradicted, 1 is undecided and 1 is uninformative" in summary.findings(changed(claims=claims))
+    assert "Of the 2 claims tested, 2 are undecided." in summary.findings(changed(claims=(claims[0], claims[0])))
+    assert "claims" not in summary.findings(changed(claims=()))
 
 
 def test_lines_whose_texts_are_cut_off_are_named_where_they_are_few() -> None:
     arms = [arm for arm in results().arms if arm.baseline is None]
-    assert "limit" not in summary.found(changed(arms=tuple(arms)))
+    assert "limit" not in summary.findings(changed(arms=tuple(arms)))
     cut = [arm.model_copy(update={"at_limit": 0.1 + 0.2 * (number < 2)}) for number, arm in enumerate(arms)]
     named = f"unfinished: {arms[0].label} (30%) and {arms[1].label} (30%)."
-    assert f"In 2 arms more than a tenth of the texts end at the limit of new tokens, {named}" in summary.found(
+    assert f"In 2 arms more than a tenth of the texts end at the limit of new tokens, {named}" in summary.findings(
         changed(arms=tuple(cut))
     )
     every = [arm.model_copy(update={"at_limit": 1.0}) for arm in arms]
-    assert f"In {len(arms)} arms more than a tenth of the texts end at the limit of new tokens, unfinished." in summary.found(
+    assert f"In {len(arms)} arms more than a tenth of the texts end at the limit of new tokens, unfinished." in summary.findings(
         changed(arms=tuple(every))
     )
 
 
 def test_what_could_not_be_seen_and_what_failed_is_said() -> None:
-    said = summary.found(changed(detectable=Interval(value=2.34)))
-    assert "differences of 2.3 chrF++ points or more" in said
-    assert "2 runs of 20 gave no scores." in said
+    sentences = summary.findings(changed(detectable=Interval(value=2.34)))
+    assert "differences of 2.3 chrF++ points or more" in sentences
+    assert "2 runs of 20 gave no scores." in sentences
     whole = changed(runs=tuple(run for run in results().runs if run.status == "ok"))
-    assert "gave no scores" not in summary.found(whole)
+    assert "gave no scores" not in summary.findings(whole)
 
 
 def test_tuning_says_when_nothing_was_tuned() -> None:

@@ -131,15 +131,15 @@ def test_both_spreads_stand_under_each_other_and_what_is_not_known_is_said() -> 
     rows = {(row[0], row[1]): row[2:] for row in table.rows}
     labels = {arm.id: arm.label for arm in made.arms}
     order = [row[:2] for row in table.rows]
-    place = order.index((labels["lora"], "seeds"))
-    assert order[place + 1] == (labels["lora"], "paraphrases")
+    index = order.index((labels["lora"], "seeds"))
+    assert order[index + 1] == (labels["lora"], "paraphrases")
     metrics = [column.key for column in table.columns][3:]
     number, *spreads = rows[labels["few-shot"], "paraphrases"]
     assert number == 3
     assert dict(zip(metrics, spreads, strict=True)) == {
         metric: Interval(value=2.9, low=1.51, high=18.2) if metric == "chrf" else None for metric in metrics
     }
-    assert (labels["few-shot"], "seeds") not in rows, "no seed moves it"
+    assert (labels["few-shot"], "seeds") not in rows, "it does not depend on a seed"
     unknown = table.notes[-1]
     assert unknown.startswith("Not known over paraphrases: ")
     assert labels["full"] in unknown

@@ -67,12 +67,12 @@ def test_texts_come_from_the_first_finished_seed(tmp_path: Path) -> None:
     make_study(tmp_path, instances=2, hostile=False)
     made = read_results(tmp_path)
     runs = [run.model_copy(update={"status": "diverged"}) if run.id == "lora-s0" else run for run in made.runs]
-    found = {one.arm: one for one in read_outputs(tmp_path, made.model_copy(update={"runs": tuple(runs)}))}
-    assert found["lora"].seed == 1
-    assert list(found["lora"].predictions) == read_predictions(tmp_path / "runs" / "lora-s1" / "predictions.jsonl")
-    assert found["full"].seed == 0
-    assert found["prefix"].predictions == ()
-    assert "diverged, failed" in found["prefix"].why
+    by_arm = {output.arm: output for output in read_outputs(tmp_path, made.model_copy(update={"runs": tuple(runs)}))}
+    assert by_arm["lora"].seed == 1
+    assert list(by_arm["lora"].predictions) == read_predictions(tmp_path / "runs" / "lora-s1" / "predictions.jsonl")
+    assert by_arm["full"].seed == 0
+    assert by_arm["prefix"].predictions == ()
+    assert "diverged, failed" in by_arm["prefix"].why
 
 
 def test_runs_of_single_tasks_are_one_arm(tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_runs_of_single_tasks_are_one_arm(tmp_path: Path) -> None:
     for task in {row.task for row in whole}:
         write_jsonl(tmp_path / "runs" / f"lora-s0-{task}" / "predictions.jsonl", [row for row in whole if row.task == task])
         runs.append(next(run for run in made.runs if run.id == "lora-s0").model_copy(update={"id": f"lora-s0-{task}"}))
-    found = {one.arm: one for one in read_outputs(tmp_path, made.model_copy(update={"runs": tuple(runs)}))}
-    assert sorted(found["lora"].predictions, key=lambda row: row.id) == sorted(whole, key=lambda row: row.id)
+    by_arm = {output.arm: output for output in read_outputs(tmp_path, made.model_copy(update={"runs": tuple(runs)}))}
+    assert sorted(by_arm["lora"].predictions, key=lambda row: row.id) == sorted(whole, key=lambda row: row.id)
 
 
 def test_results_are_made_where_they_are_missing_old_or_broken(tmp_path: Path) -> None:
@@ -152,10 +152,10 @@ def test_a_study_with_nothing_but_a_plan_has_a_report(tmp_path: Path) -> None:
 
 def test_no_study_is_one_sentence_and_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", str(tmp_path)]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert said[0].endswith("holds no study")
-    assert said[1].startswith("hint: ")
-    assert len(said) == 2
+    complaint = capsys.readouterr().err.splitlines()
+    assert complaint[0].endswith("holds no study")
+    assert complaint[1].startswith("hint: ")
+    assert len(complaint) == 2
     assert not list(tmp_path.iterdir())
     with pytest.raises(UserError):
         write_report(tmp_path / "nowhere")
@@ -168,9 +168,9 @@ def test_the_command_names_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureF
     assert str(tmp_path / "report.html") in out
     assert "contradicted" in out
     assert run(["report", str(tmp_path), "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["shown"], said["instances"]) == (9, 9)
-    assert all(Path(path).is_file() for path in said["files"])
+    parsed = json.loads(capsys.readouterr().out)
+    assert (parsed["shown"], parsed["instances"]) == (9, 9)
+    assert all(Path(path).is_file() for path in parsed["files"])
 
 
 def test_no_torch_is_loaded(tmp_path: Path) -> None:

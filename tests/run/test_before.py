@@ -65,23 +65,23 @@ def test_three_texts_of_the_first_tasks(settings: dict[str, Any], tmp_path: Path
 def test_on_the_command_line(xeric_command: Xeric, settings: dict[str, Any], tmp_path: Path) -> None:  # noqa: F811
     given = ["train", "words", "--tasks-dir", settings["tasks_dirs"][0], "--base", settings["base"], "--n-train", "20"]
     given += ["--device", "cpu", "train.max_steps=2", "decode.max_new_tokens=5", "metrics=[chrf]", "prompt.demonstrations=0"]
-    code, said, notes = xeric_command(*given, "-o", tmp_path / "texts")
+    code, printed, notes = xeric_command(*given, "-o", tmp_path / "texts")
     assert code == 0, notes
     before = read_predictions(tmp_path / "texts" / "before.jsonl")
     after = {row.id: row for row in read_predictions(tmp_path / "texts" / "predictions.jsonl")}
     assert len(before) == 3
     for row in before:
-        block = said.partition(f"words, {row.id}\n")[2].splitlines()[:4]
+        block = printed.partition(f"words, {row.id}\n")[2].splitlines()[:4]
         texts = [row.input, row.prediction, after[row.id].prediction, row.references[0]]
         assert [line.split(maxsplit=1)[0] for line in block] == ["input", "before", "after", "reference"]
         assert [" ".join(line.split()[1:]) for line in block] == [" ".join(text.split()) for text in texts]
-    assert "the base before" not in said
-    code, said, _ = xeric_command(*given, "--before", "scores", "-o", tmp_path / "scores")
+    assert "the base before" not in printed
+    code, printed, _ = xeric_command(*given, "--before", "scores", "-o", tmp_path / "scores")
     score = score_predictions(read_predictions(tmp_path / "scores" / "before.jsonl"), ["chrf"], resamples=0).scores["chrf"].score
-    line = next(line for line in said.splitlines() if "the base before, zero-shot" in line)
+    line = next(line for line in printed.splitlines() if "the base before, zero-shot" in line)
     assert f"{score:.1f}" in line
-    code, said, _ = xeric_command(*given, "--before", "none", "-o", tmp_path / "none")
-    assert (code, "before" in said) == (0, False)
+    code, printed, _ = xeric_command(*given, "--before", "none", "-o", tmp_path / "none")
+    assert (code, "before" in printed) == (0, False)
     code, _, complaint = xeric_command(*given, "--before", "all", "-o", tmp_path / "x")
     assert (code, "before: expected" in complaint, "Traceback" in complaint) == (2, True, False), complaint
     assert json.loads((tmp_path / "none" / "record.json").read_text())["status"] == "ok"

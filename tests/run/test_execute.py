@@ -97,16 +97,17 @@ def test_a_run_leaves_what_the_contract_names(settings: dict[str, Any], tmp_path
 def test_the_record_keeps_what_needs_no_model(settings: dict[str, Any], tmp_path: Path) -> None:
     """The task says the input's words backwards: targets are as long as inputs, so the whole input is what a run must beat."""
     given = {**settings, "tasks": ["one", "two"], "data": {}, "metrics": ["chrf", "bleu", "length_ratio"]}
-    found = go(given, tmp_path / "run").record.baselines
-    assert list(found) == ["copy_input", "first_sentences", "copy_demonstration", "random_training_output"]
+    baselines = go(given, tmp_path / "run").record.baselines
+    assert list(baselines) == ["copy_input", "first_sentences", "copy_demonstration", "random_training_output"]
     config, _ = run_config(given)
     data = prepare_run(config)
-    for name, one in found.items():
+    for name, baseline in baselines.items():
         report = score_predictions(baseline_predictions(name, data, "test", 0), ["chrf", "bleu"], seed=0)
-        assert one == TrivialScores(scores=report.scores, tasks=report.tasks)
-    assert found["copy_input"].scores["chrf"].low is not None
+        assert baseline == TrivialScores(scores=report.scores, tasks=report.tasks)
+    assert baselines["copy_input"].scores["chrf"].low is not None
     assert (
-        found["random_training_output"] != go({**given, "seed": 1}, tmp_path / "other").record.baselines["random_training_output"]
+        baselines["random_training_output"]
+        != go({**given, "seed": 1}, tmp_path / "other").record.baselines["random_training_output"]
     )
     assert go({**given, "metrics": ["copy_rate"]}, tmp_path / "third").record.baselines == {}
 
@@ -115,10 +116,10 @@ def test_runs_that_share_data_score_it_once(settings: dict[str, Any], tmp_path: 
     asked: list[tuple[str, int]] = []
     made = baselines.baseline_predictions
     monkeypatch.setattr(baselines, "baseline_predictions", lambda *given: (asked.append((given[0], given[3])), made(*given))[1])
-    known: dict[tuple[object, ...], TrivialScores] = {}
+    computed: dict[tuple[object, ...], TrivialScores] = {}
     for seed in (0, 1):
         config, _ = run_config({**settings, "seed": seed})
-        execute(config, tmp_path / str(seed), baseline_scores=known)
+        execute(config, tmp_path / str(seed), baseline_scores=computed)
     assert sorted(asked) == [
         ("copy_demonstration", 0),
         ("copy_input", 0),
@@ -140,8 +141,8 @@ def test_the_same_run_twice_has_the_same_bytes(settings: dict[str, Any], tmp_pat
 def test_peak_memory_is_that_of_the_run_not_of_the_process(settings: dict[str, Any], tmp_path: Path) -> None:
     large = 2**30
     held = bytearray(large)  # zeros that are written: resident
-    for place in range(0, large, 4096):
-        held[place] = 1
+    for position in range(0, large, 4096):
+        held[position] = 1
     during = go(settings, tmp_path / "first").record.cost["peak_memory_bytes"]
     del held
     after = go(settings, tmp_path / "second").record.cost["peak_memory_bytes"]
@@ -277,7 +278,7 @@ def test_a_run_cuts_its_texts_at_stop_texts_and_counts_how_they_ended(settings: 
     rows = read_predictions(cut.folder / "predictions.jsonl")
 
     def expected(text: str) -> str:
-        return text[: min([place for stop in stops if (place := text.find(stop)) >= 0], default=len(text))].strip()
+        return text[: min([position for stop in stops if (position := text.find(stop)) >= 0], default=len(text))].strip()
 
     assert [row.prediction for row in rows] == [expected(texts[row.task, row.id]) for row in rows]
     for name, task in cut.record.tasks.items():

@@ -91,10 +91,10 @@ def test_a_path_through_a_file_is_refused_before_the_base_is_loaded(
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setattr("xeric.run.execute.load_base", lambda *_, **__: pytest.fail("loaded"))
-    for place, reason in ((tmp_path / "file" / "run", "Not a directory"), (tmp_path / ("x" * 300), "File name too long")):
+    for bad, reason in ((tmp_path / "file" / "run", "Not a directory"), (tmp_path / ("x" * 300), "File name too long")):
         with pytest.raises(StorageError, match=reason) as refused:
-            execute(config, place)
-        assert (refused.value.where, refused.value.exit_code) == (str(place), 2)
+            execute(config, bad)
+        assert (refused.value.where, refused.value.exit_code) == (str(bad), 2)
     assert {path.name for path in tmp_path.iterdir()} == {"file", "tasks"}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests import tiny
-from xeric.cli.show import show_run
+from xeric.cli.show_run import show_run
 from xeric.errors import ConfigError
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config

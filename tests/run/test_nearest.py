@@ -11,9 +11,10 @@ import pytest
 from tests import tiny
 from tests.attached import assert_same_gradients, attach, batches, stir
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import DataOptions, prepare
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
+from xeric.data.rows import EncodedTask
 from xeric.data.tasks import load_task
 from xeric.decoding import DecodeOptions, decode
 from xeric.record_io import read_predictions

@@ -119,7 +119,7 @@ def test_what_is_trained_on_rows_has_the_plain_layout(more: dict[str, Any], task
 
 def test_a_base_with_another_template_makes_another_run(tasks: Path, tmp_path: Path) -> None:
     templates = (None, TUNED, tiny.chat_template("<s>"))
-    bases = [tiny.write_base(tmp_path / f"base-{n}", chat_template=one) for n, one in enumerate(templates)]
+    bases = [tiny.write_base(tmp_path / f"base-{n}", chat_template=template) for n, template in enumerate(templates)]
     ids = [go(tasks, base, tmp_path / f"run-{n}")[0].run_id for n, base in enumerate(bases)]
     assert len(set(ids)) == 3
     path = bases[0] / "generation_config.json"

@@ -146,7 +146,7 @@ def test_a_document_that_gives_a_test_output_away_is_not_trained_on(
 ) -> None:
     target = tiny.task_data("target", instances=60)
     for number, instance in enumerate(target["Instances"]):
-        instance["output"] = [" ".join(f"{number}w{place}" for place in range(14))]
+        instance["output"] = [" ".join(f"{number}w{position}" for position in range(14))]
     (tasks / "target.json").write_text(json.dumps(target), encoding="utf-8")
     write_texts(texts / "some.txt", *(f"It is said: {instance['output'][0]}" for instance in target["Instances"]))
     record = carry_out(tmp_path / "out", with_texts(tasks, base_folder("llama"), texts)).record
@@ -169,8 +169,8 @@ def test_the_loss_of_text_is_the_models_own(texts: Path, open_base: Callable[[st
         with torch.no_grad():
             total += float(base.model(input_ids=ids, labels=ids).loss) * (ids.shape[1] - 1)
         count += ids.shape[1] - 1
-    found = step_loss(base, [Rows.of([encoded]).items], backward=False)["text"]
-    assert found == pytest.approx(total / count, rel=1e-5)
+    loss = step_loss(base, [Rows.of([encoded]).items], backward=False)["text"]
+    assert loss == pytest.approx(total / count, rel=1e-5)
 
 
 @pytest.mark.parametrize(

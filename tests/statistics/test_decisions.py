@@ -58,10 +58,10 @@ def test_an_interval_covers_whatever_the_two_variances_are(rng: np.random.Genera
 
 def test_added_variances_have_welchs_degrees_of_freedom() -> None:
     a, b = [3.0, 4.5, 7.0], [1.0, 1.2, 2.0, 0.7]
-    found = added([component(float(np.var(one, ddof=1)) / len(one), len(one) - 1) for one in (a, b)])
+    total = added([component(float(np.var(sample, ddof=1)) / len(sample), len(sample) - 1) for sample in (a, b)])
     welch = scipy.stats.ttest_ind(a, b, equal_var=False)
-    assert found.df == pytest.approx(welch.df)
-    assert Estimate(float(np.mean(a) - np.mean(b)), found).p() == pytest.approx(welch.pvalue)
+    assert total.df == pytest.approx(welch.df)
+    assert Estimate(float(np.mean(a) - np.mean(b)), total).p() == pytest.approx(welch.pvalue)
     assert added([component(), component()]) == component()
 
 
@@ -77,8 +77,8 @@ def test_together_is_holm_and_intervals_say_the_same(rng: np.random.Generator) -
         p_values = [Estimate(float(v), component(0.3, 3), component(0.4, 80)).p(null) or 0 for v in values]
         order = np.argsort(p_values)
         highest = 0.0
-        for place, index in enumerate(order):
-            highest = max(highest, min((len(order) - place) * p_values[index], 1))
+        for position, index in enumerate(order):
+            highest = max(highest, min((len(order) - position) * p_values[index], 1))
             decision = decisions[index]
             assert decision is not None
             assert decision.p_corrected == pytest.approx(highest)
@@ -88,10 +88,10 @@ def test_together_is_holm_and_intervals_say_the_same(rng: np.random.Generator) -
 
 
 def test_what_has_no_interval_is_not_counted_as_tested() -> None:
-    known = Estimate(2.0, component(), component(0.7))
+    estimate = Estimate(2.0, component(), component(0.7))
     alone, beside = (
-        decide_together([(known, 0.0)]),
-        decide_together([(Estimate(9.0, component(), None), 0.0), (known, 0.0)]),
+        decide_together([(estimate, 0.0)]),
+        decide_together([(Estimate(9.0, component(), None), 0.0), (estimate, 0.0)]),
     )
     assert beside == [None, *alone]
     assert decide_together([]) == []
@@ -103,9 +103,9 @@ def test_what_has_no_interval_is_not_counted_as_tested() -> None:
 def test_spread_interval_covers_the_standard_deviation(rng: np.random.Generator) -> None:
     hits = 0
     for _ in range(400):
-        found = spread(rng.normal(5, 2, size=3))
-        assert found is not None
-        sd, low, high = found
+        estimate = spread(rng.normal(5, 2, size=3))
+        assert estimate is not None
+        sd, low, high = estimate
         assert low < sd < high
         hits += low <= 2 <= high
     assert hits / 400 == pytest.approx(0.95, abs=0.035)
@@ -124,15 +124,15 @@ def test_a_detectable_difference_is_detected_in_four_of_five_studies(rng: np.ran
     instances = assumed_instances(counts, sd=8)
     assert instances.variance == pytest.approx(sum(64 / n for n in counts) / 9)
     difference = detectable_difference(seeds=3, seed_sd=0.7, instances=instances)
-    found = 0
+    detected = 0
     for _ in range(1500):
         a, b = rng.normal(0, 0.7, size=(2, 3))
         gains = [rng.normal(0, 8, size=n) for n in counts]
-        value = difference + a.mean() - b.mean() + np.mean([one.mean() for one in gains])
-        runs = added([component(float(one.var(ddof=1)) / 3, 2) for one in (a, b)])
-        shown = of_instances(np.array([one.var() / len(one) / 9 for one in gains]), counts)
-        found += (Estimate(value, runs, shown).p() or 1) <= 0.05
-    assert found / 1500 == pytest.approx(0.8, abs=0.04)
+        value = difference + a.mean() - b.mean() + np.mean([gain.mean() for gain in gains])
+        runs = added([component(float(sample.var(ddof=1)) / 3, 2) for sample in (a, b)])
+        shown = of_instances(np.array([gain.var() / len(gain) / 9 for gain in gains]), counts)
+        detected += (Estimate(value, runs, shown).p() or 1) <= 0.05
+    assert detected / 1500 == pytest.approx(0.8, abs=0.04)
 
 
 def test_more_of_anything_detects_less() -> None:

@@ -43,10 +43,10 @@ def points(
 
 @pytest.mark.parametrize("law", [PowerLaw(60, 80, 0.4), PowerLaw(35.5, 300, 1.1), PowerLaw(90, 70, 0.08), PowerLaw(12, 0, 1)])
 def test_a_power_law_is_found_again_from_its_own_points(law: PowerLaw) -> None:
-    found = fit_power_law(SIZES, law(SIZES), np.eye(4))
-    assert found([10, 400, 800]) == pytest.approx(law([10, 400, 800]), abs=1e-3)
+    fit = fit_power_law(SIZES, law(SIZES), np.eye(4))
+    assert fit([10, 400, 800]) == pytest.approx(law([10, 400, 800]), abs=1e-3)
     if law.b:
-        assert found == pytest.approx(law, rel=1e-3)
+        assert fit == pytest.approx(law, rel=1e-3)
 
 
 def test_a_power_law_fits_as_well_as_scipy_finds(subtests: pytest.Subtests) -> None:
@@ -104,13 +104,13 @@ def test_given_its_grid_cell_the_model_is_generalised_least_squares() -> None:
     design = np.stack([np.ones(5), -(every**-c)], axis=1)
     for here, chosen in ((True, slice(0, None, 2)), (False, slice(1, None, 2))):
         whole = noise + with_target * here
-        known = noise[:4, :4] + instances
+        total = noise[:4, :4] + instances
         # What is predicted: score at the target, and its difference from that of the last size.
         pick = np.array([[0, 0, 0, 0, 1.0], [0, 0, 0, -1.0, 1.0]])
         to_known = pick @ (noise + with_target * here)[:, :4]
-        trend = np.linalg.inv(design[:4].T @ np.linalg.solve(known, design[:4]))
-        fitted = trend @ design[:4].T @ np.linalg.solve(known, y)
-        weights = np.linalg.solve(known, to_known.T).T
+        trend = np.linalg.inv(design[:4].T @ np.linalg.solve(total, design[:4]))
+        fitted = trend @ design[:4].T @ np.linalg.solve(total, y)
+        weights = np.linalg.solve(total, to_known.T).T
         mean = pick @ design @ fitted + weights @ (y - design[:4] @ fitted)
         miss = pick @ design - weights @ design[:4]
         covariance = pick @ whole @ pick.T - weights @ to_known.T + miss @ trend @ miss.T

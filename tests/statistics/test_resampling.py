@@ -48,13 +48,13 @@ def test_interval_of_a_mean_is_students(rng: np.random.Generator) -> None:
 def test_bleu_interval_is_that_of_bleu_on_rows_drawn_one_by_one(rng: np.random.Generator) -> None:
     words = ["a", "b", "c", "d", "e", "f"]
     references = [" ".join(rng.choice(words, 8)) for _ in range(40)]
-    predictions = [" ".join(rng.choice(words, 4)) + " " + one[8:] for one in references]
+    predictions = [" ".join(rng.choice(words, 4)) + " " + reference[8:] for reference in references]
     metric = Bleu()
-    statistics = metric.statistics(predictions, [[one] for one in references], references, "en")
+    statistics = metric.statistics(predictions, [[reference] for reference in references], references, "en")
     sample = Sample(statistics.rows, metric.score_sums, key="t")
-    found = replicates([sample], resamples=50, seed=3)
+    scores = replicates([sample], resamples=50, seed=3)
     generator = resampling._generator("bootstrap", "t", 3)
-    for score, drawn in zip(found, generator.integers(40, size=(50, 40)), strict=True):
+    for score, drawn in zip(scores, generator.integers(40, size=(50, 40)), strict=True):
         expected = BLEU(force=True).corpus_score([predictions[i] for i in drawn], [[references[i] for i in drawn]]).score
         assert score == pytest.approx(expected, abs=1e-9)
 

@@ -34,13 +34,13 @@ def test_each_has_its_rule(undisturbed: Path, tasks: Path, base: Path) -> None:
     study = small.study(tasks, base)
     config, _ = run_config(arm_settings(study, ArmKey(base="tiny", method="full"), study.tasks))
     data = prepare_run(config)
-    found = {name: baseline_predictions(name, data, "test", 0) for name in BASELINES}
+    predictions = {name: baseline_predictions(name, data, "test", 0) for name in BASELINES}
     by_task = {task.name: task for task in data.tasks}
-    assert all(row.prediction == row.input for row in found["copy_input"])
-    for row in found["copy_demonstration"]:
+    assert all(row.prediction == row.input for row in predictions["copy_input"])
+    for row in predictions["copy_demonstration"]:
         assert row.prediction == by_task[row.task].demonstrations[0].output
     outputs = {name: {o for i in (*task.train, *task.dev) for o in i.outputs} for name, task in by_task.items()}
-    drawn = found["random_training_output"]
+    drawn = predictions["random_training_output"]
     assert all(row.prediction in outputs[row.task] for row in drawn)
     assert len({row.prediction for row in drawn}) > len(drawn) / 2, "drawn for each instance anew"
     assert drawn == baseline_predictions("random_training_output", data, "test", 0)

@@ -55,23 +55,23 @@ def test_the_spread_over_paraphrases_is_that_of_the_means_over_tasks(joint: bool
     grids = {"g": made.Grid(bases=("multi",), methods=("lora",), settings=("instruction", "zero-shot"))}
     study = made.changed(grids=grids, tables={}, figures={}, claims={}, tuning=None, joint=joint, paraphrases=WORDS)
     results = analyse(written(tmp_path / "study", study))
-    found = results.stability["definitions"]
-    assert set(found) == {"multi-lora", "multi-zero-shot"}
-    for arm in found:
+    definitions = results.stability["definitions"]
+    assert set(definitions) == {"multi-lora", "multi-zero-shot"}
+    for arm in definitions:
         places = [path for path in sorted((tmp_path / "study" / "runs").iterdir()) if path.name.startswith(f"{arm}-s0")]
-        runs = [[path for place in places for path in [place / "predictions.jsonl"]]]
-        runs += [[path for place in places for path in place.glob(f"paraphrases/{number}-*.jsonl")] for number in (1, 2)]
+        runs = [[path for folder in places for path in [folder / "predictions.jsonl"]]]
+        runs += [[path for folder in places for path in folder.glob(f"paraphrases/{number}-*.jsonl")] for number in (1, 2)]
         for metric in ("bleu", "chrf", "rouge_l", "meteor"):
             means = [
-                score_predictions([row for path in one for row in read_predictions(path)], [metric], resamples=0)
+                score_predictions([row for path in run for row in read_predictions(path)], [metric], resamples=0)
                 .scores[metric]
                 .score
-                for one in runs
+                for run in runs
             ]
             sd = np.std(means, ddof=1)
             low, high = (sd * np.sqrt(2 / chi2.ppf(p, 2)) for p in (0.975, 0.025))
             expected = {"sd": sd, "low": low, "high": high, "paraphrases": 3.0}
-            assert found[arm][metric] == pytest.approx(expected)
+            assert definitions[arm][metric] == pytest.approx(expected)
     assert results.stability["seeds"].keys() == {"multi-lora"}
 
 
@@ -81,7 +81,9 @@ def test_wordings_that_are_missing_are_not_counted(tmp_path: Path) -> None:
     root = written(tmp_path / "study", study, numbers=(2,))
     shutil.rmtree(root / "runs" / "multi-full-s0" / "paraphrases")
     first = current_results(root)
-    assert {arm: one["chrf"]["paraphrases"] for arm, one in first.stability["definitions"].items()} == {"multi-lora": 2.0}
+    assert {arm: definition["chrf"]["paraphrases"] for arm, definition in first.stability["definitions"].items()} == {
+        "multi-lora": 2.0
+    }
     reword(root, study, (1, 2))
     assert current_results(root).stability["definitions"]["multi-full"]["chrf"]["paraphrases"] == 3.0, "a new file is seen"
 

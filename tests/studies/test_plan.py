@@ -237,15 +237,15 @@ def test_how_a_base_is_asked_goes_into_all_runs_on_it(where: Where, tmp_path: Pa
 
     def templates(study: StudyConfig) -> dict[str, set[tuple[str | None, str | None]]]:
         """Templates of the runs, and of the stages before them where there are any, by base."""
-        found: dict[str, set[tuple[str | None, str | None]]] = {}
+        by_base: dict[str, set[tuple[str | None, str | None]]] = {}
         plan = plan_study(study)
         for run in plan.runs:
             settings = plan.settings(run)
             run_config(settings)
             stage = settings.get("stages", [{}])[0].get("prompt", {}).get("template")
-            found.setdefault(run.arm.key.base, set()).add((settings["prompt"]["template"], stage))
+            by_base.setdefault(run.arm.key.base, set()).add((settings["prompt"]["template"], stage))
             assert settings["base"] == str(where[1])
-        return found
+        return by_base
 
     short, _ = load_study(file)
     assert templates(short) == {"tiny": {("plain", None)}, "other": {("plain", None)}}

@@ -77,9 +77,9 @@ def test_overrides_reach_what_the_file_leaves_out(tmp_path: Path) -> None:
     assert arms(study(tmp_path, "methods=[lora]", "tasks=summarization_en")) == ["lora", "few-shot", "zero-shot"]
     # A base by its name alone has no role that another could take.
     assert study(tmp_path, "bases=[smollm2-135m]").bases == {"smollm2-135m": "smollm2-135m"}
-    one = study(tmp_path, "bases.big=null", bases={"big": "gemma-3-270m", "small": "smollm2-135m"})
-    assert arms(one) == ["full", "lora", "bottleneck", "prefix", "combined", "few-shot", "zero-shot"]
-    assert {link.base for claim in one.claims.values() for link in claim.chain} == {"small"}
+    config = study(tmp_path, "bases.big=null", bases={"big": "gemma-3-270m", "small": "smollm2-135m"})
+    assert arms(config) == ["full", "lora", "bottleneck", "prefix", "combined", "few-shot", "zero-shot"]
+    assert {link.base for claim in config.claims.values() for link in claim.chain} == {"small"}
     assert study(tmp_path, "bases=[smollm2-135m]", bases={"big": "gemma-3-270m"}).bases == {"big": "smollm2-135m"}
 
 

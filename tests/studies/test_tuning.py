@@ -31,22 +31,22 @@ def trial(score: float | None, **settings: float) -> Trial:
 
 
 def test_every_method_of_a_study_gets_the_same_number_of_trials(undisturbed: Path) -> None:
-    found = {path.parent.name: json.loads(path.read_text()) for path in undisturbed.glob("tuning/*/tuning.json")}
-    assert set(found) == {"tiny-lora", "tiny-full"}
-    for name, result in found.items():
+    results = {path.parent.name: json.loads(path.read_text()) for path in undisturbed.glob("tuning/*/tuning.json")}
+    assert set(results) == {"tiny-lora", "tiny-full"}
+    for name, result in results.items():
         parsed = TuningResult.model_validate_json(json.dumps(result))
         assert len(parsed.trials) == len(parsed.best) == 2
         places = sorted((undisturbed / "tuning" / name).glob("trial-*"))
         assert len(places) == 2
         scores = []
-        for place in places:
-            assert not (place / "predictions.jsonl").exists(), "a trial never touches the test set"
-            assert not (place / "adapter").exists()
-            config = load_yaml(place / "config.yaml")
+        for folder in places:
+            assert not (folder / "predictions.jsonl").exists(), "a trial never touches the test set"
+            assert not (folder / "adapter").exists()
+            config = load_yaml(folder / "config.yaml")
             assert (config["seed"], config["predict"]) == (1000, ["dev"])
-            rows = read_predictions(place / "dev_predictions.jsonl")
+            rows = read_predictions(folder / "dev_predictions.jsonl")
             scores.append(score_predictions(rows, ["chrf"], resamples=0).scores["chrf"].score)
-        assert [one["score"] for one in parsed.trials] == pytest.approx(scores)
+        assert [trial["score"] for trial in parsed.trials] == pytest.approx(scores)
         assert parsed.best == pytest.approx((scores[0], max(scores)))
         assert parsed.chosen == parsed.trials[scores.index(max(scores))]["settings"]
         assert parsed.seconds > 0
@@ -78,9 +78,9 @@ def test_draws_cover_the_space_and_depend_on_it_and_the_seed_alone() -> None:
     default = {"train.lr": 3e-3, "method.rank": 2}
     drawn = draw_trials(space, default, trials=5, seed=7)
     assert drawn[0] == default
-    decades = sorted(int(f"{one['train.lr']:e}".partition("e")[2]) for one in drawn[1:])
+    decades = sorted(int(f"{draw['train.lr']:e}".partition("e")[2]) for draw in drawn[1:])
     assert decades == [-5, -4, -3, -2], "one draw in each of the four decades"
-    assert sorted(one["method.rank"] for one in drawn[1:]) == [1, 2, 3, 4]
+    assert sorted(draw["method.rank"] for draw in drawn[1:]) == [1, 2, 3, 4]
     assert draw_trials(dict(reversed(space.items())), default, trials=5, seed=7) == drawn
     assert draw_trials(space, default, trials=5, seed=8) != drawn
     assert draw_trials(space, default, trials=1, seed=7) == [default]
@@ -92,7 +92,7 @@ def test_the_published_space_fits_the_method(method: str, tasks: Path, base: Pat
     study = small.study(tasks, base, f"methods={{m: {{name: {method}}}}}", "grids={g: {}}", "tuning={trials: 2}")
     (key,) = tuned_pairs(plan_study(study))
     drawn = trial_settings(study, key, TUNING)
-    assert {tuple(sorted(one)) for one in drawn} == {tuple(sorted(space))}
+    assert {tuple(sorted(draw)) for draw in drawn} == {tuple(sorted(space))}
     rates = space["train.lr"]
     assert isinstance(rates, Range)
     assert rates.low < METHODS.get(method).default_lr < rates.high
@@ -137,11 +137,11 @@ def test_an_ablation_takes_over_what_was_chosen_for_the_whole(tasks: Path, base:
 
 def test_the_best_trial_is_chosen_the_earlier_of_two_alike() -> None:
     trials = [trial(None, lr=1.0), trial(3.0, lr=2.0), trial(5.0, lr=3.0), trial(5.0, lr=4.0), trial(4.0, lr=5.0)]
-    found = choose("m", "b", trials)
-    assert found is not None
-    assert found.best == (None, 3.0, 5.0, 5.0, 5.0)
-    assert found.chosen == {"lr": 3.0}
-    assert found.seconds == 7.5
+    choice = choose("m", "b", trials)
+    assert choice is not None
+    assert choice.best == (None, 3.0, 5.0, 5.0, 5.0)
+    assert choice.chosen == {"lr": 3.0}
+    assert choice.seconds == 7.5
     assert choose("m", "b", trials[:1]) is None
 
 

@@ -100,9 +100,9 @@ def test_an_audit_is_skipped_only_where_nobody_can_be_asked(
     supply: ModuleType, error: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert audited(monkeypatch, supply, err=error) == code
-    said = capsys.readouterr()
-    assert ("skipped" in said.out) == (code == 0)
-    assert (error in said.err) == (code == 1)
+    printed = capsys.readouterr()
+    assert ("skipped" in printed.out) == (code == 0)
+    assert (error in printed.err) == (code == 1)
 
 
 def test_without_an_environment_the_audit_says_that_it_is_skipped(

@@ -9,7 +9,7 @@ import torch
 
 from tests import rows
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask, InstanceRow, RowGroup
+from xeric.data.rows import EncodedTask, InstanceRow, RowGroup
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.training.memory import decoding_memory, estimate_memory
@@ -39,11 +39,11 @@ def test_what_is_kept_of_eight_rows_is_foreseen_from_two(method: str, shared: bo
     adaptation = METHODS.get(method).attach(base, method_options(method), seed=0, definitions={"one": "Answer."})
     task = rows.training_rows(base, rows.task("one"))
     alike = EncodedTask(task.task, task.prefixes, (task.rows[0],) * 8)
-    found = estimate_memory(base, adaptation, batch_of(alike), shared=shared)
-    assert found.activations == pytest.approx(kept_for_backward(base, alike, 8, shared), rel=0.02)
+    estimate = estimate_memory(base, adaptation, batch_of(alike), shared=shared)
+    assert estimate.activations == pytest.approx(kept_for_backward(base, alike, 8, shared), rel=0.02)
     trained = sum(p.numel() for p in adaptation.trainable().values())
-    assert (found.gradients, found.optimizer, found.selection) == (4 * trained, 8 * trained, 0)
-    assert found.logits == 8 * task.rows[0].target_tokens * base.vocabulary * 4
+    assert (estimate.gradients, estimate.optimizer, estimate.selection) == (4 * trained, 8 * trained, 0)
+    assert estimate.logits == 8 * task.rows[0].target_tokens * base.vocabulary * 4
 
 
 @pytest.mark.parametrize("shape", ["t5", "bart", "bert"])
@@ -67,9 +67,9 @@ def test_the_larger_of_training_and_decoding_counts(open_base: Callable[[str], B
     adaptation = METHODS.get("none").attach(base, method_options("none"), seed=0)
     few, many = (decoding_memory(base, [task], size, 16) for size in (1, 32))
     assert many == 32 * few
-    found = estimate_memory(base, adaptation, batch_of(task), shared=True, decoding=many)
-    assert found.training == 0
-    assert found.total == found.held + many
+    estimate = estimate_memory(base, adaptation, batch_of(task), shared=True, decoding=many)
+    assert estimate.training == 0
+    assert estimate.total == estimate.held + many
 
 
 def test_the_estimate_draws_nothing_from_the_generator(open_base: Callable[[str], Base]) -> None:

@@ -58,10 +58,10 @@ def assert_same_training(folder: Path, expected: Path) -> None:
         for key in row:
             exact = isinstance(row[key], (str, bool))
             assert row[key] == (other[key] if exact else pytest.approx(other[key], rel=1e-6)), (key, row, other)
-    found, wanted = weights(folder), weights(expected)
-    assert found.keys() == wanted.keys()
+    values, wanted = weights(folder), weights(expected)
+    assert values.keys() == wanted.keys()
     for name, tensor in wanted.items():
-        torch.testing.assert_close(found[name], tensor, rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(values[name], tensor, rtol=1e-6, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}")
 
 
 @pytest.mark.parametrize("case", METHODS, ids=lambda case: case.name)

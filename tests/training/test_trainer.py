@@ -14,7 +14,7 @@ import torch
 from tests import rows
 from tests.attached import train
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, method_options
 from xeric.training.checkpoint import CheckpointFile
@@ -51,10 +51,10 @@ def test_accumulation_equals_the_big_batch(open_base: Callable[[str], Base]) -> 
         return losses, {n: p.grad.clone() for n, p in base.model.named_parameters() if p.grad is not None}
 
     whole, expected = gradients([items[:9], items[9:]])
-    parts, found = gradients([items[0:2], items[9:11], items[2:4], items[4:6], items[6:8], items[11:13], items[8:9]])
+    parts, accumulated = gradients([items[0:2], items[9:11], items[2:4], items[4:6], items[6:8], items[11:13], items[8:9]])
     assert parts == pytest.approx(whole, rel=1e-5)
     for name, gradient in expected.items():
-        assert (found[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-8, name
+        assert (accumulated[name] - gradient).norm() <= 1e-5 * gradient.norm() + 1e-8, name
 
 
 def test_micro_batch_size_moves_memory_and_not_the_result(open_base: Callable[[str], Base]) -> None:
@@ -165,10 +165,10 @@ def test_a_torn_or_foreign_checkpoint_is_as_good_as_none(tmp_path: Path) -> None
     file = CheckpointFile(tmp_path / "c.safetensors", "ours")
     assert file.load() is None
     file.save({"a": torch.ones(3)}, {"step": 4})
-    found = file.load()
-    assert found is not None
-    assert found[1] == {"step": 4}
-    assert torch.equal(found[0]["a"], torch.ones(3))
+    state = file.load()
+    assert state is not None
+    assert state[1] == {"step": 4}
+    assert torch.equal(state[0]["a"], torch.ones(3))
     assert CheckpointFile(file.path, "theirs").load() is None
     file.path.write_bytes(file.path.read_bytes()[:40])
     assert file.load() is None

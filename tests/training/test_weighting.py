@@ -41,9 +41,9 @@ def weights(**options: Any) -> dict[str, float]:
     ],
 )
 def test_fixed_weights_follow_their_formula_and_average_one(options: dict[str, Any], raw: list[float]) -> None:
-    found = weights(**options)
-    assert sum(found.values()) / 3 == pytest.approx(1)
-    assert list(found.values()) == pytest.approx([3 * value / sum(raw) for value in raw])
+    values = weights(**options)
+    assert sum(values.values()) / 3 == pytest.approx(1)
+    assert list(values.values()) == pytest.approx([3 * value / sum(raw) for value in raw])
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS.names())
@@ -53,10 +53,10 @@ def test_every_registered_weighting_averages_one_before_and_after_steps(name: st
     learned = weighting.parameters()
     optimizer = torch.optim.SGD(learned.values(), lr=0.1) if learned else None
     for losses in ({"one": 3.0, "two": 0.5, "three": 1.0}, {"two": 0.1}):
-        found = weighting.weights()
-        assert list(found) == list(SIZES)
-        assert min(found.values()) >= 0
-        assert sum(found.values()) / len(found) == pytest.approx(1)
+        values = weighting.weights()
+        assert list(values) == list(SIZES)
+        assert min(values.values()) >= 0
+        assert sum(values.values()) / len(values) == pytest.approx(1)
         weighting.backward(losses)
         if optimizer:
             assert all(parameter.grad is not None for parameter in learned.values())
@@ -97,10 +97,10 @@ def test_the_loss_is_the_weighted_sum_and_lambda_is_logged(open_base: Callable[[
 
 def test_learned_weights_equal_kendalls_objective_by_hand(open_base: Callable[[str], Base], tmp_path: Path) -> None:
     """Autograd on the objective as written, AdamW beside it; the losses are those that the training logged."""
-    found = logged(open_base("llama"), tmp_path, {"name": "uncertainty", "lr_scale": 20.0}, 6)
+    log = logged(open_base("llama"), tmp_path, {"name": "uncertainty", "lr_scale": 20.0}, 6)
     s = torch.zeros(2, requires_grad=True)
     optimizer = torch.optim.AdamW([s], lr=20.0e-3, weight_decay=0.0)
-    for row in found:
+    for row in log:
         precisions = torch.exp(-s.detach())
         expected = (2 * precisions / precisions.sum()).tolist()
         assert list(row["lambda"].values()) == pytest.approx(expected, rel=1e-5)
@@ -108,12 +108,12 @@ def test_learned_weights_equal_kendalls_objective_by_hand(open_base: Callable[[s
         losses = torch.tensor(list(row["tasks"].values()))
         (torch.exp(-s) * losses + s / 2).sum().backward()
         optimizer.step()
-    assert found[-1]["lambda"] != found[0]["lambda"]
+    assert log[-1]["lambda"] != log[0]["lambda"]
 
 
 def test_learned_weights_stay_in_their_range(open_base: Callable[[str], Base], tmp_path: Path) -> None:
-    found = logged(open_base("llama"), tmp_path, {"name": "uncertainty", "lr_scale": 1e4}, 3)
-    assert all(0 < value < 2 and math.isfinite(value) for row in found for value in row["lambda"].values())
+    log = logged(open_base("llama"), tmp_path, {"name": "uncertainty", "lr_scale": 1e4}, 3)
+    assert all(0 < value < 2 and math.isfinite(value) for row in log for value in row["lambda"].values())
 
 
 def test_weights_that_do_not_fit_are_refused(open_base: Callable[[str], Base], tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.attached import train
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.bases.tensors import write_tensors
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.errors import XericError
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
@@ -48,8 +48,8 @@ def carry_out(case: Case, base_folder: str, folder: Path, processes: Processes =
     method = method_options(case.method)
     # Other seeds in the others: the weights that the training starts from are the first one's.
     adaptation = METHODS.get(method.name).attach(base, method, seed=processes.number, definitions=definitions)
-    place = folder / case.name
-    place.mkdir(parents=True, exist_ok=True)
+    run_folder = folder / case.name
+    run_folder.mkdir(parents=True, exist_ok=True)
     result = train(
         base,
         adaptation,
@@ -57,13 +57,13 @@ def carry_out(case: Case, base_folder: str, folder: Path, processes: Processes =
         TrainOptions.model_validate({"max_steps": 8, "batch_size": 8, "micro_batch_size": 2, "dev_every": 2, **case.train}),
         lr=case.lr,
         evaluate=lambda: -dev_loss(base, dev, batch_size=2, processes=processes),
-        checkpoint=CheckpointFile(place / "checkpoint" / "training.safetensors", "key"),
-        log=place / "log.jsonl",
+        checkpoint=CheckpointFile(run_folder / "checkpoint" / "training.safetensors", "key"),
+        log=run_folder / "log.jsonl",
         progress=_Killer(case.killed, processes.number),
         processes=processes,
     )
     # Every process has the weights; the files show that they are the same.
-    write_tensors(place / f"weights{processes.number}.safetensors", adaptation.state(), {})
+    write_tensors(run_folder / f"weights{processes.number}.safetensors", adaptation.state(), {})
     return result
 
 

@@ -64,12 +64,12 @@ def _facts(outcome: Outcome, base: str, license_: str, fingerprint: str) -> str:
 
 
 def _scores(outcome: Outcome) -> str:
-    names = [name for name in quality_metrics() if any(name in one.scores for one in outcome.compared)]
+    names = [name for name in quality_metrics() if any(name in arm.scores for arm in outcome.compared)]
     if not names:
         return ""
     table = [f"| on test, 95% intervals | {' | '.join(map(metric_name, names))} |", "|---|" + "---:|" * len(names)]
-    for one in outcome.compared:
-        cells = [one.scores.get(name) for name in names]
+    for arm in outcome.compared:
+        cells = [arm.scores.get(name) for name in names]
         shown = [formatting.estimate(cell.value, cell.low, cell.high) if cell else "" for cell in cells]
-        table.append(f"| {one.label} | {' | '.join(shown)} |")
+        table.append(f"| {arm.label} | {' | '.join(shown)} |")
     return "## Scores\n\n" + "\n".join(table)

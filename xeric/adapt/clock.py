@@ -1,4 +1,4 @@
-"""The time that was given, interruptions of the process included; and progress that is told of it, or of less."""
+"""The clock of an adaptation, over all starts of the command; and progress that saves it, or leaves remarks out."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Clock:
         return self.total - self.spent
 
     def tick(self, *, now: bool = False) -> None:
-        """Write the seconds down, unless that was done a moment ago."""
+        """Write the seconds to the file, at most every two seconds unless ``now``."""
         if now or time.monotonic() - self._written >= _WRITTEN_EVERY:
             self._written = time.monotonic()
             write_json(self._path, {"seconds": round(self.spent, 1)})
 
 
 class Ticking:
-    """Passes progress on, and has the clock written down meanwhile; see :class:`xeric.progress.StudyProgress`."""
+    """Passes progress on, and saves the clock as it does; see :class:`xeric.progress.StudyProgress`."""
 
     def __init__(self, progress: StudyProgress, clock: Clock) -> None:
         self._progress, self._clock = progress, clock
@@ -78,18 +78,18 @@ class Ticking:
         self._progress.advance(units, loss)
 
     def overall(self, done: int, total: int, seconds_left: float | None) -> None:
-        """Pass progress on; what is left is what is left of the time given."""
+        """Pass progress on; where no time left is estimated, it is the rest of the time given."""
         self._progress.overall(done, total, max(self._clock.left, 0.0) if seconds_left is None else seconds_left)
 
 
 class Quiet:
-    """Passes progress on without remarks, where what is to be said is said elsewhere."""
+    """Passes progress on, without remarks."""
 
     def __init__(self, progress: StudyProgress) -> None:
         self._progress = progress
 
     def note(self, text: str) -> None:
-        """Say nothing."""
+        """Drop a remark."""
 
     def begin(self, what: str) -> None:
         """Pass the beginning of a run on."""

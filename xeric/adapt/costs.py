@@ -1,4 +1,4 @@
-"""How long work takes on this machine: the base is timed once, and what then really passes corrects the estimates.
+"""How long work takes on this machine: the base is timed once, and the seconds that finished work took correct the estimates.
 
 All settings of a method are taken to cost what its default settings cost: a learning rate costs nothing, and a rank little.
 """
@@ -39,7 +39,7 @@ class MeasuredCosts:
         self._study, self._data = study, data
         self._counts = {task.name: Counts(len(task.train), len(task.dev), len(task.test)) for task in data.tasks}
         self._costs = BaseCosts(base, base.name, joint=True, progress=progress)
-        self._paces: list[float] = []
+        self._ratios: list[float] = []
         self._steps: dict[str, float] = {}
         self._decoding, _ = run_config(prompting_run(study, "few-shot"))
         self._costs.probe([(self._config("lora"), data, self._counts)])
@@ -49,12 +49,12 @@ class MeasuredCosts:
         if candidate.method not in self._steps:
             config = self._config(candidate.method)
             self._steps[candidate.method] = self._costs.fitting_seconds(config, self._data, self._counts) / _LONG
-        return self._steps[candidate.method] * self._pace
+        return self._steps[candidate.method] * self._slowdown
 
     def text(self) -> float:
         """Return the seconds of decoding a text, behind demonstrations."""
         texts = dict.fromkeys(self._counts, _LONG)
-        return self._costs.decoding_seconds(self._decoding, self._data, texts) / _LONG / len(texts) * self._pace
+        return self._costs.decoding_seconds(self._decoding, self._data, texts) / _LONG / len(texts) * self._slowdown
 
     def refusal(self, method: str, memory: int) -> str | None:
         """Return why a method cannot be trained on this base within so many bytes; None where it can."""
@@ -65,14 +65,14 @@ class MeasuredCosts:
         return f"it takes {data_size(needed)} of memory, and {data_size(memory)} may be used" if needed > memory else None
 
     def passed(self, estimated: float, seconds: float) -> None:
-        """Take in how long something took that was estimated before."""
+        """Correct later estimates by how long estimated work took."""
         if estimated > 0 and seconds > 0:
-            self._paces.append(seconds / estimated * self._pace)
+            self._ratios.append(seconds / estimated * self._slowdown)
 
     @property
-    def _pace(self) -> float:
-        """What times are really, as a multiple of those that the first timing gives: the median of what passed."""
-        return statistics.median(self._paces) if self._paces else 1.0
+    def _slowdown(self) -> float:
+        """Measured seconds divided by those of the first timing: the median over all finished work."""
+        return statistics.median(self._ratios) if self._ratios else 1.0
 
     def _config(self, method: str) -> RunConfig:
         return run_config(candidate_run(self._study, CandidateSettings(id=method, method=method), _LONG))[0]

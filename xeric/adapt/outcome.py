@@ -105,7 +105,7 @@ def compared_arms(results: StudyResults, trained_label: str, metric: str) -> lis
         gain = gains.get(arm.key.setting) if arm.key and kind == "prompting" else None
         label = trained_label if kind == "trained" else f"{arm.label} prompting" if kind == "prompting" else arm.label
         groups[kind].append(Compared(label=label, kind=kind, scores=arm.scores, gain=gain))
-    return [one for group in groups.values() for one in group]
+    return [row for group in groups.values() for row in group]
 
 
 def _kind(arm: ArmResult) -> Use:
@@ -128,7 +128,7 @@ def _use(outcome: Outcome) -> str:
 def _how_good(outcome: Outcome) -> str:
     parts = []
     for kind in dict.fromkeys((outcome.use, "trained", "prompting", "baseline")):
-        first = next((one for one in outcome.compared if one.kind == kind and outcome.metric in one.scores), None)
+        first = next((arm for arm in outcome.compared if arm.kind == kind and outcome.metric in arm.scores), None)
         if first is None:
             continue
         score = first.scores[outcome.metric]

@@ -71,7 +71,7 @@ def render(folder: AdaptFolder, outcome: Outcome, results: StudyResults) -> str:
         "curve": _curve(folder, outcome, results),
         "examples": examples[:_MOST_EXAMPLES],
         "hidden": max(len(examples) - _MOST_EXAMPLES, 0),
-        "before_label": next((one.label for one in outcome.compared if one.kind == "prompting"), "prompting"),
+        "before_label": next((arm.label for arm in outcome.compared if arm.kind == "prompting"), "prompting"),
         "counts": _counts(outcome),
         "drops": {reason: number for reason, number in outcome.examples.get("drops", {}).items() if number},
         "spent": duration(outcome.seconds["total"]),
@@ -79,19 +79,19 @@ def render(folder: AdaptFolder, outcome: Outcome, results: StudyResults) -> str:
         "provenance": wording.flat(results.provenance),
         "style": Markup(style()),
     }
-    labels = [one.label for one in outcome.compared] + [tried.label for tried in outcome.tried]
+    labels = [arm.label for arm in outcome.compared] + [tried.label for tried in outcome.tried]
     return page_environment(labels, _TEMPLATES).get_template("adaptation.html").render(context)
 
 
 def _compared_table(outcome: Outcome) -> Table:
-    names = [name for name in quality_metrics() if any(name in one.scores for one in outcome.compared)]
+    names = [name for name in quality_metrics() if any(name in arm.scores for arm in outcome.compared)]
     names = list(dict.fromkeys([outcome.metric, *names]))
     columns = (
         Column("label", "way of answering"),
         *(Column(name, wording.metric_name(name), "estimate", "on test, with 95% intervals") for name in names),
         Column("gain", f"training gains, {wording.metric_name(outcome.metric)}", "difference"),
     )
-    rows = tuple((one.label, *(one.scores.get(name) for name in names), one.gain) for one in outcome.compared)
+    rows = tuple((arm.label, *(arm.scores.get(name) for name in names), arm.gain) for arm in outcome.compared)
     return Table("compared", "On the test set", columns, rows)
 
 
@@ -140,12 +140,13 @@ def examples_of(outputs: Sequence[ArmOutputs], results: StudyResults) -> list[Ex
     """
     arms = {arm.id: arm for arm in results.arms}
     after = next(
-        (one for one in outputs if (arm := arms[one.arm]).key and not arm.key.untrained and arm.key.n_train is None), None
+        (output for output in outputs if (arm := arms[output.arm]).key and not arm.key.untrained and arm.key.n_train is None),
+        None,
     )
-    prompting = [one for one in outputs if (arm := arms[one.arm]).key and arm.key.untrained and one.predictions]
+    prompting = [output for output in outputs if (arm := arms[output.arm]).key and arm.key.untrained and output.predictions]
     if after is None or not prompting:
         return []
-    before = max(prompting, key=lambda one: arms[one.arm].scores[results.primary].value)
+    before = max(prompting, key=lambda output: arms[output.arm].scores[results.primary].value)
     texts = {(row.task, row.id): row for row in before.predictions}
     ranked = sorted(after.predictions, key=lambda row: (after.scores[row.task, row.id], row.id))
     return [_example(row, texts[row.task, row.id], before, after) for row in ranked if (row.task, row.id) in texts]

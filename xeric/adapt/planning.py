@@ -28,6 +28,7 @@ __all__ = [
     "Sizes",
     "TimePlan",
     "halving",
+    "plan_in_words",
     "plan_time",
     "search_seconds",
     "steps_of",
@@ -192,7 +193,7 @@ def _search(
 
 
 def halving(candidates: int, rungs: int, steps: int) -> tuple[Rung, ...]:
-    """Return so many rungs, the last with all steps; empty where the first would have too few steps, or a rung drops nobody."""
+    """Return so many rungs, the last with all steps; empty where the first would be too short, or one would drop no candidate."""
     sizes = [math.ceil(candidates / KEEP**number) for number in range(rungs)]
     lengths = [steps // KEEP ** (rungs - 1 - number) for number in range(rungs)]
     if len(set(sizes)) < rungs or (rungs > 1 and lengths[0] < FEWEST_STEPS):
@@ -203,3 +204,17 @@ def halving(candidates: int, rungs: int, steps: int) -> tuple[Rung, ...]:
 def search_seconds(rungs: Sequence[Rung], dev_seconds: float, candidates: Sequence[CandidateSettings], costs: Costs) -> float:
     """Return how long a search takes, if the candidates that come first go on (which of them does is not known before)."""
     return sum(rung.steps * costs.step(candidate) + dev_seconds for rung in rungs for candidate in candidates[: rung.candidates])
+
+
+def plan_in_words(plan: TimePlan, candidates: int) -> str:
+    """Return a plan for people."""
+    if plan.rungs:
+        steps = ", then ".join(f"{rung.candidates} for {rung.steps} steps" for rung in plan.rungs)
+        search = f"of {candidates} candidates, {steps}"
+    elif plan.dev_fraction:
+        search = "no time to try several settings, so the most promising ones are taken"
+    else:
+        search = "too few examples to hold some out for choosing, so the most promising settings are taken"
+    final = f"{plan.max_steps} steps" if plan.epochs is None else "1 epoch" if plan.epochs == 1 else f"{plan.epochs} epochs"
+    curve = f", a learning curve through {' and '.join(map(str, plan.curve))} examples" if plan.curve else ""
+    return f"{search}; then a final training of {final}{curve}"

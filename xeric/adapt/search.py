@@ -21,7 +21,7 @@ from xeric.analysis.results import Recommendation, StudyResults
 from xeric.bases.base import Base
 from xeric.config import Config
 from xeric.data.preparing import Prepared, prepare
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.tasks import Task
 from xeric.errors import XericError
 from xeric.metrics import METRICS, Measured

@@ -24,7 +24,7 @@ _UNKNOWN_LANGUAGE = "Unknown language"
 
 
 class SourceOptions(ReadOptions):
-    """What is known of a user's file; None is guessed, and said.
+    """Settings for a user's file; what is None is guessed, and the user is told.
 
     Attributes:
         input_column: column of the inputs.

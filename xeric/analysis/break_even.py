@@ -42,14 +42,14 @@ def with_break_evens(
     for arm, key in keys.items():
         if not key.untrained and arm in sizes:
             methods.setdefault(key.model_copy(update={"n_train": None}), {})[sizes[arm]] = arm
-    found = []
+    break_evens = []
     for method, by_size in methods.items():
         prompting = [arm for arm, key in keys.items() if key.untrained and key.base == method.base]
         if (even := break_even(arms, by_size, prompting, figure.y_label)) is not None:
-            found.append(even)
+            break_evens.append(even)
     names = {arm.id: arm.label for arm in results}
-    notes = (*figure.notes, *(_note(even, names) for even in found))
-    return figure.model_copy(update={"break_evens": tuple(found), "notes": notes})
+    notes = (*figure.notes, *(_note(even, names) for even in break_evens))
+    return figure.model_copy(update={"break_evens": tuple(break_evens), "notes": notes})
 
 
 def break_even(arms: Arms, sizes: Mapping[int, str], prompting: Sequence[str], metric: str) -> BreakEven | None:
@@ -94,22 +94,22 @@ def crossing(sizes: Sequence[int], differences: Sequence[float] | FloatArray) ->
     return float(math.exp(math.log(a) + share * (math.log(b) - math.log(a))))
 
 
-def _note(found: BreakEven, labels: Mapping[str, str]) -> str:
+def _note(even: BreakEven, labels: Mapping[str, str]) -> str:
     """Return a break-even in one sentence.
 
     Args:
-        found: the break-even.
+        even: the break-even.
         labels: of arms, by id.
     """
-    first, last = found.sizes[0], found.sizes[-1]
-    method = labels[found.arms[0]].removesuffix(f", n = {first}")
+    first, last = even.sizes[0], even.sizes[-1]
+    method = labels[even.arms[0]].removesuffix(f", n = {first}")
 
     def size(value: float | None) -> str:
         return f"more than {last}" if value is None else f"{first} or fewer" if not value else f"{value:.0f}"
 
     return (
-        f"{method} beats {labels[found.prompting]} in {found.metric} from {size(found.value)} examples on "
-        f"(95% interval: {size(found.low)} to {size(found.high)})."
+        f"{method} beats {labels[even.prompting]} in {even.metric} from {size(even.value)} examples on "
+        f"(95% interval: {size(even.low)} to {size(even.high)})."
     )
 
 

@@ -16,7 +16,7 @@ from xeric.bases.packing import packable, packed_states
 from xeric.bases.padded import padded_logits, padded_states
 from xeric.bases.shared_prefix import run_prefix
 from xeric.bases.stepping import Steps
-from xeric.data.encoding import InstanceRow, PrefixRow, RowGroup
+from xeric.data.rows import InstanceRow, PrefixRow, RowGroup
 
 __all__ = ["has_plain_output", "packs_rows", "shares_prefix", "writes_in_steps"]
 
@@ -89,11 +89,11 @@ def _same(base: Base, plain: Callable[[], torch.Tensor], other: Callable[[], tor
     with torch.no_grad(), base.mode(training=False), _without_learned_prefix(base):
         expected = plain()
         try:
-            found = other()
+            computed = other()
         except (RuntimeError, ValueError, TypeError, AttributeError, IndexError, KeyError, NotImplementedError):
             return False
     scale = 1.0 if expected.dtype == torch.float32 and base.precision == "fp32" else 100.0
-    return bool((expected - found).abs().max() <= _TOLERANCE * scale * expected.abs().max().clamp_min(1.0))
+    return bool((expected - computed).abs().max() <= _TOLERANCE * scale * expected.abs().max().clamp_min(1.0))
 
 
 def _test_rows(base: Base) -> tuple[PrefixRow, tuple[InstanceRow, InstanceRow]]:

@@ -17,7 +17,8 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 from xeric.bases.cross_entropy import logits_loss
 from xeric.bases.protocols import KeysAndValues, RowLayout
 from xeric.data.batching import Batching
-from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
+from xeric.data.encoding import Encoder
+from xeric.data.rows import InstanceRow, PrefixRow, RowGroup
 
 if TYPE_CHECKING:
     from xeric.bases.base import Base

@@ -1,4 +1,4 @@
-"""Attention with an addition: what PyTorch's scaled dot product gives for a row, and what the row attends to beside itself.
+"""Attention with an addition: PyTorch's scaled dot product within a row, and attention to keys and values beside the row.
 
 The addition is a learned prefix with a softmax of its own, times a gate (LLaMA-Adapter: Zhang et al. 2023, arXiv 2303.16199,
 section 3.2): for a query q of the row, keys K and values V of the row's own columns, and keys K_P and values V_P of the prefix::

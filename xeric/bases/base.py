@@ -19,8 +19,9 @@ from xeric.bases.architecture import Architecture
 from xeric.bases.chat_template import render_chat
 from xeric.bases.protocols import AttentionAddition, EmbeddingAddition, InstanceVectors, LearnedPrefix, RowLayout
 from xeric.data.batching import Batching
-from xeric.data.encoding import NO_OPENINGS, Encoder, InstanceRow, Openings, PrefixRow, RowGroup
+from xeric.data.encoding import Encoder
 from xeric.data.pictures import Picture
+from xeric.data.rows import NO_OPENINGS, InstanceRow, Openings, PrefixRow, RowGroup
 from xeric.errors import ConfigError
 
 __all__ = ["Base", "Precision", "is_ordinary_linear", "keep_contiguous"]

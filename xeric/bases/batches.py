@@ -9,7 +9,7 @@ import torch
 
 from xeric.bases.base import Base
 from xeric.bases.protocols import RowLayout
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS
 from xeric.errors import RunError
 
 __all__ = [

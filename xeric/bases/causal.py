@@ -26,8 +26,8 @@ from xeric.bases.shared_prefix import PrefixState, for_rows, run_prefix
 from xeric.bases.stepping import Steps
 from xeric.bases.writing import write_step_by_step
 from xeric.data.batching import Batching
-from xeric.data.encoding import Encoder, InstanceRow, PrefixRow, RowGroup
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.encoding import Encoder
+from xeric.data.rows import SEGMENT_KINDS, InstanceRow, PrefixRow, RowGroup
 
 _log = logging.getLogger(__name__)
 

@@ -49,7 +49,7 @@ def output_loss(
 
 
 def logits_loss(logits: torch.Tensor, targets: torch.Tensor, coefficients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return what :func:`output_loss` returns, of logits in any precision: of families that change what the layer gives.
+    """Return what :func:`output_loss` returns, for logits of any precision; for families that change the output layer's result.
 
     One copy of the logits is kept, where PyTorch's own cross-entropy keeps up to four. The backward pass overwrites them with
     their gradient: do not use them after it.

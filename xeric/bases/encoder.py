@@ -36,8 +36,8 @@ from xeric.bases.encoder_columns import PROMPT, QUERY, Columns, attention_mask, 
 from xeric.bases.encoder_writer import Writer
 from xeric.bases.protocols import KeysAndValues, RowLayout
 from xeric.bases.shared_prefix import PrefixState, for_rows, learned_state, states_in
-from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.encoding import Encoder
+from xeric.data.rows import SEGMENT_KINDS, InstanceRow, PrefixRow
 from xeric.errors import DataError
 
 __all__ = ["BidirectionalEncoder"]

@@ -10,8 +10,7 @@ from transformers import DynamicCache
 from xeric.bases.base import Base
 from xeric.bases.batches import only_at
 from xeric.bases.encoder_columns import QUERY, Columns, prompt_columns, row_columns
-from xeric.data.encoding import InstanceRow, PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS, InstanceRow, PrefixRow
 
 __all__ = ["takes_masks", "takes_states"]
 

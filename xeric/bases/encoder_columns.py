@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from xeric.data.encoding import InstanceRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS, InstanceRow
 
 __all__ = ["PADDING", "PROMPT", "QUERY", "TARGET", "Columns", "attention_mask", "prompt_columns", "row_columns"]
 

@@ -27,8 +27,7 @@ from xeric.bases.attention_addition import added, attention_of, computes_by_sdpa
 from xeric.bases.base import Base
 from xeric.bases.protocols import KeysAndValues, RowLayout
 from xeric.bases.shared_prefix import learned_state
-from xeric.data.encoding import RowGroup
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS, RowGroup
 
 __all__ = ["packable", "packed_states"]
 

@@ -10,7 +10,7 @@ import torch
 from xeric.bases.base import Base
 from xeric.bases.batches import at_positions, only_at, pad_right, refuse_dropped_state
 from xeric.bases.shared_prefix import for_rows, learned_state, run_prefix, run_rows
-from xeric.data.encoding import InstanceRow, PrefixRow
+from xeric.data.rows import InstanceRow, PrefixRow
 
 __all__ = ["padded_logits", "padded_states"]
 

@@ -116,7 +116,7 @@ class AttentionAddition(Protocol):
     """Learned prefixes that layers attend to beside a row; the row's own attention is as it is without them."""
 
     def __call__(self, attention: torch.nn.Module, task: str, columns: slice) -> AttendedPrefix | None:
-        """Return the prefix that an attention module adds to columns of a task, of those that are computed now; None is none."""
+        """Return the prefix that an attention module adds for the columns of a task that are computed now, or None."""
 
 
 @dataclass

@@ -30,8 +30,8 @@ from xeric.bases.batches import only_at, pad_right, refuse_dropped_state, row_la
 from xeric.bases.protocols import KeysAndValues
 from xeric.bases.shared_prefix import PrefixState, for_rows, learned_state, states_in
 from xeric.bases.special_tokens import around_text
-from xeric.data.encoding import Encoder, InstanceRow, PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.encoding import Encoder
+from xeric.data.rows import SEGMENT_KINDS, InstanceRow, PrefixRow
 from xeric.errors import DataError
 
 __all__ = ["Seq2Seq"]

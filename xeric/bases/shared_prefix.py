@@ -22,8 +22,7 @@ from transformers import DynamicCache
 from xeric.bases.base import Base
 from xeric.bases.batches import row_layout, with_vectors
 from xeric.bases.protocols import KeysAndValues
-from xeric.data.encoding import InstanceRow, PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS, InstanceRow, PrefixRow
 
 __all__ = ["PrefixState", "for_rows", "learned_state", "run_prefix", "run_rows", "states_in"]
 

@@ -18,8 +18,7 @@ from xeric.bases.best_tokens import best_tokens, computable_in_parts, inputs_of
 from xeric.bases.protocols import RowLayout
 from xeric.bases.row_cache import RowCache
 from xeric.bases.shared_prefix import PrefixState, for_rows, run_rows
-from xeric.data.encoding import InstanceRow, PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS, InstanceRow, PrefixRow
 
 __all__ = ["Steps"]
 

@@ -22,7 +22,7 @@ from transformers import (
 
 from xeric.bases.architecture import Continuation
 from xeric.bases.stepping import Steps
-from xeric.data.encoding import InstanceRow
+from xeric.data.rows import InstanceRow
 
 __all__ = ["write_step_by_step"]
 

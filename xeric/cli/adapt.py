@@ -87,7 +87,7 @@ def adapt(
             "precision": precision,
         },
     )
-    known = SourceOptions(
+    source_options = SourceOptions(
         input_column=input_column,
         output_column=output_column,
         group_column=group_column,
@@ -99,7 +99,7 @@ def adapt(
     )
     with TerminalStudyProgress() as progress:
         team = workers_from(workers, ray, None, progress)
-        outcome = run(source, output, source_options=known, options=options, workers=team, progress=progress)
+        outcome = run(source, output, source_options=source_options, options=options, workers=team, progress=progress)
     if as_json:
         print_json(outcome.model_dump(mode="json"))
         return 0

@@ -13,7 +13,7 @@ from xeric.cli.options import AsJson, TasksDir, path_option, print_json, quiet_l
 from xeric.errors import UserError
 
 if TYPE_CHECKING:
-    from xeric.instructing.outcome import Found
+    from xeric.instructing.outcome import InstructOutcome
 
 __all__ = ["instruct", "show"]
 
@@ -86,50 +86,57 @@ def instruct(
     loaded = Catalog.of(tasks_dir or ()).load(names[0], group_key=options.data.group_column)
     with TerminalProgress() as progress:
         opened = load_base(base, device=device, precision=precision, progress=progress)  # type: ignore[arg-type]
-        found = run(loaded, opened, output, options, progress=progress)
+        outcome = run(loaded, opened, output, options, progress=progress)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(outcome.model_dump(mode="json"))
     else:
-        show(found, output)
+        show(outcome, output)
 
 
-def show(found: Found, output: Path) -> None:
+def show(outcome: InstructOutcome, output: Path) -> None:
     """Print what was found against the task's own, the scores of finalists and controls, and the budget."""
     from rich.table import Table
     from rich.text import Text
 
-    from xeric.cli.show import console
+    from xeric.cli.terminal import console
     from xeric.formatting import interval, number, signed
 
     out = console()
     out.print(
-        _changes(found) if found.is_new else Text("nothing was found that is better than the task's own prompt"), soft_wrap=True
+        _changes(outcome) if outcome.is_new else Text("nothing was found that is better than the task's own prompt"),
+        soft_wrap=True,
     )
-    table = Table(title=f"on {found.instances} {found.split} instances", title_justify="left")
+    table = Table(title=f"on {outcome.instances} {outcome.split} instances", title_justify="left")
     for heading in ("", "by", "nats per token", "chrF++"):
         table.add_column(heading, justify="right" if heading in ("nats per token", "chrF++") else "left")
-    for entry in (*found.finalists, *found.controls):
+    for entry in (*outcome.finalists, *outcome.controls):
         role = (
-            "chosen" if entry == found.chosen else "own" if entry == found.own else "control" if entry in found.controls else ""
+            "chosen"
+            if entry == outcome.chosen
+            else "own"
+            if entry == outcome.own
+            else "control"
+            if entry in outcome.controls
+            else ""
         )
         table.add_row(role, entry.origin, "" if entry.loss is None else number(entry.loss, 3), number(entry.chrf))
     out.print(table)
-    if found.is_new:
-        gain = found.difference
+    if outcome.is_new:
+        gain = outcome.difference
         value = f"{signed(gain.value)} {interval(gain.low, gain.high)}".rstrip()
         out.print(
             f"chrF++ {value} against the own prompt; it flatters, as these instances made the choice: `xeric train` tells what "
             "it is worth on the test set",
             soft_wrap=True,
         )
-    asked = f", proposals by {found.proposer}" if found.proposer else ""
+    asked = f", proposals by {outcome.proposer}" if outcome.proposer else ""
     out.print(
-        f"{found.scored} of {found.limit} candidates scored, seed {found.seed}, {found.template} layout{asked}: {output}",
+        f"{outcome.scored} of {outcome.limit} candidates scored, seed {outcome.seed}, {outcome.template} layout{asked}: {output}",
         soft_wrap=True,
     )
 
 
-def _changes(found: Found) -> Any:
+def _changes(outcome: InstructOutcome) -> Any:
     """Return the difference of the definitions word by word, and the demonstrations that changed."""
     from rich.text import Text
 
@@ -137,14 +144,14 @@ def _changes(found: Found) -> Any:
 
     styles = {"same": ("", "{}"), "removed": ("red", "[-{}-]"), "added": ("green", "{{+{}+}}")}
     text = Text()
-    for kind, part in differences(found.own.definition, found.chosen.definition):
+    for kind, part in differences(outcome.own.definition, outcome.chosen.definition):
         style, form = styles[kind]
         stripped = part.rstrip()
         text.append(form.format(stripped), style).append(part[len(stripped) :])
-    if found.chosen.demonstrations != found.own.demonstrations:
-        for question, answer in found.own.demonstrations:
+    if outcome.chosen.demonstrations != outcome.own.demonstrations:
+        for question, answer in outcome.own.demonstrations:
             text.append(f"\n- {_line(question)} -> {_line(answer)}", "red")
-        for question, answer in found.chosen.demonstrations:
+        for question, answer in outcome.chosen.demonstrations:
             text.append(f"\n+ {_line(question)} -> {_line(answer)}", "green")
     return text
 

@@ -107,16 +107,16 @@ def run(arguments: list[str]) -> int:
 
 def _failed(error: Exception) -> int:
     """Say what went wrong, in a sentence and a hint, and return the exit code."""
-    known = error if isinstance(error, XericError) else _as_ours(error)
-    if known is None:
+    ours = error if isinstance(error, XericError) else _as_ours(error)
+    if ours is None:
         _complain(f"unexpected {type(error).__name__}: {error}", "this is a mistake in Xeric; --debug shows where")
         return 1
-    if known.where is None and isinstance(known, StorageError):
+    if ours.where is None and isinstance(ours, StorageError):
         # What is written without a path is the standard output; what is left of it would be complained of a second time.
-        known = StorageError(known.what, where="standard output", hint=known.hint).after_work()
+        ours = StorageError(ours.what, where="standard output", hint=ours.hint).after_work()
         _close_output()
-    _complain(f"{known.where}: {known.what}" if known.where else known.what, known.hint)
-    return known.exit_code
+    _complain(f"{ours.where}: {ours.what}" if ours.where else ours.what, ours.hint)
+    return ours.exit_code
 
 
 def _as_ours(error: Exception) -> XericError | None:

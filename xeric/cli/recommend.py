@@ -39,7 +39,7 @@ def recommend(
 def _show(results: StudyResults, chosen: Recommendation) -> None:
     from rich.table import Table
 
-    from xeric.cli.show import console
+    from xeric.cli.terminal import console
     from xeric.report import summary
 
     out = console()

@@ -134,7 +134,7 @@ def _complete(settings: dict[str, Any]) -> None:
     Raises:
         UserError: no task or no base is named.
     """
-    from xeric.data.prompts import UNTRAINED_SETTINGS
+    from xeric.data.prompt_options import UNTRAINED_SETTINGS
 
     if "tasks" not in settings:
         raise UserError("no task is named", hint="xeric train TASK --base BASE --method METHOD")
@@ -186,7 +186,7 @@ def _train(settings: dict[str, Any], output: Path | None, as_json: bool, count: 
     if as_json:
         print_json(run.record.model_dump(mode="json"))
     else:
-        from xeric.cli.show import show_run
+        from xeric.cli.show_run import show_run
         from xeric.cli.show_texts import show_texts
 
         show_run(run.record, run.folder, fresh=run.fresh)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from xeric.cli.show import console
+from xeric.cli.terminal import console
 from xeric.formatting import data_size, duration
 from xeric.metrics import PRIMARY, quality_metrics
 

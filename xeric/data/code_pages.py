@@ -145,7 +145,7 @@ def telling_words(text: str) -> list[str]:
 
 
 def _with_spelling(name: str) -> Language | None:
-    """Return the language of a name if anything is known of how it is written: of a Latin one, its letters or its pages."""
+    """Return the language of a name; None for one in Latin script of which neither letters nor code pages are known."""
     try:
         entry = language(name)
     except UnknownNameError:

@@ -54,8 +54,8 @@ def control_definitions(tasks: Sequence[Task], control: DefinitionControl) -> di
     for number, task in enumerate(tasks):
         group = groups[task.language]
         others = group if len(group) > 1 else list(tasks)
-        place = group.index(task) if len(group) > 1 else number
-        following[task.name] = others[(place + 1) % len(others)].definition
+        position = group.index(task) if len(group) > 1 else number
+        following[task.name] = others[(position + 1) % len(others)].definition
     return following
 
 

@@ -104,8 +104,8 @@ class NearestExamples:
         return tuple(reversed(chosen))
 
     def _same(self, number: int, text: str, windows: Hashes) -> bool:
-        known = self._examples[number].input
-        return known == text or fold(known) == fold(text) != [] or jaccard(self._windows[number], windows, NEAR) >= NEAR
+        other = self._examples[number].input
+        return other == text or fold(other) == fold(text) != [] or jaccard(self._windows[number], windows, NEAR) >= NEAR
 
 
 class _NGrams:

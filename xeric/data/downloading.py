@@ -267,7 +267,7 @@ def _goes_on(response: Any, start: int) -> bool:
 
 
 def _validator(response: Any) -> str:
-    """Return by what the server knows the content again; nothing where it says nothing that is exact to the byte."""
+    """Return the strong validator of an answer (its ETag), or nothing where the server sends none that is exact to the byte."""
     etag = str(response.headers.get("ETag") or "")
     return "" if etag.startswith("W/") else etag
 

@@ -27,7 +27,7 @@ from rapidfuzz.distance import Levenshtein
 from xeric.data.shingles import MIN_DISTINCTIVE, Hashes, Unit, fold, jaccard, shingles
 from xeric.data.tasks import Example, Instance
 
-__all__ = ["MERGED", "Deduplicated", "deduplicate", "near_pairs", "plain", "same_texts"]
+__all__ = ["MERGED", "Deduplicated", "deduplicate", "merged_note", "near_pairs", "plain", "same_texts"]
 
 MERGED = "same_input"
 """Reason of an instance that is not kept because its outputs are references of another of the same input."""
@@ -263,3 +263,8 @@ def _repeats(earlier: Example | Instance, later: Instance, near: float, windows:
         if Levenshtein.normalized_similarity(fold(left), fold(right)) < near:
             return False
     return True
+
+
+def merged_note(count: int) -> str:
+    """Return what was done with instances that share their input with another, as a phrase for the user."""
+    return f"{count} with the input of another {'is' if count == 1 else 'are'} merged into it as references"

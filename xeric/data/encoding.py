@@ -1,4 +1,4 @@
-"""Segments become token rows: one prefix row per task, one instance row per instance, and the truncation policy.
+"""Segments become token rows (:mod:`xeric.data.rows`), cut where the context is too short.
 
 A row's tokens are ``[BOS] prefix | input target [EOS]``. Prefix and instance are tokenised apart, in training and in
 decoding alike, so that the prefix is the same tokens for all instances of a task. For a prefix of 5 tokens, BOS
@@ -17,129 +17,31 @@ Truncation (the target and EOS are never cut): a row that does not fit the conte
 first, by moving to a shorter prefix row of its task; then the middle of its input. Each cut is counted. This module
 knows a tokenizer only as a function from text to ids and never imports a model library.
 
-An instance may have an *opening*: ids in front of its input that stand for vectors which a method makes of the instance (of its
-picture: :mod:`xeric.methods.picture`). They belong to the instance row, so that the prefix row stays the same for all instances,
-have the segment kind of a learned prefix, and are never cut.
+An *opening* (ids in front of an instance's input, see :data:`xeric.data.rows.Openings`) belongs to the instance row, so that the
+prefix row stays the same for all instances; its tokens have the segment kind of a learned prefix, and are never cut.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from types import MappingProxyType
 from typing import NamedTuple
 
-from xeric.data.prompts import SEGMENT_KINDS, Prompt, Segment
+from xeric.data.prompts import Prompt, Segment
+from xeric.data.rows import NO_OPENINGS, SEGMENT_KINDS, EncodedTask, InstanceRow, Openings, PrefixRow
 from xeric.errors import ConfigError, DataError
 
-__all__ = [
-    "NO_OPENINGS",
-    "EncodedTask",
-    "Encoder",
-    "InstanceRow",
-    "Openings",
-    "PrefixRow",
-    "RowGroup",
-    "Tokenize",
-    "cut_note",
-    "grouped_rows",
-]
+__all__ = ["Encoder", "Tokenize"]
 
 Tokenize = Callable[[str, bool], list[int]]
 """``(text, special) -> ids`` without BOS or EOS; only where ``special`` is true may the text spell special tokens."""
-
-Openings = Mapping[str, tuple[int, ...]]
-"""Ids in front of an instance's input, by the instance's id."""
-
-NO_OPENINGS: Openings = MappingProxyType({})
 
 _KIND = {kind: number for number, kind in enumerate(SEGMENT_KINDS)}
 
 # The least of an input that is left when its middle is cut; a definition that leaves less room is refused.
 _LEAST_INPUT = 8
-
-
-@dataclass(frozen=True)
-class PrefixRow:
-    """The tokens that all instances of a task share.
-
-    Attributes:
-        task: name of the task.
-        ids: token ids, P of them.
-        kinds: segment kind of each token (index into ``SEGMENT_KINDS``), P of them.
-        demonstrations: how many demonstrations it holds.
-    """
-
-    task: str
-    ids: tuple[int, ...]
-    kinds: tuple[int, ...]
-    demonstrations: int
-
-
-@dataclass(frozen=True)
-class InstanceRow:
-    """The tokens of one instance.
-
-    Attributes:
-        id: the instance's id.
-        prefix: index of its prefix row in its task's ``prefixes``.
-        ids: token ids of demonstrations of its own, if it has any, input, target and EOS; without the last two in a row for
-            decoding.
-        kinds: segment kind of each token.
-        target_start: index of the first target token; the length of ``ids`` in a row for decoding.
-    """
-
-    id: str
-    prefix: int
-    ids: tuple[int, ...]
-    kinds: tuple[int, ...]
-    target_start: int
-
-    @property
-    def target_tokens(self) -> int:
-        """Number of tokens that carry loss, EOS included."""
-        return len(self.ids) - self.target_start
-
-
-@dataclass(frozen=True)
-class EncodedTask:
-    """The rows of one task.
-
-    Attributes:
-        task: its name.
-        prefixes: its prefix rows, by number of demonstrations (0, 1, ... k).
-        rows: its instance rows, in the order of the instances.
-        cuts: how many rows lost what (``demonstrations``, ``input``), and how many were dropped (``target_too_long``).
-        opening: white space that opens every target and is not of its text, where blanks before a text are its own
-            (``Prompt.keep_indentation``); None where all white space around a text goes.
-    """
-
-    task: str
-    prefixes: tuple[PrefixRow, ...]
-    rows: tuple[InstanceRow, ...]
-    cuts: dict[str, int] = field(default_factory=dict)
-    opening: str | None = None
-
-    def prefix_of(self, row: InstanceRow) -> PrefixRow:
-        """Return the prefix row that an instance row continues."""
-        return self.prefixes[row.prefix]
-
-
-class RowGroup(NamedTuple):
-    """Instance rows that continue one prefix row."""
-
-    prefix: PrefixRow
-    rows: tuple[InstanceRow, ...]
-
-
-def grouped_rows(items: Iterable[tuple[EncodedTask, InstanceRow]]) -> list[RowGroup]:
-    """Return rows of any tasks by prefix row, groups and rows in the order in which they first come."""
-    groups: dict[tuple[str, int], tuple[PrefixRow, list[InstanceRow]]] = {}
-    for task, row in items:
-        groups.setdefault((task.task, row.prefix), (task.prefix_of(row), []))[1].append(row)
-    return [RowGroup(prefix, tuple(rows)) for prefix, rows in groups.values()]
 
 
 @dataclass(frozen=True)
@@ -326,24 +228,6 @@ class Encoder:
             f"{self.context} has no room for an input",
             hint=f"{lower}shorten the definition, set prompt.definition=false, or take a base with a longer context",
         )
-
-
-def cut_note(cuts: Mapping[str, int], count: int, what: str, context: int) -> str:
-    """Return what truncation did, as a sentence for the user; nothing where it did nothing.
-
-    Args:
-        cuts: of an :class:`EncodedTask`.
-        count: how many rows were asked for.
-        what: these are (``training inputs``).
-        context: of the base, in tokens.
-    """
-    sentences = {
-        "input": "{} are cut in the middle",
-        "demonstrations": "{} lose demonstrations",
-        "target_too_long": "{} are left out, as their targets alone do not fit",
-    }
-    parts = [sentence.format(f"{cuts[key]} of {count} {what}") for key, sentence in sentences.items() if cuts.get(key)]
-    return f"{', '.join(parts)}: the base has a context of {context:,} tokens" if parts else ""
 
 
 class _Lead(NamedTuple):

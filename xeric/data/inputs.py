@@ -56,9 +56,9 @@ def input_format(name: str) -> InputFormat:
     Raises:
         UserError: there is no such format.
     """
-    for known in get_args(InputFormat):
-        if name == known:
-            return known  # type: ignore[no-any-return]
+    for form in get_args(InputFormat):
+        if name == form:
+            return form  # type: ignore[no-any-return]
     raise UserError(f"unknown format {name!r}", hint=f"use {', '.join(get_args(InputFormat))}")
 
 

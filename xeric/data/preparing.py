@@ -19,7 +19,7 @@ from xeric.data.cleaning import Cleaned, CleaningOptions, clean
 from xeric.data.controls import control_definitions, control_pictures, swapped_outputs
 from xeric.data.demonstrations import choose_demonstrations, retrievable_examples
 from xeric.data.leaks import LeakReport, find_leaks
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.shingles import fold
 from xeric.data.splits import SplitOptions, SplitTask, draw_output, fingerprint, split
 from xeric.data.tasks import Example, Instance, Task
@@ -218,7 +218,7 @@ def _pinned(cleaned: Cleaned, trained_on: Collection[str]) -> Cleaned:
     seen = [input_digest(instance.input) in trained_on for instance in instances]
     if not any(seen):
         return cleaned
-    pinned = cleaned.pinned | {cluster for cluster, known in zip(cleaned.clusters, seen, strict=True) if known}
+    pinned = cleaned.pinned | {cluster for cluster, is_seen in zip(cleaned.clusters, seen, strict=True) if is_seen}
     if all(cluster in pinned for cluster in cleaned.clusters):
         what = f"the run that this one goes on from was trained on all {len(instances)} instances: none can be held out"
         raise DataError(what, where=cleaned.task.name, hint="add instances that it has not seen")

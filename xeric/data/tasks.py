@@ -61,7 +61,7 @@ class Instance:
 
     @property
     def key(self) -> str:
-        """The SHA-256 of input and outputs: what it is, whatever its id and place.
+        """The SHA-256 of input and outputs; id and position play no part.
 
         Of an instance with a picture, that of input and picture: tasks that ask the same of the same pictures, each for an
         answer in a language of its own, then draw the same of them.

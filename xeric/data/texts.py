@@ -279,7 +279,7 @@ def _notes(
 
 
 def _scripts(languages: Iterable[str]) -> tuple[list[str], set[str]]:
-    """Return the languages that scripts are known of, and the scripts; neither where one of them is unknown."""
+    """Return the languages with known scripts, and these scripts; neither where the scripts of one of them are unknown."""
     names, scripts = list(dict.fromkeys(languages)), set[str]()
     for name in names:
         try:

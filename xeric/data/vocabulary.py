@@ -21,7 +21,8 @@ from xeric.config import digest
 from xeric.data.catalog import Catalog
 from xeric.data.cleaning import clean
 from xeric.data.importing import read_table
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
 from xeric.data.splits import SplitOptions, split
 from xeric.data.tasks import Example, Task, load_task
 from xeric.data.texts import TextOptions, read_documents

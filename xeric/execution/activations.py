@@ -13,7 +13,7 @@ import numpy as np
 
 from xeric.bases.base import Base
 from xeric.data.batching import Batching
-from xeric.data.encoding import RowGroup
+from xeric.data.rows import RowGroup
 from xeric.execution.operations import Work, batch_work
 from xeric.execution.probe import Shape, arbitrary_rows
 from xeric.training.memory import kept_bytes

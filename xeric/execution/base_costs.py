@@ -12,8 +12,8 @@ import torch
 
 from xeric.bases.base import Base
 from xeric.config import digest
-from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared
+from xeric.data.rows import EncodedTask
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.decoding import default_limit
 from xeric.execution.activations import Kept, counted

@@ -17,7 +17,7 @@ from xeric.bases.named import NAMED_BASES
 from xeric.bases.names import full_name
 from xeric.config import Config, build
 from xeric.data.catalog import Catalog
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.encodings import read_text
 from xeric.errors import ConfigError, UserError, suggest
 from xeric.execution.examples import example_of

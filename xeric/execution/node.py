@@ -169,7 +169,7 @@ class Node:
         return ["ok"] if failure is None else ["failed", failure.error, failure.hint]
 
     def _open(self, job: Job) -> None:
-        """Have what the run needs at hand, where it is not yet.
+        """Open the base and fetch the files that the run needs, unless that was done before.
 
         Raises:
             UserError: the base is not here, or is another one.

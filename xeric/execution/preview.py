@@ -128,17 +128,17 @@ def preview(study: StudyConfig, output: Path, *, progress: StudyProgress) -> Pre
     )
 
 
-def estimated(found: Preview, *, progress: StudyProgress) -> Preview:
+def estimated(preview: Preview, *, progress: StudyProgress) -> Preview:
     """Return a preview with the cost of the remaining runs: each base is opened and timed briefly.
 
     Raises:
         UserError: a run's settings do not fit its tasks or base.
     """
-    plan, todo = found.plan, _todo(found.plan, found.states)
-    paraphrase_seconds = sum(_paraphrase_seconds(plan.study, found.folder, run, found.states[run.id]) for run in plan.runs)
-    further: dict[str, Any] = {"searches": found.searches, "paraphrases": paraphrase_seconds}
-    cost = estimate(plan, found.computer, found.data, todo, found.tunings, progress, **further)
-    return replace(found, estimate=cost)
+    plan, todo = preview.plan, _todo(preview.plan, preview.states)
+    paraphrase_seconds = sum(_paraphrase_seconds(plan.study, preview.folder, run, preview.states[run.id]) for run in plan.runs)
+    further: dict[str, Any] = {"searches": preview.searches, "paraphrases": paraphrase_seconds}
+    cost = estimate(plan, preview.computer, preview.data, todo, preview.tunings, progress, **further)
+    return replace(preview, estimate=cost)
 
 
 def _todo(plan: Plan, states: dict[str, RunState]) -> list[PlannedRun]:

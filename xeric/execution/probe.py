@@ -18,8 +18,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask, InstanceRow, PrefixRow
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS, EncodedTask, InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions, decode
 from xeric.execution.operations import Parts, Row, Size, Speed, batch_work, fitted, reading_operations, training_operations
 from xeric.methods.base import Adaptation

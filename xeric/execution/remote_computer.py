@@ -157,9 +157,9 @@ class RemoteComputer:
         if not stage or set(stage) - _STAGE_DIGITS:
             raise DataError(f"a worker has asked for a stage with the name {stage[:40]!r}", where=str(self._stages.root))
         if question == "find":
-            if found := self._stages.has(stage):
+            if is_there := self._stages.has(stage):
                 self._send(self._stages.folder(stage), f"stages/{stage}", progress)
-            return found
+            return is_there
         if question == "take":
             if (lock := acquire(self._stages.locks_dir, stage)) is not None:
                 claims[stage] = lock

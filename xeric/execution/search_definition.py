@@ -11,7 +11,7 @@ from xeric.data.preparing import Prepared
 from xeric.instructing.instruct import journal_identity, search_prepared
 from xeric.instructing.journal import Journal
 from xeric.instructing.options import InstructOptions, instruct_options
-from xeric.instructing.outcome import Found, ScoredPrompt
+from xeric.instructing.outcome import InstructOutcome, ScoredPrompt
 from xeric.json_io import write_json
 from xeric.progress import Progress
 from xeric.run.config import RunConfig
@@ -61,27 +61,27 @@ def search_definition(
     only = replace(data, tasks=tuple(task for task in data.tasks if task.name == search.task))
     options = search_options(config, search.options)
     journal = Journal(folder / _JOURNAL_FILE, journal_identity(only, base, options))
-    found = search_prepared(only, base, options, journal, progress=progress).found
-    write_json(folder / RESULT_FILE, _result(found, search, journal.seconds))
+    outcome = search_prepared(only, base, options, journal, progress=progress).outcome
+    write_json(folder / RESULT_FILE, _result(outcome, search, journal.seconds))
     journal.remove()
 
 
-def _result(found: Found, search: PlannedSearch, seconds: float) -> SearchResult:
-    shown: dict[str, ScoredPrompt] = {"chosen": found.chosen, "own": found.own}
-    shown |= {control.origin: control for control in found.controls}
-    gain = found.difference
+def _result(outcome: InstructOutcome, search: PlannedSearch, seconds: float) -> SearchResult:
+    shown: dict[str, ScoredPrompt] = {"chosen": outcome.chosen, "own": outcome.own}
+    shown |= {control.origin: control for control in outcome.controls}
+    gain = outcome.difference
     return SearchResult(
         base=search.base,
         prompt=search.prompt,
         task=search.task,
-        definition=found.chosen.definition,
-        own=found.own.definition,
-        origin=found.chosen.origin,
+        definition=outcome.chosen.definition,
+        own=outcome.own.definition,
+        origin=outcome.chosen.origin,
         chrf={name: entry.chrf for name, entry in shown.items()},
         losses={name: entry.loss for name, entry in shown.items() if entry.loss is not None},
         gain=(gain.value, gain.low, gain.high),
-        instances=found.instances,
-        split=found.split,
-        candidates=found.scored,
+        instances=outcome.instances,
+        split=outcome.split,
+        candidates=outcome.scored,
         seconds=seconds,
     )

@@ -119,7 +119,7 @@ class Watch:
         runs.complete()
 
     def _look(self) -> None:
-        """See what is finished, and start workers for what nobody works on."""
+        """Check which runs are finished, and start workers for those that no process works on."""
         before = len(self._unfinished)
         processes = sum(watched.begun for watched in self._watched)
         self._unfinished = self._opened.runs.unfinished(processes=max(1, processes))

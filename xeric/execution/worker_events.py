@@ -81,7 +81,7 @@ class Telling:
 
 
 def carry_out(order: Order, send: Callable[[Event], None]) -> None:
-    """Be a worker: take runs until none is left, and tell of them.
+    """Work as a worker: take runs until none is left, and send an event for each.
 
     Args:
         order: what to do.

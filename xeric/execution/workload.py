@@ -15,8 +15,8 @@ from typing import NamedTuple
 from xeric.bases.base import Base
 from xeric.data.batching import Batching
 from xeric.data.demonstrations import choose_demonstrations, retrievable_examples
-from xeric.data.encoding import EncodedTask
 from xeric.data.preparing import Prepared, PreparedTask
+from xeric.data.rows import EncodedTask
 from xeric.data.splits import MIN_FOR_DEV
 from xeric.decoding import DecodeOptions, default_limit
 from xeric.execution.operations import Parts, Row, Size, Speed, Work, batch_work, epoch_batches, reading_operations

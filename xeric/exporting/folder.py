@@ -1,4 +1,4 @@
-"""The folder of an export: written beside its place and renamed at the end, so that it is there whole or not at all."""
+"""The folder of an export: written under another name and renamed at the end, so that a partial export is never found in it."""
 
 from __future__ import annotations
 

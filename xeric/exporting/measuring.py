@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from xeric.bases.base import Base
 from xeric.bases.stopping import Stops
-from xeric.data.encoding import InstanceRow, PrefixRow
+from xeric.data.rows import InstanceRow, PrefixRow
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import RunError
 from xeric.run.adapter_files import SavedAdapter

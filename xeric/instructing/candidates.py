@@ -70,18 +70,18 @@ def phrases(text: str) -> list[str]:
     >>> phrases("Write a title, at most ten words, for the text.")
     ['Write a title, ', 'at most ten words, ', 'for the text.']
     """
-    found: list[str] = []
+    complete: list[str] = []
     held: list[str] = []
     for word in _UNIT.findall(text):
         if not word.isascii() and len(graphemes(word)) > _LONG:
-            found += [*filter(None, ["".join(held)]), *_parts(word)]
+            complete += [*filter(None, ["".join(held)]), *_parts(word)]
             held = []
             continue
         held.append(word)
         if len(held) == _WORDS or _END.search(word):
-            found.append("".join(held))
+            complete.append("".join(held))
             held = []
-    return [*found, "".join(held)] if held else found
+    return [*complete, "".join(held)] if held else complete
 
 
 def _parts(run: str) -> list[str]:
@@ -93,8 +93,8 @@ def _parts(run: str) -> list[str]:
 
 def sentences(text: str) -> list[str]:
     """Return a text in sentences, which joined are the text again."""
-    found = [match[0] for match in _SENTENCE.finditer(text)]
-    return found if "".join(found) == text else [text]
+    parts = [match[0] for match in _SENTENCE.finditer(text)]
+    return parts if "".join(parts) == text else [text]
 
 
 def deleted(parts: Sequence[str], source: random.Random) -> tuple[str, str]:

@@ -24,7 +24,7 @@ from xeric.errors import UserError
 from xeric.instructing.candidates import Candidate
 from xeric.instructing.journal import Journal
 from xeric.instructing.options import InstructOptions
-from xeric.instructing.outcome import Difference, Found, ScoredPrompt, searched_task, shown_pairs
+from xeric.instructing.outcome import Difference, InstructOutcome, ScoredPrompt, searched_task, shown_pairs
 from xeric.instructing.proposer import Proposer
 from xeric.instructing.scoring import Scorer, SearchData, chrf, search_data, without_test
 from xeric.instructing.searching import Scored, Search
@@ -42,7 +42,7 @@ __all__ = ["Searched", "check_output", "instruct", "journal_identity", "search_p
 class Searched:
     """What a search found, and the task's own prompt beside the chosen one."""
 
-    found: Found
+    outcome: InstructOutcome
     own: Candidate
     chosen: Candidate
 
@@ -55,7 +55,7 @@ def instruct(
     *,
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Found:
+) -> InstructOutcome:
     """Search the definition, the demonstrations, or both.
 
     Args:
@@ -80,10 +80,10 @@ def instruct(
     keeps = _Keeps(task, prepared, options)
     searched = search_prepared(prepared, base, options, journal, keeps=keeps, progress=progress, clock=clock)
     if output is not None:
-        write_json(output.with_suffix(".search.json"), searched.found)
+        write_json(output.with_suffix(".search.json"), searched.outcome)
         write_task(replace(searched_task(task, searched.own, searched.chosen), name=output.stem), output)
         journal.remove()
-    return searched.found
+    return searched.outcome
 
 
 def journal_identity(prepared: Prepared, base: Base, options: InstructOptions) -> str:
@@ -130,8 +130,8 @@ def search_prepared(
         scored = search.run()
         decoding = _Decoding(scorer, _finalists(scored, search.own, options.finalists, keeps, progress), progress)
         controls = _controls(search.own, data, options)
-        found = decoding.found(controls, search.own, len(scored), options, data, base.name, prompt.template)
-        return Searched(found, search.own, decoding.best.candidate)
+        outcome = decoding.outcome(controls, search.own, len(scored), options, data, base.name, prompt.template)
+        return Searched(outcome, search.own, decoding.best.candidate)
     finally:
         journal.save()
 
@@ -213,7 +213,7 @@ class _Decoding:
             chrf=self._chrf[candidate.key],
         )
 
-    def found(
+    def outcome(
         self,
         controls: Sequence[Candidate],
         own: Candidate,
@@ -222,11 +222,11 @@ class _Decoding:
         data: SearchData,
         base: str,
         template: str,
-    ) -> Found:
+    ) -> InstructOutcome:
         """Return the result, controls decoded."""
         decoded = [self._decode(control, f"decode control {control.origin}") for control in controls]
         finalists = tuple(self._decode(entry.candidate, "") for entry in self.ranked)
-        return Found(
+        return InstructOutcome(
             task=data.task.name,
             base=base,
             template="chat" if template == "chat" else "plain",

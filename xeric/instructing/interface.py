@@ -12,7 +12,7 @@ from xeric.data.tasks import Task
 from xeric.files import expanded
 from xeric.instructing import instruct as searching
 from xeric.instructing.options import instruct_options
-from xeric.instructing.outcome import Found
+from xeric.instructing.outcome import InstructOutcome
 from xeric.progress import Progress
 
 __all__ = ["instruct"]
@@ -27,7 +27,7 @@ def instruct(
     precision: PrecisionName = "auto",
     progress: Progress | None = None,
     **options: Any,
-) -> Found:
+) -> InstructOutcome:
     """Search a better definition, or better demonstrations, of a task for a base that is used as it is.
 
     Args:

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from xeric.config import Config, Seed, build
 from xeric.data.preparing import DataOptions
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.decoding import DecodeOptions
 from xeric.errors import ConfigError
 

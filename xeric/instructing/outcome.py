@@ -15,7 +15,7 @@ from xeric.data.tasks import Example, Task
 from xeric.data.text_form import one_form
 from xeric.instructing.candidates import Candidate, Origin
 
-__all__ = ["Difference", "Found", "ScoredPrompt", "differences", "searched_task", "shown_pairs"]
+__all__ = ["Difference", "InstructOutcome", "ScoredPrompt", "differences", "searched_task", "shown_pairs"]
 
 
 class ScoredPrompt(Config):
@@ -44,7 +44,7 @@ class Difference(Config):
     high: float | None = None
 
 
-class Found(Config):
+class InstructOutcome(Config):
     """The result of a search.
 
     Attributes:

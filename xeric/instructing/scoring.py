@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 from xeric.bases.base import Base
 from xeric.data.preparing import Prepared, PreparedTask
-from xeric.data.prompts import Prompt, PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import Prompt, build_prompt
 from xeric.data.tasks import Example, Instance, Task
 from xeric.decoding import DecodeOptions, decode, default_limit
 from xeric.errors import DataError
@@ -68,8 +69,8 @@ def search_data(prepared: Prepared) -> SearchData:
     if not scored:
         hint = "raise data.n_train, or add instances"
         raise DataError(f"no instance of task {task.name!r} is left to score candidates on", hint=hint)
-    known = [(example.input, example.output) for example in task.task.positive_examples]
-    further = [Example(i.input, i.outputs[0]) for i in shown if (i.input, i.outputs[0]) not in known]
+    own = [(example.input, example.output) for example in task.task.positive_examples]
+    further = [Example(i.input, i.outputs[0]) for i in shown if (i.input, i.outputs[0]) not in own]
     return SearchData(
         task=task.task,
         language=task.language,

@@ -12,7 +12,8 @@ from dataclasses import replace
 import regex
 
 from xeric.bases.base import Base
-from xeric.data.prompts import Prompt, PromptOptions, Segment, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import Prompt, Segment, build_prompt
 from xeric.data.tasks import Example, Task
 from xeric.data.text_form import one_form
 from xeric.decoding import DecodeOptions, decode

@@ -1,4 +1,4 @@
-"""What every method of transfer offers: options, attaching to a base, what it trains, saving, loading, merging, leaving.
+"""What every method of transfer offers: options, attaching to a base, what it trains, saving, loading, merging, detaching.
 
 A method has no training loop of its own; :mod:`xeric.training.trainer` trains what :meth:`Adaptation.groups` declares
 and nothing else.
@@ -19,7 +19,7 @@ from torch import nn
 from xeric.bases.architecture import ArchitectureName
 from xeric.bases.base import Base
 from xeric.config import Config, build
-from xeric.data.prompts import Setting
+from xeric.data.prompt_options import Setting
 from xeric.errors import ConfigError, RunError, UnknownNameError
 from xeric.methods import METHODS, unsupported_methods
 from xeric.search_space import Space, rates_around

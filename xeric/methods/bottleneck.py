@@ -9,8 +9,8 @@ Where a family normalises a sub-layer's output before the sum (Gemma 2 and 3, OL
 adapter stands after that norm. In front of it the norm would fix the size of whatever the adapter adds, and h would not be
 the summand that Houlsby et al. speak of.
 
-Trainable parameters: 2 d m + m + d an adapter; two adapters a layer (``houlsby``; three in a decoder with cross-attention) or one
-(``pfeiffer``). A non-linear adapter has no equal among the base's weights, so it cannot be merged.
+Trainable parameters: 2 d m + m + d per adapter; two adapters per layer (``houlsby``; three in a decoder with cross-attention) or
+one (``pfeiffer``). A non-linear adapter has no equal among the base's weights, so it cannot be merged.
 """
 
 from __future__ import annotations
@@ -101,10 +101,10 @@ class _BottleneckAdaptation(ModuleAdaptation):
         self._names = [f"{name}.{_CHILD}." for name, _ in sites]
 
     def groups(self) -> list[ParameterGroup]:
-        found = self.parameters_under(*self._names)
+        parameters = self.parameters_under(*self._names)
         return [
-            ParameterGroup("bottleneck", {n: p for n, p in found.items() if p.ndim > 1}),
-            ParameterGroup("bottleneck biases", {n: p for n, p in found.items() if p.ndim == 1}, weight_decay=False),
+            ParameterGroup("bottleneck", {n: p for n, p in parameters.items() if p.ndim > 1}),
+            ParameterGroup("bottleneck biases", {n: p for n, p in parameters.items() if p.ndim == 1}, weight_decay=False),
         ]
 
     def detach(self) -> None:

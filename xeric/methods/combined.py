@@ -104,7 +104,9 @@ def options_with(methods: Mapping[str, type[Method]], summaries: Mapping[str, st
     scales = create_model("PartScales", __base__=Config, __module__=__name__, **rates)
     fields: dict[str, Any] = {name: _part(methods[name], on=name in _PAPER) for name in names}
     fields["lr_scale"] = (scales, scales())
-    made = create_model("CombinedOptions", __base__=PartsOptions, __doc__=_said(summaries, names), __module__=__name__, **fields)
+    made = create_model(
+        "CombinedOptions", __base__=PartsOptions, __doc__=_docstring(summaries, names), __module__=__name__, **fields
+    )
     made.methods = dict(methods)
     return made
 
@@ -115,15 +117,15 @@ def _part(method: type[Method], *, on: bool) -> tuple[Any, MethodOptions | Liter
     return options | Literal[False], options() if on else False
 
 
-def _said(summaries: Mapping[str, str], names: Sequence[str]) -> str:
+def _docstring(summaries: Mapping[str, str], names: Sequence[str]) -> str:
     """Return the docstring of the options, from which the page of settings is made."""
-    said = {name: f"{summaries[name]}; false leaves it out." for name in names}
-    said["lr_scale"] = "learning rate of each part, and of the gates, times the run's."
-    said[_GATE] = (
+    sentences = {name: f"{summaries[name]}; false leaves it out." for name in names}
+    sentences["lr_scale"] = "learning rate of each part, and of the gates, times the run's."
+    sentences[_GATE] = (
         "learned gates on what each part adds to each layer: ``none``, ``scalar`` (one number each) or ``token`` (each depends "
         "on a token's state); with gates step 0 is the base."
     )
-    lines = [f"        {name}: {what}" for name, what in said.items()]
+    lines = [f"        {name}: {what}" for name, what in sentences.items()]
     return "\n".join(["Options of the combined method.", "", "    Attributes:", *lines, ""])
 
 

@@ -22,7 +22,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from xeric.bases.base import Base
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS
 from xeric.errors import ConfigError, RunError
 from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
 from xeric.methods.gates import Gate, PartGates

@@ -75,8 +75,8 @@ class PeftAdaptation(Adaptation):
 
     def groups(self) -> list[ParameterGroup]:
         """Return one group: what PEFT made trainable."""
-        found = dict(self.base.model.named_parameters())
-        return [ParameterGroup(self._name, {name: found[name] for name in self._names})]
+        parameters = dict(self.base.model.named_parameters())
+        return [ParameterGroup(self._name, {name: parameters[name] for name in self._names})]
 
     def save(self, folder: Path) -> None:
         """Write weights and configuration as PEFT's own reader takes them."""

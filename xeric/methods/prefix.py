@@ -155,7 +155,7 @@ class PrefixAdaptation(ModuleAdaptation):
         begin_adding(self.base, list(self._gate_of))
 
     def carried(self) -> set[str]:
-        """Return the shared prefix; the prefix of one task says nothing about another."""
+        """Return the shared prefix; the prefix of one task is of no use for another."""
         return super().carried() if _SHARED in self._numbers else set()
 
     def groups(self) -> list[ParameterGroup]:
@@ -165,7 +165,7 @@ class PrefixAdaptation(ModuleAdaptation):
 
     def describe(self) -> dict[str, Any]:
         """Return the tasks, and the tokens that their prefixes start as."""
-        return {"tasks": list(self._numbers), "initial_tokens": [list(one.ids) for one in self._prefixes]}
+        return {"tasks": list(self._numbers), "initial_tokens": [list(prefix.ids) for prefix in self._prefixes]}
 
     def load(self, folder: Path) -> None:
         """Read back what :meth:`save` wrote.

@@ -119,7 +119,7 @@ def drawn_numbers(shape: tuple[int, ...], seed: int, number: int, spread: float)
 
 def _draw_pair(like: tuple[torch.Tensor, torch.Tensor], m: int, seed: int, number: int) -> tuple[torch.Tensor, torch.Tensor]:
     keys, values = (
-        drawn_numbers((1, part.shape[1], m, part.shape[3]), seed, 2 * number + place, _STD).to(part)
-        for place, part in enumerate(like)
+        drawn_numbers((1, part.shape[1], m, part.shape[3]), seed, 2 * number + side, _STD).to(part)
+        for side, part in enumerate(like)
     )
     return keys, values

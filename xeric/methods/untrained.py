@@ -1,4 +1,4 @@
-"""The base as it is: the zero-shot and few-shot lines of the paper's Figure 2."""
+"""The base as it is: the zero-shot and few-shot bars of the paper's Figure 2."""
 
 from __future__ import annotations
 

@@ -133,9 +133,9 @@ class Measured:
             weights = np.array(self.weights(name))
             used, weights = weights > 0, weights / weights.sum()
             several = {task for task, is_used, count in zip(tasks, used, counts, strict=True) if is_used and count > 1}
-            known = several == {task for task, is_used in zip(tasks, used, strict=True) if is_used}
+            estimable = several == {task for task, is_used in zip(tasks, used, strict=True) if is_used}
             variances = (drawn[:, :, column].var(axis=1, ddof=1) * weights**2)[used]
-            components[name] = of_instances(variances, counts[used]) if known else None
+            components[name] = of_instances(variances, counts[used]) if estimable else None
         return components
 
     def weights(self, name: str) -> list[float]:
@@ -161,12 +161,12 @@ class Measured:
     @property
     def notes(self) -> dict[str, dict[str, str]]:
         """What a reader of the scores must know, by metric and task: why there is none, or what it rests on."""
-        found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        notes: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for name in self.metrics:
             for group in self.groups:
                 if note := group.statistics[name].note:
-                    found[name][group.task] = note
-        return dict(found)
+                    notes[name][group.task] = note
+        return dict(notes)
 
     def signatures(self) -> dict[str, Signature]:
         """Return each metric's signature: how the groups were scored, and over how many tasks and languages."""
@@ -247,8 +247,8 @@ def measure(
 def _choose(wanted: Sequence[str | Metric] | None, normalize: NormalForm) -> dict[str, Metric]:
     names: Sequence[str | Metric] = METRICS.names() if wanted is None else [wanted] if isinstance(wanted, str) else wanted
     chosen: dict[str, Metric] = {}
-    for one in names:
-        metric = one if isinstance(one, Metric) else METRICS.get(one)(normalize=normalize)
+    for choice in names:
+        metric = choice if isinstance(choice, Metric) else METRICS.get(choice)(normalize=normalize)
         if metric.name in chosen:
             raise UserError(f"the metric {metric.name!r} is named twice")
         chosen[metric.name] = metric

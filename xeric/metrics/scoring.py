@@ -137,8 +137,8 @@ def score_notes(notes: Mapping[str, Mapping[str, str]]) -> list[str]:
     Args:
         notes: by metric and task.
     """
-    said: dict[tuple[str, str], list[str]] = {}
+    tasks_of: dict[tuple[str, str], list[str]] = {}
     for metric, by_task in notes.items():
         for task, note in by_task.items():
-            said.setdefault((metric, note), []).append(task)
-    return [f"{metric} ({', '.join(tasks)}): {note}" for (metric, note), tasks in said.items()]
+            tasks_of.setdefault((metric, note), []).append(task)
+    return [f"{metric} ({', '.join(tasks)}): {note}" for (metric, note), tasks in tasks_of.items()]

@@ -39,18 +39,18 @@ def picture_features(encoder: ImageEncoder, pictures: Sequence[Picture], progres
         StorageError: the cache folder cannot be written.
     """
     blank = torch.zeros(encoder.features)
-    known = {BLANK.sha256: blank} | {p.sha256: kept for p in pictures if (kept := _kept(encoder, p)) is not None}
-    missing = list({p.sha256: p for p in pictures if p.sha256 not in known}.values())
+    rows = {BLANK.sha256: blank} | {p.sha256: kept for p in pictures if (kept := _kept(encoder, p)) is not None}
+    missing = list({p.sha256: p for p in pictures if p.sha256 not in rows}.values())
     if missing:
         progress.start("pictures encoded", len(missing))
     for start in range(0, len(missing), _AT_ONCE):
         chunk = missing[start : start + _AT_ONCE]
         for picture, row in zip(chunk, encoder.encode(chunk, progress), strict=True):
-            known[picture.sha256] = row
+            rows[picture.sha256] = row
             if encoder.costly:
                 write_tensors(_file(encoder, picture), {_TENSOR: row.contiguous()})
         progress.advance(len(chunk))
-    return torch.stack([known[p.sha256] for p in pictures]) if pictures else torch.zeros(0, encoder.features)
+    return torch.stack([rows[p.sha256] for p in pictures]) if pictures else torch.zeros(0, encoder.features)
 
 
 def _file(encoder: ImageEncoder, picture: Picture) -> Path:

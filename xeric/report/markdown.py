@@ -20,7 +20,7 @@ def report_markdown(results: StudyResults, tables: Sequence[Table], figures: Seq
         tables: of the study file.
         figures: each with the path of its file, relative to the report.
     """
-    blocks = [f"# {escape_markdown(results.title)}", escape_markdown(f"{summary.setup(results)} {summary.found(results)}")]
+    blocks = [f"# {escape_markdown(results.title)}", escape_markdown(f"{summary.setup(results)} {summary.findings(results)}")]
     blocks += _claims(results)
     blocks += _section("Tables", tables)
     if figures:

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from xeric import formatting
 from xeric.analysis.results import ClaimResult, FigureResult, Interval, LinkResult, StudyResults
-from xeric.report import standard_tables, summary, tables, wording
+from xeric.report import standard_figures, standard_tables, summary, tables, wording
 from xeric.report.figures.drawing import NARROW, draw, inline
 from xeric.report.instances import Browser, safe_json
 from xeric.report.searching import search_note, search_table
@@ -66,7 +66,7 @@ def render_page(
     """
     script = _read("script.js")
     drawn = [_drawn(figure, f"f{number}", svg) for number, (figure, svg) in enumerate(figures)]
-    tuning = standard_tables.tuning_figure(results)
+    tuning = standard_figures.tuning_figure(results)
     context = {
         "results": results,
         "summary": summary,
@@ -134,7 +134,7 @@ def page_environment(names: Sequence[str], *templates: Path) -> jinja2.Environme
 
 def _drawn(figure: FigureResult, prefix: str, svg: str) -> _Drawn:
     wide, narrow = inline(svg, f"{prefix}w"), inline(draw(figure, width=NARROW), f"{prefix}n")
-    return _Drawn(figure, Markup(wide), Markup(narrow), standard_tables.figure_table(figure))
+    return _Drawn(figure, Markup(wide), Markup(narrow), tables.figure_table(figure))
 
 
 def _claims(results: StudyResults) -> list[_Claim]:

@@ -1,4 +1,4 @@
-"""The tables that every study has, beside those of its file: baselines, languages and tasks, stability, tuning, failed runs."""
+"""The tables that every study has, beside those of its file: baselines, parts, spread, tuning, failed runs, claims."""
 
 from __future__ import annotations
 
@@ -7,32 +7,19 @@ from dataclasses import replace
 from typing import Any
 
 from xeric import formatting
-from xeric.analysis.results import (
-    ArmResult,
-    ClaimResult,
-    FigurePoint,
-    FigureResult,
-    FigureSeries,
-    Interval,
-    LinkResult,
-    StudyResults,
-)
+from xeric.analysis.results import ArmResult, ClaimResult, Interval, LinkResult, StudyResults
 from xeric.report import summary, wording
 from xeric.report.tables import Cell, Column, Table
 
 __all__ = [
     "baseline_table",
     "claims_table",
-    "cost_figure",
     "deciding_links",
     "failure_table",
-    "figure_table",
-    "gate_figures",
     "link_table",
     "part_table",
     "spread_table",
     "trial_table",
-    "tuning_figure",
     "tuning_table",
 ]
 
@@ -163,74 +150,6 @@ def _settings(chosen: Mapping[str, Any]) -> str:
     return "; ".join(f"{path}={value}" for path, value in wording.flat(chosen)) or "the defaults"
 
 
-def tuning_figure(results: StudyResults) -> FigureResult | None:
-    """Return the best score so far after each trial, or None where nothing was tuned."""
-    several = len({tuning.base for tuning in results.tuning}) > 1
-    series = []
-    for tuning in results.tuning:
-        points = [
-            FigurePoint(x=float(trial), y=Interval(value=score))
-            for trial, score in enumerate(tuning.best, 1)
-            if score is not None
-        ]
-        label = f"{tuning.method}, {tuning.base}" if several else tuning.method
-        series.append(FigureSeries(arm=f"{tuning.base}-{tuning.method}", label=label, points=tuple(points)))
-    if not series:
-        return None
-    label = f"{wording.metric_name(results.primary)} on dev"
-    title = "Best score so far, by number of trials"
-    return FigureResult(name="tuning", title=title, kind="curve", x_label="trials", y_label=label, series=tuple(series))
-
-
-def cost_figure(results: StudyResults) -> FigureResult | None:
-    """Return the primary metric of all arms against training time, or None where fewer than two have both."""
-    series = [
-        FigureSeries(arm=arm.id, label=arm.label, points=(FigurePoint(x=arm.seconds, y=arm.scores[results.primary]),))
-        for arm in summary.adaptations(results)
-        if arm.seconds is not None and results.primary in arm.scores
-    ]
-    if len(series) < 2:
-        return None
-    name = wording.metric_name(results.primary)
-    title = "Quality against training time, all arms"
-    return FigureResult(name="all-costs", title=title, kind="pareto", x_label="training time", y_label=name, series=tuple(series))
-
-
-def gate_figures(results: StudyResults) -> list[FigureResult]:
-    """Return what the gates of each gated arm have learned, by part and layer; an encoder's layers before its decoder's."""
-    figures = []
-    for arm in results.arms:
-        layers = max(map(len, arm.learned_gates.values()), default=0)
-        series = [
-            # A part with fewer gates is in the decoder alone; a single one is that of the embeddings, before the first layer.
-            FigureSeries(arm=part, label=part, points=_by_layer(gates, 0 if len(gates) == 1 else layers - len(gates) + 1))
-            for part, gates in arm.learned_gates.items()
-        ]
-        if series:
-            title = f"What the gates learned, {arm.label}"
-            figure = FigureResult(
-                name=f"gates-{arm.id}",
-                title=title,
-                kind="layers",
-                x_label="layer",
-                y_label="gate",
-                series=tuple(series),
-                notes=(_GATES,),
-            )
-            figures.append(figure)
-    return figures
-
-
-def _by_layer(gates: Sequence[Interval], first: int) -> tuple[FigurePoint, ...]:
-    return tuple(FigurePoint(x=float(layer), y=gate) for layer, gate in enumerate(gates, first))
-
-
-_GATES = (
-    "LoRA and fused embeddings are scaled by their gates, from 0 to 2, which start at 1; a prefix by its gates, from -1 to 1, "
-    "which start at 0. Bands: the lowest and highest over runs, and of 90% of the tokens where gates depend on them."
-)
-
-
 def failure_table(results: StudyResults) -> Table | None:
     """Return the runs that gave no scores and why, or None where every run did."""
     runs = summary.failures(results)
@@ -321,22 +240,3 @@ def _without_empty(table: Table) -> Table:
     kept = [index for index in range(len(table.columns)) if any(row[index] not in (None, "") for row in table.rows)]
     rows = tuple(tuple(row[index] for index in kept) for row in table.rows)
     return replace(table, columns=tuple(table.columns[index] for index in kept), rows=rows)
-
-
-def figure_table(figure: FigureResult) -> Table:
-    """Return a figure's numbers as a table."""
-    published = any(point.published is not None for series in figure.series for point in series.points)
-    y_label = wording.with_metrics(figure.y_label)
-    columns = [
-        Column("arm", "arm"),
-        Column("x", figure.x_label),
-        Column("y", y_label, "spread" if figure.kind == "layers" else "estimate"),
-    ]
-    columns += [Column("published", "published in the paper", "published")] if published else []
-    write = formatting.duration if figure.kind == "pareto" else wording.plain
-    rows: list[tuple[Cell, ...]] = []
-    for series in figure.series:
-        for point in series.points:
-            x = wording.with_metrics(point.x) if isinstance(point.x, str) else write(point.x)
-            rows.append((wording.with_metrics(series.label), x, point.y, *((point.published,) if published else ())))
-    return Table(figure.name, figure.title, tuple(columns), tuple(rows))

@@ -23,7 +23,7 @@ __all__ = [
     "choice",
     "claims_title",
     "failures",
-    "found",
+    "findings",
     "recommendation",
     "setup",
     "subtitle",
@@ -111,7 +111,7 @@ def _roles(results: StudyResults, used: Collection[str]) -> str:
     return f" ({', '.join(roles)})" if roles else ""
 
 
-def found(results: StudyResults) -> str:
+def findings(results: StudyResults) -> str:
     """Return the main findings: the best arm, the best baseline, the verdicts, the detectable difference."""
     sentences = [_best(results), _verdicts(results.claims)]
     if results.detectable is not None:

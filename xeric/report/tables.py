@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xeric import formatting
-from xeric.analysis.results import ArmResult, Interval, StudyResults, TableResult, TableRow
+from xeric.analysis.results import ArmResult, FigureResult, Interval, StudyResults, TableResult, TableRow
 from xeric.report import wording
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Table",
     "ends",
     "escape_markdown",
+    "figure_table",
     "markdown_rows",
     "point",
     "shown",
@@ -88,6 +89,25 @@ def study_table(table: TableResult, results: StudyResults) -> Table:
     texts, costs = _text_columns(shown_arms, table.metrics), _cost_columns(shown_arms)
     rows = [(*_row(row, table.metrics, published, grouped), *_beside(arms.get(row.arm), texts, costs)) for row in table.rows]
     return Table(table.name, table.title, (*columns, *texts, *costs), tuple(rows), table.notes)
+
+
+def figure_table(figure: FigureResult) -> Table:
+    """Return a figure's numbers as a table."""
+    published = any(point.published is not None for series in figure.series for point in series.points)
+    y_label = wording.with_metrics(figure.y_label)
+    columns = [
+        Column("arm", "arm"),
+        Column("x", figure.x_label),
+        Column("y", y_label, "spread" if figure.kind == "layers" else "estimate"),
+    ]
+    columns += [Column("published", "published in the paper", "published")] if published else []
+    write = formatting.duration if figure.kind == "pareto" else wording.plain
+    rows: list[tuple[Cell, ...]] = []
+    for series in figure.series:
+        for point in series.points:
+            x = wording.with_metrics(point.x) if isinstance(point.x, str) else write(point.x)
+            rows.append((wording.with_metrics(series.label), x, point.y, *((point.published,) if published else ())))
+    return Table(figure.name, figure.title, tuple(columns), tuple(rows))
 
 
 def _text_columns(arms: Sequence[ArmResult], metrics: Sequence[str]) -> list[Column]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from xeric.analysis.results import StudyResults
 from xeric.files import write_atomically
-from xeric.report import standard_tables
+from xeric.report import standard_figures, standard_tables
 from xeric.report.figures.drawing import draw
 from xeric.report.instances import browser
 from xeric.report.latex import to_latex
@@ -67,9 +67,9 @@ def write_report(folder: Path) -> Written:
     texts = browser(results, read_outputs(folder, results))
     tables = [study_table(table, results) for table in results.tables]
     figures = list(results.figures)
-    if not any(figure.kind == "pareto" for figure in figures) and (cost := standard_tables.cost_figure(results)):
+    if not any(figure.kind == "pareto" for figure in figures) and (cost := standard_figures.cost_figure(results)):
         figures.append(cost)
-    figures += standard_tables.gate_figures(results)
+    figures += standard_figures.gate_figures(results)
     further = [table for table in (make(results) for make in _EVERY_STUDY) if table is not None]
     content: dict[Path, str] = {}
     names = _file_names(table.name for table in (*tables, *further))

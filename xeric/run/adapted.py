@@ -14,9 +14,9 @@ from xeric.bases.base import Base
 from xeric.bases.finding import find_folder
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
-from xeric.data.encoding import cut_note
 from xeric.data.pictures import Picture
 from xeric.data.prompts import Prompt, paraphrased
+from xeric.data.rows import cut_note
 from xeric.data.text_form import one_form
 from xeric.decoding import DecodeOptions, decode
 from xeric.encodings import check_text, nfc
@@ -25,7 +25,7 @@ from xeric.files import expanded
 from xeric.methods import METHODS
 from xeric.methods.base import Adaptation
 from xeric.run.adapter_files import SavedAdapter, read_adapter
-from xeric.run.stages import restored
+from xeric.run.stage_training import restored
 
 __all__ = ["Adapted", "adapted_on", "open_adapted", "open_base_of"]
 

@@ -23,7 +23,7 @@ from xeric.files import writing
 from xeric.json_io import read_json, write_json
 from xeric.methods.base import Adaptation, MethodOptions, method_options
 from xeric.record_io import read_record
-from xeric.run.stages import MergedStage
+from xeric.run.stage_training import MergedStage
 from xeric.training.log import LOG_FILES
 
 __all__ = ["TRAINED_ON", "SavedAdapter", "read_adapter", "save_adapted"]

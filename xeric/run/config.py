@@ -12,7 +12,7 @@ from xeric.bases.names import BaseName
 from xeric.bases.precision import PrecisionName, precision_remark, resolve_device, resolve_precision
 from xeric.config import Config, FullPath, Name, Seed, build, digest, merge
 from xeric.data.preparing import DataOptions
-from xeric.data.prompts import PromptOptions
+from xeric.data.prompt_options import PromptOptions
 from xeric.data.texts import TextOptions
 from xeric.decoding import DecodeOptions
 from xeric.errors import ConfigError, DataError
@@ -84,7 +84,7 @@ class Stage(Config):
         """The settings that decide the stage's result: no paths of files, and none that affect time and memory only."""
         unused = ("tasks", "texts", "data", "prompt") if self.texts else ("texts", "corpus")
         settings = {key: value for key, value in self.model_dump(mode="json").items() if key not in unused}
-        settings["train"] = _deciding(settings["train"])
+        settings["train"] = self.train.deciding
         return settings if self.texts else settings | {"prompt": self.prompt.deciding}
 
 
@@ -97,7 +97,8 @@ class RunConfig(Config):
         base: a name of ``xeric bases list``, a ``.gguf`` file, a folder or a hub id.
         method: its name and its own options.
         from_run: folder of a finished run that this one goes on from; see :mod:`xeric.run.source`.
-        stages: what is trained before, in this order, each starting from the previous one's result; see :mod:`xeric.run.stages`.
+        stages: what is trained before, in this order, each starting from the previous one's result
+            (:mod:`xeric.run.stage_training`).
         predict: which parts are decoded: the test set (and scored), the dev set (for choosing among runs).
         metrics: names of metrics; empty is all of them.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
@@ -266,13 +267,6 @@ def _weighted(options: TrainOptions, method: MethodOptions) -> TrainOptions:
     return options.model_copy(update={"weighting": weighting})
 
 
-def _deciding(train: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings under ``train`` that decide a result; a time that is not given is none, so that older ids hold."""
-    return {
-        key: value for key, value in train.items() if key != "checkpoint_seconds" and not (key == "seconds" and value is None)
-    }
-
-
 def run_id(
     config: RunConfig,
     fingerprint: str,
@@ -295,7 +289,7 @@ def run_id(
     settings = config.model_dump(mode="json")
     for key in ("tasks_dirs", "base", "before", "track", "from_run"):
         del settings[key]
-    settings["train"], settings["prompt"] = _deciding(settings["train"]), config.prompt.deciding
+    settings["train"], settings["prompt"] = config.train.deciding, config.prompt.deciding
     settings["stages"] = [stage.settings for stage in config.stages]
     parts: dict[str, Any] = {"config": settings, "data": fingerprint, "base": dict(base_sha256), "stages": list(stages)}
     if source is not None:

@@ -30,7 +30,8 @@ from xeric.run.finishing import finish
 from xeric.run.folder import CHECKPOINT, CONFIG_FILE, Guarded, finished, heading, leftovers, occupied, tidy
 from xeric.run.source import Source, read_source
 from xeric.run.stage_store import StageStore
-from xeric.run.stages import PlannedStage, StageData, plan_stages, restored
+from xeric.run.stage_training import restored
+from xeric.run.stages import PlannedStage, StageData, plan_stages
 from xeric.run.start import Before, attach, find_source
 from xeric.run.task_session import TaskSession
 from xeric.run.template import settled_prompt

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask, RowGroup
+from xeric.data.rows import EncodedTask, RowGroup
 from xeric.methods.base import Adaptation
 from xeric.methods.combined import GatedAdaptation
 from xeric.methods.gates import Gate

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from xeric.data.encoding import EncodedTask
-from xeric.data.prompts import SEGMENT_KINDS
+from xeric.data.rows import SEGMENT_KINDS, EncodedTask
 
 __all__ = ["demonstrations_note"]
 

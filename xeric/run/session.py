@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.data.texts import TEXT, PreparedTexts
 from xeric.errors import ConfigError
 from xeric.formatting import data_size

@@ -14,7 +14,7 @@ from pathlib import Path
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.bases.precision import PrecisionName
-from xeric.data.encoding import cut_note
+from xeric.data.rows import cut_note
 from xeric.data.text_form import one_form
 from xeric.decoding import decode
 from xeric.errors import UserError

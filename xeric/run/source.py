@@ -2,7 +2,7 @@
 
 * The same method with the same options goes on with the source's trained parameters; on other tasks, with those that mean the
   same there (:meth:`Adaptation.carried`). Another method starts on the source's model, its adaptation merged into the base's
-  weights. The optimiser starts anew. This is the rule of stages (:mod:`xeric.run.stages`).
+  weights. The optimiser starts anew. This is the rule of stages (:mod:`xeric.run.stage_training`).
 * What the source was trained on, its stages and its own source included, is not tested: hashes of the inputs stand in its
   ``adapter/``, and instances with such an input, and those like them, go to the training side.
 """
@@ -25,7 +25,7 @@ from xeric.methods import METHODS
 from xeric.methods.base import Adaptation, MethodOptions
 from xeric.record_io import read_record
 from xeric.run.adapter_files import TRAINED_ON, SavedAdapter, read_adapter
-from xeric.run.stages import MergedStage
+from xeric.run.stage_training import MergedStage
 
 __all__ = ["Source", "inputs_used", "read_source"]
 

@@ -13,7 +13,8 @@ from xeric.progress import Progress
 from xeric.run.config import RunConfig
 from xeric.run.source import Source, inputs_used, read_source
 from xeric.run.stage_store import StageStore
-from xeric.run.stages import MergedStage, PlannedStage, attach_after
+from xeric.run.stage_training import MergedStage, attach_after
+from xeric.run.stages import PlannedStage
 from xeric.training.processes import Processes
 
 __all__ = ["Before", "attach", "find_source"]

@@ -9,9 +9,10 @@ from typing import Any
 
 from xeric.bases.base import Base
 from xeric.bases.stopping import ENDINGS
-from xeric.data.encoding import EncodedTask, cut_note
 from xeric.data.preparing import Prepared, PreparedTask
-from xeric.data.prompts import Prompt, PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import Prompt, build_prompt
+from xeric.data.rows import EncodedTask, cut_note
 from xeric.data.tasks import Instance
 from xeric.decoding import DecodeOptions, default_limit, generate_rows
 from xeric.errors import DataError

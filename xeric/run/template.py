@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from xeric.bases.base import Base
 from xeric.data.preparing import Prepared
-from xeric.data.prompts import PromptOptions, build_prompt
+from xeric.data.prompt_options import PromptOptions
+from xeric.data.prompts import build_prompt
 from xeric.errors import ConfigError
 
 __all__ = ["settled_prompt"]

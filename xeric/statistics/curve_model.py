@@ -154,8 +154,8 @@ class CurveModel:
             chosen = noise == number
             own, of_instances = self._around(trends[chosen], int(number), covariance[number], instances, rng)
             scores[chosen] = trends[chosen] + own + np.where(here[chosen, None], of_instances, 0.0)
-        known = len(self.observed.sizes)
-        return Draws(scores[:, known:], scores[:, known:] - scores[:, known - 1 : known])
+        count = len(self.observed.sizes)
+        return Draws(scores[:, count:], scores[:, count:] - scores[:, count - 1 : count])
 
     def _trends(self, sizes: FloatArray, draws: int, rng: np.random.Generator) -> tuple[FloatArray, NDArray[np.intp]]:
         """Draw level + rise * g(n), ``[draws, sizes]``, and the cell of the noise that each was drawn with.
@@ -183,14 +183,14 @@ class CurveModel:
         self, trends: FloatArray, number: int, noise: FloatArray, instances: FloatArray, rng: np.random.Generator
     ) -> tuple[FloatArray, FloatArray]:
         """Draw what runs add to trends, and what the instances at hand add, two of ``[draws, sizes + targets]``."""
-        known = len(self.observed.sizes)
+        count = len(self.observed.sizes)
         # Noise of runs and noise of instances together, given their sum at the known sizes.
         joint = np.block([[noise, np.zeros_like(noise)], [np.zeros_like(noise), instances]])
-        to_sum = np.vstack([noise[:, :known], instances[:, :known]]) @ self._inverse[number]
-        rest = joint - to_sum @ np.vstack([noise[:, :known], instances[:, :known]]).T
+        to_sum = np.vstack([noise[:, :count], instances[:, :count]]) @ self._inverse[number]
+        rest = joint - to_sum @ np.vstack([noise[:, :count], instances[:, :count]]).T
         values, vectors = np.linalg.eigh(rest)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        both = (self.observed.scores - trends[:, :known]) @ to_sum.T + rng.standard_normal((len(trends), len(rest))) @ root.T
+        both = (self.observed.scores - trends[:, :count]) @ to_sum.T + rng.standard_normal((len(trends), len(rest))) @ root.T
         return both[:, : len(noise)], both[:, len(noise) :]
 
     def _solve(self, log_determinants: FloatArray) -> None:
@@ -269,12 +269,12 @@ class CurveModel:
 
         Between the known sizes it is that of the size below.
         """
-        known, covariance = self.observed.sizes, self.observed.instances
+        observed, covariance = self.observed.sizes, self.observed.instances
         sd = np.sqrt(np.maximum(np.diag(covariance), 1e-12))
-        kept = min(max(float(covariance[-1, -2] / (sd[-1] * sd[-2])), 0.0), 1.0) ** (1 / math.log2(known[-1] / known[-2]))
+        kept = min(max(float(covariance[-1, -2] / (sd[-1] * sd[-2])), 0.0), 1.0) ** (1 / math.log2(observed[-1] / observed[-2]))
         # Each target is a step of a Markov chain away from the size that it is told by.
-        told = np.maximum(np.searchsorted(known, sizes, side="right") - 1, 0)
-        away = kept ** np.log2(np.maximum(sizes / known[told], 1.0))
-        wide = covariance[np.ix_(told, told)] * np.outer(away, away)
-        near = np.outer(sd[told], sd[told]) * kept ** np.abs(np.log2(sizes[:, None] / sizes))
-        return np.asarray(np.where(told[:, None] == told, near, wide))
+        below = np.maximum(np.searchsorted(observed, sizes, side="right") - 1, 0)
+        away = kept ** np.log2(np.maximum(sizes / observed[below], 1.0))
+        wide = covariance[np.ix_(below, below)] * np.outer(away, away)
+        near = np.outer(sd[below], sd[below]) * kept ** np.abs(np.log2(sizes[:, None] / sizes))
+        return np.asarray(np.where(below[:, None] == below, near, wide))

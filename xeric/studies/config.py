@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from xeric.bases.names import BaseName
 from xeric.config import Config, FullPath, Name, Seed, build, merge
-from xeric.data.prompts import UNTRAINED_SETTINGS, Setting
+from xeric.data.prompt_options import UNTRAINED_SETTINGS, Setting
 from xeric.data.splits import MAX_TRAIN
 from xeric.files import full_path
 from xeric.refusals import NAME_PATTERN

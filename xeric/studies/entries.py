@@ -8,7 +8,7 @@ from pydantic import Field
 
 from xeric.bases.names import BaseName
 from xeric.config import Config, Seed
-from xeric.data.prompts import Template, UntrainedSetting
+from xeric.data.prompt_options import Template, UntrainedSetting
 
 __all__ = ["BaseEntry", "BasePrompt", "MethodEntry", "PromptEntry", "SearchConfig"]
 

@@ -152,7 +152,7 @@ def plan_study(study: StudyConfig) -> Plan:
     """
     check_study(study)
     keys = list(dict.fromkeys(key for grid in study.grids.values() for key in study.arms_of(grid)))
-    # Base by base, so that one process opens each base once a seed; within a base the order of the grids is kept.
+    # Base by base, so that one process opens each base once per seed; within a base the order of the grids is kept.
     keys.sort(key=lambda key: list(study.bases).index(key.base))
     arms = tuple(PlannedArm(id=_arm_id(study, key), label=_label(key, keys), key=key) for key in keys)
     by_arm = (run for arm in arms for run in _runs(study, arm))

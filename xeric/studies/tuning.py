@@ -4,8 +4,8 @@ Trial 0 is the documented default of the method. The others are a Latin hypercub
 setting's range is cut into as many strata as there are draws, and each stratum is visited once, so that few trials still cover
 the learning rate. The draws depend on seed and space alone: one method under two names gets the same trials.
 
-A method is tuned once a base, under the study's own data settings and from the start that its first line has (the pretrained
-base, unless it is used from stage 1 only); all its arms, of any training size, take what was chosen. No trial touches the
+A method is tuned once per base, under the study's own data settings and from the start of its first arm (the pretrained base,
+unless it is used from stage 1 only); all its arms, of any training size, take what was chosen. No trial touches the
 test set.
 """
 
@@ -81,10 +81,10 @@ def _values(where: str, given: Any) -> Range | tuple[Any, ...]:
         return tuple(given)
     if not isinstance(given, Mapping):
         raise ConfigError("expected a list of values or a range", where=where, hint="write [4, 8, 16] or {low: 1e-5, high: 1e-3}")
-    found = build(Range, given, where=where)
-    if not (0 < found.low < found.high if found.log else found.low < found.high):
+    limits = build(Range, given, where=where)
+    if not (0 < limits.low < limits.high if limits.log else limits.low < limits.high):
         raise ConfigError("expected low below high, both above 0 where log is true", where=where)
-    return found
+    return limits
 
 
 def _is_open(fixed: Any, path: str) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import regex
 
-from xeric.data.prompts import UNTRAINED_SETTINGS
+from xeric.data.prompt_options import UNTRAINED_SETTINGS
 from xeric.errors import ConfigError, suggest
 from xeric.metrics import METRICS
 from xeric.studies.config import OWN, UNTRAINED, ArmKey, StudyConfig

@@ -18,7 +18,7 @@ from pathlib import Path
 from xeric.files import write_atomically
 from xeric.training.processes import ALONE, Processes
 
-__all__ = ["TimePlan", "clock", "fitted"]
+__all__ = ["TimeBudget", "clock", "fitted"]
 
 clock: Callable[[], float] = time.perf_counter
 
@@ -30,7 +30,7 @@ _FILE = "time.json"
 
 
 @dataclass(frozen=True)
-class TimePlan:
+class TimeBudget:
     """What fits into a time.
 
     Attributes:
@@ -57,7 +57,7 @@ def fitted(
     checkpoint: Path | None,
     key: str,
     processes: Processes = ALONE,
-) -> TimePlan:
+) -> TimeBudget:
     """Return what fits, as decided before or by measuring now.
 
     Args:
@@ -93,15 +93,16 @@ def fitted(
         times.append(now())
         per_step += (times[-1] - times[-2]) / dev_every
     left = budget - (times[-1] - times[0])
-    plan = TimePlan(budget, max(1, min(planned, int(left / per_step) if per_step > 0 else planned)), planned, round(per_step, 4))
+    steps = int(left / per_step) if per_step > 0 else planned
+    plan = TimeBudget(budget, max(1, min(planned, steps)), planned, round(per_step, 4))
     if path is not None and processes.first:
         write_atomically(path, json.dumps({"key": key, **asdict(plan)}) + "\n")
     return plan
 
 
-def _read(path: Path, key: str) -> TimePlan | None:
+def _read(path: Path, key: str) -> TimeBudget | None:
     try:
         decided = json.loads(path.read_bytes())
-        return TimePlan(**decided) if decided.pop("key") == key else None
+        return TimeBudget(**decided) if decided.pop("key") == key else None
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

@@ -15,7 +15,7 @@ import torch
 
 from xeric.bases.base import Base
 from xeric.data.batching import Batching, micro_batches
-from xeric.data.encoding import EncodedTask, InstanceRow, grouped_rows
+from xeric.data.rows import EncodedTask, InstanceRow, grouped_rows
 from xeric.training.processes import ALONE, Processes
 
 __all__ = ["Rows", "dev_loss", "step_loss"]

@@ -17,7 +17,7 @@ import psutil
 import torch
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask, RowGroup, grouped_rows
+from xeric.data.rows import EncodedTask, RowGroup, grouped_rows
 from xeric.methods.base import Adaptation
 from xeric.training.steps import MicroBatch
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -63,6 +63,12 @@ class TrainOptions(Config):
     def selects(self) -> bool:
         """Whether dev decides which weights are kept."""
         return self.select != "last"
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The settings that decide a result; newer ones only where they are used, so that the ids of older runs hold."""
+        unused = {"checkpoint_seconds"} | ({"seconds"} if self.seconds is None else set())
+        return self.model_dump(mode="json", exclude=unused)
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,8 @@ class ProcessLostError(RunError):
     """Another process of the run has ended or cannot be reached; the run goes on from its last checkpoint."""
 
     def __init__(self) -> None:
-        super().__init__(
-            "another process of this run has ended", hint="see its own message; the same command goes on from the last checkpoint"
-        )
+        hint = "see its own message; the same command goes on from the last checkpoint"
+        super().__init__("another process of this run has ended", hint=hint)
 
 
 class Rank(NamedTuple):
@@ -253,9 +252,8 @@ def joined(device: str, rank: Rank | None, rendezvous: str = LAUNCHER) -> Iterat
         return
     kind, _, index = device.partition(":")
     if index:
-        raise UserError(
-            f"{device} is one GPU, and the run has {rank.processes} processes", where="device", hint="use --device cuda"
-        )
+        what = f"{device} is one GPU, and the run has {rank.processes} processes"
+        raise UserError(what, where="device", hint="use --device cuda")
     if kind == "cuda":
         torch.cuda.set_device(rank.local % torch.cuda.device_count())
     try:

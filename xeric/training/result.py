@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from xeric.training.budget import TimePlan
+from xeric.training.budget import TimeBudget
 
 __all__ = ["TrainResult"]
 
@@ -31,5 +31,5 @@ class TrainResult:
     best_step: int | None = None
     task_weights: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "dev": 0.0})
-    time: TimePlan | None = None
+    time: TimeBudget | None = None
     tokens: dict[str, int] = field(default_factory=lambda: {"target": 0, "row": 0})

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from xeric.bases.base import Base
 from xeric.data.batching import Batching, epoch_steps, step_at, steps_per_epoch
-from xeric.data.encoding import EncodedTask, InstanceRow
+from xeric.data.rows import EncodedTask, InstanceRow
 from xeric.training.loss import Rows
 from xeric.training.options import TrainOptions, planned_steps
 

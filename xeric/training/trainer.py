@@ -6,6 +6,8 @@ that :meth:`Adaptation.groups` declares.
 Everything random in a step (dropout) is drawn from a generator seeded by seed and step, and the order of instances is
 a function of seed and epoch: a training resumed from a checkpoint takes the same steps as one that was not
 interrupted.
+
+The file is long because it is one loop: what a step, an evaluation and a checkpoint need is one state.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from typing import Any
 import torch
 
 from xeric.bases.base import Base
-from xeric.data.encoding import EncodedTask
+from xeric.data.rows import EncodedTask
 from xeric.errors import RunError
 from xeric.formatting import duration
 from xeric.interruption import Interrupted, PutOff
 from xeric.methods.base import Adaptation
 from xeric.progress import Progress, Silent
-from xeric.training.budget import TimePlan, fitted
+from xeric.training.budget import TimeBudget, fitted
 from xeric.training.checkpoint import CheckpointFile, under
 from xeric.training.log import TIMES, StepLog, TimeLog
 from xeric.training.loss import step_loss
@@ -135,7 +137,7 @@ class Trainer:
             self.adaptation.load_state(self.best[2])
         return result
 
-    def _time_plan(self, seconds: float) -> TimePlan:
+    def _time_plan(self, seconds: float) -> TimeBudget:
         devices = [self.base.device] if self.base.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             plan = fitted(

@@ -75,8 +75,8 @@ def _draw_band(panel: Any, curve: LearningCurve, made: list[Forecast]) -> None:
     steps = np.geomspace(first, last, _STEPS).round().astype(int).tolist()
     sizes = sorted({*steps, *curve.points.sizes, *(forecast.size for forecast in made)})
     drawn = [(size, score) for size in sizes if (score := curve.score(size)) is not None]
-    for known, alpha, dashes in ((True, 0.16, "-"), (False, 0.09, (0, (4, 2)))):
-        part = [(size, score) for size, score in drawn if (size <= largest if known else size >= largest)]
+    for measured, alpha, dashes in ((True, 0.16, "-"), (False, 0.09, (0, (4, 2)))):
+        part = [(size, score) for size, score in drawn if (size <= largest if measured else size >= largest)]
         if len(part) < 2:
             continue
         x = [size for size, _ in part]
