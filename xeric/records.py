@@ -33,7 +33,7 @@ __all__ = [
     "versions",
 ]
 
-RESULT_VERSION = 4
+RESULT_VERSION = 5
 """Raised when the same config, data and base would give other results; part of every ``run_id``."""
 
 RECORD_FILE = "record.json"

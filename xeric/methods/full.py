@@ -72,8 +72,8 @@ class Full(Method):
     """Full fine-tuning, the paper's first row of Table 1."""
 
     Options = FullOptions
-    default_lr = 1e-4
-    search_space = {"train.lr": Range(low=1e-5, high=5e-4)}
+    default_lr = 2e-5
+    search_space = {"train.lr": Range(low=2e-6, high=2e-4)}
 
     @classmethod
     def seeded(cls, options: FullOptions) -> bool:
