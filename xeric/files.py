@@ -53,6 +53,11 @@ _OTHERS = re.compile(
     re.IGNORECASE,
 )
 
+_READ_HINTS = {
+    errno.ENOENT: "check the path; relative ones start at the current folder",
+    errno.EISDIR: "it is a folder: give a file",
+    errno.EACCES: "you have no right to read it: have its mode changed",
+}
 _ELSEWHERE = "name another folder"
 _HINTS = {
     errno.ENOSPC: "make room there and give the same command again",
@@ -144,7 +149,8 @@ def read_error(error: OSError, path: Path | str) -> DataError | StorageError:
     """Return that a file cannot be read, as an error for the user: of the file, or of a file system that does not answer."""
     if error.errno in _UNREACHABLE and (unreachable := storage_error(error, shown_path(path), doing="read", sockets=False)):
         return unreachable
-    return DataError(f"cannot be read: {error.strerror or error}", where=shown_path(path))
+    hint = _READ_HINTS.get(error.errno or 0)
+    return DataError(f"cannot be read: {error.strerror or error}", where=shown_path(path), hint=hint)
 
 
 @contextlib.contextmanager

@@ -43,6 +43,10 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
         run_folder = folder.run_folder(run.id)
         record = folder.state(run.id).record
         if record is not None and record.status == "ok":
+            if not (run_folder / PREDICTION_FILES["test"]).is_file():
+                raise UserError(
+                    "keeps no predictions to score", where=str(run_folder), hint="rescore the folder it was published from"
+                )
             counted = _recounted(run_folder / PREDICTION_FILES["test"], names)
             if set(counted.by_task()) != set(record.tasks):
                 raise DataError("the predictions are of other tasks than the record", where=str(run_folder))

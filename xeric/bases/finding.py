@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import textwrap
 from pathlib import Path
 
 from xeric.bases.named import NAMED_BASES
@@ -105,7 +106,7 @@ def _download(name: str) -> Path:
     except Exception as error:  # noqa: BLE001 - the library raises whatever a broken file provokes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise DataError(
-            f"is no folder here and could not be fetched from the model hub: {reason[:200]}",
+            f"is no folder here and could not be fetched from the model hub: {textwrap.shorten(reason, 200, placeholder=' ...')}",
             where=f"base {name!r}",
             hint=suggest(name, NAMED_BASES.names(), "base") + "; a local folder or a .gguf file will do, too",
         ) from None

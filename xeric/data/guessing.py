@@ -118,6 +118,9 @@ def guess_columns(
         inputs = texts[0]
     elif output is None and len(texts) == 1:
         output = texts[0]
+    if len(table.columns) == 1 and not image_column:
+        hint = "if the file separates them by an unusual character, give it with --delimiter"
+        raise UserError(f"there is one column alone ({_listed(table.columns)}), and inputs and outputs take two", hint=hint)
     if output is None or (inputs is None and not image_column):
         which = "inputs and outputs" if inputs is None and output is None else "inputs" if inputs is None else "outputs"
         raise UserError(

@@ -39,7 +39,8 @@ def dataset_table(source: str, is_folder: bool, split: str, subset: str | None, 
     except ImportError:
         hint = "pip install 'xeric[hub]', or save the dataset as .jsonl"
         what = "reading a Hugging Face dataset needs the extra 'hub'"
-        raise UserError(what if is_folder else f"there is no such file, and {what}", where=source, hint=hint) from None
+        what = f"is a folder, not a table, and {what}" if is_folder else f"there is no such file, and {what}"
+        raise UserError(what, where=source, hint=hint) from None
     try:
         loaded = _load(datasets, source, is_folder, split, subset, revision)
         names = {column: _names(feature) for column, feature in (getattr(loaded, "features", None) or {}).items()}

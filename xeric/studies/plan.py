@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from xeric.config import build, digest, merge
-from xeric.errors import ConfigError, UnknownNameError
+from xeric.errors import ConfigError, UnknownNameError, UserError
 from xeric.files import expanded
 from xeric.records import RESULT_VERSION
 from xeric.studies.config import OWN, UNTRAINED, ArmKey, StudyConfig
@@ -113,6 +113,7 @@ def study_file(source: str | Path) -> Path:
 
     Raises:
         UnknownNameError: there is no such study.
+        UserError: it is a folder that holds none.
     """
     source = str(source)
     # A bundled name takes precedence over a file or folder of that name, which is ./NAME.
@@ -121,6 +122,10 @@ def study_file(source: str | Path) -> Path:
     path = expanded(source)
     if path.is_dir() and (path / "study.yaml").is_file():
         return path / "study.yaml"
+    if path.is_dir():
+        raise UserError(
+            "is a folder that holds no study", where=source, hint="give a study file, or a folder of `xeric study run`"
+        )
     if path.suffix not in (".yaml", ".yml") and not path.is_file():
         raise UnknownNameError("study", source, bundled)
     return path
