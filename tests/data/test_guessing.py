@@ -63,6 +63,9 @@ def test_what_is_named_is_not_guessed() -> None:
 def test_one_column_for_both_is_refused() -> None:
     with pytest.raises(UserError, match="both inputs and outputs"):
         guess_columns(table(a=texts("x"), b=texts("y")), input_column="a", output_column="a")
+    with pytest.raises(UserError, match=r"one column alone \('a'\)") as caught:
+        guess_columns(table(a=texts("x")))
+    assert "--delimiter" in str(caught.value.hint)
 
 
 def test_a_usual_name_whose_values_repeat_is_a_group() -> None:

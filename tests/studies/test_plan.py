@@ -369,6 +369,9 @@ def test_a_bundled_name_is_that_study_whatever_lies_here(tmp_path: Path, monkeyp
     monkeypatch.chdir(tmp_path)
     assert load_study("demo")[0].name == "demo"
     assert load_study("./demo")[0].name == "sample_size"
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="empty: is a folder that holds no study"):
+        load_study("empty")
 
 
 def test_the_study_beyond_the_paper_tunes_alike_and_asks_what_each_must_beat(open_base: Callable[[str], Base]) -> None:

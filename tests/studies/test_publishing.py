@@ -10,6 +10,7 @@ import pytest
 from tests import small_study as small
 from tests.made_study import changed, write_study
 from xeric.analysis.analyse import analyse
+from xeric.analysis.rescore import rescore
 from xeric.api import run_study
 from xeric.cli import run as command
 from xeric.errors import StorageError, UserError
@@ -66,6 +67,9 @@ def test_a_study_goes_on_from_what_was_published(undisturbed: Path, tasks: Path,
 def test_what_cannot_be_published_is_said(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="holds no study"):
         publish(StudyFolder(tmp_path), tmp_path / "out")
+    publish(StudyFolder(made), tmp_path / "published")
+    with pytest.raises(UserError, match="keeps no predictions to score"):
+        rescore(StudyFolder(tmp_path / "published"))
     with pytest.raises(UserError, match="own folder"):
         publish(StudyFolder(made), made)
     (tmp_path / "other").mkdir()
