@@ -286,7 +286,7 @@ def is_file(path: Path) -> bool:
     """
     try:
         return stat.S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a path that no file can have
         return False
 
 
