@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shlex
 import textwrap
@@ -111,3 +112,17 @@ def test_pages_that_the_code_and_the_readme_point_to_are_there() -> None:
     assert len({page for _, page in named}) > 5
     for path, page in named:
         assert (ROOT / page).is_file(), (path, page)
+
+
+def test_what_the_reference_is_made_of_is_there() -> None:
+    named = [name for text in TEXTS.values() for name in re.findall(r"^::: (\S+)$", text, flags=re.MULTILINE)]
+    assert named
+    assert [name for name in named if not _is_there(name)] == []
+
+
+def _is_there(name: str) -> bool:
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
