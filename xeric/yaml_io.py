@@ -116,7 +116,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         text = read_text(path)
     except DataError as error:
-        raise DataError(error.what, where=error.where, hint=error.hint or "give the path of a YAML file") from None
+        hint = error.hint if path.is_file() else "give the path of a YAML file"
+        raise DataError(error.what, where=error.where, hint=hint) from None
     value = parse_yaml(text, str(path))
     if value is None:
         return {}
