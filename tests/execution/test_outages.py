@@ -16,7 +16,7 @@ from xeric.analysis.results import StudyResults
 from xeric.errors import StorageError, UnreachableError
 from xeric.execution import outages, worker_events
 from xeric.execution.outages import PATIENCE_SECONDS, Outages
-from xeric.execution.run_study import run_study
+from xeric.execution.run_study import StudyRun, run_study
 from xeric.execution.work import work
 from xeric.execution.worker_events import Order, carry_out
 from xeric.execution.workers import Workers
@@ -122,6 +122,13 @@ class Breaking(Told):
             self._refusals = 0
 
 
+def check_outlasted(done: StudyRun, told: Told, undisturbed: Path) -> None:
+    """Check that a study waited out an outage, and left what an undisturbed one leaves."""
+    assert done.with_status("ok") == [run.id for run in done.plan.runs]
+    assert any("trying again for up to" in note for note in told.notes), told.notes
+    assert small.contents(done.folder.root) == small.contents(undisturbed)
+
+
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(
     ("number", "phase", "refusals"),
@@ -135,10 +142,8 @@ def test_a_study_outlasts_an_outage_and_ends_with_the_same_bytes(
     with monkeypatch.context() as patch:
         told = Breaking(Outage(patch, folder, number), phase, refusals)
         done = run_study(study, folder, progress=told, poll=0.0)
-    assert done.with_status("ok") == [run.id for run in done.plan.runs]
-    assert any("trying again for up to" in note for note in told.notes), told.notes
+    check_outlasted(done, told, undisturbed)
     assert not list(folder.rglob("failure.json"))
-    assert small.contents(folder) == small.contents(undisturbed)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -159,10 +164,8 @@ def test_the_process_that_watches_workers_outlasts_an_outage_and_loses_no_run(
 
     told = Cutting()
     done = run_study(study, folder, workers=Workers(1), progress=told)
-    assert done.with_status("ok") == [run.id for run in done.plan.runs]
+    check_outlasted(done, told, undisturbed)
     assert told.position[:2] == (len(done.plan.runs), len(done.plan.runs))
-    assert any("trying again for up to" in note for note in told.notes)
-    assert small.contents(folder) == small.contents(undisturbed)
 
 
 @pytest.mark.usefixtures("at_once")

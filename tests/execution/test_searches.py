@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from tests.execution.test_run_study import Told
 from xeric.analysis.analyse import analyse, write_results
 from xeric.data.preparing import Prepared
 from xeric.data.tasks import Instance
-from xeric.errors import ConfigError
+from xeric.errors import ConfigError, UnreachableError
 from xeric.execution import search_definition as module
+from xeric.execution.open_study import OpenStudy
 from xeric.execution.opening import check_settings
 from xeric.execution.preview import estimated, preview
 from xeric.execution.run_study import run_study
+from xeric.execution.searches import all_searches
 from xeric.instructing.instruct import Searched, search_prepared
 from xeric.instructing.scoring import Scorer
 from xeric.json_io import write_json
@@ -258,6 +261,18 @@ def test_the_report_names_what_was_found_and_what_it_cost(
     assert 'id="searches"' in page
     assert "Searched definitions" in (published / "report.md").read_text()
     assert any(path.name == "searches.csv" for path in written.files)
+
+
+def test_nothing_is_searched_into_the_folder_that_a_lost_mount_leaves(tasks: Path, base: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    opened = OpenStudy.of(study_of(tasks, base), folder, progress=Told())
+    search = all_searches(opened.plan, opened.plan.runs)[0]
+    shutil.rmtree(folder)
+    folder.mkdir()
+    at, settings = StudyFolder(folder).search(search.base, search.prompt, search.task), {"not": "read"}
+    with pytest.raises(UnreachableError, match="holds the study no longer"):
+        opened.executor.search(at, settings, search)
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(

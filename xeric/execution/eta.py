@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from xeric.studies.config import ArmKey
 from xeric.studies.folder import RunState
@@ -18,14 +18,12 @@ class PendingRun(NamedTuple):
     Attributes:
         key: of its arm; of a trial, of the arm that is tuned.
         paraphrases: the number of paraphrases under which its test set is decoded, too.
-        trial: whether it is a trial of tuning: an arm's own runs may have the same key.
-        search: whether it is a search for a definition: likewise.
+        kind: a run of the arm itself, a trial of its tuning, or a search for a definition, which may have the same key.
     """
 
     key: ArmKey
     paraphrases: int = 0
-    trial: bool = False
-    search: bool = False
+    kind: Literal["run", "trial", "search"] = "run"
 
 
 class EtaEstimator:
@@ -55,7 +53,7 @@ class EtaEstimator:
         return sum(self._mean(run) for run in left)
 
     def _mean(self, run: PendingRun) -> float:
-        if run.search and self._searches:
+        if run.kind == "search" and self._searches:
             return sum(self._searches) / len(self._searches)
         groups = (run.key, (run.key.base, run.key.method), None)
         finished = next(self._seconds[group] for group in groups if group in self._seconds)

@@ -127,8 +127,7 @@ class RunExecutor:
         undecoded = state is not None and bool(self._undecoded(folder, state, paraphrases))
         if state is not None and not undecoded and not self._leftovers(folder, state, keep_adapter):
             return state
-        self._check_there()
-        lock = acquire(self.folder.locks_dir, self.folder.lock_name(folder))
+        lock = self._acquired(folder)
         if lock is None:
             return None if state is not None and self._undecoded(folder, state, paraphrases) else state
         progress = _RunProgress(self._progress, self._noted, lock)
@@ -172,10 +171,11 @@ class RunExecutor:
 
         Raises:
             DataError: its result cannot be read.
+            UnreachableError: as for :meth:`run`.
         """
         if (state := self.search_state(folder)) is not None:
             return state
-        lock = acquire(self.folder.locks_dir, self.folder.lock_name(folder))
+        lock = self._acquired(folder)
         if lock is None:
             return None
         progress = _RunProgress(self._progress, self._noted, lock)
@@ -211,11 +211,16 @@ class RunExecutor:
         self._progress.note(f"{folder.name} failed: {failure.error}")
         return RunState(None, failure)
 
-    def _check_there(self) -> None:
-        """Check that the study's folder is the study's: the empty folder that a lost mount leaves must not be written into."""
+    def _acquired(self, folder: Path) -> Lock | None:
+        """Return the lock of a folder, or None while another process has it.
+
+        Raises:
+            UnreachableError: the study's folder is the study's no longer: what a lost mount leaves must not be written into.
+        """
         if not is_file(self.folder.study_file):
             hint = "if it lies on a network file system, mount that again"
             raise UnreachableError("holds the study no longer", where=str(self.folder.root), hint=hint)
+        return acquire(self.folder.locks_dir, self.folder.lock_name(folder))
 
     def _compute(self, folder: Path, settings: Mapping[str, Any], progress: RunProgress, *, keep_adapter: bool) -> None:
         (folder / "failure.json").unlink(missing_ok=True)

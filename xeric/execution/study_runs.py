@@ -90,8 +90,8 @@ class StudyRuns:
         open_runs = [run for run in runs if self._executor.state(self._folder.run_folder(run.id)) is None]
         self._searching = [search for search in all_searches(self._plan, open_runs) if self._searches.is_open(search)]
         self._tunings = [key for key in tuned_pairs(self._plan) if (key.base, key.method) in needed]
-        self._pending = [PendingRun(key, trial=True) for key in self._tunings for _ in range(self._trials.runs(key))]
-        self._pending += [PendingRun(self._searches.arm(search), search=True) for search in self._searching]
+        self._pending = [PendingRun(key, kind="trial") for key in self._tunings for _ in range(self._trials.runs(key))]
+        self._pending += [PendingRun(self._searches.arm(search), kind="search") for search in self._searching]
         self._pending += [self._pending_run(run) for run in runs]
         self._unfinished = list(runs)
         self._report_overall()
@@ -174,13 +174,13 @@ class StudyRuns:
         return ("search", key.base, key.prompt, *run.tasks) if self._plan.study.prompt_entry(key.prompt).search else None
 
     def _search_finished(self, key: ArmKey, seconds: float) -> None:
-        if (search := PendingRun(key, search=True)) in self._pending:
+        if (search := PendingRun(key, kind="search")) in self._pending:
             self._eta.add_search(seconds)
             self._count(search)
 
     def _trial_finished(self, key: ArmKey, state: RunState) -> None:
         # Trials of a method whose result is written are not expected, and those that other processes finish are told of late.
-        if (trial := PendingRun(key, trial=True)) in self._pending:
+        if (trial := PendingRun(key, kind="trial")) in self._pending:
             self._finished(trial, state)
 
     def _finished(self, run: PendingRun, state: RunState) -> None:

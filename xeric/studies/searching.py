@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from xeric.config import Config
 from xeric.errors import DataError
-from xeric.files import reading
+from xeric.files import is_file, reading
 from xeric.studies.config import ArmKey, StudyConfig
 from xeric.studies.entries import SearchConfig
 
@@ -96,7 +96,7 @@ def read_search(folder: Path) -> SearchResult | None:
     """
     path = folder / RESULT_FILE
     with reading(path):
-        if not path.is_file():
+        if not is_file(path):
             return None
         content = path.read_bytes()
     try:
