@@ -136,8 +136,16 @@ def estimated(preview: Preview, *, progress: StudyProgress) -> Preview:
     """
     plan, todo = preview.plan, _todo(preview.plan, preview.states)
     paraphrase_seconds = sum(_paraphrase_seconds(plan.study, preview.folder, run, preview.states[run.id]) for run in plan.runs)
-    further: dict[str, Any] = {"searches": preview.searches, "paraphrases": paraphrase_seconds}
-    cost = estimate(plan, preview.computer, preview.data, todo, preview.tunings, progress, **further)
+    cost = estimate(
+        plan,
+        preview.computer,
+        preview.data,
+        todo,
+        preview.tunings,
+        progress,
+        searches=preview.searches,
+        paraphrases=paraphrase_seconds,
+    )
     return replace(preview, estimate=cost)
 
 

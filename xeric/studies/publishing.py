@@ -1,8 +1,9 @@
 """A study's folder without its texts: what others need to reproduce its tables and verdicts, and to continue it.
 
 Predictions hold the inputs and references of the tasks, which often may not be passed on. What is published are records, configs,
-tuning and the statistics that metrics counted (:mod:`xeric.metrics.stored`): no texts, no weights, no folder and no name of
-a machine. Every analysis runs on it as on the whole folder, and ``xeric study run`` continues it.
+tuning and the statistics that metrics counted (:mod:`xeric.metrics.stored`): no texts of instances, no weights, no folder and no
+name of a machine. Definitions that were searched for are kept, since runs cannot be repeated without them. Every analysis runs on
+it as on the whole folder, and ``xeric study run`` continues it.
 """
 
 from __future__ import annotations
