@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import os
 from collections.abc import Callable, Iterator
@@ -40,12 +41,22 @@ def own_speeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xeric.execution.speeds.home", lambda: tmp_path / "cache")
 
 
+@pytest.fixture(scope="session")
+def _opened() -> dict[str, Base]:
+    return {}
+
+
 @pytest.fixture
-def open_base(base_folder: Callable[[str], Path]) -> Callable[[str], Base]:
-    """A tiny random base of a shape, opened anew for each test."""
+def open_base(base_folder: Callable[[str], Path], _opened: dict[str, Base]) -> Callable[[str], Base]:
+    """A tiny random base of a shape, a copy of its own for each call: that is quicker than to open it anew."""
     from xeric.bases.loading import load_base
 
-    return lambda shape="llama": load_base(str(base_folder(shape)), device="cpu", precision="fp32")
+    def get(shape: str = "llama") -> Base:
+        if shape not in _opened:
+            _opened[shape] = load_base(str(base_folder(shape)), device="cpu", precision="fp32")
+        return copy.deepcopy(_opened[shape])
+
+    return get
 
 
 @pytest.fixture(autouse=True, scope="module")

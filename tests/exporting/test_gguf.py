@@ -198,10 +198,22 @@ def test_what_the_formats_cannot_hold_is_refused(save_run: SaveRun, base_folder:
         assert not (tmp_path / "out").exists()
 
 
-def test_a_gemma_that_llama_cpp_would_compute_otherwise_is_refused(save_run: SaveRun, tmp_path: Path) -> None:
-    base = tiny.write_base(tmp_path / "base", "gemma3", query_pre_attn_scalar=64)
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"query_pre_attn_scalar": 64}, "a Gemma 3 whose attention is scaled"),
+        (
+            {"layer_types": ["sliding_attention", "full_attention"] * 3 + ["sliding_attention"]},
+            "a Gemma 3 in which other layers than every sixth have full attention",
+        ),
+    ],
+)
+def test_a_gemma_that_llama_cpp_would_compute_otherwise_is_refused(
+    changes: dict[str, Any], complaint: str, save_run: SaveRun, tmp_path: Path
+) -> None:
+    base = tiny.write_base(tmp_path / "base", "gemma3", **changes)
     run = save_run(base, "lora", scale=0.05)
-    with pytest.raises(UserError, match=r"llama\.cpp does not compute a Gemma 3 whose attention is scaled"):
+    with pytest.raises(UserError, match=rf"llama\.cpp does not compute {complaint}"):
         xeric.export(run, "gguf", tmp_path / "out", device="cpu")
 
 

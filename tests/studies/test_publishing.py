@@ -64,6 +64,19 @@ def test_a_study_goes_on_from_what_was_published(undisturbed: Path, tasks: Path,
     assert [arm.scores for arm in results.arms] == [arm.scores for arm in analyse(undisturbed).arms]
 
 
+def test_what_went_on_from_a_published_study_is_published_whole(made: Path, tmp_path: Path) -> None:
+    """Runs without texts keep their statistics, beside a run that has its texts."""
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    publish(StudyFolder(made), first)
+    shutil.copytree(first, second)
+    computed = next(path for path in sorted(made.glob("runs/*/predictions.jsonl")) if path.stat().st_size)
+    shutil.copy(computed, second / computed.relative_to(made))
+    publish(StudyFolder(second), third)
+    published = {path.relative_to(third): path.read_bytes() for path in third.rglob("*") if path.is_file()}
+    assert published == {path.relative_to(first): path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    assert [run.scores for run in analyse(third).runs] == [run.scores for run in analyse(made).runs]
+
+
 def test_what_cannot_be_published_is_said(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(UserError, match="holds no study"):
         publish(StudyFolder(tmp_path), tmp_path / "out")
