@@ -42,19 +42,16 @@ def own_speeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def _opened() -> dict[str, Base]:
-    return {}
-
-
-@pytest.fixture
-def open_base(base_folder: Callable[[str], Path], _opened: dict[str, Base]) -> Callable[[str], Base]:
-    """A tiny random base of a shape, a copy of its own for each call: that is quicker than to open it anew."""
+def open_base(base_folder: Callable[[str], Path]) -> Callable[[str], Base]:
+    """A tiny random base of a shape, opened once per session; each call gets a copy of its own, which is quicker."""
     from xeric.bases.loading import load_base
 
+    opened: dict[str, Base] = {}
+
     def get(shape: str = "llama") -> Base:
-        if shape not in _opened:
-            _opened[shape] = load_base(str(base_folder(shape)), device="cpu", precision="fp32")
-        return copy.deepcopy(_opened[shape])
+        if shape not in opened:
+            opened[shape] = load_base(str(base_folder(shape)), device="cpu", precision="fp32")
+        return copy.deepcopy(opened[shape])
 
     return get
 

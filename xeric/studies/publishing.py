@@ -81,18 +81,17 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
         record = read_json(path)
         record["cost"] = {key: value for key, value in record["cost"].items() if key not in _OF_THIS_MACHINE}
         yield path.relative_to(root), record
-    counted = set()
-    for path in sorted(path for pattern in _PREDICTIONS for path in root.glob(pattern)):
+    predictions = sorted(path for pattern in _PREDICTIONS for path in root.glob(pattern))
+    for path in predictions:
         if path.stat().st_size:
             # Missing or outdated statistics are counted here, because they cannot be without the texts.
             names = [PRIMARY] if path.name == PREDICTION_FILES["dev"] else METRICS.names()
-            counted.add(statistics_file(path))
             yield statistics_file(path).relative_to(root), statistics_content(path, names)
     # A study that goes on from a published one has runs without texts: their statistics are all that is left of them.
     patterns = [str(statistics_file(Path(pattern))) for pattern in _PREDICTIONS]
-    for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
-        if path not in counted:
-            yield path.relative_to(root), path.read_bytes()
+    kept = {path for pattern in patterns for path in root.glob(pattern)}
+    for path in sorted(kept - {statistics_file(path) for path in predictions}):
+        yield path.relative_to(root), path.read_bytes()
 
 
 def _without_folders(path: Path) -> str:
