@@ -277,6 +277,28 @@ def test_clusters_hold_groups_outputs_and_families() -> None:
     assert len(set(cleaned.clusters)) == len(cleaned.instances) - 4
 
 
+def test_groups_are_compared_in_one_form() -> None:
+    names = ("Jos\u00e9", "Jose\u0301", " Jos\u00e9\u00a0", "", " ", None)
+    cleaned = clean(task([replace(i, group=name) for i, name in zip(unlike(6), names, strict=True)]))
+    assert len(set(cleaned.clusters[:3])) == 1
+    assert len(set(cleaned.clusters)) == 4
+
+
+def test_another_form_of_an_input_is_on_the_same_side() -> None:
+    wide = sentence(random.Random(1))
+    other = "".join(chr(ord(c) + 0xFEE0) if c.isalpha() else c for c in wide)
+    cleaned = clean(task([*unlike(10), Instance("a", wide, ("yes",)), Instance("b", other, ("no",))]))
+    assert cleaned.clusters[-1] == cleaned.clusters[-2]
+    assert len(set(cleaned.clusters)) == 11
+
+
+def test_inputs_of_signs_are_told_apart() -> None:
+    signs = [chr(0x1F400 + k) * 3 for k in range(40)]
+    cleaned = clean(task([Instance(f"s{k}", text, (f"label {k % 4}",)) for k, text in enumerate(signs)]))
+    assert (cleaned.drops, cleaned.merged) == ({}, 0)
+    assert len(set(cleaned.clusters)) == 40
+
+
 def test_merged_instances_keep_the_links_of_their_groups() -> None:
     rng = random.Random(8)
     text = sentence(rng)

@@ -99,6 +99,25 @@ def test_boilerplate_does_not_remove_the_world() -> None:
     assert found(find_leaks({"t": test}, {"s": training})) == {("i2", "i7")}
 
 
+@pytest.mark.parametrize("references", [1, 4, 5, 12])
+def test_references_do_not_make_a_text_boilerplate(references: int) -> None:
+    rng = random.Random(7)
+    passage, asked = sentence(rng, 22), sentence(rng, 30)
+    long = Instance("long", "q", tuple(f"{passage} {number}" for number in range(references)))
+    short = Instance("short", asked, tuple(f"answer {number}" for number in range(references)))
+    quoting = [Instance(f"s{k}", f"{sentence(rng, 80)} {passage} {sentence(rng, 80)}", ("z",)) for k in range(3)]
+    again = Instance("again", f"{asked} {sentence(rng, 2)}", ("answer 0",))
+    report = find_leaks({"t": [long, short]}, {"s": [*quoting, again]})
+    assert found(report) == {("long", "s0"), ("long", "s1"), ("long", "s2"), ("short", "again")}
+    assert report.boilerplate == 0
+
+
+def test_an_answer_of_signs_leaks_with_its_input_of_signs() -> None:
+    test = [Instance("t", "🐸🌧️🏠", ("👍",)), Instance("u", "🐸🌧️🚗", ("👍",))]
+    training = [Instance("same", "🐸 🌧️ 🏠", ("👍",)), Instance("other", "🐸🌧️🏠", ("👎",))]
+    assert found(find_leaks({"t": test}, {"s": training})) == {("t", "same")}
+
+
 def test_a_text_that_is_in_many_training_texts_as_a_whole_is_a_leak() -> None:
     test = unlike(10, seed=1, words=60)
     asked = [Instance(f"q{k}", f"{test[0].outputs[0]} Question {k}?", (f"answer {k}",)) for k in range(30)]

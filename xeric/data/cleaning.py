@@ -197,7 +197,13 @@ def _formed(task: Task, keep_indentation: bool) -> Task:
         positive_examples=formed(task.positive_examples),
         negative_examples=formed(task.negative_examples),
         instances=tuple(
-            replace(i, input=form(i.input), outputs=tuple(dict.fromkeys(map(form, i.outputs)))) for i in task.instances
+            replace(
+                i,
+                input=form(i.input),
+                outputs=tuple(dict.fromkeys(map(form, i.outputs))),
+                group=one_form(i.group or "") or None,
+            )
+            for i in task.instances
         ),
     )
 

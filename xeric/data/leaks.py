@@ -12,9 +12,9 @@ apart.
   alone is no leak: many questions are asked of one passage, and the answer stays unknown.
 * A **picture** of a test instance that a training instance has too is a leak, whatever is asked of it. The short output of an
   instance with a picture is not compared: its input is the picture, and "flag" under another picture proves nothing.
-* **Boilerplate** (footers, formulas of politeness, templates) is no leak. Windows of more than 1% of a task's test
-  outputs (at least 5) are set aside, and windows of more than 10 training texts unless half of the test output is in that one
-  text. Definitions are not compared: they are meant to be shared.
+* **Boilerplate** (footers, formulas of politeness, templates) is no leak. Windows in more than 1% of a task's test instances (at
+  least 5, however many references they have) are set aside, and windows of more than 10 training texts unless half of the test
+  output is in that one text. Definitions are not compared: they are meant to be shared.
 
 Leaks are removed from training, never from the test set.
 """
@@ -23,13 +23,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from xeric.data.shingles import MIN_DISTINCTIVE, Unit, fold, window_hashes
+from xeric.data.shingles import MIN_DISTINCTIVE, Unit, fold, window_hashes, words_or_signs
 from xeric.data.tasks import Example, Instance
 from xeric.text import dominant_script
 
@@ -54,13 +54,20 @@ class LeakIndex:
 
     Args:
         texts: test texts by key. Those too short to prove anything are in :attr:`short` and never hit.
+        owners: what texts belong to, by key, where several belong to one: references to their instance. Itself where None.
         n_words: windows of words, for texts that have as many.
         n_chars: windows of characters of the folded text, for shorter texts and scripts without spaces.
-        common: windows of more test texts than this are boilerplate, only counted; 1% of the texts, at least 4, where None.
+        common: windows of more owners than this are boilerplate, only counted; 1% of the owners, at least 4, where None.
     """
 
     def __init__(
-        self, texts: Mapping[str, str], *, n_words: int = 13, n_chars: int = MIN_DISTINCTIVE, common: int | None = None
+        self,
+        texts: Mapping[str, str],
+        *,
+        owners: Mapping[str, Hashable] | None = None,
+        n_words: int = 13,
+        n_chars: int = MIN_DISTINCTIVE,
+        common: int | None = None,
     ) -> None:
         self._sizes: dict[Unit, int] = {"word": n_words, "char": n_chars}
         self._postings: dict[Unit, dict[int, list[str]]] = {"word": {}, "char": {}}
@@ -75,8 +82,14 @@ class LeakIndex:
             self._totals[key] = len(windows)
             if not windows:
                 self.short.add(key)
-        limit = max(4, len(texts) // 100) if common is None else common
-        frequent = [(unit, w) for unit, postings in self._postings.items() for w, keys in postings.items() if len(keys) > limit]
+        owner = owners or {key: key for key in texts}
+        limit = max(4, len(set(owner.values())) // 100) if common is None else common
+        frequent = [
+            (unit, window)
+            for unit, postings in self._postings.items()
+            for window, keys in postings.items()
+            if len(keys) > limit and len({owner[key] for key in keys}) > limit
+        ]
         for unit, window in frequent:
             del self._postings[unit][window]
         self.boilerplate = len(frequent)
@@ -189,12 +202,17 @@ def find_leaks(
     texts: list[_Text] = [(t, i.id, None, i.input, i.outputs) for t, instances in training.items() for i in instances]
     for task, shown in (demonstrations or {}).items():
         texts.extend((task, None, position, e.input, (e.output,)) for position, e in enumerate(shown))
-    common = max(4, len(outputs) // (100 * max(1, len(test))))
-    index = LeakIndex(
-        {str(k): output for k, (_, _, output) in enumerate(outputs)}, n_words=n_words, n_chars=n_chars, common=common
-    )
-    hits = [(int(hit.key), text, hit) for text in texts for hit in index.hits(text[3], *text[4])]
-    spread = Counter(window for _, _, hit in hits for window in hit.windows)
+    owners = {str(k): (task, instance.id) for k, (task, instance, _) in enumerate(outputs)}
+    tested = len(set(owners.values()))
+    common = max(4, tested // (100 * max(1, len(test))))
+    references = {str(k): output for k, (_, _, output) in enumerate(outputs)}
+    index = LeakIndex(references, owners=owners, n_words=n_words, n_chars=n_chars, common=common)
+    hits: list[tuple[int, _Text, Hit]] = []
+    spread: Counter[int] = Counter()
+    for text in texts:
+        of_text = index.hits(text[3], *text[4])
+        hits.extend((int(hit.key), text, hit) for hit in of_text)
+        spread.update({window for hit in of_text for window in hit.windows})
     leaks = [
         Leak(outputs[k][0], outputs[k][1].id, *text[:3], "text", hit.share, hit.shared)
         for k, text, hit in hits
@@ -205,7 +223,7 @@ def find_leaks(
     leaks.extend(_picture_leaks(test, training))
     leaks.sort(key=lambda x: (x.test_task, x.test_id, x.training_task, x.training_id or "", x.demonstration or 0, x.kind))
     boilerplate = index.boilerplate + sum(count > 10 for count in spread.values())
-    return LeakReport(tuple(leaks), len({(t, i.id) for t, i, _ in outputs}), len(texts), boilerplate)
+    return LeakReport(tuple(leaks), tested, len(texts), boilerplate)
 
 
 def _picture_leaks(test: Mapping[str, Iterable[Instance]], training: Mapping[str, Iterable[Instance]]) -> Iterator[Leak]:
@@ -224,14 +242,19 @@ def _short_output_leaks(
     """Yield the leaks of outputs too short to tell: beside the same input, or one that holds half of it."""
     answers: dict[tuple[str, ...], list[int]] = {}
     for k, (_, _, output) in enumerate(short):
-        answers.setdefault(tuple(fold(output)), []).append(k)
+        answers.setdefault(tuple(words_or_signs(output)), []).append(k)
     answers.pop((), None)
-    questions = [fold(instance.input) for _, instance, _ in short]
-    index = LeakIndex({str(k): w[1].input for k, w in enumerate(short)}, n_words=n_words, n_chars=n_chars, common=common)
+    questions = [words_or_signs(instance.input) for _, instance, _ in short]
+    # One question for all references of an instance.
+    asked: dict[tuple[str, str], list[int]] = {}
+    for k, (task, instance, _) in enumerate(short):
+        asked.setdefault((task, instance.id), []).append(k)
+    of_question = {str(same[0]): same for same in asked.values()}
+    index = LeakIndex({key: short[int(key)][1].input for key in of_question}, n_words=n_words, n_chars=n_chars, common=common)
     for text in texts if short else ():
-        same = {k for output in text[4] for k in answers.get(tuple(fold(output)), ())}
-        shares = {int(hit.key): hit.share for hit in index.hits(text[3], *text[4])}
-        question = fold(text[3]) if same else []
+        same = {k for output in text[4] for k in answers.get(tuple(words_or_signs(output)), ())}
+        shares = {k: hit.share for hit in index.hits(text[3], *text[4]) for k in of_question[hit.key]}
+        question = words_or_signs(text[3]) if same else []
         for k in sorted(same | shares.keys()):
             share = 1.0 if k in same and questions[k] == question else shares.get(k, 0.0)
             if share >= 0.5 and (k in same or _gives_away(text, questions[k], fold(short[k][2]))):

@@ -1,7 +1,8 @@
 """Sets of hashed windows of text (shingles), by which texts are compared: n words, or n characters.
 
-Case, punctuation and Unicode form do not count. Hashes are fixed (BLAKE2), never Python's own, so that every run on every machine
-gets the same.
+Case, punctuation and Unicode form do not count, nor do compatibility forms (full and half width, ligatures) and what Arabic and
+Hebrew may leave out: vowel marks and the tatweel. Hashes are fixed (BLAKE2), never Python's own, so that every run on
+every machine gets the same.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import functools
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from xeric.text import normalize, words
+from xeric.text import words
 
-__all__ = ["MIN_DISTINCTIVE", "Hashes", "Unit", "fold", "jaccard", "shingles", "window_hashes"]
+__all__ = ["MIN_DISTINCTIVE", "Hashes", "Unit", "fold", "jaccard", "shingles", "window_hashes", "words_or_signs"]
 
 Hashes = npt.NDArray[np.uint64]
 Unit = Literal["word", "char"]
@@ -28,12 +30,31 @@ MIN_DISTINCTIVE = 40
 _BASE = 0x9E3779B97F4A7C15
 _INVERSE = pow(_BASE, -1, 2**64)
 _ASCII_WORD = re.compile("[a-z0-9]+")
+_OPTIONAL = re.compile("[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0640\u064b-\u0652\u0670]+")
 
 
 def fold(text: str) -> list[str]:
-    """Return the words of ``text`` without case and in one Unicode form: what counts when texts are compared."""
-    # The same result as below, several times as fast.
-    return _ASCII_WORD.findall(text.lower()) if text.isascii() else words(normalize(normalize(text).casefold()))
+    """Return the words of ``text`` without case and in one form: what counts when texts are compared.
+
+    >>> fold("¿Qué AÑO?"), fold("ﾗｰﾒﾝ") == fold("ラーメン"), fold("كِتَاب")
+    (['qué', 'año'], True, ['كتاب'])
+    """
+    if text.isascii():  # the same result as below, several times as fast
+        return _ASCII_WORD.findall(text.lower())
+    return words(_OPTIONAL.sub("", _compatible(_compatible(text).casefold())))
+
+
+def words_or_signs(text: str) -> list[str]:
+    """Return the folded words of ``text``; where it has none, of emoji for one, all of its signs as one word.
+
+    >>> words_or_signs("A frog: 🐸"), words_or_signs("🐸 🎉!"), words_or_signs(" ")
+    (['a', 'frog'], ['🐸🎉!'], [])
+    """
+    return fold(text) or (["".join(text.split())] if text.strip() else [])
+
+
+def _compatible(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
 
 
 @functools.lru_cache(maxsize=1_000_000)
@@ -68,9 +89,12 @@ def window_hashes(tokens: Sequence[str], unit: Unit, n: int) -> Hashes:
     return _mix((sums[n:] - sums[:-n]) * _powers(_INVERSE, size)[: len(values) - n + 1])
 
 
-def shingles(text: str, unit: Unit, n: int) -> Hashes:
-    """Return the set of windows of a text as sorted hashes; a text shorter than ``n`` is one window, an empty text none."""
-    tokens = fold(text)
+def shingles(text: str | Sequence[str], unit: Unit, n: int) -> Hashes:
+    """Return the set of windows of a text, or of its words, as sorted hashes.
+
+    A text shorter than ``n`` is one window, an empty text none.
+    """
+    tokens = fold(text) if isinstance(text, str) else text
     length = len(tokens) if unit == "word" else len(" ".join(tokens))
     return np.unique(window_hashes(tokens, unit, min(n, max(length, 1))))
 
