@@ -111,9 +111,12 @@ def test_predictions_are_read_back_as_they_were(tmp_path: Path) -> None:
         Prediction(id="1", task="t", language="Hindi", input="", prediction="", references=("नदी", "")),
         Prediction(id="2", task="t", language="Hindi", input="a\u2028b\x85c\n", prediction="\t\\n\"'", references=("x",)),
         Prediction(id="1", task="u", language="Hindi", input="", prediction="👩\u200d👩\x00", references=("\ufeffx",)),
+        Prediction(id="2", task="u", language="Hindi", input="", prediction="y", references=("y",), group="a thread"),
     ]
     write_jsonl(tmp_path / "p.jsonl", rows)
     assert read_predictions(tmp_path / "p.jsonl") == rows
+    lines = (tmp_path / "p.jsonl").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    assert ["group" in json.loads(line) for line in lines] == [False, False, False, True]
 
 
 def test_files_of_other_programs_are_read_as_far_as_they_are_clear(write: Write) -> None:

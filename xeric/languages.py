@@ -37,6 +37,11 @@ class Language:
     stemmer: str | None = None
 
     @property
+    def dotted(self) -> bool:
+        """Whether i and ı are two letters, with İ and I for capitals."""
+        return self.code.partition("-")[0] in ("az", "crh", "gag", "tr", "tt")
+
+    @property
     def latin(self) -> bool:
         """Whether the language is written in Latin script only."""
         return self.scripts == ("Latin",)

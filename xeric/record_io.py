@@ -40,7 +40,8 @@ def read_predictions(path: Path, *, language: str | None = None, encoding: str |
 
     Only ``prediction`` and ``references`` (a list, or one text; also under ``reference``) are required, so that files of other
     programs can be scored: ``id`` falls back to the line number, ``task`` to ``"task"``. A number is taken as the text that was
-    written. Ids and names of tasks are brought into one Unicode form.
+    written. Rows of one ``group`` (a customer, a thread) are drawn together in intervals and tests. Ids and names of tasks are
+    brought into one Unicode form.
 
     Args:
         path: a file of JSON lines, or of one list of objects.
@@ -64,6 +65,7 @@ def read_predictions(path: Path, *, language: str | None = None, encoding: str |
             "input": present.get("input", ""),
             "prediction": present.get("prediction"),
             "references": [references] if isinstance(references, str) else references,
+            "group": _name(present.get("group")) or None,
         }
         if isinstance(fields["language"], Number):
             raise DataError("field 'language': expected a name or code, not a number", where=where)

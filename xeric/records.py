@@ -65,7 +65,12 @@ class Score(Config):
 
 
 class Prediction(Config):
-    """One line of ``predictions.jsonl``."""
+    """One line of ``predictions.jsonl``.
+
+    Attributes:
+        group: what the instance belongs to (a customer, a thread), where that is known: rows of a group are not independent, so
+            intervals and tests draw them together. Not written where it is None.
+    """
 
     id: str
     task: str
@@ -73,6 +78,7 @@ class Prediction(Config):
     input: str
     prediction: str
     references: tuple[str, ...] = Field(min_length=1)
+    group: str | None = Field(default=None, exclude_if=lambda group: group is None)
 
 
 class TaskResult(Config):

@@ -3,7 +3,8 @@ r"""Unicode normal form, words, scripts and stemmers: what every layer means by 
 This module knows nothing about tasks, models or metrics. Two choices here move scores and are therefore named in every metric's
 signature:
 
-* **Word tokens** are maximal runs of ``[\p{L}\p{M}\p{N}\u200c\u200d]``. Python's own ``\w`` leaves out combining vowel signs
+* **Word tokens** are a letter or number and what follows it of ``[\p{L}\p{M}\p{N}\u200c\u200d]``, variation selectors apart: a
+  mark or joiner behind an emoji is no word. Python's own ``\w`` leaves out combining vowel signs
   and cuts Devanagari words into pieces. Scripts written without spaces (Thai, Lao, Khmer, Burmese, Han, Kana) go by grapheme
   cluster.
 * **Stemmers** are the Snowball algorithms of :mod:`snowballstemmer`. A language without one has none; nothing falls back to
@@ -36,7 +37,7 @@ __all__ = [
 
 NormalForm = Literal["nfc", "none"]
 
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+")
+_WORD = regex.compile(r"(?V1)[\p{L}\p{N}][[\p{L}\p{M}\p{N}\u200c\u200d]--[\ufe00-\ufe0f\U000e0100-\U000e01ef]]*")
 _UNSPACED = (
     r"[\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\u30fc]"
 )

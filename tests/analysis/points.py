@@ -42,6 +42,6 @@ def run(*tasks: ArrayLike, names: Sequence[str] = ("points",), languages: Sequen
     return Measured({name: Points(name) for name in names}, tuple(groups), rows)
 
 
-def level(value: float, instances: int = 5) -> Measured:
+def level(value: float, instances: int = 8) -> Measured:
     """A run that gets the same points on every instance of one task: other instances would change nothing."""
     return run([value] * instances)

@@ -11,6 +11,7 @@ from tests.analysis.points import run
 from xeric.analysis.break_even import break_even, crossing, with_break_evens
 from xeric.analysis.comparison import Arms, resample_arms
 from xeric.analysis.results import ArmResult, FigurePoint, FigureResult, FigureSeries, Interval
+from xeric.statistics.decisions import ASSUMED_SEED_SD
 from xeric.studies.config import ArmKey
 
 SIZES = {10: "n10", 40: "n40", 160: "n160"}
@@ -67,6 +68,24 @@ def test_ends_beyond_the_sizes_are_said_to_be_so() -> None:
     assert unsure.high is None, "where some resamples have no break-even, the interval is open"
 
 
+def test_one_run_is_as_unsure_as_it_is_taken_to_be_in_every_comparison() -> None:
+    """Covers the true 80 as often as it says, of arms of one run whose spread between runs is the assumed one."""
+    covered = 0
+    for study in range(60):
+        rng = np.random.default_rng(study)
+        hard = rng.normal(0, 10, size=(2, 80))
+        means = np.array([18.0, 19.0, 21.0]) + rng.normal(0, ASSUMED_SEED_SD, size=3)
+        trained = {
+            name: {0: run(*(hard + mean + rng.normal(0, 3, size=hard.shape)))}
+            for name, mean in zip(SIZES.values(), means, strict=True)
+        }
+        made = resample_arms({**trained, "few": {0: run(*(hard + 20.0))}}, fixed=["few"], draws=300)
+        even = break_even(made, SIZES, ["few"], "points")
+        assert even is not None
+        covered += (even.low is not None and even.low <= 80) and (even.high is None or even.high >= 80)
+    assert covered / 60 > 0.88
+
+
 def test_nothing_is_said_of_one_size_or_without_prompting() -> None:
     made = arms(16.0, 18.0, 22.0)
     assert break_even(made, {10: "n10"}, ["few"], "points") is None
@@ -86,4 +105,6 @@ def test_a_curve_says_it_below_itself() -> None:
     assert [even.arms for even in shown.break_evens] == [("n10", "n40", "n160")]
     (note,) = shown.notes
     assert note.startswith("b, lora beats b, few-shot in points from ")
+    (note,) = with_break_evens(figure, arms(10.0, 11.0, 12.0), results, sizes).notes
+    assert note == "b, lora does not beat b, few-shot in points with up to 160 examples."
     assert with_break_evens(figure.model_copy(update={"kind": "bars"}), arms(1.0, 2.0, 3.0), results, sizes).break_evens == ()

@@ -123,9 +123,17 @@ def test_scores_of_a_language_are_means_over_its_tasks(rng: np.random.Generator)
 
 
 def test_one_instance_a_task_gives_no_interval() -> None:
-    arms = resample_arms({"a": {0: run([3.0], [4.0, 5.0])}}, fixed=["a"], draws=20)
+    arms = resample_arms({"a": {0: run([3.0], [4.0, 5.0] * 3)}}, fixed=["a"], draws=20)
     assert arms.mean("a", POINTS).interval() is None
     assert arms.mean("a", POINTS, arms.weights(task="task 1")).interval() is not None
+
+
+def test_a_handful_of_instances_tells_nothing_at_five_per_cent() -> None:
+    for n in (2, 5, 6):
+        arms = resample_arms({"a": {0: level(100.0, n)}, "b": {0: level(0.0, n)}}, fixed=["a", "b"], draws=20)
+        difference = arms.difference("a", "b", POINTS)
+        assert difference.p() == 2.0 ** (1 - n)
+        assert (difference.interval() is None) == (n < 6)
 
 
 def test_runs_on_other_instances_are_refused() -> None:

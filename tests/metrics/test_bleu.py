@@ -58,10 +58,12 @@ def test_chrf_equals_sacrebleu(corpus: list[tuple[str, list[str]]], eps_smoothin
     predictions, references = [row[0] for row in corpus], [row[1] for row in corpus]
     metric = Chrf(word_order=word_order, eps_smoothing=eps_smoothing)
     statistics = metric.statistics(predictions, references, predictions, "en")
-    padded = [[several[min(i, len(several) - 1)] for several in references] for i in range(3)]
+    in_order = [sorted(several) for several in references]
+    padded = [[several[min(i, len(several) - 1)] for several in in_order] for i in range(3)]
     scorer = CHRF(word_order=word_order, eps_smoothing=eps_smoothing)
     assert metric.score(statistics) == pytest.approx(scorer.corpus_score(predictions, padded).score, abs=1e-9)
-    expected = [scorer.sentence_score(prediction, several).score for prediction, several in corpus]
+    pairs = zip(predictions, in_order, strict=True)
+    expected = [scorer.sentence_score(prediction, several).score for prediction, several in pairs]
     assert metric.per_example(statistics) == pytest.approx(expected, abs=1e-9)
 
 

@@ -162,6 +162,41 @@ def test_a_handful_of_rows_tells_nothing_at_five_per_cent() -> None:
         assert (rouge_l.low is None) == (p > 0.05)
 
 
+def threads(rng: random.Random, *, grouped: bool = True) -> list[Prediction]:
+    """20 threads of 5 rows that are right or wrong together."""
+    right = [rng.random() < 0.5 for _ in range(20)]
+    return [
+        Prediction(
+            id=f"{number:03}",
+            task="t",
+            language="en",
+            input="",
+            prediction="one two three four" if right[number // 5] else "no",
+            references=("one two three four",),
+            group=f"thread {number // 5}" if grouped else None,
+        )
+        for number in range(100)
+    ]
+
+
+def test_rows_of_a_group_are_drawn_together() -> None:
+    """Systems of equal worth are called different one time in twenty, though the rows of a thread share their fate."""
+    called = 0
+    for trial in range(60):
+        rng = random.Random(trial)
+        # The groups may stand on one side alone: predictions of other programs do not name them.
+        p = (
+            compare_predictions(threads(rng), threads(rng, grouped=trial % 2 == 0), ["rouge_l"], resamples=200)
+            .metrics["rouge_l"]
+            .p
+        )
+        assert p is not None
+        called += p < 0.05
+    assert called <= 6
+    one_group = [row.model_copy(update={"group": "g"}) for row in threads(random.Random(0))]
+    assert score_predictions(one_group, ["rouge_l"]).scores["rouge_l"].low is None
+
+
 def test_what_cannot_be_paired_is_refused() -> None:
     rows = make(0.2, 3)
     with pytest.raises(DataError, match="the second set has no prediction for the id '2' of task 'b'"):
@@ -183,9 +218,43 @@ def test_what_cannot_be_paired_is_refused() -> None:
 
 
 def test_references_in_another_order_are_the_same() -> None:
-    rows = make(0.2, 3)
+    """Also where no reference has anything of a prediction, and sacrebleu charges the first."""
+    rows = [
+        row.model_copy(
+            update={"references": ("one", "another and longer one"), "prediction": row.prediction if number % 3 else ""}
+        )
+        for number, row in enumerate(make(0.2, 12))
+    ]
     turned = [row.model_copy(update={"references": row.references[::-1]}) for row in rows]
-    assert compare_predictions(rows, turned, ["chrf"], resamples=20).metrics["chrf"].difference == 0
+    compared = compare_predictions(rows, turned, resamples=20).metrics
+    assert {name: comparison.difference for name, comparison in compared.items()} == dict.fromkeys(compared, 0)
+
+
+def test_languages_of_one_row_do_not_make_a_difference_certain() -> None:
+    """Systems of equal worth on 2 English rows and one in each of 20 languages: rarely called different."""
+    languages = ["en", "en", *"es fr de it pt nl sv da fi pl cs sk hu ro bg ru uk el tr id".split()]
+    words = "a b c d e f g h".split()
+    called = 0
+    for trial in range(40):
+        rng = random.Random(trial)
+
+        def system(rng: random.Random = rng) -> list[Prediction]:
+            return [
+                Prediction(
+                    task="t",
+                    id=str(n),
+                    language=code,
+                    input="",
+                    references=("a b c d",),
+                    prediction=" ".join(rng.choices(words, k=4)),
+                )
+                for n, code in enumerate(languages)
+            ]
+
+        p = compare_predictions(system(), system(), ["rouge_l"], resamples=200).metrics["rouge_l"].p
+        assert p is not None
+        called += p < 0.05
+    assert called <= 5
 
 
 def test_what_was_measured_once_gives_the_same_scores_and_comparisons() -> None:

@@ -169,6 +169,32 @@ def test_a_second_reference_never_hurts_a_row(rows: list[tuple[str, list[str], s
         assert (more >= fewer - 1e-9).all(), name
 
 
+SIGNS = [("❤️", "☀️"), ("happy birthday ❤️ ❤️ ❤️", "congratulations ☀️ ☀️ ☀️"), ("👩\u200d🚀", "👨\u200d🌾")]
+
+
+@pytest.mark.parametrize(("prediction", "reference"), SIGNS)
+@pytest.mark.parametrize("name", ["rouge_l", "meteor"])
+def test_signs_match_themselves_and_nothing_else(name: str, prediction: str, reference: str) -> None:
+    metric = METRICS.get(name)()
+    assert metric.score(count(metric, [(prediction, [reference], "")], "en")) == 0
+    alone = metric.score(count(metric, [("yes", ["yes"], "")], "en"))  # METEOR takes one word for a fragment
+    assert metric.score(count(metric, [(prediction, [prediction], "")], "en")) >= alone > 0
+
+
+def test_a_variation_selector_changes_no_word() -> None:
+    metric = METRICS.get("rouge_l")()
+    assert metric.score(count(metric, [("I love you ❤", ["I love you ❤️"], "")], "en")) == 100
+
+
+@pytest.mark.parametrize("name", ["rouge_l", "meteor"])
+@pytest.mark.parametrize(("capital", "small"), [("İyi günler", "iyi günler"), ("IŞIK geldi", "ışık geldi")])
+def test_capitals_of_turkish_are_its_own(name: str, capital: str, small: str) -> None:
+    metric = METRICS.get(name)()
+    same = metric.score(count(metric, [(small, [small], "")], "tr"))
+    assert metric.score(count(metric, [(capital, [small], "")], "tr")) == same
+    assert metric.score(count(metric, [(capital, [small], "")], "en")) < same
+
+
 @pytest.mark.parametrize("name", METRICS.names())
 def test_what_cannot_be_scored_is_refused(name: str) -> None:
     metric = METRICS.get(name)()

@@ -12,7 +12,8 @@ from xeric.json_io import write_jsonl
 from xeric.metrics import METRICS, Measured, measure, score_measured, stored
 from xeric.metrics.stored import measured, renewed, statistics_file, stored_metrics
 
-ROWS = make("a", 12) + make("b", 9, "hi", references=3)
+OF_A = [row.model_copy(update={"group": f"thread {number // 3}"}) for number, row in enumerate(make("a", 12))]
+ROWS = OF_A + make("b", 9, "hi", references=3)
 
 
 @pytest.fixture

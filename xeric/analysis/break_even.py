@@ -2,8 +2,9 @@
 
 For a method trained on several sizes n and the best untrained arm of the same base, d(n) is the difference of their means over
 tasks. The break-even is where d crosses 0 for the last time, between two sizes by interpolation over log n. Its interval is the
-middle 95% of the break-evens under resampling: test instances within each task (the same ones for all arms) and, where an arm has
-several runs, its runs. A resample in which training is better at every size has its break-even at or below the smallest; one in
+middle 95% of the break-evens under resampling: test instances within each task (the same ones for all arms), and what other runs
+of each arm would change, by the t distribution of its runs or, of one run, the spread that is assumed in every comparison of such
+an arm. A resample in which training is better at every size has its break-even at or below the smallest; one in
 which it is not better at the largest has none, and counts as beyond it.
 """
 
@@ -107,18 +108,21 @@ def _note(even: BreakEven, labels: Mapping[str, str]) -> str:
     def size(value: float | None) -> str:
         return f"more than {last}" if value is None else f"{first} or fewer" if not value else f"{value:.0f}"
 
-    return (
-        f"{method} beats {labels[even.prompting]} in {even.metric} from {size(even.value)} examples on "
-        f"(95% interval: {size(even.low)} to {size(even.high)})."
-    )
+    prompting = labels[even.prompting]
+    if even.value is None:
+        earliest = "" if even.low is None else f", though by the 95% interval it may from {size(even.low)} on"
+        return f"{method} does not beat {prompting} in {even.metric} with up to {last} examples{earliest}."
+    interval = f"95% interval: {size(even.low)} to {size(even.high)}"
+    return f"{method} beats {prompting} in {even.metric} from {size(even.value)} examples on ({interval})."
 
 
 def _drawn_means(arms: Arms, arm: str, metric: str) -> FloatArray:
-    """Return an arm's mean over runs and tasks on every draw of test instances, ``[draws]``; its runs are drawn, too."""
-    by_run = arms.drawn_means(arm, [metric])  # [draws, runs]
-    draws, runs = by_run.shape
-    chosen = np.random.default_rng([DEFAULT_SEED, *arm.encode()]).integers(runs, size=(draws, runs))
-    return np.asarray(np.take_along_axis(by_run, chosen, axis=1).mean(axis=1))
+    """Return an arm's mean over runs and tasks on every draw of test instances and of other runs, ``[draws]``."""
+    drawn = arms.drawn_means(arm, [metric]).mean(axis=1)
+    runs = arms.of_runs(arm, [metric])
+    rng = np.random.default_rng([DEFAULT_SEED, *arm.encode()])
+    unit = rng.standard_normal(len(drawn)) if math.isinf(runs.df) else rng.standard_t(runs.df, len(drawn))
+    return np.asarray(drawn + math.sqrt(runs.variance) * unit)
 
 
 def _finite(size: float) -> float | None:

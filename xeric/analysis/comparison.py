@@ -14,7 +14,7 @@ import numpy as np
 
 from xeric.languages import language_or_unknown
 from xeric.metrics.comparing import check_pairs
-from xeric.metrics.measuring import Measured
+from xeric.metrics.measuring import Measured, grouped_alike
 from xeric.statistics.arrays import FloatArray
 from xeric.statistics.decisions import ASSUMED_SEED_SD
 from xeric.statistics.estimates import Estimate, VarianceComponent, added, of_instances
@@ -35,12 +35,14 @@ class Stratum:
         language: English name.
         share: of the task's instances.
         instances: how many.
+        units: how many are drawn: instances, those of one group together.
     """
 
     task: str
     language: str
     share: float
     instances: int
+    units: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,10 +165,21 @@ class Arms:
         weights = self.weights() if weights is None else weights
         value = sum(sign * self.run_means(name, metrics, weights).mean() for name, sign in signs.items())
         instances = self._instances(signs, metrics, weights, given_runs)
+        compared = [stratum.units for stratum in self._used(metrics, weights) if stratum.units > 1]
+        rows = sum(compared) if len(signs) > 1 else None
         if given_runs:
-            return Estimate(float(value), VarianceComponent(), instances)
+            return Estimate(float(value), VarianceComponent(), instances, rows)
         runs = [self._runs(name, metrics, weights, assumed) for name in signs]
-        return Estimate(float(value), added(runs), instances)
+        return Estimate(float(value), added(runs), instances, rows)
+
+    def _used(self, metrics: Sequence[str], weights: FloatArray) -> list[Stratum]:
+        """Return the strata that have weight in the mean of any of the metrics."""
+        by_metric = [self._weights(name, weights) for name in metrics]
+        return [s for index, s in enumerate(self.strata) if any(metric_weights[index] for metric_weights in by_metric)]
+
+    def of_runs(self, arm: str, metrics: Sequence[str]) -> VarianceComponent:
+        """Return the variance of an arm's mean that is due to its runs; of one run the one that is assumed."""
+        return self._runs(arm, metrics, self.weights(), ASSUMED_SEED_SD)
 
     def _runs(self, name: str, metrics: Sequence[str], weights: FloatArray, assumed: float | None) -> VarianceComponent:
         """Return the variance of an arm's mean over its runs that is due to the runs."""
@@ -182,10 +195,7 @@ class Arms:
         self, signs: Mapping[str, float], metrics: Sequence[str], weights: FloatArray, given_runs: bool
     ) -> VarianceComponent | None:
         """Return the variance of the mean or difference that is due to the test instances, summed over strata."""
-        by_metric = [self._weights(name, weights) for name in metrics]
-        used = [s for index, s in enumerate(self.strata) if any(metric_weights[index] for metric_weights in by_metric)]
-        if {s.task for s in used if s.instances > 1} != {s.task for s in used}:
-            return None
+        used = self._used(metrics, weights)
         total = np.zeros((len(self.arms[next(iter(signs))].draws), len(self.strata)))
         of_single_runs = np.zeros(len(self.strata))
         for name, sign in signs.items():
@@ -195,7 +205,8 @@ class Arms:
             if arm.random and len(arm.seeds) > 1 and not given_runs:
                 of_single_runs += _own_variance(drawn)
         is_used = [s in used for s in self.strata]
-        return of_instances((total.var(axis=0, ddof=1) - of_single_runs)[is_used], [s.instances for s in used])
+        variances = (total.var(axis=0, ddof=1) - of_single_runs)[is_used]
+        return of_instances(variances, [s.units for s in used], [s.task for s in used])
 
     def _contributions(self, scores: FloatArray, metrics: Sequence[str], weights: FloatArray) -> FloatArray:
         """Return the contribution of each stratum to the mean, ``[..., strata, metrics]`` -> ``[..., strata]``."""
@@ -233,7 +244,9 @@ def resample_arms(
     first = runs[0][2]
     for _, _, measured in runs[1:]:
         check_pairs(first, measured)
-    samples = [measured.samples() for _, _, measured in runs]
+    systems = grouped_alike([measured for _, _, measured in runs])
+    first = systems[0]
+    samples = [system.samples() for system in systems]
     scores, drawn = [], []
     for stratum_samples in zip(*samples, strict=True):
         stratum_sample = _side_by_side(stratum_samples)
@@ -241,7 +254,7 @@ def resample_arms(
         drawn.append(replicates([stratum_sample], resamples=draws, seed=seed))
     # [strata, runs, metrics] -> [runs, strata, metrics]; with draws, the same after the first axis
     scored, resampled = np.stack(scores, axis=1), np.stack(drawn, axis=2)
-    strata = tuple(Stratum(g.task, language_or_unknown(g.language).name, g.weight, len(g)) for g in first.groups)
+    strata = tuple(Stratum(g.task, language_or_unknown(g.language).name, g.weight, len(g), g.units) for g in first.groups)
     resampled_arms: dict[str, Arm] = {}
     for name, by_seed in arms.items():
         rows = [row for row, (owner, _, _) in enumerate(runs) if owner == name]

@@ -181,6 +181,7 @@ def baseline_predictions(name: str, data: Prepared, part: Literal["test", "dev"]
             input=instance.input,
             prediction=answer(task, instance, seed),
             references=instance.outputs,
+            group=instance.group,
         )
         for task in data.tasks
         for instance in (task.test if part == "test" else task.dev)

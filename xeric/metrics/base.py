@@ -35,6 +35,7 @@ __all__ = [
     "word_ngrams",
     "word_tokenizer",
     "word_tokens",
+    "words_or_signs",
 ]
 
 Better = Literal["higher", "lower"]
@@ -232,9 +233,24 @@ def version(package: str) -> str:
     return __version__ if package == "xeric" else metadata.version(package)
 
 
-def word_tokens(normal_text: str) -> list[str]:
-    """Return the lower-cased words of a text that is already in normal form; see :func:`xeric.text.words`."""
+def word_tokens(normal_text: str, language: Language | None = None) -> list[str]:
+    """Return the lower-cased words of a text that is already in normal form; see :func:`xeric.text.words`.
+
+    Args:
+        normal_text: the text.
+        language: of the text; Turkish and its relatives have a dotted and a dotless i, each with a capital letter of its own.
+    """
+    if language is not None and language.dotted:
+        normal_text = normal_text.replace("İ", "i").replace("I", "ı")
     return text.words(normal_text.lower())
+
+
+def words_or_signs(normal_text: str, language: Language) -> list[str]:
+    """Return the words as :func:`word_tokens` does; of a text that has none, such as emoji, what is written instead.
+
+    A text is so always the same as itself.
+    """
+    return word_tokens(normal_text, language) or [sign for sign in text.graphemes(normal_text) if not sign.isspace()]
 
 
 def word_ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
@@ -242,6 +258,7 @@ def word_ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
     return [tuple(words[start : start + n]) for start in range(len(words) - n + 1)]
 
 
-def word_tokenizer(normalize: NormalForm) -> str:
+def word_tokenizer(normalize: NormalForm, language: Language | None = None) -> str:
     """Return the name that :func:`word_tokens` goes by in signatures."""
-    return "word_nfc" if normalize == "nfc" else "word_raw"
+    name = "word_nfc" if normalize == "nfc" else "word_raw"
+    return f"{name}_dotted" if language is not None and language.dotted else name

@@ -183,7 +183,8 @@ class Chrf(Metric):
     """chrF++: F2 of character 1- to 6-grams and word 1- and 2-grams; 0-100, higher is better.
 
     Needs no tokenizer, so it serves every script and morphology alike. Precision and recall are averaged over the orders that
-    occur on both sides, then combined (sacrebleu's default); the best reference of each row counts.
+    occur on both sides, then combined (sacrebleu's default); the best reference of each row counts, the first by code points of
+    equals.
 
     Args:
         word_order: 2 for chrF++, 0 for plain chrF.
@@ -212,7 +213,9 @@ class Chrf(Metric):
         from sacrebleu.metrics.chrf import CHRF
 
         scorer = CHRF(word_order=self.word_order, eps_smoothing=self.eps_smoothing)
-        counted: list[list[int]] = scorer._extract_corpus_statistics(batch.predictions, _streams(batch.references))
+        # Of references with equal scores, 0 among them, sacrebleu takes the first: in one order here, whatever the file's is.
+        references = [sorted(row) for row in batch.references]
+        counted: list[list[int]] = scorer._extract_corpus_statistics(batch.predictions, _streams(references))
         return counted
 
     def _choices(self, batch: Batch) -> dict[str, str]:

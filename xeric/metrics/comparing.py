@@ -11,9 +11,9 @@ from xeric.config import Config
 from xeric.errors import DataError, UserError
 from xeric.metrics import quality_metrics
 from xeric.metrics.base import Better, Metric
-from xeric.metrics.measuring import Measured, measure
+from xeric.metrics.measuring import Measured, grouped_alike, measure
 from xeric.records import Prediction
-from xeric.statistics.estimates import ALPHA, Estimate, VarianceComponent
+from xeric.statistics.estimates import Estimate, VarianceComponent
 from xeric.statistics.resampling import DEFAULT_SEED, correct, paired, replicates, resampling
 from xeric.text import NormalForm
 
@@ -104,6 +104,7 @@ def compare_measured(a: Measured, b: Measured, *, resamples: int = 1000, seed: i
         UserError: ``resamples`` is below 2, or ``seed`` is negative.
     """
     check_pairs(a, b)
+    a, b = grouped_alike([a, b])
     if resamples < 2:
         raise UserError(f"{resamples} resamples show no spread", hint="give a number such as 1000")
     choices = resampling(resamples, seed)
@@ -126,15 +127,11 @@ def compare_measured(a: Measured, b: Measured, *, resamples: int = 1000, seed: i
 def _tests(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str, dict[str, float | None]]:
     """Return the interval and the p values by metric."""
     estimates = _estimates(a, b, resamples, seed)
-    # With the sign of every row's difference a matter of chance, no result of n rows is rarer than this.
-    least = 2.0 ** (1 - len(a.rows))
-    p_values = {name: max(p, least) for name, estimate in estimates.items() if (p := estimate.p()) is not None}
+    p_values = {name: p for name, estimate in estimates.items() if (p := estimate.p()) is not None}
     corrected = dict(zip(p_values, correct(list(p_values.values())), strict=True))
     tests: dict[str, dict[str, float | None]] = {}
     for name, estimate in estimates.items():
         low, high = estimate.interval() or (None, None)
-        if least > ALPHA:
-            low, high = None, None
         tests[name] = {"low": low, "high": high, "p": p_values.get(name), "p_corrected": corrected.get(name)}
     return tests
 
@@ -145,8 +142,9 @@ def _estimates(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str,
     # [groups, draws, metrics]
     drawn = np.stack([replicates([sample], resamples=resamples, seed=seed) for sample in samples])
     first, second = a.scores(), b.scores()
+    varied = sum(group.units for group in a.groups if group.units > 1)
     return {
-        name: Estimate(first[name] - second[name], VarianceComponent(), component)
+        name: Estimate(first[name] - second[name], VarianceComponent(), component, varied)
         for name, component in a.instance_components(drawn).items()
     }
 

@@ -54,13 +54,13 @@ class Distinct(Metric):
     def _count(self, batch: Batch) -> Iterator[tuple[int, int, int]]:
         seen: set[Ngram] = set()
         for prediction in batch.predictions:
-            ngrams = word_ngrams(word_tokens(prediction), self.n)
+            ngrams = word_ngrams(word_tokens(prediction, batch.language), self.n)
             distinct = set(ngrams)
             yield len(distinct - seen), len(ngrams), len(distinct)
             seen |= distinct
 
     def _choices(self, batch: Batch) -> dict[str, str]:
-        return {"n": str(self.n), "tok": word_tokenizer(self.normalize)}
+        return {"n": str(self.n), "tok": word_tokenizer(self.normalize, batch.language)}
 
 
 distinct_1 = functools.partial(Distinct, n=1)

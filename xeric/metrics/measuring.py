@@ -7,6 +7,7 @@ tasks. Who compares many systems measures each once and compares what was measur
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +25,7 @@ from xeric.statistics.estimates import VarianceComponent, of_instances
 from xeric.statistics.resampling import Sample
 from xeric.text import NormalForm
 
-__all__ = ["Group", "Measured", "measure"]
+__all__ = ["Group", "Measured", "grouped_alike", "measure"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +38,7 @@ class Group:
         weight: share of the task's rows that are here.
         ids: of its rows.
         statistics: by metric.
+        owners: what each row belongs to, as a number from 0 on; empty where each is by itself.
     """
 
     task: str
@@ -44,9 +46,23 @@ class Group:
     weight: float
     ids: tuple[str, ...]
     statistics: Mapping[str, Statistics]
+    owners: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def units(self) -> int:
+        """How many there are of what intervals and tests draw: rows, those of one owner together."""
+        return max(self.owners) + 1 if self.owners else len(self)
+
+    def drawn(self, rows: FloatArray) -> FloatArray:
+        """Return the sums of rows that are drawn together, ``[rows, columns]`` -> ``[units, columns]``."""
+        if not self.owners:
+            return rows
+        sums = np.zeros((self.units, rows.shape[1]))
+        np.add.at(sums, np.array(self.owners), rows)
+        return sums
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +87,7 @@ class Measured:
     @property
     def varied(self) -> bool:
         """Whether every task has rows that can be drawn in more than one way, without which there is no interval."""
-        return {group.task for group in self.groups if len(group) > 1} == {group.task for group in self.groups}
+        return {group.task for group in self.groups if group.units > 1} == {group.task for group in self.groups}
 
     def only(self, names: Sequence[str]) -> Measured:
         """Return the same with some of its metrics.
@@ -126,16 +142,14 @@ class Measured:
         Args:
             drawn: scores (or differences of scores) on rows drawn with replacement, ``[groups, draws, metrics]``.
         """
-        counts = np.array([len(group) for group in self.groups])
+        counts = np.array([group.units for group in self.groups])
         tasks = [group.task for group in self.groups]
         components: dict[str, VarianceComponent | None] = {}
         for column, name in enumerate(self.resampled):
             weights = np.array(self.weights(name))
             used, weights = weights > 0, weights / weights.sum()
-            several = {task for task, is_used, count in zip(tasks, used, counts, strict=True) if is_used and count > 1}
-            estimable = several == {task for task, is_used in zip(tasks, used, strict=True) if is_used}
-            variances = (drawn[:, :, column].var(axis=1, ddof=1) * weights**2)[used]
-            components[name] = of_instances(variances, counts[used]) if estimable else None
+            variances = drawn[:, :, column].var(axis=1, ddof=1) * weights**2
+            components[name] = of_instances(variances[used], counts[used], list(itertools.compress(tasks, used)))
         return components
 
     def weights(self, name: str) -> list[float]:
@@ -194,7 +208,7 @@ class Measured:
 
         return [
             Sample(
-                np.hstack([group.statistics[name].rows for name in names]),
+                group.drawn(np.hstack([group.statistics[name].rows for name in names])),
                 score,
                 weight,
                 f"{group.task}\0{group.language}",
@@ -238,10 +252,33 @@ def measure(
             len(rows) / sizes[task],
             tuple(row.id for row in rows),
             {name: _count(metric, rows, code) for name, metric in chosen.items()},
+            _owners(rows),
         )
         for (task, code), rows in sorted(grouped.items())
     ]
     return Measured(chosen, tuple(groups), identities)
+
+
+def grouped_alike(systems: Sequence[Measured]) -> list[Measured]:
+    """Return systems with the same rows so that rows have the same owners in each: those of the first system that has any.
+
+    Predictions of other programs, and of earlier versions, name no groups.
+    """
+    known = {(g.task, g.language): g.owners for system in reversed(systems) for g in system.groups if g.owners}
+    if not known:
+        return list(systems)
+    return [
+        replace(system, groups=tuple(replace(g, owners=known.get((g.task, g.language), ())) for g in system.groups))
+        for system in systems
+    ]
+
+
+def _owners(rows: Sequence[Prediction]) -> tuple[int, ...]:
+    if all(row.group is None for row in rows):
+        return ()
+    numbers: dict[tuple[bool, str], int] = {}
+    names = [(row.group is None, row.id if row.group is None else row.group) for row in rows]
+    return tuple(numbers.setdefault(name, len(numbers)) for name in names)
 
 
 def _choose(wanted: Sequence[str | Metric] | None, normalize: NormalForm) -> dict[str, Metric]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from xeric.errors import UserError
 from xeric.languages import Language
-from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer, word_tokens
+from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer, words_or_signs
 from xeric.text import NormalForm, stemmer
 
 __all__ = ["Meteor", "meteor_exact"]
@@ -66,8 +66,8 @@ class Meteor(MeanMetric):
         synonyms = _wordnet() if self._synonyms(batch.language) else _NoSynonyms()
         for prediction, references in zip(batch.predictions, batch.references, strict=True):
             score = meteor_score(
-                [word_tokens(reference) for reference in references],
-                word_tokens(prediction),
+                [words_or_signs(reference, batch.language) for reference in references],
+                words_or_signs(prediction, batch.language),
                 preprocess=str,  # the words are lower-cased already
                 stemmer=stems,
                 wordnet=synonyms,
@@ -80,7 +80,7 @@ class Meteor(MeanMetric):
     def _choices(self, batch: Batch) -> dict[str, str]:
         algorithm = self._algorithm(batch.language)
         return {
-            "tok": word_tokenizer(self.normalize),
+            "tok": word_tokenizer(self.normalize, batch.language),
             "stem": f"snowball-{algorithm}" if algorithm else "none",
             "a": f"{_ALPHA:g}",
             "b": f"{_BETA:g}",

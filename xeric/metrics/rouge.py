@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer, word_tokens
+from xeric.languages import Language
+from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer, words_or_signs
 from xeric.text import NormalForm
 
 __all__ = ["Rouge", "RougeType", "longest_common_subsequence"]
@@ -26,12 +27,15 @@ _NAMES: dict[RougeType, tuple[str, str]] = {
 _Values = tuple[float, float, float]
 """F, precision and recall of one prediction."""
 
+_Score = Callable[[str, Sequence[str]], _Values]
+"""Of a prediction and its references."""
+
 
 class Rouge(MeanMetric):
     """ROUGE: F1 of the words in the longest common subsequence, or of n-grams; mean of rows, 0-100, higher is better.
 
-    Words are lower-cased and not stemmed; the reference with the best F counts, the first of equals. A prediction without words
-    scores 0. Line ends play no part except in ``rougeLsum``, which takes every line for a sentence.
+    Words are lower-cased and not stemmed; a text without words, of emoji say, goes by its signs. The reference with the best F
+    counts, the first of equals. Line ends play no part except in ``rougeLsum``, which takes every line for a sentence.
 
     Args:
         kind: as rouge-score names it.
@@ -47,12 +51,12 @@ class Rouge(MeanMetric):
         self.kind: RougeType = kind
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float, float, float]]:
-        score = _subsequence_score if self.kind == "rougeL" else _library_score(self.kind)
+        score = _subsequence_score(batch.language) if self.kind == "rougeL" else _library_score(self.kind, batch.language)
         for prediction, references in zip(batch.predictions, batch.references, strict=True):
             yield *score(prediction, references), 1.0
 
     def _choices(self, batch: Batch) -> dict[str, str]:
-        return {"tok": word_tokenizer(self.normalize), "stem": "none", "best": "f", "refs": batch.reference_count}
+        return {"tok": word_tokenizer(self.normalize, batch.language), "stem": "none", "best": "f", "refs": batch.reference_count}
 
     def _versions(self, batch: Batch) -> dict[str, str]:
         package = "rapidfuzz" if self.kind == "rougeL" else "rouge-score"
@@ -70,10 +74,13 @@ def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> i
     )
 
 
-def _subsequence_score(prediction: str, references: Sequence[str]) -> _Values:
-    words = word_tokens(prediction)
-    scores = (_subsequence_values(words, word_tokens(reference)) for reference in references)
-    return max(scores, key=lambda values: values[0])
+def _subsequence_score(language: Language) -> _Score:
+    def score(prediction: str, references: Sequence[str]) -> _Values:
+        words = words_or_signs(prediction, language)
+        scores = (_subsequence_values(words, words_or_signs(reference, language)) for reference in references)
+        return max(scores, key=lambda values: values[0])
+
+    return score
 
 
 def _subsequence_values(words: Sequence[str], reference: Sequence[str]) -> _Values:
@@ -87,14 +94,17 @@ def _subsequence_values(words: Sequence[str], reference: Sequence[str]) -> _Valu
 class _Words:
     """The tokenizer interface that rouge-score asks for."""
 
+    def __init__(self, language: Language) -> None:
+        self._language = language
+
     def tokenize(self, text: str) -> list[str]:
-        return word_tokens(text)
+        return words_or_signs(text, self._language)
 
 
-def _library_score(kind: RougeType) -> Callable[[str, Sequence[str]], _Values]:
+def _library_score(kind: RougeType, language: Language) -> _Score:
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer([kind], tokenizer=_Words())
+    scorer = RougeScorer([kind], tokenizer=_Words(language))
 
     def score(prediction: str, references: Sequence[str]) -> _Values:
         best = scorer.score_multi(references, prediction)[kind]

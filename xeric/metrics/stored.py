@@ -144,6 +144,7 @@ def _serialised(predictions: Path, counted: Measured) -> bytes:
                 "ids": list(group.ids),
                 "references": references,
                 "metrics": metrics,
+                **({"owners": list(group.owners)} if group.owners else {}),
             }
         )
     header = {"format": _FORMAT, "predictions": digest, "groups": groups}
@@ -182,7 +183,11 @@ def _measured(described: Sequence[dict[str, Any]], arrays: Any) -> Measured:
             about = group["metrics"][name]
             signature, columns = Signature(name, about["signature"]), tuple(about["columns"])
             statistics[name] = Statistics(arrays[f"{number}/{name}"], columns, signature, about["defined"], about["note"])
-        groups.append(Group(group["task"], group["language"], group["weight"], tuple(group["ids"]), statistics))
+        groups.append(
+            Group(
+                group["task"], group["language"], group["weight"], tuple(group["ids"]), statistics, tuple(group.get("owners", ()))
+            )
+        )
         for row_id, references in zip(group["ids"], group["references"], strict=True):
             rows[group["task"], row_id] = group["language"], references
     return Measured(metrics, tuple(groups), rows)

@@ -37,12 +37,12 @@ class LengthRatio(Metric):
 
     def _count(self, batch: Batch) -> Iterator[tuple[int, int]]:
         for prediction, references in zip(batch.predictions, batch.references, strict=True):
-            length = len(word_tokens(prediction))
-            lengths = [len(word_tokens(reference)) for reference in references]
+            length = len(word_tokens(prediction, batch.language))
+            lengths = [len(word_tokens(reference, batch.language)) for reference in references]
             yield length, min(lengths, key=lambda other: (abs(other - length), other))
 
     def _choices(self, batch: Batch) -> dict[str, str]:
-        return {"tok": word_tokenizer(self.normalize), "best": "closest", "refs": batch.reference_count}
+        return {"tok": word_tokenizer(self.normalize, batch.language), "best": "closest", "refs": batch.reference_count}
 
 
 class CopyRate(MeanMetric):
@@ -67,14 +67,14 @@ class CopyRate(MeanMetric):
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float]]:
         for prediction, source in zip(batch.predictions, batch.inputs, strict=True):
-            words = word_tokens(prediction)
+            words = word_tokens(prediction, batch.language)
             n = min(self.n, len(words))
             ngrams = word_ngrams(words, n) if words else []
-            source_ngrams = set(word_ngrams(word_tokens(source), n)) if words else set()
+            source_ngrams = set(word_ngrams(word_tokens(source, batch.language), n)) if words else set()
             yield sum(ngram in source_ngrams for ngram in ngrams) / max(len(ngrams), 1), 1.0
 
     def _choices(self, batch: Batch) -> dict[str, str]:
-        return {"n": str(self.n), "tok": word_tokenizer(self.normalize)}
+        return {"n": str(self.n), "tok": word_tokenizer(self.normalize, batch.language)}
 
 
 class WrongScriptRate(MeanMetric):

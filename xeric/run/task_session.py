@@ -236,6 +236,14 @@ class TaskSession(TrainingSession):
             self.cuts[name][split] = encoded.cuts
             self.ended[name][split] = {how: sum(output.ended == how for output in outputs) for how in ENDINGS}
         return [
-            Prediction(id=i.id, task=name, language=language, input=i.input, prediction=output.text, references=i.outputs)
+            Prediction(
+                id=i.id,
+                task=name,
+                language=language,
+                input=i.input,
+                prediction=output.text,
+                references=i.outputs,
+                group=i.group,
+            )
             for i, output in zip(instances, outputs, strict=True)
         ]

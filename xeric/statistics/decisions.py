@@ -116,9 +116,9 @@ def assumed_instances(counts: Sequence[int], sd: float = ASSUMED_INSTANCE_SD) ->
         counts: test instances of each task. A task of few weighs as much as one of many, and makes the mean unsure.
         sd: standard deviation over instances of the paired difference.
     """
-    n = np.asarray(counts, dtype=np.float64)
+    n = np.array([count for count in counts if count > 1], dtype=np.float64)
     # A bootstrap would show n - 1 of n parts of it.
-    return of_instances((sd / len(n)) ** 2 * np.maximum(n - 1, 1) / n**2, n)
+    return of_instances((sd / len(counts)) ** 2 * (n - 1) / n**2, n) or VarianceComponent()
 
 
 def detectable_difference(

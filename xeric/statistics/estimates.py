@@ -50,11 +50,20 @@ class Estimate:
         value: the estimate.
         runs: what other runs would change.
         instances: what other test instances would change; None where the instances tell nothing about others (one per task).
+        rows: test instances that show a variance. With the sign of every instance's difference a matter of chance, no result of n
+            of them is rarer than 2^(1 - n): p is not lower, and where that is above 5% (fewer than six) there is no interval.
+            None: no such limit.
     """
 
     value: float
     runs: VarianceComponent = VarianceComponent()
     instances: VarianceComponent | None = VarianceComponent()
+    rows: int | None = None
+
+    @property
+    def least_p(self) -> float:
+        """The lowest p value that so few test instances can give."""
+        return 0.0 if self.rows is None else 2.0 ** (1 - self.rows)
 
     def half_width(self, alpha: float = ALPHA) -> float | None:
         """Return half the width of the interval that misses at a rate of at most ``alpha``; None where there is none."""
@@ -65,7 +74,7 @@ class Estimate:
     def interval(self, alpha: float = ALPHA) -> tuple[float, float] | None:
         """Return both ends of the interval that misses at a rate of at most ``alpha``; None where there is none."""
         half = self.half_width(alpha)
-        return None if half is None else (self.value - half, self.value + half)
+        return None if half is None or self.least_p > ALPHA else (self.value - half, self.value + half)
 
     def p(self, null: float = 0.0) -> float | None:
         """Return the two-sided p value of "it is ``null``": the ``alpha`` whose interval just reaches ``null``.
@@ -77,7 +86,8 @@ class Estimate:
         distance = abs(self.value - null)
         if distance < 1e-9:  # sums in another order differ in the last digits
             return 1.0
-        return math.exp(root(lambda log_p: (self.half_width(math.exp(log_p)) or 0.0) - distance, math.log(_LEAST_P), 0.0))
+        log_p = root(lambda log_p: (self.half_width(math.exp(log_p)) or 0.0) - distance, math.log(_LEAST_P), 0.0)
+        return max(math.exp(log_p), self.least_p)
 
 
 def half_width(
@@ -98,16 +108,24 @@ def added(parts: Sequence[VarianceComponent]) -> VarianceComponent:
     return VarianceComponent(variance, variance**2 / unsure if unsure else math.inf)
 
 
-def of_instances(variances: FloatArray, counts: ArrayLike) -> VarianceComponent:
+def of_instances(variances: FloatArray, counts: ArrayLike, tasks: Sequence[str] | None = None) -> VarianceComponent | None:
     """Return what other test instances would change in a sum over strata (tasks and languages), with its degrees of freedom.
+
+    A language that a task has one instance of shows no variance of its own: it is taken to vary like the task's other instances.
+    None where a task has no language of two.
 
     Args:
         variances: of what each stratum contributes to the estimate, over bootstrap draws of its instances, ``[strata]``.
         counts: instances of each stratum, ``[strata]``.
+        tasks: of each stratum; a task each where None.
     """
     n = np.asarray(counts, dtype=np.float64)
+    of_task = np.arange(len(n)) if tasks is None else np.unique(np.asarray(tasks), return_inverse=True)[1]
+    all_rows, seen_rows = (np.bincount(of_task, weights=rows) for rows in (n, np.where(n > 1, n, 0.0)))
+    if not seen_rows.all():
+        return None
     # A bootstrap variance is that of a mean over n divided by n instead of n - 1.
-    each = variances * n / np.maximum(n - 1, 1)
+    each = variances * n / np.maximum(n - 1, 1) * (all_rows / seen_rows)[of_task]
     variance = max(float(each.sum()), 0.0)
     unsure = float((each**2 / np.maximum(n - 1, 1)).sum())
     least = float(n[n > 1].min(initial=np.inf)) - 1
