@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from tests import rows
+from tests.attached import attach, loss_of, stir
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
 from xeric.bases.precision import resolve_precision
@@ -27,7 +29,8 @@ def test_the_cpu_has_none(base_folder: Callable[[str], Path]) -> None:
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(UserError, match="bitsandbytes") as caught:
         resolve_precision("4bit", torch.device("cuda"))
@@ -35,7 +38,8 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_old_gpu_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    monkeypatch.setattr(torch.cuda, "device", lambda _: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
     with pytest.raises(UserError, match="bf16"):
         resolve_precision("4bit", torch.device("cuda"))
 
@@ -50,6 +54,20 @@ def test_full_fine_tuning_and_merging_are_refused(open_base: Callable[[str], Bas
         adaptation.merge()
     task = rows.training_rows(base, rows.task("one"))
     assert step_loss(base, [Rows.of([task]).items])["one"] > 0, "the adapter is still on"
+
+
+def test_a_refused_merge_leaves_a_gated_lora_as_it_was(open_base: Callable[[str], Base]) -> None:
+    """A scalar gate is folded into B before B is merged."""
+    base = open_base("llama")
+    adaptation = attach(base, "combined", gate="scalar", prefix=False, embedding=False)
+    stir(adaptation)
+    base.precision = "4bit"
+    task = rows.training_rows(base, rows.task("one"))
+    loss, state = loss_of(base, task), adaptation.state()
+    with pytest.raises(RunError, match="merged"):
+        adaptation.merge()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in adaptation.state().items())
+    assert loss_of(base, task) == loss
 
 
 def test_a_stage_that_would_be_merged_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

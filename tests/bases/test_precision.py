@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from xeric.bases import precision
-from xeric.bases.precision import resolve_precision
+from xeric.bases.precision import resolve_device, resolve_precision
+from xeric.errors import UserError
 from xeric.execution.opening import check_settings
 from xeric.run.config import run_config
 from xeric.studies.plan import load_study, plan_study
@@ -96,3 +98,34 @@ def test_a_study_says_it_once_for_all_its_arms(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_measurement_itself_runs() -> None:
     assert precision._seconds(torch.float32) > 0
+
+
+@pytest.mark.parametrize(("number", "chosen"), [(0, "bf16"), (1, "fp32")])
+def test_auto_takes_no_bf16_that_a_gpu_emulates_and_asks_the_one_that_is_named(
+    number: int, chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine with a new GPU, the current one, and an old one (a T4, say), which PyTorch helps out."""
+    current = [0]
+
+    @contextlib.contextmanager
+    def device(named: torch.device) -> Iterator[None]:
+        before, current[:] = list(current), [named.index]
+        yield
+        current[:] = before
+
+    def supported(including_emulation: bool = True) -> bool:
+        return including_emulation or current == [0]
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert resolve_precision("auto", torch.device("cuda", number)) == chosen
+    assert resolve_precision("bf16", torch.device("cuda", number)) == "bf16", "asked for by name, it may be emulated"
+    assert current == [0]
+
+
+def test_a_gpu_that_is_not_there_is_refused_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [str(resolve_device(name)) for name in ("cuda", "cuda:1")] == ["cuda", "cuda:1"]
+    with pytest.raises(UserError, match=r"there is no cuda:2: .* 2 can be seen here"):
+        resolve_device("cuda:2")

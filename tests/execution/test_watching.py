@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from tests import small_study as small
 from tests.execution.test_run_study import QUICK, Told
-from xeric.errors import RunError, StorageError
+from xeric.errors import RunError, StorageError, UserError
 from xeric.execution import local_workers
 from xeric.execution.run_study import run_study
 from xeric.execution.watching import DEATHS
@@ -136,3 +137,25 @@ def test_workers_take_the_gpus_in_turn(
     if visible:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert [local_workers.environment(number, 3).get("CUDA_VISIBLE_DEVICES") for number in range(len(seen))] == seen
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "refused"),
+    [
+        (Workers(2), "cuda:1", True),
+        (Workers(ray="auto"), "cuda:1", True),
+        (Workers(2), "cuda:0", False),
+        (Workers(2), "cuda", False),
+        (Workers(1), "cuda:1", False),
+        (None, "cuda:1", False),
+    ],
+)
+def test_a_gpu_that_no_worker_sees_is_refused_before_anything_is_written(
+    workers: Workers | None, device: str, refused: bool, tasks: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xeric.execution.run_study.reached", lambda _: contextlib.nullcontext())
+    study = small.study(tasks, base, f"run.device={device}")
+    with pytest.raises(UserError) as caught:  # there is no GPU here at all
+        run_study(study, tmp_path / "out", workers=workers)
+    assert (f"none has the device {device}" in caught.value.what) == refused
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, GgufConfig
 
 import xeric
 from tests import ggufs, tiny
@@ -173,6 +173,33 @@ def test_an_adapter_added_as_llama_cpp_adds_it_gives_the_merged_file(file: Path,
             first, second = factors[f"{name}.lora_a"], factors[f"{name}.lora_b"]
             weight = weight + 6.0 / len(first) * second @ first
         assert np.allclose(merged[name], weight, rtol=2**-9, atol=2e-3), name
+
+
+def test_a_third_end_token_ends_texts_of_the_file_too(save_run: SaveRun, tmp_path: Path) -> None:
+    """As Llama 3's instruction-tuned bases have: ends of text, of turn and of message."""
+    base = tiny.write_base(tmp_path / "base", "llama")
+    GenerationConfig(bos_token_id=1, eos_token_id=[2, 5, 6], pad_token_id=0).save_pretrained(base)
+    xeric.export(save_run(base, "lora", scale=0.05), "gguf", tmp_path / "out", device="cpu")
+    header = read_header(tmp_path / "out" / "model.gguf")
+    assert [header[f"tokenizer.ggml.{end}_token_id"].value for end in ("eos", "eot", "eom")] == [2, 5, 6]
+
+
+def test_factors_of_an_output_layer_need_weights_of_its_own_in_the_file(save_run: SaveRun, tmp_path: Path) -> None:
+    """A file of a base whose output layer shares the embedding's weights has no tensor that they could fit."""
+    for tied in (True, False):
+        base = tiny.write_base(tmp_path / f"base-{tied}", "llama", tie_word_embeddings=tied)
+        run = save_run(base, "lora", scale=0.05, targets=["lm_head", "q_proj"])
+        out = tmp_path / f"out-{tied}"
+        if tied:
+            with pytest.raises(UserError, match=r"has no output\.weight for an adapter to fit: lm_head shares") as caught:
+                xeric.export(run, "gguf-adapter", out, with_base=True, device="cpu")
+            assert "--to gguf" in str(caught.value.hint)
+            assert not out.exists()
+        else:
+            xeric.export(run, "gguf-adapter", out, with_base=True, device="cpu")
+            fitted = {name.removesuffix(".lora_a").removesuffix(".lora_b") for name in tensors(out / "adapter.gguf")}
+            assert "output.weight" in fitted
+            assert fitted <= tensors(out / "base.gguf").keys()
 
 
 def test_what_the_formats_cannot_hold_is_refused(save_run: SaveRun, base_folder: BaseFolder, tmp_path: Path) -> None:

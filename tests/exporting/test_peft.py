@@ -9,7 +9,8 @@ from typing import Any
 
 import peft
 import pytest
-from transformers import AutoModelForCausalLM, AutoTokenizer
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 import xeric
 from tests import tiny
@@ -78,6 +79,29 @@ def test_the_example_of_the_card_prints_the_runs_text(
     assert "language:\n- en\n" in card
     score = record["tasks"]["words"]["scores"]["chrf"]
     assert f"| words | {score['score']:.1f} [{score['low']:.1f}, {score['high']:.1f}] |" in card
+
+
+@pytest.mark.parametrize("to", ["peft", "merged"])
+def test_the_example_ends_where_the_run_does_and_not_where_the_published_base_does(
+    to: Any, save_run: SaveRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A base whose ``generation_config.json`` knows nothing of the tokenizer's end token, which runs are trained to end with."""
+    base = tiny.write_base(tmp_path / "base", "llama")
+    xeric.export(save_run(base, "lora", scale=0.0), "peft", tmp_path / "first", device="cpu")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    asked = torch.tensor([ids_of(tmp_path / "first", AutoTokenizer.from_pretrained(base), "Put an input here.")])
+    answered = model.generate(input_ids=asked, max_new_tokens=12, do_sample=False)[0, asked.shape[1] :]
+    with torch.no_grad():  # where the model gave its fourth token, it ends now
+        model.lm_head.weight[2] = 1.01 * model.lm_head.weight[answered[3]]
+    model.generation_config = GenerationConfig(bos_token_id=1, eos_token_id=[5], pad_token_id=0)
+    model.save_pretrained(base)
+    run = save_run(base, "lora", scale=0.0)
+    xeric.export(run, to, tmp_path / "out", device="cpu")
+    layout = json.loads((tmp_path / "out" / "prompt.json").read_text(encoding="utf-8"))
+    assert layout["tasks"]["words"]["end_tokens"] == [2, 5]
+    text = run_text(run)
+    assert text != AutoTokenizer.from_pretrained(base).decode(answered, skip_special_tokens=True).strip(), "it ends early"
+    assert printed_by_example(tmp_path / "out", monkeypatch) == text
 
 
 def test_a_prefix_stands_for_the_bos_that_a_chat_template_writes(

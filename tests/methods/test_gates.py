@@ -12,7 +12,7 @@ import torch
 from torch.nn import functional as F
 from transformers.models.llama.modeling_llama import apply_rotary_pos_emb
 
-from tests import attached, rows
+from tests import attached, rows, tiny
 from tests.attached import attach, stir
 from xeric.bases.base import Base
 from xeric.config import digest
@@ -143,6 +143,35 @@ def test_lora_is_scaled_layer_by_layer(kind: str, open_base: Callable[[str], Bas
         gate = gate + F.normalize(seen["states"], dim=-1) @ state["part_gates.1.direction"][:, None]
     added = 2 * torch.sigmoid(gate) * 2.0 * (seen["x"] @ a.T @ b.T)
     torch.testing.assert_close(seen["y"], seen["x"] @ down.get_base_layer().weight.T + added, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lora_is_scaled_token_by_token_where_a_layer_takes_all_rows_as_one(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OPT's feed-forward takes ``[B T, d]``: by hand for the second map, several rows of different lengths in a batch."""
+    monkeypatch.setitem(tiny.SHAPES, "opt", tiny.OPT)
+    base = tiny.open_base(tmp_path, "opt")
+    adaptation = gated(base, kind)
+    stir(adaptation, 0.1)
+    layer: Any = base.model.model.decoder.layers[1]
+    seen: dict[str, Any] = {}
+    layer.register_forward_pre_hook(lambda _, args: seen.update(states=args[0]))
+    layer.fc2.register_forward_hook(lambda _, args, output: seen.update(x=args[0], y=output))
+    task = rows.training_rows(base, TASK, 4)
+    logits = attached.logits_of(base, task, shared=False)
+    assert seen["x"].ndim == 2, "OPT no longer takes all rows as one"
+    state, up = adaptation.state(), layer.fc2
+    a, b = (state[f"model.decoder.layers.1.fc2.lora_{part}.default.weight"] for part in "AB")
+    (gate,) = (g for where, g in adaptation.gates.by_part["lora"].items() if where.endswith("layers.1"))
+    scale = gate(seen["states"]).flatten()[:, None] if kind == "token" else gate(None)
+    assert kind == "scalar" or scale.std() > 1e-3
+    expected = up.get_base_layer()(seen["x"]) + scale * 2.0 * (seen["x"] @ a.T @ b.T)
+    torch.testing.assert_close(seen["y"], expected, rtol=1e-4, atol=1e-4)
+    for row, together in zip(task.rows, logits, strict=True):
+        alone, _ = base.target_logits(task.prefixes[row.prefix], [row], shared=False)
+        torch.testing.assert_close(alone, together, rtol=1e-3, atol=1e-3)
+    assert len(texts_of(base)) == 4
 
 
 @pytest.mark.parametrize("shape", ["t5", "bart"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 import xeric
 from tests import tiny
+from tests.attached import hooks_left
 from tests.cli.conftest import Xeric
 from tests.cli.conftest import xeric as xeric_command  # noqa: F401 - a fixture
 from xeric.bases.loading import load_base
@@ -187,3 +189,18 @@ def test_on_the_command_line(xeric_command: Xeric, settings: dict[str, Any], tas
     assert "this run was done already" in xeric_command(*again)[1]
     with pytest.raises(UserError):
         run_config({"from_run": 3})
+
+
+@pytest.mark.parametrize("way", ["adapted_on", "from_run"])
+def test_an_adapter_that_cannot_be_read_leaves_nothing_on_an_open_base(
+    way: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    first = go({**settings, "method": {"name": "bottleneck", "size": 4}}, tmp_path / "first")
+    config, _ = run_config(onward(first.folder))
+    base = load_base(settings["base"], device="cpu", precision="fp32")
+    names = {name for name, _ in base.model.named_parameters()}
+    (first.folder / "adapter" / "bottleneck.safetensors").unlink()
+    with pytest.raises(DataError, match="bottleneck"), contextlib.ExitStack() as stack:
+        execute(config, tmp_path / "on", base=base) if way == "from_run" else stack.enter_context(adapted_on(first.folder, base))
+    assert not hooks_left(base)
+    assert {name for name, _ in base.model.named_parameters()} == names

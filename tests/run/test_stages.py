@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from tests import tiny
+from tests.attached import hooks_left
 from xeric.bases.base import Base
 from xeric.bases.loading import load_base
-from xeric.errors import ConfigError, UserError
+from xeric.errors import ConfigError, RunError, UserError
 from xeric.run.adapted import open_adapted
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute, prepare_run
@@ -141,6 +142,111 @@ def test_a_stage_on_tied_weights_is_merged_whole(targets: list[str], tasks: Path
     assert base.output_embeddings.weight is base.input_embeddings.weight
     rows = [json.loads(line) for line in texts.decode().splitlines()]
     assert open_adapted(merged.folder).generate([row["input"] for row in rows[:3]]) == [row["prediction"] for row in rows[:3]]
+
+
+@pytest.mark.parametrize("method", ["bottleneck", "prefix", "combined"])
+def test_after_a_failed_stage_an_open_base_is_as_it_was(
+    method: str, tasks: Path, base_folder: Callable[[str], Path], open_base: Callable[[str], Base], tmp_path: Path
+) -> None:
+    base = open_base("llama")
+    plain = settings(tasks, base_folder("llama"), method="none", stages=[])
+    before = carry_out(tmp_path / "before", plain, base)
+    parameters = {name: p.detach().clone() for name, p in base.model.named_parameters()}
+    exploding = {"train": {"max_steps": 4, "lr": 1e20, "warmup": 0.0}}
+    with pytest.raises(RunError, match="stage 1 diverged"):
+        carry_out(tmp_path / "failed", settings(tasks, base_folder("llama"), method=method, stage=exploding), base)
+    assert not hooks_left(base)
+    assert (base.learned_prefix, base.embedding_addition, base.instance_vectors) == (None, None, None)
+    left = dict(base.model.named_parameters())
+    assert left.keys() == parameters.keys()
+    assert all(torch.equal(left[name], parameter) for name, parameter in parameters.items())
+    after = carry_out(tmp_path / "after", plain, base)
+    assert (after.folder / "predictions.jsonl").read_bytes() == (before.folder / "predictions.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize("fails", ["load", "merge"])
+def test_a_stage_that_cannot_be_followed_leaves_nothing_on_an_open_base(
+    fails: str,
+    tasks: Path,
+    base_folder: Callable[[str], Path],
+    open_base: Callable[[str], Base],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As when memory runs out: between a trained stage and what follows it, by parameters or by merging."""
+    base = open_base("llama")
+
+    def fail(*_: Any) -> None:
+        raise MemoryError
+
+    if fails == "load":
+        chosen = settings(tasks, base_folder("llama"), method="bottleneck")
+        monkeypatch.setattr("xeric.methods.base.Adaptation.load_state", fail)
+        monkeypatch.setattr("xeric.methods.module_adaptation.ModuleAdaptation.load", lambda *_: None)
+    else:
+        chosen = settings(tasks, base_folder("llama"), method="bottleneck", stage={"method": {"name": "lora"}})
+        monkeypatch.setattr("xeric.methods.lora._LoraAdaptation.merge", fail)
+    names = {name for name, _ in base.model.named_parameters()}
+    with pytest.raises(MemoryError):
+        carry_out(tmp_path / "failed", chosen, base)
+    assert not hooks_left(base)
+    assert {name for name, _ in base.model.named_parameters()} == names
+
+
+SHARED: list[dict[str, Any]] = [
+    {"name": "prefix", "scope": "shared"},
+    {"name": "prefix", "scope": "shared", "level": "input"},
+    {"name": "adaptive_prefix", "scope": "shared"},
+    {"name": "adaptive_prefix", "scope": "shared", "kind": "generated"},
+    {"name": "combined", "prefix": {"scope": "shared"}},
+]
+
+
+@pytest.fixture
+def longer(tasks: Path) -> Path:
+    """The tasks, the run's own with a longer definition than that of the others."""
+    path = tasks / "target.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    data["Definition"] = ["Write the words of the input once more, the last one of them first, and add nothing else to them."]
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return tasks
+
+
+@pytest.mark.parametrize("method", SHARED)
+def test_a_shared_prefix_goes_on_with_the_length_of_the_definition_that_it_started_from(
+    method: dict[str, Any], longer: Path, base_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Untrained beyond the stage, the run has the stage's prefix, and is opened again with it."""
+    chosen = settings(longer, base_folder("llama"), method=method, train={"max_steps": 0})
+    run = carry_out(tmp_path / "out", chosen)
+    opened = open_adapted(run.folder)
+    plain = open_adapted(carry_out(tmp_path / "plain", {**chosen, "stages": []}).folder)
+    learned, own = opened.base.learned_prefix, plain.base.learned_prefix
+    assert learned is not None
+    assert own is not None
+    assert learned.length("target") < own.length("target")
+    from_run = carry_out(
+        tmp_path / "on", settings(longer, base_folder("llama"), method=method, stages=[], from_run=str(run.folder))
+    )
+    assert from_run.record.status == "ok"
+    state = {name: tensor for name, tensor in opened.adaptation.state().items() if name.startswith("prompt_prefix")}
+    (folder,) = (p.parent for p in (tmp_path / "stages").rglob("stage.json"))
+    opened.adaptation.load(folder)
+    assert all(torch.equal(tensor, opened.adaptation.state()[name]) for name, tensor in state.items())
+    rows = [json.loads(line) for line in (run.folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert open_adapted(run.folder).generate([row["input"] for row in rows[:3]]) == [row["prediction"] for row in rows[:3]]
+
+
+@pytest.mark.parametrize("method", SHARED[:3:2])
+def test_a_shared_prefix_of_a_run_goes_on_on_another_task(
+    method: dict[str, Any], longer: Path, base_folder: Callable[[str], Path], tmp_path: Path
+) -> None:
+    chosen = settings(longer, base_folder("llama"), method=method, stages=[])
+    first = carry_out(tmp_path / "first", {**chosen, "tasks": ["source"]})
+    on = carry_out(tmp_path / "on", {**chosen, "from_run": str(first.folder), "train": {"max_steps": 0}})
+    (state, expected) = (open_adapted(run.folder).adaptation.state() for run in (on, first))
+    assert state.keys() == expected.keys()
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in state.items())
 
 
 def test_a_stage_gives_no_test_instance_of_the_run_away(tasks: Path, base_folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from xeric.bases.base import Base
 from xeric.data.rows import EncodedTask, InstanceRow, RowGroup
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
-from xeric.training.memory import decoding_memory, estimate_memory
+from xeric.training.memory import available_memory, decoding_memory, estimate_memory
 
 
 def kept_for_backward(base: Base, task: EncodedTask, count: int, shared: bool) -> int:
@@ -79,3 +79,11 @@ def test_the_estimate_draws_nothing_from_the_generator(open_base: Callable[[str]
     before = torch.get_rng_state()
     estimate_memory(base, adaptation, batch_of(task), shared=True)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_what_the_allocator_keeps_of_freed_memory_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a run in this process the driver has little free, and PyTorch gives the next run what the first one left."""
+    memory = {"mem_get_info": (5, 100), "memory_reserved": 60, "memory_allocated": 20}
+    for name, value in memory.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert available_memory(torch.device("cuda", 1)) == 5 + 60 - 20

@@ -35,28 +35,36 @@ def resolve_device(name: str) -> torch.device:
         raise UserError(f"unknown device {name!r}", hint="use auto, cpu or cuda") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("no CUDA device is available here", hint="use --device cpu")
+    if device.type == "cuda" and (device.index or 0) >= (count := torch.cuda.device_count()):
+        raise UserError(f"there is no {device}: CUDA devices are counted from 0, and {count} can be seen here", hint="use cuda")
     return device
 
 
 def resolve_precision(name: PrecisionName, device: torch.device) -> Precision:
     """Return the precision of a name; ``auto`` is bf16 where the device computes it faster than fp32, else fp32.
 
-    On a CUDA device that has bf16 it is faster; on a processor it is measured (:func:`bf16_is_faster`).
+    On a CUDA device that computes bf16 itself it is faster; where PyTorch emulates it, only ``bf16`` by name takes it. On a
+    processor it is measured (:func:`bf16_is_faster`).
 
     Raises:
         UserError: the device cannot compute in bf16 or has no four-bit weights, or the library for them is missing.
     """
     cuda = device.type == "cuda"
-    capable = not cuda or torch.cuda.is_bf16_supported()
     if name == "auto":
-        return "bf16" if capable and (cuda or bf16_is_faster()) else "fp32"
-    if name != "fp32" and not capable:
+        faster = _cuda_has_bf16(device, emulated=False) if cuda else bf16_is_faster()
+        return "bf16" if faster else "fp32"
+    if name != "fp32" and cuda and not _cuda_has_bf16(device, emulated=True):
         raise UserError("this CUDA device has no bf16", hint="use --precision fp32")
     if name == "4bit" and not cuda:
         raise UserError("four-bit weights need a CUDA device", hint="use --precision bf16, or --device cuda where there is one")
     if name == "4bit" and importlib.util.find_spec("bitsandbytes") is None:
         raise UserError("four-bit weights need the package bitsandbytes", hint="pip install 'xeric[gpu]'")
     return name
+
+
+def _cuda_has_bf16(device: torch.device, *, emulated: bool) -> bool:
+    with torch.cuda.device(device):  # PyTorch answers for the current one
+        return bool(torch.cuda.is_bf16_supported(including_emulation=emulated))
 
 
 def precision_remark(name: PrecisionName, device: torch.device) -> str | None:

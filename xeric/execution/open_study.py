@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,16 +70,21 @@ class OpenStudy:
         output: str | Path,
         *,
         overrides: Iterable[str] = (),
+        check: Callable[[Plan], None] = lambda _: None,
         progress: StudyProgress,
         poll: float = 1.0,
         retry_before: int | None = None,
     ) -> OpenStudy:
-        """Check a study, read its tasks, and write its folder; see :func:`run_study` and :class:`RunExecutor`."""
+        """Check a study, read its tasks, and write its folder; see :func:`run_study` and :class:`RunExecutor`.
+
+        ``check`` refuses plans that cannot be carried out in the way asked for, before anything is written.
+        """
         if not isinstance(study, StudyConfig):
             study, remarks = load_study(study, overrides)
             for remark in remarks:
                 progress.note(remark)
         plan = plan_study(study)
+        check(plan)
         for remark in check_settings(plan):
             progress.note(remark)
         folder, identity = open_folder(study, expanded(output), progress)

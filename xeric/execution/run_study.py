@@ -13,7 +13,7 @@ from pathlib import Path
 from xeric.execution.open_study import OpenStudy, StudyRun
 from xeric.execution.outages import Outages
 from xeric.execution.watching import Watch
-from xeric.execution.workers import Workers, reached, team_of
+from xeric.execution.workers import Workers, check_device, reached, team_of
 from xeric.progress import Silent, StudyProgress
 from xeric.studies.config import StudyConfig
 
@@ -49,7 +49,8 @@ def run_study(
         RunError: workers die outside of any run.
     """
     told = progress or Silent()
-    opening = partial(OpenStudy.of, study, output, overrides=list(overrides), progress=told, poll=poll)
+    check = partial(check_device, workers)
+    opening = partial(OpenStudy.of, study, output, overrides=list(overrides), check=check, progress=told, poll=poll)
     with reached(workers):
         opened = Outages(told).outlast(opening)
         if workers is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from xeric.errors import asking_for_train
+from xeric.errors import ConfigError, asking_for_train
 from xeric.execution.jobs import Jobs
 from xeric.execution.local_workers import LocalWorker, environment
 from xeric.execution.open_study import OpenStudy
@@ -16,8 +16,9 @@ from xeric.execution.watching import Team
 from xeric.execution.worker_events import Order
 from xeric.files import full_path, writing
 from xeric.progress import Silent, StudyProgress
+from xeric.studies.plan import Plan
 
-__all__ = ["Workers", "reached", "team_of"]
+__all__ = ["Workers", "check_device", "reached", "team_of"]
 
 _STARTING = 4
 """Actors that wait for room in a cluster at a time; the next ones wait when these have got it."""
@@ -38,6 +39,24 @@ class Workers:
     ray: str | None = None
     gpus: float | None = None
     progress: Callable[[int], StudyProgress] = lambda _: Silent()
+
+
+def check_device(workers: Workers | None, plan: Plan) -> None:
+    """Check that workers see the device of a study's runs.
+
+    Args:
+        workers: that carry it out; None for this process alone.
+        plan: of the study.
+
+    Raises:
+        ConfigError: it is a GPU by its number, and each worker sees one GPU, as number 0.
+    """
+    device = str(plan.study.run.get("device", "auto"))
+    kind, _, number = device.partition(":")
+    shared_out = workers is not None and (workers.ray is not None or (workers.count or 1) > 1)
+    if shared_out and kind == "cuda" and number not in ("", "0"):
+        what = f"each of several workers sees one GPU, so none has the device {device}"
+        raise ConfigError(what, where="run.device", hint="use device cuda, and the GPUs are shared out among the workers")
 
 
 @contextlib.contextmanager

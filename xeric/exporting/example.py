@@ -22,7 +22,8 @@ def python_example(layout: Mapping[str, Any], imports: str, opening: str) -> str
         opening: lines that make ``tokenizer`` and ``model``.
     """
     task, stop = _task(layout)
-    new = 'model.generate(input_ids=ids, max_new_tokens=task["max_new_tokens"], do_sample=False)[0, ids.shape[1] :]'
+    ends = 'max_new_tokens=task["max_new_tokens"], eos_token_id=task["end_tokens"]'
+    new = f"model.generate(input_ids=ids, {ends}, do_sample=False)[0, ids.shape[1] :]"
     lines = [
         "import json",
         "import torch",

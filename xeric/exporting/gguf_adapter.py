@@ -71,17 +71,22 @@ def _tensors(job: Job) -> Iterator[Tensor]:
     """Yield the factors of every adapted layer.
 
     Raises:
-        UserError: a layer is adapted that the format has no name for, or that is no linear map.
+        UserError: a layer is adapted that the format has no name for, that is no linear map, or whose weights the base's file
+            does not hold by themselves.
     """
     config: Any = job.base.model.config
     family = family_of(config)
     folder = job.saved.folder / "lora" if isinstance(job.saved.method, PartsOptions) else job.saved.folder
     factors = read_tensors(folder / "adapter_model.safetensors", "lora weights")
+    held = {stored_name(family, config.num_hidden_layers, name) for name, _ in job.base.model.named_parameters()}
     for name, factor in factors.items():
         layer, suffix = name.removeprefix(_START).removesuffix(_A).removesuffix(_B), name[-len(_A) :]
         stored = stored_name(family, config.num_hidden_layers, f"{layer}.weight")
         if suffix not in (_A, _B) or stored is None or not isinstance(job.base.model.get_submodule(layer), torch.nn.Linear):
             raise UserError(f"llama.cpp's adapter format holds factors of linear layers, not {name}", hint="use --to gguf")
+        if stored not in held:
+            what = f"a GGUF file of {job.base.name} has no {stored} for an adapter to fit: {layer} shares the embedding's weights"
+            raise UserError(what, hint="use --to gguf")
         if suffix == _B:
             factor = permuted(family, layer, factor, config)
         if not factor.isfinite().all():

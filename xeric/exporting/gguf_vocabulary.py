@@ -21,6 +21,7 @@ from xeric.errors import UserError
 __all__ = ["vocabulary_keys"]
 
 _BLANK = "\u2581"
+_FURTHER_ENDS = ("eot_token_id", "eom_token_id")
 _SPECIAL = {"bos_token_id": "bos", "eos_token_id": "eos", "unknown_token_id": "unk", "padding_token_id": "pad"}
 
 
@@ -129,8 +130,8 @@ def _special(base: Base) -> dict[str, KeyValue]:
     if base.bos is not None:
         ids["bos_token_id"] = base.bos
     keys = {key: KeyValue(number, GGUFValueType.UINT32) for key, number in ids.items() if isinstance(number, int)}
-    if len(base.eos) > 1:  # a chat's end of turn
-        keys["eot_token_id"] = KeyValue(base.eos[1], GGUFValueType.UINT32)
+    # llama.cpp ends a text at each of them, as at the end of text: a chat's ends of turn and of message.
+    keys |= {key: KeyValue(end, GGUFValueType.UINT32) for key, end in zip(_FURTHER_ENDS, base.eos[1:], strict=False)}
     return keys | {
         "add_bos_token": KeyValue(base.bos is not None, GGUFValueType.BOOL),
         "add_eos_token": KeyValue(False, GGUFValueType.BOOL),

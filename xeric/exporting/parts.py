@@ -9,7 +9,7 @@ from typing import Any
 from xeric.bases.base import Base
 from xeric.errors import RunError, UnknownNameError, UserError
 from xeric.methods import METHODS
-from xeric.methods.base import Adaptation, MethodOptions
+from xeric.methods.base import Adaptation, MethodOptions, attach_saved
 from xeric.methods.combined import PartsOptions
 from xeric.methods.peft_names import TUNERS
 from xeric.run.adapter_files import SavedAdapter
@@ -138,9 +138,7 @@ def attached(saved: SavedAdapter, names: Sequence[str], base: Base) -> Adaptatio
     method: Any = saved.method
     if isinstance(method, PartsOptions):
         method = method.model_copy(update={name: False for name in method.parts if name not in names})
-    adaptation = METHODS.get(method.name).attach(base, method, seed=0, definitions=saved.definitions)
-    adaptation.load(saved.folder)
-    return adaptation
+    return attach_saved(base, method, saved.folder, saved.definitions)
 
 
 def fold(saved: SavedAdapter, names: Sequence[str], base: Base) -> None:

@@ -104,6 +104,11 @@ class _Generated(OnePrefix):
         self.bias = nn.Parameter(torch.zeros(size))
         self.up = nn.Parameter(torch.zeros(size, sum(part.numel() for pair in pairs if pair for part in pair)))
 
+    def resize(self, length: int) -> None:
+        """Take another length, the offsets too."""
+        self.up.data = self.up.new_zeros(self.up.shape[0], self.up.shape[1] // self.length * length)
+        super().resize(length)
+
     def for_states(self, states: torch.Tensor) -> list[KeysAndValues]:
         """Return the prefixes of B inputs, by their states ``[B, d]``."""
         inner = F.gelu((states[:, None] * self.down).sum(-1) + self.bias)

@@ -7,7 +7,8 @@ and nothing else.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -20,14 +21,26 @@ from xeric.bases.architecture import ArchitectureName
 from xeric.bases.base import Base
 from xeric.config import Config, build
 from xeric.data.prompt_options import Setting
-from xeric.errors import ConfigError, RunError, UnknownNameError
+from xeric.errors import ConfigError, DataError, RunError, UnknownNameError
 from xeric.methods import METHODS, unsupported_methods
 from xeric.search_space import Space, rates_around
 
 if TYPE_CHECKING:
     from xeric.methods.gates import PartGates
 
-__all__ = ["NO_TASKS", "Adaptation", "Method", "MethodOptions", "ParameterGroup", "StepZero", "method_options"]
+__all__ = [
+    "NO_TASKS",
+    "Adaptation",
+    "Method",
+    "MethodOptions",
+    "ParameterGroup",
+    "StepZero",
+    "attach_carrying",
+    "attach_saved",
+    "detached_on_failure",
+    "method_options",
+    "put_back",
+]
 
 StepZero = Literal["base", "initial-tokens", "none"]
 
@@ -138,10 +151,9 @@ class Adaptation(ABC):
 
         Raises:
             KeyError: a parameter is missing.
+            DataError: a parameter has another shape there.
         """
-        with torch.no_grad():
-            for name, tensor in (*self.trainable().items(), *self.fixed().items()):
-                tensor.copy_(state[name])
+        put_back({**self.trainable(), **self.fixed()}, state)
 
 
 class Method(ABC):
@@ -207,6 +219,74 @@ class Method(ABC):
         Raises:
             ConfigError: the options do not fit the base.
         """
+
+
+@contextmanager
+def detached_on_failure(adaptation: Adaptation) -> Iterator[None]:
+    """Take an adaptation off where what is inside fails, so that a base that outlives the failure is as it was before."""
+    try:
+        yield
+    except BaseException:
+        adaptation.detach()
+        raise
+
+
+def attach_saved(base: Base, method: MethodOptions, folder: Path, definitions: Mapping[str, str]) -> Adaptation:
+    """Attach a method as it was trained; where that fails, the base is as it was.
+
+    Args:
+        base: a base that no method is attached to.
+        method: its options.
+        folder: that :meth:`Adaptation.save` wrote into.
+        definitions: of the tasks that it was trained on, by name.
+
+    Raises:
+        DataError: the folder does not hold what this method saves for this base.
+    """
+    adaptation = METHODS.get(method.name).attach(base, method, seed=0, definitions=definitions)
+    with detached_on_failure(adaptation):
+        adaptation.load(folder)
+    return adaptation
+
+
+def attach_carrying(
+    base: Base, method: MethodOptions, carried: Mapping[str, torch.Tensor], *, seed: int, definitions: Mapping[str, str]
+) -> Adaptation:
+    """Attach a method that goes on with trained parameters; where that fails, the base is as it was.
+
+    Args:
+        base: a base that no method is attached to.
+        method: its options.
+        carried: parameters of the same method, by name; the others start as ever.
+        seed: of the initialisation.
+        definitions: of the tasks that will be trained, by name.
+
+    Raises:
+        ConfigError: the options do not fit the base.
+    """
+    adaptation = METHODS.get(method.name).attach(base, method, seed=seed, definitions=definitions)
+    with detached_on_failure(adaptation):
+        adaptation.load_state({**adaptation.state(), **carried})
+    return adaptation
+
+
+def put_back(tensors: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]) -> None:
+    """Copy values into tensors of the same names; nothing is changed where one of them does not fit.
+
+    Args:
+        tensors: to change.
+        state: values by name; those of further names are passed over.
+
+    Raises:
+        KeyError: a name is missing.
+        DataError: a value has another shape than its tensor, which copying would broadcast.
+    """
+    for name, tensor in tensors.items():
+        if state[name].shape != tensor.shape:
+            raise DataError(f"the parameter {name} is {list(tensor.shape)} here, not {list(state[name].shape)}")
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            tensor.copy_(state[name])
 
 
 def method_options(data: Any, *, where: str = "method") -> MethodOptions:

@@ -91,13 +91,18 @@ class _BottleneckAdaptation(ModuleAdaptation):
         sites = [(name, at.width) for at in layers for name in (*(at.attentions if both else ()), at.feedforward)]
         self._modules: list[nn.Module] = []
         self._hooks = []
+        modules = [base.model.get_submodule(name) for name, _ in sites]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            for name, width in sites:
-                module = base.model.get_submodule(name)
-                module.add_module(_CHILD, _Adapter(width, options.size, options.dropout, _device(module)).train(module.training))
-                self._modules.append(module)
-                self._hooks.append(module.register_forward_hook(_adapted))
+            # All of them before the first is put on: what fails for want of memory fails here, the base as it was.
+            adapters = [
+                _Adapter(width, options.size, options.dropout, _device(module))
+                for module, (_, width) in zip(modules, sites, strict=True)
+            ]
+        for module, adapter in zip(modules, adapters, strict=True):
+            module.add_module(_CHILD, adapter.train(module.training))
+            self._modules.append(module)
+            self._hooks.append(module.register_forward_hook(_adapted))
         self._names = [f"{name}.{_CHILD}." for name, _ in sites]
 
     def groups(self) -> list[ParameterGroup]:

@@ -29,7 +29,7 @@ from xeric.bases.base import Base
 from xeric.config import Config
 from xeric.errors import ConfigError, DataError, RunError
 from xeric.methods import PARTS
-from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero
+from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, StepZero, put_back
 from xeric.methods.gates import Gates
 from xeric.methods.lora import Lora
 from xeric.search_space import Space
@@ -188,6 +188,12 @@ class _CombinedAdaptation(GatedAdaptation):
             # Decay would pull them towards where they started.
             groups.append(ParameterGroup("gates", self.gates.parameters(), lr_scale=scales[_GATE], weight_decay=False))
         return groups
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        for part in self._parts.values():
+            part.load_state(state)
+        if self.gates:
+            put_back(self.gates.parameters(), state)
 
     def initial_tokens(self, task: str) -> tuple[int, ...]:
         return next(filter(None, (part.initial_tokens(task) for part in self._parts.values())), ())

@@ -11,7 +11,7 @@ from torch import nn
 from xeric.bases.base import Base
 from xeric.bases.tensors import read_tensors, write_tensors
 from xeric.errors import ConfigError, DataError
-from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup
+from xeric.methods.base import NO_TASKS, Adaptation, Method, MethodOptions, ParameterGroup, detached_on_failure
 from xeric.search_space import Range
 
 __all__ = ["Full", "FullOptions"]
@@ -31,10 +31,11 @@ class _FullAdaptation(Adaptation):
     def __init__(self, base: Base) -> None:
         super().__init__(base)
         self._before = {name: p.detach().to("cpu", copy=True) for name, p in base.model.named_parameters()}
-        for parameter in base.model.parameters():
-            # Small updates vanish in bf16 weights; autocast still computes in bf16.
-            parameter.data = parameter.data.float()
-            parameter.requires_grad_(True)
+        with detached_on_failure(self):
+            for parameter in base.model.parameters():
+                # Small updates vanish in bf16 weights; autocast still computes in bf16.
+                parameter.data = parameter.data.float()
+                parameter.requires_grad_(True)
 
     def groups(self) -> list[ParameterGroup]:
         # Tied weights appear once: named_parameters() gives each parameter a single name.
@@ -54,8 +55,8 @@ class _FullAdaptation(Adaptation):
         tensors = read_tensors(folder / _FILE, "weights")
         try:
             self.load_state(tensors)
-        except (KeyError, RuntimeError) as error:
-            raise DataError("holds no weights of this base", where=str(folder / _FILE), hint=str(error).splitlines()[0]) from None
+        except (KeyError, DataError) as error:
+            raise DataError("holds no weights of this base", where=str(folder / _FILE), hint=str(error)) from None
 
     def detach(self) -> None:
         for name, parameter in self.base.model.named_parameters():

@@ -117,6 +117,8 @@ class _LoraAdaptation(PeftAdaptation):
 
         def scale(_: nn.Module, args: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
             factor: torch.Tensor = gate(given.pop() if reads_encoder else gates.states(layer))
+            if factor.ndim > 1:  # OPT's feed-forward takes the tokens of all rows one after the other
+                factor = factor.reshape(*output.shape[:-1], 1)
             return output * factor.to(output.dtype)
 
         if reads_encoder:
@@ -128,6 +130,7 @@ class _LoraAdaptation(PeftAdaptation):
 
     def merge(self) -> None:
         """Fold A B, and its gate where that is one number, into the base's weights."""
+        self.check_mergeable()
         with torch.no_grad():
             for up, gate in self._gated:
                 up.get_parameter("weight").mul_(gate(None))

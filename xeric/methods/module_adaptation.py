@@ -54,6 +54,10 @@ class ModuleAdaptation(Adaptation):
         name = self._options.name
         path = folder / f"{name}.safetensors"
         tensors = read_tensors(path, f"{name} weights")
-        if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in self.state().items()}:
-            raise DataError(f"holds {name} weights of other places or sizes", where=str(path))
-        self.load_state(tensors)
+        other = DataError(f"holds {name} weights of other places or sizes", where=str(path))
+        if tensors.keys() != self.state().keys():
+            raise other
+        try:
+            self.load_state(tensors)
+        except DataError:
+            raise other from None

@@ -111,14 +111,22 @@ class PeftAdaptation(Adaptation):
                     module._modules[name] = child
         self._leave()
 
+    def check_mergeable(self) -> None:
+        """Check that the base's weights take what was trained.
+
+        Raises:
+            RunError: they are kept in four bits: rounding would change what the model answers.
+        """
+        if self.base.precision == "4bit":
+            raise RunError("four-bit weights take no merged adapter", hint="export the adapter as it is")
+
     def merge(self) -> None:
         """Fold PEFT's layers into the base's weights; weights that another layer shares are copied first, so it keeps its own.
 
         Raises:
-            RunError: the weights are kept in four bits: rounding would change what the model answers.
+            RunError: as :meth:`check_mergeable` does; nothing was changed.
         """
-        if self.base.precision == "4bit":
-            raise RunError("four-bit weights take no merged adapter", hint="export the adapter as it is")
+        self.check_mergeable()
         untie(self.base, self.adapted)
         self._peft.merge_and_unload(safe_merge=True)
         say_whether_tied(self.base)

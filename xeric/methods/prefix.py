@@ -69,6 +69,11 @@ class PrefixOptions(MethodOptions):
     length: int | None = Field(default=None, ge=1, le=4096)
     text: str | None = Field(default=None, min_length=1)
 
+    @property
+    def as_long_as_definition(self) -> bool:
+        """Whether its length is that of a task's definition."""
+        return self.start == "instruction" and self.length is None and self.text is None
+
 
 class PrefixAdaptation(ModuleAdaptation):
     """The prefixes of all tasks, as a child of the base's model: they follow it to other devices and types of state."""
@@ -157,6 +162,20 @@ class PrefixAdaptation(ModuleAdaptation):
     def carried(self) -> set[str]:
         """Return the shared prefix; the prefix of one task is of no use for another."""
         return super().carried() if _SHARED in self._numbers else set()
+
+    def load_state(self, state: Mapping[str, torch.Tensor]) -> None:
+        """Put back what :meth:`state` returned; a shared prefix as long as the definition takes the length that it has there.
+
+        That is the length of another definition where it goes on from other tasks.
+        """
+        if _SHARED in self._numbers and self._static.as_long_as_definition:
+            (prefix,) = self._prefixes
+            name, dimension = prefix.positions
+            # What has no such dimension is no prefix, which is said below.
+            length = next(iter(state[f"{_CHILD}.0.{name}"].shape[dimension:]), prefix.length)
+            if length != prefix.length:
+                prefix.resize(length)
+        super().load_state(state)
 
     def groups(self) -> list[ParameterGroup]:
         """Return one group: the prefixes of all tasks."""

@@ -44,11 +44,25 @@ class OnePrefix(nn.Module):
                 self.register_parameter(f"values_{number}", nn.Parameter(pair[1].float()))
 
     @property
+    def positions(self) -> tuple[str, int]:
+        """The name of a parameter, and which of its dimensions is as long as the prefix."""
+        if self.vectors is not None:
+            return "vectors", 0
+        return next((f"keys_{number}", 2) for number, dtype in enumerate(self.dtypes) if dtype)
+
+    @property
     def length(self) -> int:
         """M."""
+        name, dimension = self.positions
+        return self.get_parameter(name).shape[dimension]
+
+    def resize(self, length: int) -> None:
+        """Take another length; the parameters are 0 until values are put into them."""
         if self.vectors is not None:
-            return len(self.vectors)
-        return int(next(iter(self.parameters())).shape[2])
+            self.vectors.data = self.vectors.new_zeros(length, self.vectors.shape[1])
+        for name, part in self.named_parameters():
+            if name.startswith(("keys_", "values_")):
+                part.data = part.new_zeros(*part.shape[:2], length, part.shape[3])
 
     def keys_and_values(self) -> list[KeysAndValues]:
         """Return one pair per layer, in the type that the base's attention uses."""

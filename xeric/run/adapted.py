@@ -22,8 +22,7 @@ from xeric.decoding import DecodeOptions, decode
 from xeric.encodings import check_text, nfc
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.files import expanded
-from xeric.methods import METHODS
-from xeric.methods.base import Adaptation
+from xeric.methods.base import Adaptation, attach_saved
 from xeric.run.adapter_files import SavedAdapter, read_adapter
 from xeric.run.stage_training import restored
 
@@ -256,11 +255,9 @@ def _put_on(saved: SavedAdapter, base: Base) -> Adapted:
     """Attach the adaptation, and the stages before it, to its base."""
     for stage in saved.stages:
         stage.apply(base)
-    adaptation = METHODS.get(saved.method.name).attach(base, saved.method, seed=0, definitions=saved.definitions)
-    adaptation.load(saved.folder)
     return Adapted(
         base=base,
-        adaptation=adaptation,
+        adaptation=attach_saved(base, saved.method, saved.folder, saved.definitions),
         prompts=saved.prompts,
         definitions=saved.definitions,
         max_new_tokens=saved.max_new_tokens,

@@ -22,7 +22,7 @@ from xeric.errors import ConfigError, DataError
 from xeric.files import expanded, files_below, reading
 from xeric.json_io import read_json
 from xeric.methods import METHODS
-from xeric.methods.base import Adaptation, MethodOptions
+from xeric.methods.base import Adaptation, MethodOptions, attach_carrying, attach_saved
 from xeric.record_io import read_record
 from xeric.run.adapter_files import TRAINED_ON, SavedAdapter, read_adapter
 from xeric.run.stage_training import MergedStage
@@ -85,7 +85,8 @@ class Source:
         """Attach a method that goes on from the source.
 
         Args:
-            base: without a method; what the source merged before its own training is merged into it.
+            base: without a method, and without one again where this fails; what the source merged before its own training is
+                merged into it.
             method: of the run that goes on.
             definitions: of its tasks.
             seed: of the initialisation of what does not carry over.
@@ -104,17 +105,16 @@ class Source:
         for stage in merged:
             stage.apply(base)
         carried = self._carried(base, definitions) if method == saved.method else {}
-        adaptation = METHODS.get(method.name).attach(base, method, seed=seed, definitions=definitions)
-        adaptation.load_state({**adaptation.state(), **carried})
-        return adaptation, merged
+        return attach_carrying(base, method, carried, seed=seed, definitions=definitions), merged
 
     def _carried(self, base: Base, definitions: Mapping[str, str]) -> dict[str, Any]:
         saved = self.saved
-        adaptation = METHODS.get(saved.method.name).attach(base, saved.method, seed=0, definitions=saved.definitions)
-        adaptation.load(saved.folder)
-        state = adaptation.state()
-        names = set(state) if dict(definitions) == saved.definitions else adaptation.carried()
-        adaptation.detach()
+        adaptation = attach_saved(base, saved.method, saved.folder, saved.definitions)
+        try:
+            state = adaptation.state()
+            names = set(state) if dict(definitions) == saved.definitions else adaptation.carried()
+        finally:
+            adaptation.detach()
         return {name: tensor for name, tensor in state.items() if name in names}
 
 

@@ -28,8 +28,7 @@ from xeric.data.texts import PreparedTexts
 from xeric.errors import RunError
 from xeric.files import remove, writing
 from xeric.json_io import read_json, write_json
-from xeric.methods import METHODS
-from xeric.methods.base import Adaptation, MethodOptions
+from xeric.methods.base import Adaptation, MethodOptions, attach_carrying, attach_saved, detached_on_failure
 from xeric.progress import Progress
 from xeric.run.config import RunConfig
 from xeric.run.cost import Stopwatch
@@ -61,9 +60,9 @@ class MergedStage:
 
     def apply(self, base: Base) -> None:
         """Put the stage's model into the base's weights."""
-        adaptation = METHODS.get(self.method.name).attach(base, self.method, seed=0, definitions=self.definitions)
-        adaptation.load(self.folder)
-        adaptation.merge()
+        adaptation = attach_saved(base, self.method, self.folder, self.definitions)
+        with detached_on_failure(adaptation):
+            adaptation.merge()
 
 
 def attach_after(
@@ -81,7 +80,7 @@ def attach_after(
         stages: of :func:`xeric.run.stages.plan_stages`.
         config: of the run.
         data: the run's own tasks.
-        base: without a method.
+        base: without a method; where this fails, it is without one again.
         store: keeps finished stages.
         progress: is told what happens.
         processes: that carry out the run together.
@@ -99,11 +98,12 @@ def attach_after(
     for number, stage in enumerate(stages):
         method = stage.method
         adaptation = _follow(base, previous, method, stage.definitions, stage.seeds["init"])
-        session = partial(_session, stage, number, config, base, adaptation, progress, processes)
-        descriptions.append(_ensure(stage, number, store, session, progress, processes))
         folder = store.folder(stage.id)
-        # Also where it was trained just now, so that trained and reused stages start from the same stored values.
-        adaptation.load(folder)
+        with detached_on_failure(adaptation):
+            session = partial(_session, stage, number, config, base, adaptation, progress, processes)
+            descriptions.append(_ensure(stage, number, store, session, progress, processes))
+            # Also where it was trained just now, so that trained and reused stages start from the same stored values.
+            adaptation.load(folder)
         following = stages[number + 1].method if number + 1 < len(stages) else config.method
         if following != method:
             merged.append(MergedStage(method, stage.definitions, folder))
@@ -120,15 +120,17 @@ def _follow(
 ) -> Adaptation:
     """Attach a method to the base after a stage."""
     carried: dict[str, torch.Tensor] = {}
-    if previous is not None and previous[0] == method:
-        names = previous[1].carried()
-        carried = {name: tensor for name, tensor in previous[1].state().items() if name in names}
-        previous[1].detach()
-    elif previous is not None:
-        previous[1].merge()
-    adaptation = METHODS.get(method.name).attach(base, method, seed=seed, definitions=definitions)
-    adaptation.load_state({**adaptation.state(), **carried})
-    return adaptation
+    if previous is not None:
+        options, adaptation = previous
+        with detached_on_failure(adaptation):
+            if options == method:
+                names = adaptation.carried()
+                carried = {name: tensor for name, tensor in adaptation.state().items() if name in names}
+            else:
+                adaptation.merge()
+        if options == method:
+            adaptation.detach()
+    return attach_carrying(base, method, carried, seed=seed, definitions=definitions)
 
 
 def _ensure(

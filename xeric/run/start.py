@@ -80,6 +80,6 @@ def attach(
         how = "parameters" if config.method == start.saved.method else "merged"
         source = {"run_id": start.run_id, "adapter": start.identity, "how": how}
         return adaptation, Before(merged, source=source, trained_on=start.inputs)
-    adaptation, merged, stages = attach_after(start, config, data, base, store, progress, processes)
     used = inputs_used(stage.data for stage in start if isinstance(stage.data, Prepared))
+    adaptation, merged, stages = attach_after(start, config, data, base, store, progress, processes)
     return adaptation, Before(merged, stages, trained_on=frozenset(used))

@@ -171,9 +171,13 @@ def _give_back_freed_memory() -> None:
 
 
 def available_memory(device: torch.device) -> int:
-    """Return the bytes that are free on a device now (weights already loaded are not free)."""
+    """Return the bytes that tensors can take on a device now (weights already loaded are not free).
+
+    On CUDA these are what the driver has free, and what PyTorch's allocator keeps of memory that tensors have left.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0] + kept)
     return int(psutil.virtual_memory().available)
 
 
