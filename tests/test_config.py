@@ -116,7 +116,7 @@ def test_a_number_reaches_into_a_list() -> None:
     changed = apply_overrides(data, ["stages.0.train.lr=2", "stages.1.seed=3"])
     assert changed == {"stages": [{"train": {"lr": 2}}, {"seed": 3}]}
     assert data == {"stages": [{"train": {"lr": 1}}, {}]}
-    for wrong in ("stages.2.seed=1", "stages.x.seed=1", "stages.2=1"):
+    for wrong in ("stages.2.seed=1", "stages.x.seed=1", "stages.2=1", f"stages.{'9' * 5000}=1", "stages.-1=1"):
         with pytest.raises(ConfigError, match="numbered from 0"):
             apply_overrides(data, [wrong])
 

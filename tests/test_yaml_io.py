@@ -67,7 +67,23 @@ def test_a_mistake_is_named_with_its_line(text: str, line: int, what: str) -> No
     assert caught.value.where == f"f.yaml, line {line}"
 
 
-@pytest.mark.parametrize("text", ["9" * 5000, "[" * 600, "!!int abc", "!!bool maybe", "!!float x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "9" * 5000,
+            "[" * 600,
+            "!!int abc",
+            "!!bool maybe",
+            "!!float x",
+            '!!int ""',
+            '!!float ""',
+            "!!int -",
+            "!!timestamp foo",
+        ),
+        *("!!map abc", "!!map [abc]", "!!float 1" + ":1" * 200, "!!binary é", "!!set [1]"),
+    ],
+)
 def test_what_the_library_stumbles_over_is_still_one_sentence(text: str) -> None:
     with pytest.raises(DataError, match="not valid YAML"):
         parse_yaml(text, "f.yaml")

@@ -92,9 +92,10 @@ def _set(node: Any, key: str, value: Any, path: str) -> None:
 
 
 def _place(node: list[Any], key: str, path: str) -> int:
-    if not key.isdecimal() or int(key) >= len(node):
+    places = [str(place) for place in range(len(node))]
+    if key not in places:
         raise ConfigError(f"there are {len(node)} of these, numbered from 0", where=path)
-    return int(key)
+    return places.index(key)
 
 
 def _copy(data: Any) -> Any:

@@ -82,7 +82,9 @@ def parse_yaml(text: str, where: str) -> Any:
         raise DataError(f"not valid YAML: {str(error).splitlines()[0]}", where=where) from None
     except RecursionError:
         raise DataError("not valid YAML: nested too deeply", where=where) from None
-    except (ValueError, KeyError) as error:  # a number of thousands of digits, or a tag (`!!int`) that its text does not fit
+    except (IndexError, AttributeError, TypeError, OverflowError):
+        raise DataError("not valid YAML: a tag (!!) stands before a value that it does not fit", where=where) from None
+    except (ValueError, KeyError) as error:  # a number of thousands of digits, or another tag that its text does not fit
         raise DataError(f"not valid YAML: {str(error).split(';')[0]}", where=where) from None
 
 

@@ -15,7 +15,7 @@ def test_sizes(text: str, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "much", "8 apples", "0GB", "-1G"])
+@pytest.mark.parametrize("text", ["", "much", "8 apples", "0GB", "-1G", "9" * 400, "9" * 308 + "GB"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="no size of memory"):
         parse_bytes(text)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from xeric.data.guessing import guess_columns, guess_language
@@ -75,6 +78,73 @@ def test_a_usual_name_whose_values_repeat_is_a_group() -> None:
     assert any("one side of the split" in sentence for sentence in columns.guessed)
     # Values that never repeat group nothing.
     assert guess_columns(table(question=texts("q"), answer=texts("a"), customer_id=ids())).group is None
+
+
+def test_a_column_that_stands_twice_is_refused_where_it_is_taken() -> None:
+    rows: list[tuple[str, Mapping[str, Any]]] = [
+        ("row", {"question": f"q number {n}", "answer": f"a number {n}", "": ""}) for n in range(30)
+    ]
+    assert guess_columns(Table(("question", "answer", "", ""), rows)).output == "answer"
+    for options in ({}, {"input_column": "question", "output_column": "answer"}):
+        with pytest.raises(UserError, match="two columns 'answer'"):
+            guess_columns(Table(("question", "answer", "answer"), rows), **options)
+
+
+ROWS = {
+    "questions": ("Where does the train to the coast stop?", "It stops at the old harbour, as it did last year."),
+    "Japanese": ("電車は海岸のどこに止まりますか。", "去年と同じように古い港に止まります。"),
+    "Thai": ("รถไฟไปชายฝั่งหยุดที่ไหนครับวันนี้", "หยุดที่ท่าเรือเก่าเหมือนปีที่แล้ว"),
+    "Hindi": ("तट की ट्रेन कहाँ रुकती है?", "यह पिछले साल की तरह पुराने बंदरगाह पर रुकती है।"),
+    "without marks": (
+        "we walked along the river and talked about the winter",
+        "caminamos junto al río y hablamos del invierno pasado",
+    ),
+    "short answers": ("Where does the train to the coast stop?", "Harbour"),
+}
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_a_row_in_place_of_the_names_is_refused(case: str) -> None:
+    first, second = ROWS[case]
+    columns: dict[str, list[object]] = {
+        first: [f"{first[0]}{n} {first[2:]}" for n in range(30)],
+        second: [f"{second[0]}{n} {second[2:]}" for n in range(30)],
+    }
+    with pytest.raises(UserError, match="looks like a row") as caught:
+        guess_columns(table(**columns))
+    assert "--input" in str(caught.value.hint)
+    # Who names them says that they are names.
+    assert guess_columns(table(**columns), input_column=first, output_column=second).input == first
+
+
+LONG = [
+    f"The ferry number {n} to the island leaves at noon, and it comes back in the evening. Is that all right?" for n in range(30)
+]
+HEADERS: dict[str, tuple[str, str, list[str]]] = {
+    "words": ("Guaraní", "Castellano", LONG),
+    "a dictionary": ("Wort", "Übersetzung", [f"Haus {n}" for n in range(30)]),
+    "phrases": ("Lo que escribió el cliente", "Lo que contestó el agente", LONG),
+    "phrases over short texts": ("Lo que escribió el cliente", "Lo que contestó el agente", [t[:40] for t in LONG]),
+    "phrases over chats": ("message of the customer as received", "what the agent wrote back to them", [t[:50] for t in LONG]),
+    "a survey": ("What is your favourite food and why?", "What did you eat today, if anything?", [t[:45] for t in LONG]),
+    "Japanese": (
+        "お客様からのお問い合わせ内容",
+        "担当者による回答内容",
+        [chr(0x5BA4 + n) + "の電車は海岸のどこに止まりますか。" for n in range(30)],
+    ),
+    "Swahili": ("Alichosema mteja", "Alichojibu wakala", LONG),
+    "Thai": ("ข้อความของลูกค้า", "คำตอบของพนักงาน", [f"รถไฟไปชายฝั่งหยุดที่ไหนครับวันนี้ {n}" for n in range(30)]),
+    "Russian": ("Обращение клиента (полностью)", "Что ему написал оператор", LONG),
+    "snake": ("utterance_of_the_user_before_cleaning", "utterance_of_the_bot_after_cleaning", LONG),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_ordinary_names_are_not_taken_for_a_row(case: str) -> None:
+    first, second, cells = HEADERS[case]
+    named: dict[str, list[object]] = {first: [*cells], second: [f"{cell} {n}" for n, cell in enumerate(cells)]}
+    columns = guess_columns(table(**named))
+    assert (columns.input, columns.output) == (first, second)
 
 
 @pytest.mark.parametrize(

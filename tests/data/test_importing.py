@@ -167,6 +167,19 @@ def test_a_source_that_is_not_there_is_refused(tmp_path: Path, source: str) -> N
         table(tmp_path / source)
 
 
+@pytest.mark.parametrize("source", ["missing.xlsx", "tables/missing.parquet", "missing.zip"])
+def test_a_mistyped_file_is_not_looked_for_among_datasets(source: str) -> None:
+    with pytest.raises(DataError, match="there is no such file") as caught:
+        table(source)
+    assert "check the path" in str(caught.value.hint)
+
+
+def test_a_column_whose_name_is_empty_is_read(tmp_path: Path) -> None:
+    rows = [{"": "una pregunta", "0": "una respuesta"}]
+    task = table(put(tmp_path, "m.jsonl", json.dumps(rows[0])), input_column="", output_column="0")
+    assert [instance.input for instance in task.instances] == ["una pregunta"]
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a table that can be imported"):
         table(put(tmp_path, "m.xlsx", b"PK"))

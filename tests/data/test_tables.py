@@ -167,6 +167,8 @@ SHAPES = {
     "the end mark of DOS": ("input,output\na,b\n\x1a", [("a", "b")]),
     "a header of enclosed names": ('"input","output"\n"a","b"\n', [("a", "b")]),
     "blanks around names": (" input , output \na,b\n", [("a", "b")]),
+    "an index without a name": (",input,output\n0,a,b\n1,c,d\n", [("a", "b"), ("c", "d")]),
+    "two files with an index": (",input,output\n0,a,b\n,input,output\n0,c,d\n", [("a", "b"), ("c", "d")]),
     "rows that end early": ("input,output\na\n", [("a", "")]),
 }
 
@@ -175,6 +177,15 @@ SHAPES = {
 def test_habits_of_spreadsheets_make_no_difference(case: str) -> None:
     text, rows = SHAPES[case]
     assert read(text) == rows
+
+
+def test_columns_without_a_name_are_called_by_their_places() -> None:
+    parsed = delimited_table(",0,\nuno,dos,\n,tres,\n", Path("m.csv"), [], None, "auto", lambda _: None)
+    assert parsed.columns == ("column 1", "0", "column 3")
+    assert [dict(row) for _, row in parsed.rows] == [
+        {"column 1": "uno", "0": "dos", "column 3": ""},
+        {"column 1": "", "0": "tres", "column 3": ""},
+    ]
 
 
 def test_what_was_left_out_is_said() -> None:

@@ -29,7 +29,7 @@ from xeric.config import Config
 from xeric.data.preparing import DataOptions, Prepared, prepare
 from xeric.data.splits import MAX_TRAIN
 from xeric.data.tasks import Task
-from xeric.errors import DataError, RunError
+from xeric.errors import DataError, RunError, UserError
 from xeric.execution.run_study import run_study
 from xeric.execution.workers import Workers, reached
 from xeric.files import write_atomically
@@ -68,7 +68,7 @@ def adapt(
         RunError: no training came to its end.
     """
     source_options, options, told = source_options or SourceOptions(), options or AdaptOptions(), progress or Silent()
-    METRICS.check(options.metric)
+    _check_metric(options.metric)
     guessed: list[str] = []
 
     def note(text: str) -> None:
@@ -84,6 +84,23 @@ def adapt(
             return _read(Outcome, folder.result_file)
         clock = Clock(folder.clock_file, options.seconds)
         return _Adapting(task, folder, options, clock, Ticking(told, clock), tuple(guessed), workers).run()
+
+
+def _check_metric(name: str) -> None:
+    """Check that ways of answering can be compared on a metric, before any time is spent.
+
+    Raises:
+        UserError: there is no such metric, none of its directions is better, or it has no tests.
+    """
+    measure = METRICS.get(name)()
+    if measure.better is None:
+        what = f"names {name!r}, of which neither direction is better"
+    elif not measure.resampled:
+        what = f"names {name!r}, a measure of a whole set of predictions, for which there are no intervals and no tests"
+    else:
+        return
+    good = [other for other in METRICS.names() if (known := METRICS.get(other)()).resampled and known.better is not None]
+    raise UserError(what, where="--metric", hint=f"take one of {', '.join(good)}")
 
 
 class _Adapting:
@@ -107,7 +124,7 @@ class _Adapting:
 
     def run(self) -> Outcome:
         """Choose a base, plan, search, train the final study, and write the folder."""
-        whole = prepare([self._task], DataOptions())
+        whole = _prepared(self._task)
         for remark in whole.notes:
             self._progress.note(remark)
         sizes = _sizes(whole)
@@ -245,8 +262,8 @@ class _Adapting:
                 write_atomically(target, path.read_bytes())
         record = read_record(source)
         assert record is not None
-        write_atomically(self._folder.root / "README.md", model_card(outcome, record.fingerprint))
-        write_atomically(self._folder.root / "report.html", render(self._folder, outcome, results))
+        write_atomically(self._folder.card_file, model_card(outcome, record.fingerprint))
+        write_atomically(self._folder.page_file, render(self._folder, outcome, results))
         write_json(self._folder.result_file, outcome)
         self._clock.tick(now=True)
 
@@ -266,6 +283,16 @@ def _read(kind: type[_Read], path: Path) -> _Read:
         raise DataError("was not written by this version", where=str(path), hint="delete it") from None
 
 
+def _prepared(task: Task) -> Prepared:
+    try:
+        return prepare([task], DataOptions())
+    except DataError as error:
+        if "cleaning rules" not in (error.hint or ""):
+            raise
+        hint = "add examples; those that are empty, repeated, garbled or in another script do not count"
+        raise DataError(error.what, where=error.where, hint=hint) from None  # cleaning has no options here
+
+
 def _sizes(data: Prepared) -> Sizes:
     """Return how many examples there are; what serves as demonstrations is trained on, too."""
     counts = data.tasks[0].counts
@@ -282,7 +309,7 @@ def _verdict(
     use: str, recommendation: Recommendation, compared: list[Compared], base: str, metric: str, command: str
 ) -> dict[str, str]:
     if use == "baseline":
-        best = max((row for row in compared if row.kind == "baseline"), key=lambda row: row.scores[metric].value)
+        best = next(row for row in compared if row.kind == "baseline")
         reason = "because nothing that was tried is shown to be better on test"
         return {"label": f"the trivial baseline {best.label!r}", "reason": reason}
     label = recommendation.label if use == "trained" else f"{recommendation.label} prompting"

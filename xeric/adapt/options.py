@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import regex
 from pydantic import Field
 
@@ -49,6 +51,7 @@ def parse_bytes(text: str) -> int:
         UserError: it is no size.
     """
     matched = _SIZE.fullmatch(text.strip())
-    if matched is None or not float(matched["number"]):
+    size = float(matched["number"]) * _UNITS[matched["unit"].lower()] if matched else 0.0
+    if not 0.0 < size < math.inf:
         raise UserError(f"{text!r} is no size of memory", where="--memory", hint="write 8GB or 800MB")
-    return int(float(matched["number"]) * _UNITS[matched["unit"].lower()])
+    return int(size)

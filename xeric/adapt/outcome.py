@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 from xeric import formatting
@@ -9,6 +10,7 @@ from xeric.adapt.search import Tried
 from xeric.analysis.results import ArmResult, Interval, StudyResults
 from xeric.config import Config
 from xeric.data.splits import MIN_FOR_DEV
+from xeric.metrics import METRICS
 from xeric.report.wording import metric_name
 
 __all__ = ["Compared", "MoreExamples", "Outcome", "Use", "compared_arms", "lines"]
@@ -96,7 +98,8 @@ class Outcome(Config):
 def compared_arms(results: StudyResults, trained_label: str, metric: str) -> list[Compared]:
     """Return the final study's arms on all examples, the trained one first, prompting, then trivial baselines, best first."""
     gains = {claim.name.removeprefix("over-"): link.difference for claim in results.claims for link in claim.links}
-    ranked = sorted(results.arms, key=lambda arm: -arm.scores[metric].value if metric in arm.scores else 0.0)
+    sign = 1.0 if METRICS.get(metric)().better == "lower" else -1.0
+    ranked = sorted(results.arms, key=lambda arm: sign * arm.scores[metric].value if metric in arm.scores else math.inf)
     groups: dict[str, list[Compared]] = {"trained": [], "prompting": [], "baseline": []}
     for arm in ranked:
         if not arm.scores or (arm.key and arm.key.n_train is not None) or arm.gates is False:

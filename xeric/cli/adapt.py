@@ -8,7 +8,20 @@ from typing import Annotated
 import typer
 
 from xeric.cli.completing import base_names, metric_names
-from xeric.cli.options import AsJson, path_option, print_json, quiet_libraries
+from xeric.cli.options import (
+    AsJson,
+    Delimiter,
+    License,
+    Quotes,
+    Revision,
+    Split,
+    Subset,
+    TableEncoding,
+    known_quotes,
+    path_option,
+    print_json,
+    quiet_libraries,
+)
 
 __all__ = ["adapt"]
 
@@ -44,6 +57,13 @@ def adapt(
     ] = None,
     input_language: Annotated[str | None, typer.Option(help="Language of the inputs, where it is another.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the task; that of the file where not given.")] = None,
+    license: License = None,  # noqa: A002 - the schema's word
+    encoding: TableEncoding = None,
+    delimiter: Delimiter = None,
+    quotes: Quotes = "auto",
+    split: Split = "train",
+    subset: Subset = None,
+    revision: Revision = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or 4bit.")] = "auto",
     workers: Annotated[
@@ -96,6 +116,13 @@ def adapt(
         input_language=input_language,
         definition=definition,
         name=name,
+        license=license,
+        encoding=encoding,
+        delimiter=delimiter,
+        quotes=known_quotes(quotes),
+        split=split,
+        subset=subset,
+        revision=revision,
     )
     with TerminalStudyProgress() as progress:
         team = workers_from(workers, ray, None, progress)

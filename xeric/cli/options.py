@@ -7,18 +7,30 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from xeric.cli.completing import tracker_names
+from xeric.errors import UserError
 from xeric.files import expanded
+
+if TYPE_CHECKING:
+    from xeric.data.quoting import Quotes as QuotesName
 
 __all__ = [
     "AsJson",
+    "Delimiter",
     "Encoding",
+    "License",
+    "Quotes",
+    "Revision",
+    "Split",
+    "Subset",
+    "TableEncoding",
     "TasksDir",
     "Track",
+    "known_quotes",
     "path_argument",
     "path_option",
     "print_json",
@@ -42,11 +54,31 @@ TasksDir = Annotated[
     path_option("--tasks-dir", help="Folder with task files; may be given more than once. Also: XERIC_TASKS."),
 ]
 Encoding = Annotated[str | None, typer.Option(help="Of the file, such as cp1252; one of Unicode's where not given.")]
+TableEncoding = Annotated[str | None, typer.Option("--encoding", help="Of a file, such as cp1252; found out where not given.")]
+Delimiter = Annotated[str | None, typer.Option(help="Between cells: a character, or tab; found out where not given.")]
+Quotes = Annotated[str, typer.Option(help="Quotation marks in CSV and TSV: enclose cells, are text, or auto.")]
+Split = Annotated[str, typer.Option(help="Of a Hugging Face dataset.")]
+Subset = Annotated[str | None, typer.Option(help="Configuration of a Hugging Face dataset.")]
+Revision = Annotated[str | None, typer.Option(help="Commit of a Hugging Face dataset.")]
+License = Annotated[str | None, typer.Option(help="Licence of the instances.")]
 Track = Annotated[
     str | None,
     typer.Option(help="Tell losses and scores to tensorboard, mlflow, wandb or trackio.", autocompletion=tracker_names),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def known_quotes(quotes: str) -> QuotesName:
+    """Return what ``--quotes`` says.
+
+    Raises:
+        UserError: there is no such reading of quotation marks.
+    """
+    from xeric.data import quoting
+
+    if quotes not in get_args(quoting.Quotes):
+        raise UserError(f"unknown reading of quotation marks {quotes!r}", hint="use enclose, text or auto")
+    return cast("QuotesName", quotes)
 
 
 def print_json(value: Any) -> None:

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
 from xeric.cli.completing import task_names
 from xeric.cli.listing import show_rows
-from xeric.cli.options import AsJson, TasksDir, path_option, print_json
+from xeric.cli.options import (
+    AsJson,
+    Delimiter,
+    License,
+    Quotes,
+    Revision,
+    Split,
+    Subset,
+    TableEncoding,
+    TasksDir,
+    known_quotes,
+    path_option,
+    print_json,
+)
 from xeric.encodings import existing
 from xeric.errors import UserError
 
@@ -95,21 +108,18 @@ def import_table(
     id_column: Annotated[str | None, typer.Option(help="Column of ids; else they come from the rows' positions.")] = None,
     image_column: Annotated[str | None, typer.Option(help="Column of pictures' files, relative to the table's folder.")] = None,
     input_language: Annotated[str | None, typer.Option(help="Language of the inputs, where it is another.")] = None,
-    license: Annotated[str | None, typer.Option(help="Licence of the instances.")] = None,  # noqa: A002 - the schema's word
-    encoding: Annotated[str | None, typer.Option(help="Of a file, such as cp1252; found out where not given.")] = None,
-    delimiter: Annotated[str | None, typer.Option(help="Between cells: a character, or tab; found out where not given.")] = None,
-    quotes: Annotated[str, typer.Option(help="Quotation marks in CSV and TSV: enclose cells, are text, or auto.")] = "auto",
-    split: Annotated[str, typer.Option(help="Of a Hugging Face dataset.")] = "train",
-    subset: Annotated[str | None, typer.Option(help="Configuration of a Hugging Face dataset.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Commit of a Hugging Face dataset.")] = None,
+    license: License = None,  # noqa: A002 - the schema's word
+    encoding: TableEncoding = None,
+    delimiter: Delimiter = None,
+    quotes: Quotes = "auto",
+    split: Split = "train",
+    subset: Subset = None,
+    revision: Revision = None,
     output: Annotated[Path, path_option("--output", "-o", help="Folder for the task file.")] = Path(),
 ) -> None:
     """Make a task file of a table."""
     from xeric.data.importing import ImportOptions, import_task, write_task
-    from xeric.data.quoting import Quotes
 
-    if quotes not in get_args(Quotes):
-        raise UserError(f"unknown reading of quotation marks {quotes!r}", hint="use enclose, text or auto")
     options = ImportOptions(
         name=name,
         definition=definition,
@@ -123,7 +133,7 @@ def import_table(
         license=license,
         encoding=encoding,
         delimiter=delimiter,
-        quotes=cast("Quotes", quotes),
+        quotes=known_quotes(quotes),
         split=split,
         subset=subset,
         revision=revision,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import logging
 import statistics
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,15 @@ NO_GROUP = "none"
 
 _DISTINCT = 0.5
 """Share of different values that a column of texts has at least: a category repeats its few values."""
+
+_MANY_WORDS = 8
+"""No name of a column has so many, nor half as many and a full stop; four letters of a script without spaces are a word."""
+
+_STYLE = 0.2
+"""Share of a column's cells that begin, and that end, as its name does where the name is a cell."""
+
+_SENTENCE_ENDS = tuple(".!?…。！？؟۔।॥።")
+_WITHOUT_SPACES = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]")
 
 _MEAN_LENGTH = 3.0
 _PIECE = 200
@@ -100,17 +110,22 @@ def guess_columns(
         UserError: there is no such column, or names and contents leave several readings.
     """
     named_columns = (input_column, output_column, group_column, image_column)
-    named = {nfc(column) for column in named_columns if column and column != NO_GROUP}
+    named = {nfc(column) for column in named_columns if column is not None and column != NO_GROUP}
     for column in named:
         if column not in table.columns:
             raise UserError(f"there is no column {column!r}", hint=f"the columns are {_listed(table.columns)}")
     texts = [column for column in table.columns if column not in named and _holds_texts(table, column)]
-    output = nfc(output_column) if output_column else _by_name(texts, _OUTPUTS)
+    if not named and _are_a_row(texts, table):
+        raise UserError(
+            f"the first line looks like a row, not like the names of columns: {_listed(texts)}",
+            hint="write the names into a line above it; if they are names, give them with --input and --output",
+        )
+    output = nfc(output_column) if output_column is not None else _by_name(texts, _OUTPUTS)
     texts = [column for column in texts if column != output]
-    inputs = nfc(input_column) if input_column else _by_name(texts, _INPUTS)
+    inputs = nfc(input_column) if input_column is not None else _by_name(texts, _INPUTS)
     texts = [column for column in texts if column != inputs]
     # What only one column is left for needs no usual name; two nameless columns are read as a table is written, input first.
-    if image_column and output is None and len(texts) == 1:
+    if image_column is not None and output is None and len(texts) == 1:
         output, texts = texts[0], []
     if inputs is None and output is None and len(texts) == 2:
         inputs, output = texts
@@ -118,10 +133,10 @@ def guess_columns(
         inputs = texts[0]
     elif output is None and len(texts) == 1:
         output = texts[0]
-    if len(table.columns) == 1 and not image_column:
+    if len(table.columns) == 1 and image_column is None:
         hint = "if the file separates them by an unusual character, give it with --delimiter"
         raise UserError(f"there is one column alone ({_listed(table.columns)}), and inputs and outputs take two", hint=hint)
-    if output is None or (inputs is None and not image_column):
+    if output is None or (inputs is None and image_column is None):
         which = "inputs and outputs" if inputs is None and output is None else "inputs" if inputs is None else "outputs"
         raise UserError(
             f"cannot tell which column holds the {which}: the columns are {_listed(table.columns)}",
@@ -129,13 +144,10 @@ def guess_columns(
         )
     if inputs == output:
         raise UserError(f"column {output!r} cannot hold both inputs and outputs", hint="name two columns")
-    group = (
-        None
-        if group_column == NO_GROUP
-        else nfc(group_column)
-        if group_column
-        else _group(table, {column for column in (inputs, output, image_column and nfc(image_column)) if column})
-    )
+    taken = {column for column in (inputs, output, *named) if column is not None}
+    group = None if group_column == NO_GROUP else nfc(group_column) if group_column is not None else _group(table, taken)
+    if twice := next((column for column in table.columns if column in {*taken, group} and table.columns.count(column) > 1), None):
+        raise UserError(f"there are two columns {twice!r}", hint="rename one of them")
     return Columns(inputs, output, group, tuple(_sentences(input_column, output_column, group_column, inputs, output, group)))
 
 
@@ -150,11 +162,11 @@ def _sentences(
     sentences = []
     if inputs is None:
         sentences.append("pictures are all the input (--input names a column of texts beside them)")
-    elif not input_column:
+    elif input_column is None:
         sentences.append(f"inputs are taken from column {inputs!r} (--input names another)")
-    if not output_column:
+    if output_column is None:
         sentences.append(f"outputs are taken from column {output!r} (--output names another)")
-    if group and not group_column:
+    if group is not None and group_column is None:
         sentences.append(
             f"rows with the same {group!r} stay on one side of the split, so that none is tested on what it was trained on "
             "(--group names another column, --group none switches this off)"
@@ -179,6 +191,45 @@ def _by_name(columns: Sequence[str], names: str) -> str | None:
                 return column
     containing = [column for column in columns if set(_key(column).split("_")) & set(usual)]
     return containing[0] if len(containing) == 1 else None
+
+
+def _are_a_row(names: Sequence[str], table: Table) -> bool:
+    """Return whether the names of the columns of texts are a row of a table without a header.
+
+    All of them have to be as long as the cells below them, to begin and end as many cells do, and to hold no usual name; one has
+    to be a sentence. The questions of a survey, which are sentences, too, end as their answers do not.
+    """
+    cells = {name: [value.strip() for value in _values(table, name) if isinstance(value, str)] for name in names}
+    return (
+        len(names) > 1
+        and not any(_is_usual(name) for name in names)
+        and any(_is_sentence(name) for name in names)
+        and all(_is_like(name, cells[name]) for name in names)
+    )
+
+
+def _is_usual(name: str) -> bool:
+    words = _key(name).split("_")
+    return len(words) < _MANY_WORDS and bool({*words, _key(name)} & {_key(usual) for usual in f"{_INPUTS} {_OUTPUTS}".split()})
+
+
+def _is_sentence(name: str) -> bool:
+    words = len(name.split()) + len(_WITHOUT_SPACES.findall(name)) / 4
+    return words >= (_MANY_WORDS / 2 if name.endswith(_SENTENCE_ENDS) else _MANY_WORDS)
+
+
+def _is_like(name: str, cells: Sequence[str]) -> bool:
+    lengths = [len(cell) for cell in cells] or [0]
+    alike = sum(_begins(cell) == _begins(name) for cell in cells), sum(_ends(cell) == _ends(name) for cell in cells)
+    return statistics.median(lengths) / 3 <= len(name) <= max(lengths) and min(alike) >= _STYLE * len(cells)
+
+
+def _begins(text: str) -> str:
+    return unicodedata.category(text[0]) if text else ""
+
+
+def _ends(text: str) -> str:
+    return "letter" if text and unicodedata.category(text[-1])[0] in "LMN" else text[-1:]
 
 
 def _values(table: Table, column: str) -> list[Any]:

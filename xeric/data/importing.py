@@ -28,13 +28,29 @@ from xeric.files import shown_path
 from xeric.json_io import write_json
 from xeric.languages import language
 
-__all__ = ["ImportOptions", "ReadOptions", "import_task", "read_table", "task_to_json", "write_task"]
+__all__ = ["ImportOptions", "ReadOptions", "import_task", "language_name", "read_table", "task_to_json", "write_task"]
 
 Note = Callable[[str], None]
 
 _DELIMITED = (".csv", ".tsv", ".txt")
 _JSON = (".json", ".jsonl", ".ndjson")
 _PARQUET = (".parquet", ".pq")
+_OTHER_FILES = (
+    ".xlsx",
+    ".xls",
+    ".ods",
+    ".gz",
+    ".zip",
+    ".docx",
+    ".doc",
+    ".odt",
+    ".pdf",
+    ".xml",
+    ".html",
+    ".md",
+    ".arrow",
+    ".yaml",
+)
 _HUB_ID = regex.compile(r"[\w.-]+(?:/[\w.-]+)?")
 
 
@@ -91,15 +107,16 @@ class ImportOptions(ReadOptions):
     def columns(self) -> list[str]:
         """Names of the columns that are asked for, in the form that tables have them in."""
         named = (self.input_column, self.output_column, self.group_column, self.id_column, self.image_column)
-        return [nfc(column) for column in named if column]
+        return [nfc(column) for column in named if column is not None]
 
 
-def import_task(source: Path | str, options: ImportOptions, *, note: Note | None = None) -> Task:
+def import_task(source: Path | str, options: ImportOptions, *, table: Table | None = None, note: Note | None = None) -> Task:
     """Return a task made from a table.
 
     Args:
         source: as in :func:`read_table`.
         options: what it is to become, and how it is read.
+        table: what the source holds, where it has been read already.
         note: called with a sentence for the user about everything that was guessed or left out.
 
     Raises:
@@ -109,9 +126,10 @@ def import_task(source: Path | str, options: ImportOptions, *, note: Note | None
     """
     say = note or (lambda _: None)
     name = check_task_name(options.name)
-    outputs = _language_name(options.language, say)
-    inputs = _language_name(options.input_language, say) if options.input_language else outputs
-    table = read_table(source, options, columns=options.columns, languages=[outputs, inputs], note=say)
+    outputs = language_name(options.language, say)
+    inputs = language_name(options.input_language, say) if options.input_language else outputs
+    if table is None:
+        table = read_table(source, options, columns=options.columns, languages=[outputs, inputs], note=say)
     for column in options.columns:
         if column not in table.columns:
             columns = ", ".join(map(repr, table.columns)) or "none"
@@ -126,7 +144,7 @@ def import_task(source: Path | str, options: ImportOptions, *, note: Note | None
         "Definition": [options.definition],
         "Input_language": [inputs],
         "Output_language": [outputs],
-        "Instruction_language": [_language_name(options.instruction_language, say)] if options.instruction_language else [],
+        "Instruction_language": [language_name(options.instruction_language, say)] if options.instruction_language else [],
         "Instance License": [options.license] if options.license else [],
         "Instances": instances,
     }
@@ -137,22 +155,23 @@ def import_task(source: Path | str, options: ImportOptions, *, note: Note | None
 
 
 def _instances(table: Table, options: ImportOptions) -> Iterator[dict[str, Any]]:
-    inputs, output = nfc(options.input_column or ""), nfc(options.output_column)
-    group, identity, image = (
-        nfc(column) if column else None for column in (options.group_column, options.id_column, options.image_column)
+    output = nfc(options.output_column)
+    inputs, group, identity, image = (
+        None if column is None else nfc(column)
+        for column in (options.input_column, options.group_column, options.id_column, options.image_column)
     )
     for position, (where, row) in enumerate(table.rows, 1):
         value = row.get(output)
-        text = _cell(row.get(inputs), f"{where}, column {inputs!r}") if inputs else ""
+        text = "" if inputs is None else _cell(row.get(inputs), f"{where}, column {inputs!r}")
         outputs = [_cell(item, f"{where}, column {output!r}") for item in (value if isinstance(value, list) else [value])]
         if not text.strip() and not any(output.strip() for output in outputs):
             continue
         instance: dict[str, Any] = {"id": f"{nfc(options.name)}-{position}", "input": text, "output": outputs or [""]}
-        if identity and (own_id := _cell(row.get(identity), f"{where}, column {identity!r}")):
+        if identity is not None and (own_id := _cell(row.get(identity), f"{where}, column {identity!r}")):
             instance["id"] = own_id
-        if group and (group_name := _cell(row.get(group), f"{where}, column {group!r}")):
+        if group is not None and (group_name := _cell(row.get(group), f"{where}, column {group!r}")):
             instance["group"] = group_name
-        if image and (picture := _cell(row.get(image), f"{where}, column {image!r}")):
+        if image is not None and (picture := _cell(row.get(image), f"{where}, column {image!r}")):
             instance["image"] = picture
         yield instance
 
@@ -213,7 +232,13 @@ def _pictures_of(task: Task) -> str:
     return f"{task.name}-pictures"
 
 
-def _language_name(name: str, say: Note) -> str:
+def language_name(name: str, say: Note) -> str:
+    """Return the English name of a language, or the name as it is, after saying so, where no such language is known.
+
+    Args:
+        name: English name or code.
+        say: called with a sentence for the user.
+    """
     try:
         return language(name).name
     except UnknownNameError as error:
@@ -259,12 +284,15 @@ def read_table(
         return json_table(read_user_text(path, list(languages), options.encoding, say), path, say)
     if is_file and suffix in _PARQUET:
         return parquet_table(str(path))
-    if is_folder or (not is_file and _HUB_ID.fullmatch(str(source))):
+    is_file_name = suffix in (*_PARQUET, *_OTHER_FILES)
+    if is_folder or (not is_file and not is_file_name and _HUB_ID.fullmatch(str(source))):
         return dataset_table(str(path), is_folder, options.split, options.subset, options.revision)
     hint = (
         "give a .csv, .tsv, .json, .jsonl or .parquet file, the folder of a saved dataset, or a dataset's id such as owner/name"
     )
     what = "is not a table that can be imported" if is_file else "there is no such file"
+    if is_file_name and not is_file:
+        hint = "check the path; relative ones start at the current folder"
     raise DataError(what, where=shown_path(source), hint=hint)
 
 

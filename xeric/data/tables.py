@@ -82,8 +82,13 @@ def delimited_table(
     return _with_header(rows, path, needed, say)
 
 
-def _columns(cells: Sequence[str]) -> list[str]:
+def _names(cells: Sequence[str]) -> list[str]:
     return [nfc(cell.strip().strip('"')) for cell in cells]
+
+
+def _columns(cells: Sequence[str]) -> list[str]:
+    """Return the names in a header; a column without one, such as what pandas writes of an index, is called by its place."""
+    return [name or f"column {number}" for number, name in enumerate(_names(cells), 1)]
 
 
 def _is_header(cells: Sequence[str], needed: Sequence[str]) -> bool:
@@ -120,7 +125,7 @@ def _with_header(rows: Sequence[Row], path: Path, needed: Sequence[str], say: Ca
     header = next((position for position in filled[:_HEAD] if _is_header(rows[position].cells, needed)), filled[0])
     if header != filled[0]:
         say(f"the header of {path.name} stands in line {rows[header].line}; what stands above it was left out")
-    columns = _columns(rows[header].cells)
+    names, columns = _names(rows[header].cells), _columns(rows[header].cells)
     if twice := next((column for column in needed if columns.count(column) > 1), None):
         raise DataError(f"there are two columns {twice!r}", where=str(path), hint="rename one of them")
     table_rows: list[tuple[str, Mapping[str, Any]]] = []
@@ -128,7 +133,7 @@ def _with_header(rows: Sequence[Row], path: Path, needed: Sequence[str], say: Ca
     order = columns
     for row in rows[header + 1 :]:
         cells = _fitting(row, len(columns), path)
-        if sorted(_columns(cells)) == sorted(columns) and any(columns):
+        if sorted(_names(cells)) == sorted(names) and any(names):
             again.append(row.line)
             order = _columns(cells)
         else:
