@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -148,6 +151,58 @@ def test_results_are_the_same_again_and_survive_the_file(folder: Path, results: 
     assert (copy / "results.json").stat().st_mtime_ns == before
 
 
+def test_results_are_made_again_where_what_they_were_made_from_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = write_study(tmp_path / "s", small(seeds=(0, 1)))
+    kept = tmp_path / "kept"
+
+    def seeds() -> dict[str, int]:
+        assert current_results(root) == analyse(root)
+        return {arm.id: arm.seeds for arm in current_results(root).arms if arm.key}
+
+    assert seeds() == {"multi-full": 2, "multi-lora": 2}
+    shutil.move(root / "runs" / "multi-lora-s1", kept)
+    assert seeds() == {"multi-full": 2, "multi-lora": 1}, "a run that is gone"
+    for path in (kept, *kept.iterdir()):
+        os.utime(path, (1_000_000_000, 1_000_000_000))
+    shutil.move(kept, root / "runs" / "multi-lora-s1")
+    assert seeds() == {"multi-full": 2, "multi-lora": 2}, "an old run that came back"
+    shutil.rmtree(root / "baselines")
+    seeds()
+    assert not [arm.id for arm in current_results(root).arms if arm.baseline], "a whole folder that is gone"
+    before = (root / "results.json").stat().st_mtime_ns
+    current_results(root)
+    assert (root / "results.json").stat().st_mtime_ns == before
+    monkeypatch.setattr("xeric.analysis.analyse.__version__", "0.0.1")
+    current_results(root)
+    assert (root / "results.json").stat().st_mtime_ns > before, "another version"
+
+
+def test_an_old_file_in_the_place_of_another_is_seen(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small(seeds=(0, 1)))
+    current_results(root)
+    record = root / "runs" / "multi-lora-s1" / "record.json"
+    diverged = record.read_text(encoding="utf-8").replace('"status": "ok"', '"status": "diverged"')
+    old = tmp_path / "record.json"
+    old.write_text(diverged, encoding="utf-8")
+    os.utime(old, (1_000_000_000, 1_000_000_000))
+    time.sleep(0.02)
+    shutil.move(old, record)
+    assert {run.id: run.status for run in current_results(root).runs}["multi-lora-s1"] == "diverged"
+
+
+def test_a_copy_of_a_study_has_the_same_results_to_the_byte(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "one" / "s", small())
+    shutil.copytree(root, tmp_path / "two" / "s", copy_function=shutil.copy)
+    texts = []
+    for parent in ("one", "two"):
+        current_results(tmp_path / parent / "s")
+        text = (tmp_path / parent / "s" / "results.json").read_text(encoding="utf-8")
+        texts.append(text.replace(str(tmp_path / parent), ""))
+    assert texts[0] == texts[1]
+
+
 def test_what_failed_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
     broken = {("lora", 1): "failed", ("lora", 2): "diverged", ("full", 0): "missing"}
     results = analyse(write_study(tmp_path / "s", small(), broken=broken))  # type: ignore[arg-type]
@@ -162,7 +217,11 @@ def test_what_failed_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert "multi, lora: 1 of 3 planned runs (failed: seed 1; diverged: seed 2)." in notes
     assert "multi, full: 2 of 3 planned runs (not done: seed 0)." in notes
     assert "Not tuned: every method ran with its documented defaults." in notes
-    assert "one run" in results.claims[0].scope
+    assert "one run of (multi, lora)" in results.claims[0].scope
+    (single,) = [note for note in notes if note.startswith("One run")]
+    assert single == "One run of multi, lora: intervals are over test instances alone and do not cover other seeds."
+    (every,) = [note for note in analyse(write_study(tmp_path / "one", small(seeds=(0,)))).tables[0].notes if "One run" in note]
+    assert every.startswith("One run per method: ")
 
 
 def test_lines_whose_texts_are_often_cut_off_are_named(results: StudyResults) -> None:
@@ -257,6 +316,25 @@ def test_recommend_says_what_to_take(folder: Path, capsys: pytest.CaptureFixture
     write_jsonl(folder / "runs" / "multi-ours-s2" / "dev_predictions.jsonl", dev)
     assert command(["recommend", str(folder)]) == 0
     assert f"next: xeric generate {folder / 'runs' / 'multi-ours-s2'} --input" in capsys.readouterr().out
+
+
+def test_what_is_recommended_can_be_pasted_into_a_shell_for_every_task(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_study(tmp_path / "a $study; here", small(joint=False))
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    commands = [shlex.split(line) for line in chosen.command.splitlines()]
+    configs = [Path(words[words.index("--config") + 1]) for words in commands]
+    assert [path.parent.name.split("-")[-1] for path in configs] == list(STUDY.tasks)
+    assert {path.parent.parent for path in configs} == {root / "runs"}
+    assert len({words[words.index("-o") + 1] for words in commands}) == len(STUDY.tasks), "no run in another's folder"
+    (configs[0].parent / "adapter").mkdir()
+    assert command(["recommend", str(root)]) == 0
+    printed = capsys.readouterr().out
+    first = printed[printed.index("next: ") :].splitlines()[0].removeprefix("next: ")
+    assert shlex.split(first) == ["xeric", "generate", str(configs[0].parent), "--input", "TEXT"]
+    assert printed.count("xeric train --config") == len(STUDY.tasks) - 1
 
 
 def test_nothing_is_recommended_where_nothing_beats_the_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.analysis.points import Points, run
-from tests.analysis.test_claims import runs
+from tests.analysis.test_claims import POINTS, runs
 from xeric.analysis.outputs import Runs
 from xeric.analysis.recommend import Candidate, recommend
 from xeric.analysis.results import Interval, Recommendation
@@ -27,7 +27,7 @@ CANDIDATES = {
 
 
 def of(candidates: dict[str, Candidate], dev: Runs, margin: float = 1.5) -> Recommendation:
-    choice = recommend(candidates, dev, metric="points", margin=margin)
+    choice = recommend(candidates, dev, metric=POINTS[0], margin=margin)
     assert choice is not None
     return choice
 
@@ -59,7 +59,7 @@ def test_of_two_as_quick_the_one_with_fewer_parameters_is_cheaper() -> None:
 
 
 def test_lines_with_other_dev_instances_are_left_out_and_named() -> None:
-    small = {seed: run([50.0, 60.0], [50.0, 60.0]) for seed in range(3)}
+    small = {seed: run([50.0, 60.0], [50.0, 60.0], names=POINTS) for seed in range(3)}
     candidates = CANDIDATES | {"small": Candidate("n = 50", 1.0, 10)}
     choice = of(candidates, MADE | {"small": small})
     assert choice.arm == "cheap"
@@ -68,8 +68,8 @@ def test_lines_with_other_dev_instances_are_left_out_and_named() -> None:
 
 
 def test_nothing_to_choose_from() -> None:
-    assert recommend(CANDIDATES, {}, metric="points", margin=1.0) is None
-    assert recommend({}, MADE, metric="points", margin=1.0) is None
+    assert recommend(CANDIDATES, {}, metric=POINTS[0], margin=1.0) is None
+    assert recommend({}, MADE, metric=POINTS[0], margin=1.0) is None
 
 
 def test_one_run_each_cannot_show_that_a_cheaper_one_is_as_good() -> None:
@@ -81,7 +81,7 @@ def test_one_run_each_cannot_show_that_a_cheaper_one_is_as_good() -> None:
 def test_what_is_untrained_costs_nothing() -> None:
     free = {"best": CANDIDATES["best"], "cheap": Candidate("few-shot", 0.0, 0)}
     dev = {"best": MADE["best"], "cheap": {0: MADE["cheap"][0]}}
-    choice = recommend(free, dev, metric="points", margin=1.5, fixed=["cheap"])
+    choice = recommend(free, dev, metric=POINTS[0], margin=1.5, fixed=["cheap"])
     assert choice is not None
     assert choice.arm == "cheap"
     assert "nothing is trained" in choice.reason
@@ -89,7 +89,7 @@ def test_what_is_untrained_costs_nothing() -> None:
 
 def test_dev_means_are_those_of_the_runs() -> None:
     choice = of(CANDIDATES, MADE)
-    expected = np.mean([run.scores()["points"] for run in MADE["best"].values()])
+    expected = np.mean([run.scores()[POINTS[0]] for run in MADE["best"].values()])
     assert choice.dev["best"].value == pytest.approx(expected)
 
 
@@ -100,6 +100,6 @@ def test_on_a_metric_that_is_better_low_the_lowest_is_the_best() -> None:
 
 
 def lowered(measured: Measured) -> Measured:
-    points = Points()
+    points = Points(*POINTS)
     points.better = "lower"  # type: ignore[misc]
-    return dataclasses.replace(measured, metrics={"points": points})
+    return dataclasses.replace(measured, metrics={POINTS[0]: points})

@@ -11,6 +11,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+from xeric.analysis.analyse import inputs_digest
 from xeric.analysis.results import (
     ArmResult,
     ClaimResult,
@@ -26,13 +27,15 @@ from xeric.analysis.results import (
     TableRow,
     TuningResult,
 )
-from xeric.json_io import write_json, write_jsonl
+from xeric.json_io import read_json, write_json, write_jsonl
 from xeric.records import Prediction
 from xeric.studies.config import ArmKey
 
 BUNDLED = Path(__file__).parents[2] / "xeric" / "bundled" / "tasks"
 LANGUAGES = {"en": "English", "es": "Spanish", "hi": "Hindi"}
 METRICS = ("bleu", "rouge_l", "meteor", "chrf")
+NEWEST = 4_000_000_000
+"""A time that no file has but those that a test gives it."""
 HOSTILE = '</script><img src=x onerror="window.broken=1"><script>window.broken=2</script>'
 HOSTILE_TEXTS = (
     HOSTILE,
@@ -104,9 +107,11 @@ def make_study(
 
 
 def settle(folder: Path) -> None:
-    """Give every file a time such that the results are newer than what they were made from."""
+    """Make a folder's results such as were made from what it holds, and newer than that and what a report adds to it."""
+    path = folder / "results.json"
+    write_json(path, read_json(path) | {"made_from": inputs_digest(folder)})
     for path in folder.rglob("*"):
-        os.utime(path, (1_700_000_000, 1_700_000_000 + (path.name == "results.json")))
+        os.utime(path, (1_700_000_000, 1_700_000_000 if path.name != "results.json" else NEWEST))
 
 
 def _write(
@@ -457,6 +462,6 @@ CLAIMS = (
         sentence="A multilingual base beats a monolingual one.",
         verdict="uninformative",
         scope="both bases, nine tasks, two seeds",
-        reason="Nothing beats the trivial baselines, so there is nothing to compare.",
+        reason="none of these arms is shown to beat every trivial baseline, so there is nothing to compare",
     ),
 )

@@ -69,6 +69,13 @@ def test_verdicts_are_counted() -> None:
     assert "claims" not in summary.findings(changed(claims=()))
 
 
+def test_what_verdicts_mean_is_true_of_every_claim_that_has_them() -> None:
+    meanings = summary.VERDICTS
+    assert "minus the margin" in meanings["holds"], "a claim of closeness holds below 0"
+    assert "missing" in meanings["undecided"], "claims that were not run are undecided, too"
+    assert "no arm is shown to beat every trivial baseline" in meanings["uninformative"], "not shown is not absent"
+
+
 def test_lines_whose_texts_are_cut_off_are_named_where_they_are_few() -> None:
     arms = [arm for arm in results().arms if arm.baseline is None]
     assert "limit" not in summary.findings(changed(arms=tuple(arms)))

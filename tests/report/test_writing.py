@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.made_study import changed, write_study
-from tests.report.made import HOSTILE, make_study, results, settle
+from tests.report.made import HOSTILE, NEWEST, make_study, results, settle
 from xeric.analysis.results import StudyResults
 from xeric.cli.main import run
 from xeric.errors import UserError
@@ -96,10 +96,10 @@ def test_results_are_made_where_they_are_missing_old_or_broken(tmp_path: Path) -
     settle(study)
     assert read_results(study).title == "by hand"
     record = next(study.glob("runs/*/record.json"))
-    os.utime(record, (1_700_000_009, 1_700_000_009))
+    os.utime(record, (NEWEST + 9, NEWEST + 9))
     assert read_results(study) == made
     path.write_text('{"name": 3}', encoding="utf-8")
-    os.utime(path, (1_700_000_010, 1_700_000_010))
+    os.utime(path, (NEWEST + 10, NEWEST + 10))
     assert read_results(study) == made
 
 

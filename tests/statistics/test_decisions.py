@@ -94,6 +94,9 @@ def test_what_has_no_interval_is_not_counted_as_tested() -> None:
         decide_together([(Estimate(9.0, component(), None), 0.0), (estimate, 0.0)]),
     )
     assert beside == [None, *alone]
+    of_four = Estimate(9.0, component(), component(0.7), rows=4)
+    assert of_four.p() == 0.125
+    assert decide_together([(of_four, 0.0), (estimate, 0.0), (of_four, 0.0)]) == [None, *alone, None]
     assert decide_together([]) == []
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from xeric import __version__
 from xeric.analysis.arm_results import Others, adaptation_result, baseline_result, others_of_baseline, others_of_records
 from xeric.analysis.break_even import with_break_evens
 from xeric.analysis.claims import Chain, Judged, beats_all, judge
@@ -17,6 +19,7 @@ from xeric.analysis.provenance import provenance, run_results
 from xeric.analysis.recommend import Candidate, judged, recommend
 from xeric.analysis.results import ArmResult, ClaimResult, Interval, Recommendation, RunResult, StudyResults
 from xeric.analysis.tables import figure_of, lost_runs, table_of
+from xeric.config import digest
 from xeric.errors import DataError
 from xeric.files import modified_ns
 from xeric.json_io import read_json, write_json
@@ -29,7 +32,7 @@ from xeric.studies.paraphrases import FOLDER
 from xeric.studies.searching import RESULT_FILE, SearchResult, read_search
 from xeric.studies.tuning import TuningResult
 
-__all__ = ["analyse", "current_results", "write_results"]
+__all__ = ["analyse", "current_results", "inputs_digest", "write_results"]
 
 
 def analyse(root: Path) -> StudyResults:
@@ -41,6 +44,7 @@ def analyse(root: Path) -> StudyResults:
     Raises:
         UserError: the folder holds no study, a file in it is broken, or runs have other test instances than the rest.
     """
+    made_from = inputs_digest(root)  # before anything is read: what a run leaves meanwhile is seen next time
     outputs = read_outputs(root)
     study = outputs.study
     metrics = _resampled_metrics(outputs)
@@ -71,18 +75,22 @@ def analyse(root: Path) -> StudyResults:
             )
             for name, figure in study.figures.items()
         ),
-        claims=tuple(_claims(outputs, arms, runs, [arm.id for arm in arm_results if arm.gates])),
+        claims=tuple(_claims(outputs, arms, runs, {arm.id: arm.label for arm in arm_results if arm.gates})),
         recommendation=_recommendation(outputs, arm_results),
         tuning=_tuning(outputs),
         searches=_searches(outputs),
         stability={"seeds": _over_seeds(outputs, arms), "definitions": _over_paraphrases(outputs, counted, arms)},
         detectable=_detectable(arms, list(counted)) if arms else None,
         provenance=provenance(outputs),
+        made_from=made_from,
     )
 
 
 def current_results(root: Path) -> StudyResults:
     """Return a study's results from its folder; missing or outdated ones are made and written.
+
+    Results are outdated where a file that they are made from is newer, has come or has gone, and where another version of Xeric
+    made them.
 
     Raises:
         UserError: see :func:`analyse`.
@@ -90,9 +98,12 @@ def current_results(root: Path) -> StudyResults:
     path = StudyFolder(root).results_file
     if path.is_file() and path.stat().st_mtime_ns > _newest_input(root):
         try:
-            return StudyResults.model_validate_json(path.read_bytes())
+            results = StudyResults.model_validate_json(path.read_bytes())
         except ValueError:
             pass  # of another version: made again below
+        else:
+            if results.made_from == inputs_digest(root):
+                return results
     return write_results(root)
 
 
@@ -106,17 +117,33 @@ def write_results(root: Path) -> StudyResults:
 _INPUTS = (
     "study.yaml",
     "runs.json",
-    "runs/*/*.json*",
-    f"runs/*/{FOLDER}/*.jsonl",
+    "runs/*/record.json",
+    "runs/*/failure.json",
+    "runs/*/*predictions.*",
+    f"runs/*/{FOLDER}/*",
     "baselines/baselines.json",
-    "baselines/*/*/*.jsonl",
+    "baselines/*/*/*predictions.*",
     "tuning/*/tuning.json",
     f"instructions/*/*/{RESULT_FILE}",
 )
 
 
+def _inputs(root: Path) -> set[Path]:
+    """Return the files that results are made from: texts or, where these are gone, statistics of them."""
+    return {path for pattern in _INPUTS for path in root.glob(pattern) if not path.name.startswith(".")}
+
+
 def _newest_input(root: Path) -> int:
-    return max((modified_ns(path) or 0 for pattern in _INPUTS for path in root.glob(pattern)), default=0)
+    files = _inputs(root)
+    # A file that was moved into another's place can be older than it: their folder was changed then.
+    return max((modified_ns(path) or 0 for path in files | {path.parent for path in files} - {root}), default=0)
+
+
+def inputs_digest(root: Path) -> str:
+    """Return a digest of Xeric's version and the names of the files behind a study's results: every copy of it has the same."""
+    # Texts and the statistics beside them are one thing: an analysis writes the latter where they are missing.
+    names = {(path.parent.relative_to(root) / path.name.partition(".")[0]).as_posix() for path in _inputs(root)}
+    return digest([__version__, sorted(names)])
 
 
 def _resampled_metrics(outputs: Outputs) -> list[str]:
@@ -159,7 +186,7 @@ def _arm_results(
     return results
 
 
-def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gating: Sequence[str]) -> list[ClaimResult]:
+def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gating: Mapping[str, str]) -> list[ClaimResult]:
     chains = []
     for name, claim in outputs.study.claims.items():
         missing, ids = [], []
@@ -183,8 +210,8 @@ def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gati
         if "parameters" in records[0].base
     }
     context = Judged(
-        labels={name: arm.label for name, arm in outputs.arms.items()},
-        baselines=gating,
+        labels={name: arm.label for name, arm in outputs.arms.items()} | dict(gating),
+        baselines=list(gating),
         diverged={name: [run.seed for run in runs if run.arm == name and run.status == "diverged"] for name in outputs.arms},
         sizes=sizes,
         stage_one=frozenset(name for name, arm in outputs.arms.items() if arm.key.start == "stage-1"),
@@ -204,12 +231,17 @@ def _recommendation(outputs: Outputs, arm_results: Sequence[ArmResult]) -> Recom
         return None
     scores = {seed: measured.scores()[PRIMARY] for seed, measured in dev[chosen.arm].items()}
     seed = max(scores, key=lambda seed: (scores[seed], -seed))
-    run = next(run.id for run, _ in outputs.of(chosen.arm) if run.seed == seed)
-    run_folder = outputs.folder.run_folder(run)
-    has_adapter = (run_folder / "adapter").is_dir()
-    train = f"xeric train --config {run_folder / 'config.yaml'} -o FOLDER"
-    command = f'xeric generate {run_folder} --input "TEXT"' if has_adapter else train
-    return judged(chosen.model_copy(update={"command": command}), arm_results)
+    runs = [run for run, _ in outputs.of(chosen.arm) if run.seed == seed]
+    commands = [_command(outputs.folder.run_folder(run.id), "" if len(runs) == 1 else run.tasks[0]) for run in runs]
+    return judged(chosen.model_copy(update={"command": "\n".join(commands)}), arm_results)
+
+
+def _command(run_folder: Path, task: str) -> str:
+    """Return the command that uses a run, or repeats it where its weights are gone; a task has a folder of its own."""
+    if (run_folder / "adapter").is_dir():
+        return f'xeric generate {shlex.quote(str(run_folder))} --input "TEXT"'
+    folder = shlex.quote(f"FOLDER/{task}" if task else "FOLDER")
+    return f"xeric train --config {shlex.quote(str(run_folder / 'config.yaml'))} -o {folder}"
 
 
 def _tuning(outputs: Outputs) -> tuple[TuningResult, ...]:

@@ -56,7 +56,7 @@ def adaptation_result(
         arms: all arms, resampled together.
         records: of its finished runs by seed; one record, or one per task.
         others: further scores.
-        beats: whether it beats every trivial baseline that gates.
+        beats: whether it is shown to beat every trivial baseline that gates.
     """
     scored = arms if arms is not None and arm.id in arms.arms else None
     runs = list(records.values())

@@ -3,8 +3,8 @@
 A link is the difference between two arms on the mean of the claim's metrics, macro mean over tasks and runs, turned so that it
 is positive where the first is better (on a metric that is better low it is the second minus the first). The verdict follows
 from corrected intervals alone: a claim ``holds`` when every link lies above its null value (0, or minus the margin of a claim of
-closeness), is ``contradicted`` when a link lies below it, and is ``undecided`` otherwise. Where no arm of the claim beats the
-trivial baselines on the claim's metrics there is nothing to compare, and it is ``uninformative``.
+closeness), is ``contradicted`` when a link lies below it, and is ``undecided`` otherwise. Where no arm of the claim is shown to
+beat every trivial baseline (:attr:`Chain.gate`) there is nothing to compare, and it is ``uninformative``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import NamedTuple
 
 from xeric import formatting
 from xeric.analysis.comparison import Arms
 from xeric.analysis.results import ClaimResult, Interval, LinkResult, Verdict
-from xeric.metrics import METRICS
+from xeric.metrics import METRICS, PRIMARY, quality_metrics
 from xeric.metrics.scoring import within_scale
 from xeric.statistics.decisions import ASSUMED_SEED_SD, Decision, decide_together
 from xeric.statistics.estimates import ALPHA, Estimate
@@ -52,6 +53,11 @@ class Chain:
         return tuple(name for name in self.claim.metrics if name not in self.silent)
 
     @property
+    def gate(self) -> tuple[str, ...]:
+        """Metrics on whose mean an arm has to beat the trivial baselines: those of quality, or the primary one without any."""
+        return tuple(name for name in self.metrics if name in quality_metrics()) or (PRIMARY,)
+
+    @property
     def metric(self) -> str:
         """Name of what is tested: one metric, or the mean of several."""
         return "+".join(self.metrics)
@@ -67,7 +73,7 @@ class Judged:
     """What verdicts need to know of the arms beside their scores.
 
     Attributes:
-        labels: for people, by arm.
+        labels: for people, by arm and baseline.
         baselines: ids of the trivial baselines that arms are compared with.
         diverged: seeds whose run diverged, by arm.
         sizes: parameters of the base, by arm.
@@ -106,16 +112,49 @@ def judge(arms: Arms | None, chains: Sequence[Chain], context: Judged) -> list[C
 
 
 def beats_all(arms: Arms, names: Sequence[str], baselines: Sequence[str], metrics: Sequence[str]) -> dict[str, bool]:
-    """Return, for each arm, whether its runs beat every baseline, corrected for all these comparisons together.
+    """Return, for each arm, whether its runs are shown to beat every baseline, corrected for the number of arms.
 
-    The question is whether these runs have learned anything: the runs are fixed, and only the test instances vary.
+    The question is whether these runs have learned anything: the runs are fixed, and only the test instances vary. "Every
+    baseline" is an intersection-union test (Berger 1982, "Multiparameter hypothesis testing and acceptance sampling",
+    Technometrics 24): an arm has to pass the test against each of them, so its p value is the largest, without a correction.
     """
-    pairs = [(name, baseline) for name in names for baseline in baselines]
-    differences = [arms.difference(*pair, metrics, given_runs=True) for pair in pairs]
-    beaten = dict.fromkeys(names, True)
-    for (name, _), decision in zip(pairs, decide_together([(difference, 0.0) for difference in differences]), strict=True):
-        beaten[name] &= decision is not None and decision.p_corrected <= ALPHA and decision.low > 0
-    return beaten
+    return {name: against.beaten for name, against in _hardest(arms, names, baselines, metrics).items()}
+
+
+class _Against(NamedTuple):
+    """An arm and the baseline that it is least surely better than."""
+
+    baseline: str
+    difference: Estimate
+    decision: Decision | None
+
+    @property
+    def doubt(self) -> tuple[bool, float, float]:
+        """What orders such differences, the surest first."""
+        return _doubt(self.difference)
+
+    @property
+    def beaten(self) -> bool:
+        return self.decision is not None and self.decision.p_corrected <= ALPHA and self.decision.low > 0
+
+
+def _hardest(arms: Arms, names: Sequence[str], baselines: Sequence[str], metrics: Sequence[str]) -> dict[str, _Against]:
+    hardest = {}
+    for name in names:
+        differences = {baseline: arms.difference(name, baseline, metrics, given_runs=True) for baseline in baselines}
+        hardest[name] = max(differences.items(), key=lambda item: _doubt(item[1]))
+    decisions = decide_together([(difference, _not_above(difference)) for _, difference in hardest.values()])
+    return {name: _Against(*against, decision) for (name, against), decision in zip(hardest.items(), decisions, strict=True)}
+
+
+def _not_above(difference: Estimate) -> float:
+    """Return the null value: of all differences up to 0 the nearest to the estimate, so that p is 1 where it is not above 0."""
+    return min(difference.value, 0.0)
+
+
+def _doubt(difference: Estimate) -> tuple[bool, float, float]:
+    p = difference.p(_not_above(difference))
+    return p is None, p or 0.0, -difference.value
 
 
 def estimate(mean: Estimate, interval: tuple[float, float] | None = None) -> Interval:
@@ -185,28 +224,45 @@ def _controls_note(controls: Sequence[LinkResult], margin: float, context: Judge
     def described(links: Sequence[LinkResult]) -> str:
         return "; ".join(f"{context.labels[link.worse]} {link.difference.value:+.1f}{_bounds(link)}" for link in links)
 
-    ends = [(link, link.corrected.low, link.corrected.high) for link in controls if link.corrected]
-    matters = [link for link, low, _ in ends if low is not None and low > 0]
-    if len(matters) == len(controls):
+    ends = {link.worse: _ends(link) for link in controls}
+    worse, better, same = (
+        [link for link in controls if (bounds := ends[link.worse]) and holds(*bounds)]
+        for holds in (lambda low, _: low > 0, lambda _, high: high < 0, lambda low, high: -margin < low and high < margin)
+    )
+    within = f"{margin:g} point" + ("" if margin == 1 else "s")
+    if len(worse) == len(controls):
         return f"the instruction itself matters: every arm with a wrong or missing one is worse ({described(controls)})"
-    if better := [link for link, _, high in ends if high is not None and high < 0]:
-        return f"it is not the instruction that helps: with a wrong or missing one the arm is better ({described(better)})"
-    same = [link for link, low, high in ends if low is not None and high is not None and -margin < low <= 0 <= high < margin]
-    if same:
+    if len(better) == len(controls):
+        return f"it is not the instruction that helps: with a wrong or missing one the arm is better ({described(controls)})"
+    if len(same) == len(controls):
         return (
             "what is tested here is tuning, not the instruction: a wrong or missing one makes a difference of less than "
-            f"{margin:g} points ({described(same)})"
+            f"{within} ({described(controls)})"
         )
-    unsure = [link for link in controls if link not in matters]
-    return (
-        "whether the instruction matters beside the tuning is not shown: the difference to an arm with a wrong or missing one "
-        f"may be 0 or larger ({described(unsure)})"
-    )
+    same = [link for link in same if link not in worse and link not in better]
+    unsure = [link for link in controls if link not in (*worse, *better, *same)]
+    if len(unsure) == len(controls):
+        return (
+            "whether the instruction matters beside the tuning is not shown: the difference to an arm with a wrong or missing "
+            f"one may be 0 or larger ({described(controls)})"
+        )
+    groups = {
+        "worse with a wrong or missing instruction": worse,
+        "better with one": better,
+        f"a difference of less than {within}": same,
+        "not shown either way": unsure,
+    }
+    return f"the controls differ: {'; '.join(f'{name} ({described(links)})' for name, links in groups.items() if links)}"
+
+
+def _ends(link: LinkResult) -> tuple[float, float] | None:
+    """Return both ends of a link's corrected interval, or None where it has none."""
+    ends = link.corrected
+    return None if ends is None or ends.low is None or ends.high is None else (ends.low, ends.high)
 
 
 def _bounds(link: LinkResult) -> str:
-    ends = link.corrected
-    return f" [{ends.low:+.1f}, {ends.high:+.1f}]" if ends and ends.low is not None and ends.high is not None else ""
+    return f" [{ends[0]:+.1f}, {ends[1]:+.1f}]" if (ends := _ends(link)) else ""
 
 
 def _link(arms: Arms, better: str, worse: str, metrics: Sequence[str], null: float, decision: Decision | None) -> LinkResult:
@@ -227,11 +283,12 @@ def _link(arms: Arms, better: str, worse: str, metrics: Sequence[str], null: flo
 
 
 def _verdict(arms: Arms, chain: Chain, links: Sequence[LinkResult], context: Judged) -> tuple[Verdict, str]:
-    if context.baselines and not any(beats_all(arms, chain.arms, context.baselines, chain.metrics).values()):
-        return "uninformative", "none of these arms beats every trivial baseline, so there is nothing to compare"
-    bounds = [(link, link.corrected.low, link.corrected.high) for link in links if link.corrected]
-    below = [link for link, _, high in bounds if high is not None and high < chain.null]
-    above = [link for link, low, _ in bounds if low is not None and low > chain.null]
+    if context.baselines:
+        against = _hardest(arms, chain.arms, context.baselines, chain.gate)
+        if not any(hardest.beaten for hardest in against.values()):
+            return "uninformative", _nothing_beaten(arms, chain, against, context)
+    below = [link for link in links if (ends := _ends(link)) and ends[1] < chain.null]
+    above = [link for link in links if (ends := _ends(link)) and ends[0] > chain.null]
     if below:
         return "contradicted", _reason(below[0], chain, context)
     open_links = [link for link in links if link not in above]
@@ -247,17 +304,36 @@ def _verdict(arms: Arms, chain: Chain, links: Sequence[LinkResult], context: Jud
     return "holds", _reason(min(above, key=lambda link: link.difference.value), chain, context, smallest=len(above) > 1)
 
 
+def _nothing_beaten(arms: Arms, chain: Chain, against: Mapping[str, _Against], context: Judged) -> str:
+    """Return that no arm is shown to beat every baseline, and how far the arm that comes closest is from it."""
+    name, closest = min(against.items(), key=lambda item: item[1].doubt)
+    pair = _pair(name, closest.baseline, context, lower=arms.sign(chain.gate) < 0)
+    points = "points"
+    if chain.gate != chain.metrics:
+        points += f" of {' and '.join(METRICS.get(metric)().title for metric in chain.gate)}"
+    decision = closest.decision
+    bounds = f" (corrected interval {decision.low:+.1f} to {decision.high:+.1f})" if decision else ""
+    return (
+        "none of these arms is shown to beat every trivial baseline, so there is nothing to compare; the closest, "
+        f"{pair}, is {closest.difference.value:+.1f} {points}{bounds}"
+    )
+
+
+def _pair(better: str, worse: str, context: Judged, *, lower: bool) -> str:
+    first, second = (worse, better) if lower else (better, worse)
+    return f"({context.labels[first]}) minus ({context.labels[second]})"
+
+
 def _reason(link: LinkResult, chain: Chain, context: Judged, *, smallest: bool = False) -> str:
     """Return the difference that a verdict is based on, in one sentence."""
-    first, second = (link.worse, link.better) if link.lower else (link.better, link.worse)
-    pair = f"({context.labels[first]}) minus ({context.labels[second]})"
-    interval = link.corrected
-    if interval is None or interval.low is None or interval.high is None:
-        return f"{pair} is {link.difference.value:+.1f}, and one instance per task gives no interval"
-    bounds = f"corrected interval {interval.low:+.1f} to {interval.high:+.1f}"
+    pair = _pair(link.better, link.worse, context, lower=link.lower)
+    ends = _ends(link)
+    if ends is None:
+        return f"{pair} is {link.difference.value:+.1f}, and so few test instances give no interval"
+    bounds = f"corrected interval {ends[0]:+.1f} to {ends[1]:+.1f}"
     margin = f"; the margin is {chain.claim.margin:g}" if chain.claim.kind == "close" else ""
     subject = f"the smallest link, {pair}," if smallest else pair
-    return f"{subject} is {interval.value:+.1f} points ({bounds}{margin})"
+    return f"{subject} is {link.difference.value:+.1f} points ({bounds}{margin})"
 
 
 _NUMBERS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
@@ -275,6 +351,8 @@ def _scope(arms: Arms, chain: Chain, context: Judged) -> str:
     phrases += [f"{name} on those of them where it says anything" for name in partly_silent]
     if any(name in context.stage_one for name in chain.arms):
         phrases.append("from one stage-1 model")
-    if any(arms.arms[name].random and len(arms.arms[name].seeds) == 1 for name in chain.arms):
-        phrases.append(f"from one run, its spread between seeds taken to be {ASSUMED_SEED_SD:g} point")
+    random = [name for name in chain.arms if arms.arms[name].random]
+    if single := [name for name in random if len(arms.arms[name].seeds) == 1]:
+        of = "" if single == random else f" of {' and of '.join(f'({context.labels[name]})' for name in single)}"
+        phrases.append(f"from one run{of}, its spread between seeds taken to be {ASSUMED_SEED_SD:g} point")
     return ", ".join(phrases)

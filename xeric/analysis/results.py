@@ -84,7 +84,7 @@ class ArmResult(Config):
         memory: peak bytes, mean over seeds.
         template: of its prompts: ``plain``, or ``chat``, the base's own.
         at_limit: share of its test texts, over seeds, that end at the limit of new tokens.
-        beats_baselines: whether it beats every trivial baseline that gates, on the primary metric (corrected).
+        beats_baselines: whether it is shown to beat every trivial baseline that gates, on the primary metric (corrected).
         gates: of a trivial baseline, whether arms are compared with it (else it is only shown); None for other arms.
         learned_gates: of a gated combined method, by part: its gates, layer after layer. The value is the mean over runs (and
             tokens, where gates depend on them), the ends are the lowest and highest over runs (of what 90% of the tokens have).
@@ -225,16 +225,15 @@ class Recommendation(Config):
     Attributes:
         arm: id of the choice among the arms.
         label: its label.
-        recommended: whether it is recommended; false where no arm of the study beats every trivial baseline on test, so that
-            none should be used.
+        recommended: whether it is recommended; false where no arm of the study is shown to beat every trivial baseline on test.
         best: id of the best arm on dev.
         margin: in points of the metric.
         metric: by which it was chosen.
         dev: scores on dev, by arm.
         test: score of the choice on test.
         reason: why it was chosen.
-        caution: names the arms that beat every trivial baseline on test, where the choice is not shown to do so.
-        command: the command that uses it; empty where nothing is recommended.
+        caution: names the arms that are shown to beat every trivial baseline on test, where the choice is not shown to do so.
+        command: the command that uses it, one a line where each task has a run of its own; empty where nothing is recommended.
         baseline: label of the best trivial baseline on test; empty where there is none to compare with.
         baseline_score: its score there.
     """
@@ -278,3 +277,5 @@ class StudyResults(Config):
     detectable: Interval | None = None
     """The smallest difference in the primary metric that the study can detect (80% power, 5% level)."""
     provenance: dict[str, Any] = {}
+    made_from: str = ""
+    """Digest of the version of Xeric and the names of the files behind these results: where it differs, they are made again."""

@@ -165,8 +165,10 @@ def _notes(study: StudyConfig, arms: Sequence[ArmResult], runs: Sequence[RunResu
         if lost:
             notes.append(f"{arm.label}: {arm.seeds} of {planned} planned runs ({lost}).")
     notes += _decoding_notes(arms)
-    if any(arm.seeds == 1 for arm in trained):
-        notes.append("One run per method: intervals are over test instances alone and do not cover other seeds.")
+    scored = [arm for arm in trained if arm.seeds]
+    if single := [arm.label for arm in scored if arm.seeds == 1]:
+        per = "per method" if len(single) == len(scored) else f"of {'; '.join(single)}"
+        notes.append(f"One run {per}: intervals are over test instances alone and do not cover other seeds.")
     return notes
 
 

@@ -20,7 +20,7 @@ _STUDY = "demo"
 _LONGEST = 400
 _MEANING = """\
 Read this with care: one run per method, some forty examples per task, {tests} test instances per task. Differences
-of a few points are noise at this size, so verdicts are "undecided", or "uninformative" where a trivial baseline does as well;
+of a few points are noise at this size, so verdicts are "undecided", or "uninformative" where no method is shown to beat what needs no model;
 `xeric study plan paper` shows the cost of a study that can decide."""
 _NEXT = """\
 Next, with a file of your own (CSV, TSV or JSON lines with an input and an output column):

@@ -34,10 +34,10 @@ _NAMED = 3
 """Largest number of arms that a sentence names; the notes below the tables name all."""
 
 VERDICTS: dict[Verdict, str] = {
-    "holds": "every link of the claim is above 0, corrected for the number of claims",
+    "holds": "every link of the claim is above 0 (for closeness: above minus the margin), corrected for all tested together",
     "contradicted": "the corrected interval of a link lies wholly on the other side",
-    "undecided": "the intervals allow both: this study is too small to tell",
-    "uninformative": "nothing beats the trivial baselines, so there is nothing to compare",
+    "undecided": "neither is shown: the intervals allow both, or runs are missing or diverged",
+    "uninformative": "no arm is shown to beat every trivial baseline, so there is nothing to compare",
 }
 
 

@@ -76,7 +76,7 @@ def decide_together(estimates: Sequence[tuple[Estimate, float]]) -> list[Decisio
     Returns:
         In the same order; None for an estimate without an interval, which is not counted as tested.
     """
-    p_values = [estimate.p(null) for estimate, null in estimates]
+    p_values = [estimate.p(null) if estimate.interval() else None for estimate, null in estimates]
     tested_p_values = [p for p in p_values if p is not None]
     corrected = correct(tested_p_values)
     called = sum(p <= ALPHA for p in corrected)
