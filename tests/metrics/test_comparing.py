@@ -232,8 +232,12 @@ def test_references_in_another_order_are_the_same() -> None:
 
 def test_languages_of_one_row_do_not_make_a_difference_certain() -> None:
     """Systems of equal worth on 2 English rows and one in each of 20 languages: rarely called different."""
-    languages = ["en", "en", *"es fr de it pt nl sv da fi pl cs sk hu ro bg ru uk el tr id".split()]
-    words = "a b c d e f g h".split()
+    languages = [
+        "en",
+        "en",
+        *["es", "fr", "de", "it", "pt", "nl", "sv", "da", "fi", "pl", "cs", "sk", "hu", "ro", "bg", "ru", "uk", "el", "tr", "id"],
+    ]
+    words = ["a", "b", "c", "d", "e", "f", "g", "h"]
     called = 0
     for trial in range(40):
         rng = random.Random(trial)

@@ -20,8 +20,8 @@ _STUDY = "demo"
 _LONGEST = 400
 _MEANING = """\
 Read this with care: one run per method, some forty examples per task, {tests} test instances per task. Differences
-of a few points are noise at this size, so verdicts are "undecided", or "uninformative" where no method is shown to beat what needs no model;
-`xeric study plan paper` shows the cost of a study that can decide."""
+of a few points are noise at this size, so verdicts are "undecided", or "uninformative" where no method is shown to beat
+what needs no model; `xeric study plan paper` shows the cost of a study that can decide."""
 _NEXT = """\
 Next, with a file of your own (CSV, TSV or JSON lines with an input and an output column):
   xeric adapt my.csv --definition "What to do, in one sentence." --for 30m -o out
