@@ -106,6 +106,24 @@ def changed(**fields: Any) -> StudyConfig:
     return StudyConfig.model_validate(STUDY.model_dump() | {name: _plain(value) for name, value in fields.items()})
 
 
+_SMALL: dict[str, object] = {
+    "grids": {"table-1": Grid(bases=("multi",), methods=("full", "lora"))},
+    "tables": {"table-1": TableConfig(title="Table 1", grids=("table-1",), metrics=("chrf",))},
+    "figures": {},
+    "claims": {
+        "methods": ClaimConfig(
+            sentence="full > LoRA", chain=(ArmKey(base="multi", method="full"), ArmKey(base="multi", method="lora"))
+        )
+    },
+    "tuning": None,
+}
+
+
+def small(**fields: object) -> StudyConfig:
+    """Return the study file of two methods on one base, with other fields."""
+    return changed(**(_SMALL | fields))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(inner) for key, inner in value.items()}

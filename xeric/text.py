@@ -4,9 +4,8 @@ This module knows nothing about tasks, models or metrics. Two choices here move 
 signature:
 
 * **Word tokens** are a letter or number and what follows it of ``[\p{L}\p{M}\p{N}\u200c\u200d]``, variation selectors apart: a
-  mark or joiner behind an emoji is no word. Python's own ``\w`` leaves out combining vowel signs
-  and cuts Devanagari words into pieces. Scripts written without spaces (Thai, Lao, Khmer, Burmese, Han, Kana) go by grapheme
-  cluster.
+  mark or joiner behind an emoji is no word. Python's own ``\w`` leaves out combining vowel signs and cuts Devanagari words into
+  pieces. Scripts written without spaces (Thai, Lao, Khmer, Burmese, Han, Kana) go by grapheme cluster.
 * **Stemmers** are the Snowball algorithms of :mod:`snowballstemmer`. A language without one has none; nothing falls back to
   English.
 """

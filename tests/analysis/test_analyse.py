@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shlex
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.made_study import STUDY, changed, predictions, write_study
+from tests.made_study import STUDY, small, write_study
 from xeric.analysis.analyse import analyse, current_results
 from xeric.analysis.rescore import rescore
 from xeric.analysis.results import StudyResults
-from xeric.cli import run as command
 from xeric.errors import DataError, UserError
 from xeric.json_io import write_jsonl
 from xeric.metrics import score_predictions
 from xeric.record_io import read_predictions
-from xeric.report import summary
-from xeric.report.markdown import report_markdown
-from xeric.report.standard_tables import baseline_table
-from xeric.studies.config import ArmKey, ClaimConfig, Grid, StudyConfig, TableConfig
+from xeric.studies.config import ArmKey, ClaimConfig, Grid
 from xeric.studies.folder import StudyFolder
-
-SMALL: dict[str, object] = {
-    "grids": {"table-1": Grid(bases=("multi",), methods=("full", "lora"))},
-    "tables": {"table-1": TableConfig(title="Table 1", grids=("table-1",), metrics=("chrf",))},
-    "figures": {},
-    "claims": {
-        "methods": ClaimConfig(
-            sentence="full > LoRA", chain=(ArmKey(base="multi", method="full"), ArmKey(base="multi", method="lora"))
-        )
-    },
-    "tuning": None,
-}
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +28,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def results(folder: Path) -> StudyResults:
     return analyse(folder)
-
-
-def small(**fields: object) -> StudyConfig:
-    return changed(**(SMALL | fields))
 
 
 def test_an_arm_is_the_mean_of_its_runs_scores(folder: Path, results: StudyResults) -> None:
@@ -151,58 +127,6 @@ def test_results_are_the_same_again_and_survive_the_file(folder: Path, results: 
     assert (copy / "results.json").stat().st_mtime_ns == before
 
 
-def test_results_are_made_again_where_what_they_were_made_from_has_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = write_study(tmp_path / "s", small(seeds=(0, 1)))
-    kept = tmp_path / "kept"
-
-    def seeds() -> dict[str, int]:
-        assert current_results(root) == analyse(root)
-        return {arm.id: arm.seeds for arm in current_results(root).arms if arm.key}
-
-    assert seeds() == {"multi-full": 2, "multi-lora": 2}
-    shutil.move(root / "runs" / "multi-lora-s1", kept)
-    assert seeds() == {"multi-full": 2, "multi-lora": 1}, "a run that is gone"
-    for path in (kept, *kept.iterdir()):
-        os.utime(path, (1_000_000_000, 1_000_000_000))
-    shutil.move(kept, root / "runs" / "multi-lora-s1")
-    assert seeds() == {"multi-full": 2, "multi-lora": 2}, "an old run that came back"
-    shutil.rmtree(root / "baselines")
-    seeds()
-    assert not [arm.id for arm in current_results(root).arms if arm.baseline], "a whole folder that is gone"
-    before = (root / "results.json").stat().st_mtime_ns
-    current_results(root)
-    assert (root / "results.json").stat().st_mtime_ns == before
-    monkeypatch.setattr("xeric.analysis.analyse.__version__", "0.0.1")
-    current_results(root)
-    assert (root / "results.json").stat().st_mtime_ns > before, "another version"
-
-
-def test_an_old_file_in_the_place_of_another_is_seen(tmp_path: Path) -> None:
-    root = write_study(tmp_path / "s", small(seeds=(0, 1)))
-    current_results(root)
-    record = root / "runs" / "multi-lora-s1" / "record.json"
-    diverged = record.read_text(encoding="utf-8").replace('"status": "ok"', '"status": "diverged"')
-    old = tmp_path / "record.json"
-    old.write_text(diverged, encoding="utf-8")
-    os.utime(old, (1_000_000_000, 1_000_000_000))
-    time.sleep(0.02)
-    shutil.move(old, record)
-    assert {run.id: run.status for run in current_results(root).runs}["multi-lora-s1"] == "diverged"
-
-
-def test_a_copy_of_a_study_has_the_same_results_to_the_byte(tmp_path: Path) -> None:
-    root = write_study(tmp_path / "one" / "s", small())
-    shutil.copytree(root, tmp_path / "two" / "s", copy_function=shutil.copy)
-    texts = []
-    for parent in ("one", "two"):
-        current_results(tmp_path / parent / "s")
-        text = (tmp_path / parent / "s" / "results.json").read_text(encoding="utf-8")
-        texts.append(text.replace(str(tmp_path / parent), ""))
-    assert texts[0] == texts[1]
-
-
 def test_what_failed_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
     broken = {("lora", 1): "failed", ("lora", 2): "diverged", ("full", 0): "missing"}
     results = analyse(write_study(tmp_path / "s", small(), broken=broken))  # type: ignore[arg-type]
@@ -288,7 +212,7 @@ def test_runs_on_other_instances_are_a_users_error(tmp_path: Path) -> None:
 def test_broken_files_are_users_errors(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no study"):
         analyse(tmp_path)
-    root = write_study(tmp_path / "s", changed(**(SMALL | {"tuning": STUDY.tuning})))
+    root = write_study(tmp_path / "s", small(tuning=STUDY.tuning))
     (root / "tuning" / "multi-full" / "tuning.json").write_text('{"method": 3}')
     with pytest.raises(DataError, match="not the result of tuning"):
         analyse(root)
@@ -300,91 +224,6 @@ def test_broken_files_are_users_errors(tmp_path: Path) -> None:
     (root / "runs" / "multi-lora-s0" / "predictions.jsonl").write_text("[1]\n")
     with pytest.raises(DataError, match="line 1"):
         analyse(root)
-
-
-def test_recommend_says_what_to_take(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command(["recommend", str(folder), "--json"]) == 0
-    chosen = json.loads(capsys.readouterr().out)
-    assert chosen["arm"] == chosen["best"] == "multi-ours"
-    assert "multi-lora-n50" not in chosen["dev"]
-    assert command(["recommend", str(folder)]) == 0
-    printed = capsys.readouterr().out
-    assert printed.startswith("recommended: multi, ours\nwhy: the best on dev")
-    assert "next: xeric train --config" in printed
-    (folder / "runs" / "multi-ours-s2" / "adapter").mkdir()
-    dev = predictions(STUDY.tasks, "dev 499", 6, 1.0, "")
-    write_jsonl(folder / "runs" / "multi-ours-s2" / "dev_predictions.jsonl", dev)
-    assert command(["recommend", str(folder)]) == 0
-    assert f"next: xeric generate {folder / 'runs' / 'multi-ours-s2'} --input" in capsys.readouterr().out
-
-
-def test_what_is_recommended_can_be_pasted_into_a_shell_for_every_task(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root = write_study(tmp_path / "a $study; here", small(joint=False))
-    chosen = analyse(root).recommendation
-    assert chosen is not None
-    commands = [shlex.split(line) for line in chosen.command.splitlines()]
-    configs = [Path(words[words.index("--config") + 1]) for words in commands]
-    assert [path.parent.name.split("-")[-1] for path in configs] == list(STUDY.tasks)
-    assert {path.parent.parent for path in configs} == {root / "runs"}
-    assert len({words[words.index("-o") + 1] for words in commands}) == len(STUDY.tasks), "no run in another's folder"
-    (configs[0].parent / "adapter").mkdir()
-    assert command(["recommend", str(root)]) == 0
-    printed = capsys.readouterr().out
-    first = printed[printed.index("next: ") :].splitlines()[0].removeprefix("next: ")
-    assert shlex.split(first) == ["xeric", "generate", str(configs[0].parent), "--input", "TEXT"]
-    assert printed.count("xeric train --config") == len(STUDY.tasks) - 1
-
-
-def test_nothing_is_recommended_where_nothing_beats_the_baselines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write_study(tmp_path / "s", small(), quality=dict.fromkeys(("full", "lora"), 0.0))
-    results = analyse(root)
-    bars = {arm.label: arm.scores["chrf"].value for arm in results.arms if arm.gates}
-    best = max(bars, key=lambda label: bars[label])
-    assert command(["recommend", str(root)]) == 0
-    printed = capsys.readouterr().out
-    for text in (printed.splitlines()[0], summary.findings(results).lower(), report_markdown(results, [], []).lower()):
-        assert "nothing is recommended: no arm is shown to beat every trivial baseline" in text
-        assert f"{best}, reaches chrf++ {bars[best]:.1f}" in text.lower()
-        assert "recommended: multi" not in text
-    assert "xeric train" not in printed
-    assert "next: take a larger base or more examples" in printed
-    assert command(["recommend", str(root), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["recommended"] is False
-
-
-def test_baselines_that_are_only_shown_stop_nothing(tmp_path: Path) -> None:
-    """A baseline as good as perfect answers makes claims uninformative only where arms are judged against it."""
-    root = write_study(tmp_path / "s", small())
-    rows = read_predictions(root / "baselines" / "copy_input" / "0" / "predictions.jsonl")
-    for name in ("copy_input", "cut_input"):
-        perfect = [row.model_copy(update={"prediction": row.references[0]}) for row in rows]
-        write_jsonl(root / "baselines" / name / "0" / "predictions.jsonl", perfect)
-        results = analyse(root)
-        gated = name == "cut_input"
-        assert (results.claims[0].verdict == "uninformative") is gated
-        assert {arm.beats_baselines for arm in results.arms if arm.key} == {not gated}
-        assert results.recommendation is not None
-        assert results.recommendation.recommended is not gated
-        assert ("the best trivial baseline, cut input, reaches 100.0" in summary.findings(results)) is gated
-    assert {arm.id: arm.gates for arm in results.arms} == {
-        "multi-full": None,
-        "multi-lora": None,
-        "copy_input": False,
-        "cut_input": True,
-        "first_sentences": True,
-        "random_training_output": True,
-    }
-    table = baseline_table(results)
-    assert table is not None
-    assert [(row[0], row[1]) for row in table.rows][:2] == [("copy input", "no, shown only"), ("cut input", "yes")]
-    judged, cut = table.notes
-    assert judged.startswith(
-        "Arms are judged against: cut input, first sentences, random training output. Shown only: copy input ("
-    )
-    assert cut.startswith("Inputs and first sentences are cut to the mean length of the task's training targets, in words")
-    assert cut.endswith(": mail_en 10, poem_es 10, title_hi 10.")
 
 
 def test_a_claim_is_gated_on_its_own_metrics(tmp_path: Path) -> None:
@@ -402,42 +241,6 @@ def test_a_claim_is_gated_on_its_own_metrics(tmp_path: Path) -> None:
     assert {arm.beats_baselines for arm in results.arms if arm.key} == {False}, "in the primary metric, that is"
     assert results.recommendation is not None
     assert not results.recommendation.recommended
-
-
-def test_a_choice_that_is_not_shown_to_be_useful_names_those_that_are(tmp_path: Path) -> None:
-    """What is cheap and good on dev may be useless on test while another arm is not: no part of the choice, but said."""
-    root = write_study(tmp_path / "s", small(), spread=0.0)
-    for seed in (0, 1, 2):
-        path = root / "runs" / f"multi-full-s{seed}"
-        perfect = [
-            row.model_copy(update={"prediction": row.references[0]}) for row in read_predictions(path / "dev_predictions.jsonl")
-        ]
-        write_jsonl(path / "dev_predictions.jsonl", perfect)
-        useless = [row.model_copy(update={"prediction": ""}) for row in read_predictions(path / "predictions.jsonl")]
-        write_jsonl(path / "predictions.jsonl", useless)
-    chosen = analyse(root).recommendation
-    assert chosen is not None
-    assert (chosen.arm, chosen.recommended) == ("multi-full", True)
-    assert chosen.caution == "on test it is not shown to beat every trivial baseline, and (multi, lora) is"
-
-
-def test_recommend_without_anything_to_choose_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write_study(tmp_path / "s", small())
-    for path in root.glob("runs/*/dev_predictions.jsonl"):
-        path.write_text("")
-    assert command(["recommend", str(root)]) == 2
-    printed = capsys.readouterr().err
-    assert "no finished run with dev predictions" in printed
-    assert "hint:" in printed
-    assert command(["recommend", str(tmp_path)]) == 2
-
-
-def test_markers_in_labels_are_printed_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = write_study(tmp_path / "s", small())
-    text = (root / "runs.json").read_text(encoding="utf-8")
-    (root / "runs.json").write_text(text.replace("multi, full", "[bold]full[/bold]"), encoding="utf-8")
-    assert command(["recommend", str(root)]) == 0
-    assert "[bold]full[/bold]" in capsys.readouterr().out
 
 
 def test_rescoring_counts_everything_again_dev_included(tmp_path: Path) -> None:

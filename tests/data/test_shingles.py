@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xeric.data.shingles import fold, jaccard, shingles, words_or_signs
+from xeric.data.shingles import comparable, fold, jaccard, shingles
 from xeric.text import words
 
 
@@ -57,4 +57,4 @@ def test_other_forms_of_a_text_are_the_same(left: str, right: str) -> None:
 
 @pytest.mark.parametrize(("left", "right"), [("हिंदी", "हदी"), ("pêche", "péché"), ("ไม่", "ไม้"), ("🐸", "🐙")])
 def test_other_words_and_signs_stay_apart(left: str, right: str) -> None:
-    assert words_or_signs(left) != words_or_signs(right)
+    assert comparable(left) != comparable(right)

@@ -27,7 +27,7 @@ from xeric.analysis.recommend import judged
 from xeric.analysis.results import Recommendation, StudyResults
 from xeric.config import Config
 from xeric.data.preparing import DataOptions, Prepared, prepare
-from xeric.data.splits import MAX_TRAIN
+from xeric.data.splits import MAX_TRAIN, TooFewInstancesError
 from xeric.data.tasks import Task
 from xeric.errors import DataError, RunError, UserError
 from xeric.execution.run_study import run_study
@@ -35,7 +35,7 @@ from xeric.execution.workers import Workers, reached
 from xeric.files import write_atomically
 from xeric.formatting import duration
 from xeric.json_io import write_json
-from xeric.metrics import METRICS
+from xeric.metrics import comparable_metrics, incomparable
 from xeric.progress import Silent, StudyProgress
 from xeric.record_io import read_record
 from xeric.studies.config import StudyConfig
@@ -90,17 +90,10 @@ def _check_metric(name: str) -> None:
     """Check that ways of answering can be compared on a metric, before any time is spent.
 
     Raises:
-        UserError: there is no such metric, none of its directions is better, or it has no tests.
+        UserError: there is no such metric, or no better one can be told by it.
     """
-    measure = METRICS.get(name)()
-    if measure.better is None:
-        what = f"names {name!r}, of which neither direction is better"
-    elif not measure.resampled:
-        what = f"names {name!r}, a measure of a whole set of predictions, for which there are no intervals and no tests"
-    else:
-        return
-    good = [other for other in METRICS.names() if (known := METRICS.get(other)()).resampled and known.better is not None]
-    raise UserError(what, where="--metric", hint=f"take one of {', '.join(good)}")
+    if why := incomparable(name):
+        raise UserError(f"names {name!r}, {why}", where="--metric", hint=f"take one of {', '.join(comparable_metrics())}")
 
 
 class _Adapting:
@@ -286,11 +279,9 @@ def _read(kind: type[_Read], path: Path) -> _Read:
 def _prepared(task: Task) -> Prepared:
     try:
         return prepare([task], DataOptions())
-    except DataError as error:
-        if "cleaning rules" not in (error.hint or ""):
-            raise
+    except TooFewInstancesError as error:  # its hint is on settings of cleaning, of which there are none here
         hint = "add examples; those that are empty, repeated, garbled or in another script do not count"
-        raise DataError(error.what, where=error.where, hint=hint) from None  # cleaning has no options here
+        raise DataError(error.what, where=error.where, hint=hint) from None
 
 
 def _sizes(data: Prepared) -> Sizes:

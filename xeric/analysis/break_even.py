@@ -4,8 +4,8 @@ For a method trained on several sizes n and the best untrained arm of the same b
 tasks. The break-even is where d crosses 0 for the last time, between two sizes by interpolation over log n. Its interval is the
 middle 95% of the break-evens under resampling: test instances within each task (the same ones for all arms), and what other runs
 of each arm would change, by the t distribution of its runs or, of one run, the spread that is assumed in every comparison of such
-an arm. A resample in which training is better at every size has its break-even at or below the smallest; one in
-which it is not better at the largest has none, and counts as beyond it.
+an arm. A resample in which training is better at every size has its break-even at or below the smallest; one in which it is not
+better at the largest has none, and counts as beyond it.
 """
 
 from __future__ import annotations

@@ -139,6 +139,10 @@ class Arms:
         parts = self._contributions(self.arms[arm].draws, metrics, self.weights() if weights is None else weights)
         return np.asarray(parts.sum(axis=-1))
 
+    def of_runs(self, arm: str, metrics: Sequence[str]) -> VarianceComponent:
+        """Return the variance of an arm's mean that is due to its runs; of one run the one that is assumed."""
+        return self._runs(arm, metrics, self.weights(), ASSUMED_SEED_SD)
+
     def says(self, metric: str, weights: FloatArray | None = None) -> bool:
         """Return whether a metric is defined on any stratum that has weight."""
         return metric in self.metrics and bool(self._weights(metric, self.weights() if weights is None else weights).any())
@@ -165,8 +169,9 @@ class Arms:
         weights = self.weights() if weights is None else weights
         value = sum(sign * self.run_means(name, metrics, weights).mean() for name, sign in signs.items())
         instances = self._instances(signs, metrics, weights, given_runs)
-        compared = [stratum.units for stratum in self._used(metrics, weights) if stratum.units > 1]
-        rows = sum(compared) if len(signs) > 1 else None
+        rows = None
+        if len(signs) > 1:  # a difference
+            rows = sum(stratum.units for stratum in self._used(metrics, weights) if stratum.units > 1)
         if given_runs:
             return Estimate(float(value), VarianceComponent(), instances, rows)
         runs = [self._runs(name, metrics, weights, assumed) for name in signs]
@@ -176,10 +181,6 @@ class Arms:
         """Return the strata that have weight in the mean of any of the metrics."""
         by_metric = [self._weights(name, weights) for name in metrics]
         return [s for index, s in enumerate(self.strata) if any(metric_weights[index] for metric_weights in by_metric)]
-
-    def of_runs(self, arm: str, metrics: Sequence[str]) -> VarianceComponent:
-        """Return the variance of an arm's mean that is due to its runs; of one run the one that is assumed."""
-        return self._runs(arm, metrics, self.weights(), ASSUMED_SEED_SD)
 
     def _runs(self, name: str, metrics: Sequence[str], weights: FloatArray, assumed: float | None) -> VarianceComponent:
         """Return the variance of an arm's mean over its runs that is due to the runs."""

@@ -24,7 +24,7 @@ import numpy as np
 import regex
 from rapidfuzz.distance import Levenshtein
 
-from xeric.data.shingles import MIN_DISTINCTIVE, Hashes, Unit, fold, jaccard, shingles, words_or_signs
+from xeric.data.shingles import MIN_DISTINCTIVE, Hashes, Unit, comparable, fold, jaccard, shingles
 from xeric.data.tasks import Example, Instance
 
 __all__ = ["MERGED", "Deduplicated", "deduplicate", "merged_note", "near_pairs", "plain", "same_texts"]
@@ -87,7 +87,7 @@ def deduplicate(
     common = {text for text, count in counts.items() if not text or count > max(5, common_share * len(instances))}
     nodes, groups, repeats = _merge(instances, demonstrations, common, exact, merge)
     parts = [(e.input, e.output) for e in demonstrations] + [(i.input, *i.outputs) for i in nodes]
-    texts = [[word for part in whole for word in words_or_signs(part)] for whole in parts]
+    texts = [[word for part in whole for word in comparable(part)] for whole in parts]
     lengths = sorted(map(len, texts))
     windows: tuple[Unit, int] = ("word", 2) if lengths and lengths[len(lengths) // 2] >= 20 else ("char", 5)
     every: list[Example | Instance] = [*demonstrations, *nodes]
@@ -205,7 +205,7 @@ def _links(nodes: Sequence[Example | Instance], groups: Sequence[set[str]], comm
     for position, (node, names) in enumerate(zip(nodes, groups, strict=True)):
         question, picture = _question(node), _picture(node)
         # By words, so that another form of the same input (full width, say) is on the same side, though it is not merged.
-        asked = f"{' '.join(words_or_signs(node.input))}\x1f{picture}"
+        asked = f"{' '.join(comparable(node.input))}\x1f{picture}"
         marks = [("group", name) for name in sorted(names)] + ([("input", asked)] if question not in common else [])
         marks += [("picture", picture)] if picture else []
         yield from ((first.setdefault(mark, position), position) for mark in marks)
@@ -258,7 +258,7 @@ def _repeats(earlier: Example | Instance, later: Instance, near: float, windows:
     for left, right, strict in ((output, "\n".join(later.outputs), False), (earlier.input, later.input, short)):
         if sorted(_NUMBER.findall(left)) != sorted(_NUMBER.findall(right)):
             return False
-        if words_or_signs(left) == words_or_signs(right):
+        if comparable(left) == comparable(right):
             continue
         # Windows count every changed word n times; the sequence sees sentences moved around.
         if strict or jaccard(shingles(left, *windows), shingles(right, *windows)) < near:

@@ -29,7 +29,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xeric.data.shingles import MIN_DISTINCTIVE, Unit, fold, window_hashes, words_or_signs
+from xeric.data.shingles import MIN_DISTINCTIVE, Unit, comparable, fold, window_hashes
 from xeric.data.tasks import Example, Instance
 from xeric.text import dominant_script
 
@@ -242,9 +242,9 @@ def _short_output_leaks(
     """Yield the leaks of outputs too short to tell: beside the same input, or one that holds half of it."""
     answers: dict[tuple[str, ...], list[int]] = {}
     for k, (_, _, output) in enumerate(short):
-        answers.setdefault(tuple(words_or_signs(output)), []).append(k)
+        answers.setdefault(tuple(comparable(output)), []).append(k)
     answers.pop((), None)
-    questions = [words_or_signs(instance.input) for _, instance, _ in short]
+    questions = [comparable(instance.input) for _, instance, _ in short]
     # One question for all references of an instance.
     asked: dict[tuple[str, str], list[int]] = {}
     for k, (task, instance, _) in enumerate(short):
@@ -252,9 +252,9 @@ def _short_output_leaks(
     of_question = {str(same[0]): same for same in asked.values()}
     index = LeakIndex({key: short[int(key)][1].input for key in of_question}, n_words=n_words, n_chars=n_chars, common=common)
     for text in texts if short else ():
-        same = {k for output in text[4] for k in answers.get(tuple(words_or_signs(output)), ())}
+        same = {k for output in text[4] for k in answers.get(tuple(comparable(output)), ())}
         shares = {k: hit.share for hit in index.hits(text[3], *text[4]) for k in of_question[hit.key]}
-        question = words_or_signs(text[3]) if same else []
+        question = comparable(text[3]) if same else []
         for k in sorted(same | shares.keys()):
             share = 1.0 if k in same and questions[k] == question else shares.get(k, 0.0)
             if share >= 0.5 and (k in same or _gives_away(text, questions[k], fold(short[k][2]))):

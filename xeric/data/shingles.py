@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from xeric.text import words
 
-__all__ = ["MIN_DISTINCTIVE", "Hashes", "Unit", "fold", "jaccard", "shingles", "window_hashes", "words_or_signs"]
+__all__ = ["MIN_DISTINCTIVE", "Hashes", "Unit", "comparable", "fold", "jaccard", "shingles", "window_hashes"]
 
 Hashes = npt.NDArray[np.uint64]
 Unit = Literal["word", "char"]
@@ -44,10 +44,10 @@ def fold(text: str) -> list[str]:
     return words(_OPTIONAL.sub("", _compatible(_compatible(text).casefold())))
 
 
-def words_or_signs(text: str) -> list[str]:
+def comparable(text: str) -> list[str]:
     """Return the folded words of ``text``; where it has none, of emoji for one, all of its signs as one word.
 
-    >>> words_or_signs("A frog: 🐸"), words_or_signs("🐸 🎉!"), words_or_signs(" ")
+    >>> comparable("A frog: 🐸"), comparable("🐸 🎉!"), comparable(" ")
     (['a', 'frog'], ['🐸🎉!'], [])
     """
     return fold(text) or (["".join(text.split())] if text.strip() else [])

@@ -24,7 +24,7 @@ from xeric.data.cleaning import Cleaned
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError, DataError
 
-__all__ = ["MAX_TRAIN", "MIN_FOR_DEV", "SplitOptions", "SplitTask", "draw_output", "fingerprint", "split"]
+__all__ = ["MAX_TRAIN", "MIN_FOR_DEV", "SplitOptions", "SplitTask", "TooFewInstancesError", "draw_output", "fingerprint", "split"]
 
 MAX_TRAIN = 499
 """Training instances of a low-resource task, at most."""
@@ -112,11 +112,16 @@ class SplitTask:
         return _sized(replace(self, pool=pool, options=options, removed=self.removed | taken_out))
 
 
+class TooFewInstancesError(DataError):
+    """Too few instances are left after cleaning."""
+
+
 def split(cleaned: Cleaned, options: SplitOptions | None = None) -> SplitTask:
     """Split a cleaned task into test, training and dev instances; see the module's text for the protocol.
 
     Raises:
-        DataError: there are too few instances, or all of them belong together.
+        TooFewInstancesError: there are too few instances.
+        DataError: all of them belong together.
         ConfigError: ``n_train`` is larger than the pool.
     """
     options = options or SplitOptions()
@@ -124,7 +129,8 @@ def split(cleaned: Cleaned, options: SplitOptions | None = None) -> SplitTask:
     where = str(cleaned.task.path or cleaned.task.name)
     if len(instances) < MIN_INSTANCES:
         what = f"{len(instances)} instances are left after cleaning and at least {MIN_INSTANCES} are needed"
-        raise DataError(what, where=where, hint="add instances, or switch off the cleaning rules that drop them")
+        hint = "add instances, or switch off the cleaning rules that drop them"
+        raise TooFewInstancesError(what, where=where, hint=hint)
     clusters = dict(zip((i.id for i in instances), cleaned.clusters, strict=True))
     testable = [i for i in instances if clusters[i.id] not in cleaned.pinned]
     families = _families(testable, clusters, f"{options.split_seed}:test")

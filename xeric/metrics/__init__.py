@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # The other names are those of __init__.pyi, each imported when asked for.
 __getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
-__all__ += ["METRICS", "PRIMARY", "quality_metrics"]
+__all__ += ["METRICS", "PRIMARY", "comparable_metrics", "incomparable", "quality_metrics"]
 
 
 def __dir__() -> list[str]:
@@ -60,3 +60,22 @@ def quality_metrics() -> tuple[str, ...]:
     asking imports the metrics' modules, though none of their libraries.
     """
     return (PRIMARY, *(name for name in METRICS.names() if name != PRIMARY and METRICS.get(name)().quality))
+
+
+def comparable_metrics() -> tuple[str, ...]:
+    """Return the names of the metrics that a better of two systems can be told by, with a test."""
+    return tuple(name for name in METRICS.names() if incomparable(name) is None)
+
+
+def incomparable(name: str) -> str | None:
+    """Return why no better of two systems can be told by a metric, in words that follow its name; None where it can.
+
+    Raises:
+        UnknownNameError: there is no such metric.
+    """
+    metric = METRICS.get(name)()
+    if metric.better is None:
+        return "of which neither direction is better"
+    if not metric.resampled:
+        return "a measure of a whole set of predictions, for which there are no intervals and no tests"
+    return None

@@ -12,7 +12,7 @@ import regex
 
 from xeric.data.prompt_options import UNTRAINED_SETTINGS
 from xeric.errors import ConfigError, suggest
-from xeric.metrics import METRICS
+from xeric.metrics import METRICS, comparable_metrics, incomparable
 from xeric.studies.config import OWN, UNTRAINED, ArmKey, StudyConfig
 
 __all__ = ["RUN_KEYS", "STAGE_KEYS", "check_study", "study_mistakes"]
@@ -234,23 +234,16 @@ def _claims(study: StudyConfig, *, arms_are_known: bool) -> Mistakes:
 
 def _claimed(study: StudyConfig) -> Mistakes:
     """Yield claims on metrics without a better direction or without a test: now, not in the analysis after all runs."""
-    measures = {name: METRICS.get(name)() for name in METRICS.names()}
-    good = [name for name, measure in measures.items() if measure.resampled and measure.better is not None]
-    hint = f"take of {', '.join(good)}"
+    hint = f"take of {', '.join(comparable_metrics())}"
     for name, claim in study.claims.items():
         where = f"claims.{name}.metrics"
         if not claim.metrics:
             yield ConfigError("names no metric", where=where, hint=hint)
-        metrics = [metric for metric in claim.metrics if metric in measures]  # the others are told already
+        metrics = [metric for metric in claim.metrics if metric in METRICS.names()]  # the others are told already
         for metric in metrics:
-            if measures[metric].better is None:
-                yield ConfigError(f"names {metric!r}, of which neither direction is better", where=where, hint=hint)
-            elif not measures[metric].resampled:
-                message = (
-                    f"names {metric!r}, a measure of a whole set of predictions, for which there are no intervals and no tests"
-                )
-                yield ConfigError(message, where=where, hint=hint)
-        if len({better for metric in metrics if (better := measures[metric].better) is not None}) > 1:
+            if why := incomparable(metric):
+                yield ConfigError(f"names {metric!r}, {why}", where=where, hint=hint)
+        if len({better for metric in metrics if (better := METRICS.get(metric)().better) is not None}) > 1:
             message = "takes the mean of metrics that are better high and of metrics that are better low"
             yield ConfigError(message, where=where, hint="make a claim of each kind")
 
