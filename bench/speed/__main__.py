@@ -18,9 +18,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from bench.speed import cold
+from bench.speed.design import Extent
 from bench.speed.jobs import Jobs, Result
 from bench.speed.measuring import Bench, Options, label_of
 from bench.speed.page import page
@@ -42,11 +43,13 @@ class Report:
     Args:
         folder: holds ``results.json`` and ``results.md``; what they hold stays until it is measured again.
         limits: the machine's, versions and commit among them.
+        cells: which cells are measured.
         quick: whether too little is measured for a figure to rely on.
     """
 
-    def __init__(self, folder: Path, limits: Result, quick: bool) -> None:
-        self._folder, self._limits, self._quick = folder, limits, quick
+    def __init__(self, folder: Path, limits: Result, cells: Extent, quick: bool) -> None:
+        self._folder, self._limits = folder, limits
+        self._extent = {"cells": cells, "quick": quick}
         path = folder / RESULTS
         self.results: dict[str, Any] = read_json(path) if path.is_file() else {}
 
@@ -54,7 +57,7 @@ class Report:
         """Put a group of measurements into a part, and return what writes it as it then is."""
         start = time.monotonic()
         made = {key: self._limits[key] for key in ("machine", "threads", "versions", "commit")}
-        made |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), "quick": self._quick}
+        made |= {"date": datetime.datetime.now(datetime.UTC).date().isoformat(), **self._extent}
 
         def write() -> None:
             made["minutes"] = (time.monotonic() - start) / 60
@@ -161,8 +164,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--texts", type=int, help="decoded")
     parser.add_argument("--new", type=int, help="limit of new tokens of a text")
     parser.add_argument("--pairs", type=int, help="scored")
-    parser.add_argument("--all-cells", action="store_true", help="every combination of levels, and every engine in it")
-    parser.add_argument("--quick", action="store_true", help="the centre cell alone, once, few steps; no study unless named")
+    parser.add_argument(
+        "--cells",
+        choices=get_args(Extent),
+        help="the centre alone; one level varied at a time around it, with the engines that matter (default); "
+        "every combination of levels, with every engine",
+    )
+    parser.add_argument("--quick", action="store_true", help="the centre cell, once, few steps; no study unless named")
     return parser.parse_args()
 
 
@@ -188,8 +196,7 @@ def options_of(given: argparse.Namespace) -> Options:
         task=given.task,
         study_tasks=given.study_tasks,
         tasks_dir=tuple(map(full_path, given.tasks_dir)),  # the engines run in another folder
-        quick=given.quick,
-        full=given.all_cells,
+        cells=given.cells or ("centre" if given.quick else "around"),
         **{**few, **stated},
     )
 
@@ -202,7 +209,8 @@ def main() -> None:
         print(f"{(time.monotonic() - start) / 60:6.1f} min  {text}", flush=True)
 
     with tempfile.TemporaryDirectory(prefix="xeric-bench-") as folder:
-        bench = Bench(Jobs(Path(folder), given.threads), options_of(given), note)
+        options = options_of(given)
+        bench = Bench(Jobs(Path(folder), given.threads), options, note)
         try:
             limits = bench.machine()
             precisions = given.precision or tuple(name for name in PRECISIONS if name in limits["matrix_rate"])
@@ -212,7 +220,7 @@ def main() -> None:
                 )
             note(f"{given.threads} threads, {', '.join(precisions)}")
             parts = given.only or tuple(part for part in PARTS if part != "study" or not given.quick)
-            report = Report(given.output, limits, given.quick)
+            report = Report(given.output, limits, options.cells, given.quick)
             Run(bench, report, limits, parts, precisions).carry_out([full_name(base) for base in given.base or BASES])
         except RuntimeError as error:
             sys.exit(str(error))

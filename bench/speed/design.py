@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 Factors = Mapping[str, Sequence[Any]]
 """The levels of each factor; the first is that of the centre."""
@@ -47,18 +47,16 @@ class Cell:
         return f"{self.demonstrations} demonstrations, batch {self.batch}, {self.rows} rows"
 
 
-def cells(factors: Factors, *, quick: bool = False, full: bool = False) -> list[Cell]:
-    """Return the cells, the centre first.
+Extent = Literal["centre", "around", "all"]
+"""The centre alone; with one factor varied at a time around it; every combination of levels."""
 
-    Args:
-        factors: their levels.
-        quick: the centre alone.
-        full: every combination of levels.
-    """
+
+def cells(factors: Factors, extent: Extent = "around") -> list[Cell]:
+    """Return the cells, the centre first."""
     centre = {name: levels[0] for name, levels in factors.items()}
-    if quick:
+    if extent == "centre":
         return [Cell(**centre)]
-    if full:
+    if extent == "all":
         return [Cell(**dict(zip(factors, levels, strict=True))) for levels in product(*factors.values())]
     varied = [{**centre, name: level} for name, levels in factors.items() for level in levels[1:]]
     return [Cell(**levels) for levels in (centre, *varied)]

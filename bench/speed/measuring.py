@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from bench.speed.design import DECODING, TRAINING, Cell, cells
+from bench.speed.design import DECODING, TRAINING, Cell, Extent, cells
 from bench.speed.jobs import Job, Jobs, Result, interleaved, reason
 from bench.speed.operations import Machine, decoding_need, training_need
 from bench.speed.ratios import GENERATE, OURS, PEFT, TRL, Entry, best_of, disagreeing, measured
@@ -35,8 +35,7 @@ class Options:
         texts: decoded.
         new: limit of new tokens.
         pairs: scored.
-        quick: the centre cell alone.
-        full: every combination of levels.
+        cells: which cells are measured.
     """
 
     task: str
@@ -48,8 +47,7 @@ class Options:
     texts: int = 64
     new: int = 32
     pairs: int = 10_000
-    quick: bool = False
-    full: bool = False
+    cells: Extent = "around"
 
 
 class Bench:
@@ -63,8 +61,8 @@ class Bench:
 
     def __init__(self, jobs: Jobs, options: Options, note: Callable[[str], None]) -> None:
         self.jobs, self.options, self.note = jobs, options, note
-        self.training = cells(TRAINING, quick=options.quick, full=options.full)
-        self.decoding = cells(DECODING, quick=options.quick, full=options.full)
+        self.training = cells(TRAINING, options.cells)
+        self.decoding = cells(DECODING, options.cells)
         self._others: dict[str, set[str]] = {}
 
     def prepare(self, base: str) -> Result:
@@ -124,7 +122,7 @@ class Bench:
                 "engines": interleaved(engines, self.options.repeats, run, self.note),
             }
             yield entry
-            if number == 0 and not self.options.full:
+            if number == 0 and self.options.cells != "all":
                 engines = self._off_centre(entry, base, precision)
 
     def _off_centre(self, entry: Entry, base: str, precision: str) -> tuple[str, ...]:
@@ -154,7 +152,7 @@ class Bench:
                 for result in repeats:
                     result.pop("texts", None)
             yield entry
-            if number == 0 and not self.options.full:
+            if number == 0 and self.options.cells != "all":
                 engines = tuple(engine for engine in (OURS, GENERATE, REPAIRED) if measured(entry, engine))
 
     def _least_seconds(

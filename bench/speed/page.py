@@ -66,10 +66,11 @@ def _made(group: Mapping[str, Any]) -> str:
     made = group["made"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     memory = f"{made['machine']['memory_bytes'] / 2**30:.0f} GiB"
+    centre = " The centre cell alone." if made.get("cells") == "centre" else ""
     quick = " With `--quick`: too little for a figure to rely on." if made.get("quick") else ""
     return (
         f"{made['machine']['processor']}, {made['machine']['cores']} cores, {memory}; {made['threads']} threads; {versions}; "
-        f"commit {made['commit'] or 'unknown'}; {made['date']}; {made['minutes']:.0f} minutes.{quick}"
+        f"commit {made['commit'] or 'unknown'}; {made['date']}; {made['minutes']:.0f} minutes.{centre}{quick}"
     )
 
 

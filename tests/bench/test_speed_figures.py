@@ -40,9 +40,9 @@ def test_each_cell_differs_from_the_centre_in_one_factor_and_every_level_is_ther
         assert {cell[name] for cell in (centre, *others)} == set(levels)
 
 
-def test_quick_is_the_centre_and_full_is_every_combination() -> None:
-    assert cells(TRAINING, quick=True) == cells(TRAINING)[:1]
-    full = cells(TRAINING, full=True)
+def test_cells_are_the_centre_what_is_around_it_or_every_combination() -> None:
+    assert cells(TRAINING, "centre") == cells(TRAINING)[:1]
+    full = cells(TRAINING, "all")
     assert full[0] == cells(TRAINING)[0]
     assert len(set(full)) == len(full) == 3 * 3 * 2
 
@@ -175,9 +175,9 @@ def test_a_process_that_fails_says_why_and_stops_nothing(tmp_path: Path) -> None
 
 def test_what_was_not_measured_again_stays_in_the_results(tmp_path: Path) -> None:
     cell = training_cell(ours=[steps(1)], TRL=[steps(9)], vLLM=[{"skipped": "not | installed"}])
-    first = Report(tmp_path, LIMITS, quick=True)
+    first = Report(tmp_path, LIMITS, "centre", quick=True)
     first.group("train", "b fp32", group("b", "fp32", cell, matrix_rate=1e9, bandwidth=1e9))()
-    again = Report(tmp_path, LIMITS, quick=False)
+    again = Report(tmp_path, LIMITS, "around", quick=False)
     again.group(
         "train", "c fp32", group("c", "fp32", training_cell(ours=[steps(1)], TRL=[steps(5)]), matrix_rate=1e9, bandwidth=1e9)
     )()
@@ -217,7 +217,7 @@ class FixedBench:
 def test_the_parts_that_are_asked_for_are_carried_out_for_every_base_and_written(tmp_path: Path) -> None:
     limits = {**LIMITS, "matrix_rate": {"fp32": 2e9}, "bandwidth": 1e9}
     bench = FixedBench()
-    run = Run(cast(Bench, bench), Report(tmp_path, limits, quick=False), limits, ["train", "score"], ["fp32"])
+    run = Run(cast(Bench, bench), Report(tmp_path, limits, "around", quick=False), limits, ["train", "score"], ["fp32"])
     run.carry_out(["/folder/of/gemma-3-270m", "other"])
     assert bench.prepared == ["/folder/of/gemma-3-270m", "other"]
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
@@ -227,15 +227,15 @@ def test_the_parts_that_are_asked_for_are_carried_out_for_every_base_and_written
 
 def test_without_a_base_part_no_base_is_opened(tmp_path: Path) -> None:
     bench = FixedBench()
-    Run(cast(Bench, bench), Report(tmp_path, LIMITS, quick=False), LIMITS, ["score"], ["fp32"]).carry_out(["b"])
+    Run(cast(Bench, bench), Report(tmp_path, LIMITS, "around", quick=False), LIMITS, ["score"], ["fp32"]).carry_out(["b"])
     assert bench.prepared == []
 
 
 def test_quick_measures_little_and_what_is_stated_holds() -> None:
     unset = dict.fromkeys(("repeats", "losses", "texts", "new", "pairs"))
-    given = Namespace(quick=True, all_cells=False, task="t", study_tasks=("t",), tasks_dir=[], steps=7, **unset)
+    given = Namespace(quick=True, cells=None, task="t", study_tasks=("t",), tasks_dir=[], steps=7, **unset)
     options = options_of(given)
-    assert (options.repeats, options.steps, options.quick) == (1, 7, True)
+    assert (options.repeats, options.steps, options.cells) == (1, 7, "centre")
 
 
 def test_what_starts_the_engines_loads_no_tensor_library() -> None:
