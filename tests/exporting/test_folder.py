@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from xeric.errors import StorageError, UserError
-from xeric.exporting.folder import DESCRIPTION_FILE, check_free, new_folder
+from xeric.exporting.folder import DESCRIPTION_FILE, check_free, describe, new_folder
 
 
 def write(folder: Path, name: str) -> None:
     with new_folder(folder) as work:
         assert work.parent == folder.parent
         (work / name).touch()
-        (work / DESCRIPTION_FILE).touch()
+        describe(work, {"to": "peft"})
 
 
 def test_an_earlier_export_is_replaced_whole(tmp_path: Path) -> None:
@@ -39,6 +39,24 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         interrupted()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"one", DESCRIPTION_FILE}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_files_put_beside_an_earlier_export_are_never_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    write(folder, "one")
+    (folder / "deep").mkdir()
+    (folder / "deep" / "model-q4.gguf").touch()
+    with pytest.raises(UserError, match=r"not those of an export, such as 'deep/model-q4\.gguf'"):
+        write(folder, "two")
+    assert {path.name for path in folder.iterdir()} == {"one", "deep", DESCRIPTION_FILE}
+
+
+@pytest.mark.parametrize("content", ['{"messages": []}', '{"to": "peft"}', "[", ""])
+def test_a_file_of_the_same_name_makes_no_export(tmp_path: Path, content: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / DESCRIPTION_FILE).write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match="not those of an export"):
+        check_free(tmp_path / "out")
 
 
 def test_files_of_others_are_never_replaced(tmp_path: Path) -> None:

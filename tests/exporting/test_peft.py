@@ -18,6 +18,7 @@ from tests.exporting.asking import INPUTS, ids_of, printed_by_example, run_text,
 from tests.exporting.conftest import MakeRun, SaveRun
 from xeric.errors import UnknownNameError, UserError
 from xeric.exporting.measuring import Difference
+from xeric.json_io import read_json
 from xeric.methods.peft_names import TUNERS
 from xeric.run.adapted import open_adapted
 
@@ -201,3 +202,16 @@ def test_an_adapter_that_computes_something_else_is_not_kept(
     with pytest.raises(xeric.errors.RunError, match="PEFT computes something else than the run"):
         xeric.export(run, "peft", tmp_path / "out", device="cpu")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run-lora"]
+
+
+def test_what_the_run_did_against_repetition_is_told(make_run: MakeRun, base_folder: BaseFolder, tmp_path: Path) -> None:
+    decoding = {"max_new_tokens": 4, "repetition_penalty": 1.5, "no_repeat_ngram": 2}
+    for folder, more in (("plain", {}), ("penalised", {"decode": decoding})):
+        xeric.export(make_run(base_folder("llama"), "lora", **more), "peft", tmp_path / folder, device="cpu")
+    plain, penalised = (read_json(tmp_path / folder / "prompt.json") for folder in ("plain", "penalised"))
+    (layout,) = penalised["tasks"].values()
+    assert (layout["repetition_penalty"], layout["no_repeat_ngram"]) == (1.5, 2)
+    assert "repetition_penalty" not in json.dumps(plain)
+    said = "decoded with no_repeat_ngram=2, repetition_penalty=1.5; the example below, and the texts compared, are without"
+    assert said in (tmp_path / "penalised" / "README.md").read_text(encoding="utf-8")
+    assert "decoded with" not in (tmp_path / "plain" / "README.md").read_text(encoding="utf-8")

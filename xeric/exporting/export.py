@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from xeric.errors import UnknownNameError, UserError
-from xeric.exporting.folder import DESCRIPTION_FILE, check_free, new_folder
+from xeric.exporting.folder import check_free, describe, new_folder
 from xeric.exporting.gguf import GGUF
 from xeric.exporting.gguf_adapter import GGUF_ADAPTER
 from xeric.exporting.gguf_tensors import Quantisation
@@ -93,7 +93,7 @@ def export_run(
         description = _description(target, job, written)
         write_json(work / LAYOUT_FILE, written.layout)
         write_atomically(work / "README.md", model_card(target, job, written))
-        write_json(work / DESCRIPTION_FILE, description)
+        describe(work, description)
     progress.advance(1)
     return Export(folder, description, tuple(_notes(source, job, written)))
 

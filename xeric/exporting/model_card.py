@@ -7,7 +7,7 @@ from typing import Any
 
 from xeric.bases.named import GEMMA_NOTICE, NAMED_BASES
 from xeric.bases.store import source_of
-from xeric.exporting.prompt_layout import LAYOUT_FILE
+from xeric.exporting.prompt_layout import LAYOUT_FILE, penalties_of
 from xeric.exporting.source import Source
 from xeric.exporting.target import Job, Target, Written
 from xeric.files import expanded
@@ -127,6 +127,9 @@ def _notes(job: Job, written: Written) -> Iterator[str]:
     notes = [*written.notes]
     if job.saved.options.strategy != "greedy":
         notes.append(f"the run decoded by {job.saved.options.strategy}; the example below decodes greedily")
+    if penalties := penalties_of(job.saved.options):
+        settings = ", ".join(f"{name}={value:g}" for name, value in penalties.items())
+        notes.append(f"the run decoded with {settings}; the example below, and the texts compared, are without")
     if job.division.left_out:
         notes.append(f"left out, so that this is not the model of the run: {', '.join(job.division.left_out)}")
     if written.difference:

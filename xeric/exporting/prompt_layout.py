@@ -18,9 +18,10 @@ from typing import Any
 
 from xeric.bases.base import Base
 from xeric.data.prompts import Prompt, Segment
+from xeric.decoding import DecodeOptions
 from xeric.run.adapter_files import SavedAdapter
 
-__all__ = ["LAYOUT_FILE", "prompt_layout"]
+__all__ = ["LAYOUT_FILE", "penalties_of", "prompt_layout"]
 
 LAYOUT_FILE = "prompt.json"
 _FORMAT = 1
@@ -55,7 +56,14 @@ def _task(saved: SavedAdapter, base: Base, name: str, prompt: Prompt) -> dict[st
         "stop": list(saved.options.stop or ()),
         "max_new_tokens": saved.max_new_tokens,
         "decoding": saved.options.strategy,
+        **penalties_of(saved.options),
     }
+
+
+def penalties_of(options: DecodeOptions) -> dict[str, float]:
+    """Return what a run's decoding does against repetition, where it does anything."""
+    penalties = {"no_repeat_ngram": options.no_repeat_ngram, "repetition_penalty": options.repetition_penalty}
+    return {name: value for name, value in penalties.items() if value != DecodeOptions.model_fields[name].default}
 
 
 def _segment(segment: Segment) -> dict[str, Any]:
