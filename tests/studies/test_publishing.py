@@ -14,6 +14,7 @@ from xeric.analysis.rescore import rescore
 from xeric.api import run_study
 from xeric.cli import run as command
 from xeric.errors import StorageError, UserError
+from xeric.json_io import read_json, write_json
 from xeric.record_io import read_predictions
 from xeric.report import write_report
 from xeric.studies.config import Grid
@@ -75,6 +76,27 @@ def test_what_went_on_from_a_published_study_is_published_whole(made: Path, tmp_
     published = {path.relative_to(third): path.read_bytes() for path in third.rglob("*") if path.is_file()}
     assert published == {path.relative_to(first): path.read_bytes() for path in first.rglob("*") if path.is_file()}
     assert [run.scores for run in analyse(third).runs] == [run.scores for run in analyse(made).runs]
+
+
+def test_shared_texts_of_leaks_and_full_paths_stay_here(made: Path, tmp_path: Path) -> None:
+    study = shutil.copytree(made, tmp_path / "study")
+    run, failed = sorted(study.glob("runs/*/record.json"))[:2]
+    leaks = {
+        "leaks": 1,
+        "between": [{"test_task": "one", "examples": [{"test_id": "1", "training_id": "2", "shared": "secret"}]}],
+    }
+    record = read_json(run)
+    record["leaks"], record["stages"] = leaks, [{"hash": "a", "leaks": leaks}]
+    write_json(run, record)
+    write_json(
+        failed.with_name("failure.json"), {"error": "/home/me/data/one.json: cannot be read", "hint": "see https://a.org/b/c"}
+    )
+    publish(StudyFolder(study), tmp_path / "public")
+    published = read_json(tmp_path / "public" / run.relative_to(study))
+    assert published["leaks"]["between"][0]["examples"] == [{"test_id": "1", "training_id": "2"}]
+    assert "secret" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "public").rglob("*.json"))
+    failure = read_json(tmp_path / "public" / failed.with_name("failure.json").relative_to(study))
+    assert failure == {"error": "one.json: cannot be read", "hint": "see https://a.org/b/c"}
 
 
 def test_what_cannot_be_published_is_said(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

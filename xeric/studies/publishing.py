@@ -8,6 +8,7 @@ it as on the whole folder, and ``xeric study run`` continues it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,15 +29,16 @@ __all__ = ["publish"]
 _COPIED = (
     "runs.json",
     "baselines/baselines.json",
-    "tuning/*/tuning.json",
     "instructions/*/*/search.json",
-    "runs/*/failure.json",
 )
+_WITH_ERRORS = ("tuning/*/tuning.json", "runs/*/failure.json")
+"""Files with errors of runs, which name files of this machine."""
 _PREDICTIONS = (
     *(f"{runs}/{name}" for runs in ("runs/*", "tuning/*/*", "baselines/*/*") for name in PREDICTION_FILES.values()),
     f"runs/*/{FOLDER}/*.jsonl",
 )
 _OF_THIS_MACHINE = ("host", "platform")
+_FULL_PATH = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|/)(?:[^\s'\"/\\:]+[/\\])+([^\s'\"/\\:]*)")
 
 
 def publish(study: StudyFolder, target: Path) -> list[Path]:
@@ -56,9 +58,11 @@ def publish(study: StudyFolder, target: Path) -> list[Path]:
     if identity is None:
         raise UserError("holds no study", where=str(study.root), hint="make one with `xeric study run STUDY -o FOLDER`")
     if target.resolve() == study.root.resolve():
-        raise UserError("is the study's own folder", where=str(target), hint="name another with -o")
+        raise UserError("is the study's own folder", where=str(target), hint="name another with --to")
     if other is not None and other != identity:
-        raise UserError(f"holds another study ({other}, this one is {identity})", where=str(target), hint="name another with -o")
+        raise UserError(
+            f"holds another study ({other}, this one is {identity})", where=str(target), hint="name another with --to"
+        )
     content = dict(_contents(study.root))
     with writing(target):
         target.mkdir(parents=True, exist_ok=True)
@@ -77,10 +81,12 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
             yield path.relative_to(root), _without_folders(path).encode()
     for path in sorted(path for pattern in _COPIED for path in root.glob(pattern)):
         yield path.relative_to(root), path.read_bytes()
+    for path in sorted(path for pattern in _WITH_ERRORS for path in root.glob(pattern)):
+        yield path.relative_to(root), _with_short_paths(read_json(path))
     for path in sorted(path for runs in ("runs/*", "tuning/*/*") for path in root.glob(f"{runs}/{RECORD_FILE}")):
         record = read_json(path)
         record["cost"] = {key: value for key, value in record["cost"].items() if key not in _OF_THIS_MACHINE}
-        yield path.relative_to(root), record
+        yield path.relative_to(root), _without_shared_texts(record)
     predictions = sorted(path for pattern in _PREDICTIONS for path in root.glob(pattern))
     for path in predictions:
         if path.stat().st_size:
@@ -92,6 +98,25 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
     kept = {path for pattern in patterns for path in root.glob(pattern)}
     for path in sorted(kept - {statistics_file(path) for path in predictions}):
         yield path.relative_to(root), path.read_bytes()
+
+
+def _without_shared_texts(record: Any) -> Any:
+    """Return a record in which leaks of test outputs, those of stages included, do not say what was shared."""
+    if isinstance(record, list):
+        return [_without_shared_texts(part) for part in record]
+    if not isinstance(record, dict):
+        return record
+    leak = {"test_id", "training_id", "shared"} <= record.keys()
+    return {key: _without_shared_texts(part) for key, part in record.items() if not (leak and key == "shared")}
+
+
+def _with_short_paths(value: Any) -> Any:
+    """Return a plain value in whose texts the last part stands for each full path."""
+    if isinstance(value, dict):
+        return {key: _with_short_paths(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_with_short_paths(part) for part in value]
+    return _FULL_PATH.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def _without_folders(path: Path) -> str:
