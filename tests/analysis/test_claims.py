@@ -301,6 +301,12 @@ def test_controls_say_whether_a_claim_is_about_instructions(arms: Arms) -> None:
     assert judged("best").controls_note.startswith("it is not the instruction that helps")
 
 
+def test_a_control_without_scores_is_named(arms: Arms) -> None:
+    made = replace(chain("good", "fair"), controls=("empty",), unscored=("other definition",))
+    labels = {name: name for name in ("good", "fair", "copy", "empty")}
+    assert judge(arms, [made], Judged(labels, ("copy",)))[0].controls_note.endswith("; without scores: other definition")
+
+
 def test_controls_that_differ_decide_nothing_and_are_all_named(arms: Arms) -> None:
     def note(*controls: str, margin: float = 1.0) -> str:
         made = replace(chain("good", "fair", margin=margin), controls=controls)

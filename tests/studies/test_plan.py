@@ -13,7 +13,7 @@ from tests import small_study as small
 from tests.attached import attach
 from xeric.bases.base import Base
 from xeric.config import apply_overrides, build
-from xeric.errors import UserError
+from xeric.errors import ConfigError, UserError
 from xeric.execution.opening import check_settings, open_folder
 from xeric.execution.trials import tuned_pairs
 from xeric.run.config import RunConfig, run_config
@@ -448,6 +448,23 @@ def test_a_control_is_an_arm_like_its_own_with_another_prompt(where: Where, tmp_
     with pytest.raises(UserError, match="names an arm that no grid computes") as caught:
         load_study(file, [*overrides, "grids.all.methods=[lora]"])
     assert caught.value.where == "claims.c.controls.0"
+
+
+def test_a_control_shows_as_many_demonstrations_as_the_arm_it_is_compared_with(where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml(small.plain(*where)), encoding="utf-8")
+    overrides = [
+        "run.prompt.demonstrations=1",
+        "methods.swapped={like: lora, prompt: {demonstrations: 2, demonstration_outputs: swapped}}",
+        "grids={all: {methods: [lora, swapped]}, asked: {settings: [zero-shot]}}",
+        "claims.c={sentence: s, chain: [{base: tiny, method: lora}, {base: tiny, method: none, setting: zero-shot}]}",
+        "claims.c.controls=[{base: tiny, method: swapped}]",
+    ]
+    plan = plan_study(load_study(file, overrides)[0])
+    with pytest.raises(ConfigError, match="shows 2 demonstrations, and the claim's first arm 1") as caught:
+        check_settings(plan)
+    assert caught.value.where == "claims.c.controls.0"
+    check_settings(plan_study(load_study(file, [*overrides, "run.prompt.demonstrations=2"])[0]))
 
 
 def test_tracking_is_no_part_of_a_study() -> None:

@@ -201,8 +201,10 @@ def _claims(outputs: Outputs, arms: Arms | None, runs: Sequence[RunResult], gati
         silent = tuple(metric for metric in claim.metrics if arms is not None and not arms.says(metric))
         if len(silent) == len(claim.metrics):
             missing.append(f"{' and '.join(silent)} {'say' if len(silent) > 1 else 'says'} nothing on these tasks")
-        controls = [arm for key in claim.controls if (arm := outputs.find(key)) and arms is not None and arm in arms.arms]
-        chains.append(Chain(name, claim, tuple(ids), tuple(missing), silent, tuple(controls)))
+        known = [arm for key in claim.controls if (arm := outputs.find(key))]
+        controls = tuple(arm for arm in known if arms is not None and arm in arms.arms)
+        unscored = tuple(outputs.arms[arm].label for arm in known if arm not in controls)
+        chains.append(Chain(name, claim, tuple(ids), tuple(missing), silent, controls, unscored))
     sizes = {
         name: records[0].base["parameters"]
         for name in outputs.arms

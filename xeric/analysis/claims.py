@@ -38,6 +38,7 @@ class Chain:
         missing: reasons why the claim cannot be tested: missing arms.
         silent: the claim's metrics that are undefined on the study's tasks; it is tested on the others.
         controls: ids of its controls that have scores.
+        unscored: labels of its controls that have none.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Chain:
     missing: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     controls: tuple[str, ...] = ()
+    unscored: tuple[str, ...] = ()
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -188,6 +190,9 @@ def _tested(arms: Arms, chain: Chain, decisions: Sequence[Decision | None], cont
     tested = [link for link in links if link.metric == chain.metric]
     verdict, reason = _verdict(arms, chain, tested, context)
     controls = _controls(arms, chain)
+    notes = [_controls_note(controls, chain.claim.margin, context)] if controls else []
+    if chain.unscored:
+        notes.append(f"without scores: {', '.join(chain.unscored)}")
     return ClaimResult(
         name=chain.name,
         sentence=chain.claim.sentence,
@@ -196,7 +201,7 @@ def _tested(arms: Arms, chain: Chain, decisions: Sequence[Decision | None], cont
         reason=reason,
         links=tuple(links),
         controls=tuple(controls),
-        controls_note=_controls_note(controls, chain.claim.margin, context),
+        controls_note="; ".join(notes),
     )
 
 
@@ -218,8 +223,6 @@ def _controls_note(controls: Sequence[LinkResult], margin: float, context: Judge
         margin: points within which a difference counts as none.
         context: of the claim.
     """
-    if not controls:
-        return ""
 
     def described(links: Sequence[LinkResult]) -> str:
         return "; ".join(f"{context.labels[link.worse]} {link.difference.value:+.1f}{_bounds(link)}" for link in links)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,7 @@ def setting_mistakes(plan: Plan, remarks: list[str]) -> Iterator[UserError]:
     """
     study = plan.study
     untrained: dict[str, str] = {}
+    demonstrations: dict[ArmKey, int] = {}
     for arm in plan.arms:
         try:
             config, own_remarks = run_config(arm_settings(study, arm.key, study.tasks))
@@ -61,11 +62,13 @@ def setting_mistakes(plan: Plan, remarks: list[str]) -> Iterator[UserError]:
             yield error
             continue
         remarks += own_remarks
+        demonstrations[arm.key] = config.prompt.demonstration_count
         if config.method.name == "none":
             first = untrained.setdefault(_rows_digest(config, study, arm.key), arm.label)
             if first != arm.label:
                 message = f"the arms {first!r} and {arm.label!r} cannot differ: nothing is trained, and they show the same rows"
                 yield ConfigError(message, where="grids", hint="leave one of them out")
+    yield from _control_mistakes(study, demonstrations)
     yield from _search_mistakes(plan)
     for key in tuned_pairs(plan):
         if study.tuning:
@@ -73,6 +76,20 @@ def setting_mistakes(plan: Plan, remarks: list[str]) -> Iterator[UserError]:
                 trial_settings(study, key, study.tuning)
             except UserError as error:
                 yield error
+
+
+def _control_mistakes(study: StudyConfig, demonstrations: Mapping[ArmKey, int]) -> Iterator[UserError]:
+    """Yield controls that show another number of demonstrations than the arm that they are compared with."""
+    for name, claim in study.claims.items():
+        own = demonstrations.get(study.canonical(claim.chain[0]))
+        for number, link in enumerate(claim.controls):
+            shown = demonstrations.get(study.canonical(link))
+            if own is not None and shown is not None and shown != own:
+                yield ConfigError(
+                    f"shows {shown} demonstrations, and the claim's first arm {own}: more than the instruction would differ",
+                    where=f"claims.{name}.controls.{number}",
+                    hint="give both the same prompt.demonstrations, or make a claim of the control and an arm like it",
+                )
 
 
 def _search_mistakes(plan: Plan) -> Iterator[UserError]:
