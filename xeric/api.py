@@ -118,6 +118,7 @@ def train(
 
     Raises:
         UserError: a setting is unknown or does not fit, the folder holds something else, or the extra ``train`` is not installed.
+        RunError: a process of several has ended, or they do not see the same tasks or base.
     """
     with asking_for_train():
         from xeric.bases.base import Base
@@ -213,8 +214,10 @@ def adapt(
         definition: the instruction.
         workers: who carries the final runs out, after the search; this process alone if not given.
         progress: is told what happens, guesses included.
-        options: the rest of :class:`xeric.adapt.options.AdaptOptions`: ``base``, ``memory`` (bytes), ``metric``, ``seeds``,
-            ``seed``, ``device``, ``precision``.
+        options: what else the command takes: of the source ``name``, ``license``, ``input_language``, ``encoding``,
+            ``delimiter``, ``quotes``, and ``split``, ``subset``, ``revision`` of a dataset
+            (:class:`xeric.adapt.source.SourceOptions`); of the adaptation ``base``, ``memory`` (bytes), ``metric``, ``seeds``,
+            ``seed``, ``device``, ``precision`` (:class:`xeric.adapt.options.AdaptOptions`).
 
     Raises:
         UserError: file, base or settings cannot be used, the folder holds something else, or the extra ``train`` is not
@@ -232,6 +235,7 @@ def adapt(
         "image_column": image_column,
         "language": language,
         "definition": definition,
+        **{name: options.pop(name) for name in SourceOptions.model_fields if name in options},
     }
     return adapting.adapt(
         str(source),

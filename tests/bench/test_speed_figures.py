@@ -242,3 +242,13 @@ def test_what_starts_the_engines_loads_no_tensor_library() -> None:
     code = "import sys, bench.speed.__main__; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_figures_of_the_readme_are_those_of_the_results() -> None:
+    root = Path(__file__).parents[2]
+    results = json.loads((root / "bench" / "results.json").read_text(encoding="utf-8"))
+    assert {key: results[key] for key in KEYS} == figures(results)
+    assert (root / "bench" / "results.md").read_text(encoding="utf-8") == page(results)
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    table = [line.split(" | ")[-1].strip(" |") for line in readme.partition("| times as fast |")[2].splitlines()[2:6]]
+    assert table == [f"{results[key]:.1f}" for key in KEYS[:4]]

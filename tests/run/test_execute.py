@@ -16,7 +16,7 @@ import pytest
 
 from tests import tiny
 from xeric.data.baselines import baseline_predictions
-from xeric.errors import DataError, UserError
+from xeric.errors import ConfigError, DataError, UserError
 from xeric.metrics import METRICS, score_predictions
 from xeric.record_io import read_predictions, read_record
 from xeric.records import TrivialScores
@@ -430,6 +430,11 @@ def test_groups_named_by_a_column_stay_on_one_side(settings: dict[str, Any], tmp
     assert not sides[0] & sides[2]
     assert not sides[1] & sides[2]
     assert not sides[0] & sides[1]
+    # The files of `tasks import` hold groups under another key than the table did.
+    config, _ = run_config({**settings, "tasks": ["grouped"], "tasks_dirs": [str(tmp_path)], "data": {"group_column": "client"}})
+    with pytest.raises(ConfigError, match="no instance has the key 'client'") as caught:
+        prepare_run(config)
+    assert "'group'" in (caught.value.hint or "")
 
 
 def test_a_run_keeps_its_id_when_settings_are_added_to_xeric() -> None:

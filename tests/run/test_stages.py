@@ -77,6 +77,19 @@ def test_a_stage_is_computed_once_and_found_again(tasks: Path, base_folder: Call
     assert again.record.model_copy(update={"cost": {}}) == first.record.model_copy(update={"cost": {}})
 
 
+def test_a_stage_chosen_by_decoded_texts_belongs_to_the_options_they_are_decoded_with(
+    tasks: Path, base_folder: Callable[[str], Path]
+) -> None:
+    def stage_id(select: str, new: int) -> str:
+        training = {"max_steps": 4, "dev_every": 2, "select": select}
+        chosen = settings(tasks, base_folder("llama"), stage={"train": training}, decode={"max_new_tokens": new})
+        config = run_config(chosen)[0]
+        return plan_stages(config, prepare_run(config), {"weights": "a"}, {})[0].id
+
+    assert stage_id("chrf", 6) != stage_id("chrf", 3)
+    assert stage_id("loss", 6) == stage_id("loss", 3)
+
+
 @pytest.mark.parametrize("method", ["full", "lora", {"name": "combined", "prefix": {"scope": "shared", "text": "Do it."}}])
 def test_the_same_method_goes_on_from_the_stage(
     method: Any, tasks: Path, base_folder: Callable[[str], Path], tmp_path: Path

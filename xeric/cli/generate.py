@@ -55,7 +55,10 @@ def generate(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, max=1_000_000, help="Limit of a text.")] = None,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="One JSON object per line: id (if there is one), input, prediction. For JSON rows: always."),
+        typer.Option(
+            "--json",
+            help="One JSON object per line: id and task where there are any, input, prediction. Always for JSON rows and tables.",
+        ),
     ] = False,
 ) -> None:
     """Generate texts with a finished run: for one input, for a file, or for what comes on standard input."""

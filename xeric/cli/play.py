@@ -29,7 +29,7 @@ def play(
 ) -> None:
     """Compare runs in the browser: one input, a text from each, and one from the base without adaptation.
 
-    The page is served on this machine alone, and asks nothing of other hosts.
+    The page is served on this machine alone unless --host says otherwise, and asks nothing of other hosts.
     """
     # Before the library is imported: it reads them then.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"

@@ -55,7 +55,10 @@ def train(
     ] = None,
     n_train: Annotated[int | None, typer.Option(help="Examples that may be used, dev included.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of initialisation, order and dropout.")] = None,
-    group_column: Annotated[str | None, typer.Option(help="Instances that share this key stay on one side of the split.")] = None,
+    group_column: Annotated[
+        str | None,
+        typer.Option(help='Key of the instances whose equal values stay on one side of the split; "group" if not given.'),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, 4bit (CUDA).")] = None,
     processes: Annotated[

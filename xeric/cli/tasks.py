@@ -102,7 +102,9 @@ def import_table(
     name: Annotated[str, typer.Option(help="Name of the new task.")],
     definition: Annotated[str, typer.Option(help="The instruction: what to do with an input, in a sentence.")],
     language: Annotated[str, typer.Option(help="Language of the outputs, by name or code.")],
-    input_column: Annotated[str, typer.Option(help="Column of the inputs.")] = "input",
+    input_column: Annotated[
+        str, typer.Option(help='Column of the inputs; "none" where pictures are all the input there is.')
+    ] = "input",
     output_column: Annotated[str, typer.Option(help="Column of the outputs.")] = "output",
     group_column: Annotated[str | None, typer.Option(help="Column whose equal values stay on one side of a split.")] = None,
     id_column: Annotated[str | None, typer.Option(help="Column of ids; else they come from the rows' positions.")] = None,
@@ -124,7 +126,7 @@ def import_table(
         name=name,
         definition=definition,
         language=language,
-        input_column=input_column,
+        input_column=None if input_column == "none" and image_column else input_column,
         output_column=output_column,
         group_column=group_column,
         id_column=id_column,

@@ -174,6 +174,7 @@ def prepare(
         raise ConfigError(f"names {next(n for n in names if names.count(n) > 1)!r} twice", where="tasks")
     if both := sorted(set(names) & set(protect or {})):
         raise ConfigError(f"names {both[0]!r}, which is scored", where="stages", hint="train a stage on other tasks")
+    _check_groups(tasks, options)
     languages = {task.name: task.language for task in tasks}
     cleaned_tasks: list[Cleaned] = []
     splits: list[SplitTask] = []
@@ -195,6 +196,17 @@ def prepare(
     )
     leaks = report.summary() if report else {"checked": False}
     return Prepared(ready, leaks, digest([task.fingerprint for task in ready]), options, prompt)
+
+
+def _check_groups(tasks: Sequence[Task], options: DataOptions) -> None:
+    """Refuse groups by a key that no instance has: what belongs together would silently stand on both sides of the split."""
+    usual = DataOptions.model_fields["group_column"].default
+    if options.group_column != usual and not any(instance.group for task in tasks for instance in task.instances):
+        raise ConfigError(
+            f"no instance has the key {options.group_column!r}",
+            where="data.group_column",
+            hint=f"files of `xeric tasks import` and `xeric instruct` hold groups under {usual!r}: leave the setting out",
+        )
 
 
 def _other_definitions(tasks: Sequence[Task], options: DataOptions, prompt: PromptOptions) -> dict[str, str]:

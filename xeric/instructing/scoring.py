@@ -152,7 +152,15 @@ class Scorer:
         texts = self._journal.get(["texts", candidate.key], lambda: self._texts(candidate, progress))
         name, language = self._data.task.name, self._data.language
         return [
-            Prediction(id=i.id, task=name, language=language, input=i.input, prediction=text, references=i.outputs)
+            Prediction(
+                id=i.id,
+                task=name,
+                language=language,
+                input=i.input,
+                prediction=text,
+                references=i.outputs,
+                group=i.group,
+            )
             for i, text in zip(self._data.scored, texts, strict=True)
         ]
 

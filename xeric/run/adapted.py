@@ -188,7 +188,7 @@ class Adapted:
 
 
 def open_adapted(
-    folder: Path, *, base: str | None = None, device: str = "auto", precision: PrecisionName | None = None
+    folder: str | Path, *, base: str | None = None, device: str = "auto", precision: PrecisionName | None = None
 ) -> Adapted:
     """Open the adaptation of a finished run.
 

@@ -89,6 +89,8 @@ def plan_stages(
             "where": [config.device, config.precision],
             "result_version": RESULT_VERSION,
         }
+        if stage.train.select == "chrf":
+            identity["decode"] = config.decode.model_dump(mode="json")  # it is then chosen by texts that the run's options decode
         planned.append(PlannedStage(stage, prepared, digest(identity)[:16], seeds))
     return planned
 

@@ -112,6 +112,12 @@ class Trainer:
             return self._train()
 
     def _train(self) -> TrainResult:
+        recomputing = self.base.recomputing() if self.options.gradient_checkpointing else contextlib.nullcontext()
+        # The measuring of steps included: they are then computed in the same way, in the same memory.
+        with recomputing:
+            return self._train_steps()
+
+    def _train_steps(self) -> TrainResult:
         result = self.result
         if self.options.seconds is not None and result.planned_steps:
             result.time = self._time_plan(self.options.seconds)
@@ -120,12 +126,11 @@ class Trainer:
         self._agree()
         self.progress.start(self.phase, result.planned_steps, result.done_steps)
         devices = [self.base.device] if self.base.device.type == "cuda" else []
-        recomputing = self.base.recomputing() if self.options.gradient_checkpointing else contextlib.nullcontext()
         # An interruption takes effect between steps: neither finished steps nor the current one are lost.
         on_interruption = self._announce_saving if self.checkpoint else None
         # So does the loss of another process: it is noticed in an exchange, before the optimiser moves anything.
         saved = self._saved_on(ProcessLostError)
-        with recomputing, torch.random.fork_rng(devices=devices), PutOff(on_interruption) as interruption, saved:
+        with torch.random.fork_rng(devices=devices), PutOff(on_interruption) as interruption, saved:
             while self._go_on(interruption):
                 self.progress.advance(1, self._step(result.done_steps))
         if self.asked_to_leave and self.processes.count > 1:
