@@ -13,7 +13,7 @@ from xeric.analysis.analyse import analyse, current_results
 from xeric.analysis.rescore import rescore
 from xeric.analysis.results import StudyResults
 from xeric.errors import DataError, UserError
-from xeric.json_io import write_jsonl
+from xeric.json_io import read_json, write_json, write_jsonl
 from xeric.metrics import score_predictions
 from xeric.record_io import read_predictions
 from xeric.studies.config import ArmKey, ClaimConfig, Grid
@@ -253,3 +253,60 @@ def test_rescoring_counts_everything_again_dev_included(tmp_path: Path) -> None:
     rescore(StudyFolder(root))
     assert not [path for path in files if path.read_bytes() == b"of another time"]
     assert [arm.scores["chrf"] for arm in analyse(root).arms] == [arm.scores["chrf"] for arm in before.arms]
+
+
+def test_what_a_stage_took_is_a_part_of_an_arms_training(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", small())
+    before = {arm.id: arm.seconds for arm in analyse(study).arms if arm.trainable}
+    assert before
+    for path in study.glob("runs/*/record.json"):
+        record = read_json(path)
+        record["cost"]["stages"] = {"a": {"seconds": {"train": 9.0, "dev": 1.0, "load": 5.0}}}
+        write_json(path, record)
+    after = {arm.id: arm.seconds for arm in analyse(study).arms if arm.trainable}
+    assert after == {name: pytest.approx((seconds or 0.0) + 10.0) for name, seconds in before.items()}
+
+
+def test_a_task_too_small_for_a_dev_set_takes_no_recommendation_away(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small(joint=False))
+    for path in root.glob("runs/*-poem_es/dev_predictions.jsonl"):
+        path.write_bytes(b"")
+    assert analyse(root).recommendation is not None
+    shutil.rmtree(root / "runs" / "multi-full-s1-poem_es")
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    assert set(chosen.dev) == {"multi-full", "multi-lora"}
+
+
+def test_an_arm_of_lost_runs_is_recommended_with_a_caution(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small(), broken={("full", 1): "diverged"}, quality={"full": 0.9, "lora": 0.3})
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    assert chosen.arm == "multi-full"
+    assert "not all of its runs came to an end (seed 1)" in chosen.caution
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_control_is_never_recommended(named: bool, tmp_path: Path) -> None:
+    methods = STUDY.methods | {"twin": {"like": "lora", "prompt": {"definition": False if named else "shuffled"}}}
+    grids = {"table-1": Grid(bases=("multi",), methods=("full", "lora", "twin"))}
+    chain = (ArmKey(base="multi", method="full"), ArmKey(base="multi", method="lora"))
+    controls = (ArmKey(base="multi", method="twin"),) if named else ()
+    claims = {"c": ClaimConfig(sentence="s", chain=chain, controls=controls)}
+    root = write_study(tmp_path / "s", small(methods=methods, grids=grids, claims=claims), quality={"full": 0.2, "lora": 0.8})
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    assert "multi-twin" in {arm.id for arm in analyse(root).arms}
+    assert "multi-twin" not in chosen.dev
+    assert chosen.arm == "multi-lora"
+
+
+def test_rescoring_touches_nothing_where_a_run_has_no_texts(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small())
+    analyse(root)
+    last = sorted(root.glob("runs/*/predictions.jsonl"))[-1]
+    last.unlink()
+    before = {path: path.read_bytes() for path in root.glob("runs/*/record.json")}
+    with pytest.raises(UserError, match="keeps no predictions to score"):
+        rescore(StudyFolder(root), ["chrf", "bleu", "length_ratio"])
+    assert {path: path.read_bytes() for path in root.glob("runs/*/record.json")} == before

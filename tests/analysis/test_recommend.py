@@ -103,3 +103,9 @@ def lowered(measured: Measured) -> Measured:
     points = Points(*POINTS)
     points.better = "lower"  # type: ignore[misc]
     return dataclasses.replace(measured, metrics={POINTS[0]: points})
+
+
+def test_a_stage_is_training_though_the_task_itself_has_none() -> None:
+    prompted = {"best": Candidate("from stage 1", 50.0, 0), "poor": Candidate("as it is", 0.0, 0)}
+    assert "50 s of training in stage 1, none on the task" in of(prompted, {name: MADE[name] for name in prompted}).reason
+    assert "nothing is trained" in of({"poor": prompted["poor"]}, {"poor": MADE["poor"]}).reason

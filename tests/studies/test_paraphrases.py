@@ -50,6 +50,15 @@ def reword(root: Path, study: StudyConfig, numbers: tuple[int, ...]) -> None:
                 write_jsonl(path, rows)
 
 
+@pytest.mark.parametrize("prompt", [{"definition": "shuffled"}, {"definitions": {"mail_en": "Another."}}])
+def test_paraphrases_are_none_of_definitions_that_no_run_shows(prompt: dict[str, object]) -> None:
+    paraphrased = made.changed(paraphrases=WORDS)
+    control = made.changed(paraphrases=WORDS, run={**made.STUDY.run, "prompt": prompt})
+    run = made.planned_cells(paraphrased)[0]
+    assert len(paraphrases_of(paraphrased, run)) == 2
+    assert paraphrases_of(control, run) == ()
+
+
 @pytest.mark.parametrize("joint", [True, False])
 def test_the_spread_over_paraphrases_is_that_of_the_means_over_tasks(joint: bool, tmp_path: Path) -> None:
     grids = {"g": made.Grid(bases=("multi",), methods=("lora",), settings=("instruction", "zero-shot"))}

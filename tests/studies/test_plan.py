@@ -90,6 +90,20 @@ def test_settings_of_a_run(where: Where) -> None:
     assert "stages" not in settings["lora, n = 20"]
 
 
+def test_an_arm_like_another_keeps_what_it_sets_itself_whatever_tuning_chose(where: Where) -> None:
+    study = small.study(
+        *where,
+        "methods.wide={like: lora, method: {rank: 64}}",
+        "methods.fast={like: lora, train: {lr: 0.05}}",
+        "grids={all: {methods: [lora, wide, fast]}}",
+    )
+    plan = plan_study(study)
+    chosen = {"method.rank": 4, "train.lr": 0.001}
+    settings = {run.arm.label: plan.settings(run.model_copy(update={"settings": chosen})) for run in plan.runs}
+    own = {label: (one["method"]["rank"], one["train"]["lr"]) for label, one in settings.items()}
+    assert own == {"lora": (4, 0.001), "wide": (64, 0.001), "fast": (4, 0.05)}
+
+
 def test_few_shot_keeps_its_demonstrations_where_trained_arms_have_none(where: Where) -> None:
     grids = "grids={all: {methods: [lora], settings: [instruction, few-shot, zero-shot]}}"
     study = small.study(*where, "run.prompt.demonstrations=0", grids)

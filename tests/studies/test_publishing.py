@@ -87,12 +87,14 @@ def test_shared_texts_of_leaks_and_full_paths_stay_here(made: Path, tmp_path: Pa
     }
     record = read_json(run)
     record["leaks"], record["stages"] = leaks, [{"hash": "a", "leaks": leaks}]
+    record["cost"]["stages"] = {"a": {"seconds": {"train": 1.0}, "host": "secret", "platform": "secret"}}
     write_json(run, record)
     write_json(
         failed.with_name("failure.json"), {"error": "/home/me/data/one.json: cannot be read", "hint": "see https://a.org/b/c"}
     )
     publish(StudyFolder(study), tmp_path / "public")
     published = read_json(tmp_path / "public" / run.relative_to(study))
+    assert published["cost"]["stages"] == {"a": {"seconds": {"train": 1.0}}}
     assert published["leaks"]["between"][0]["examples"] == [{"test_id": "1", "training_id": "2"}]
     assert "secret" not in "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "public").rglob("*.json"))
     failure = read_json(tmp_path / "public" / failed.with_name("failure.json").relative_to(study))

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests import made_study as made
 from tests import small_study as small
 from xeric.analysis.results import TuningResult
 from xeric.errors import UserError
 from xeric.execution.run_study import run_study
-from xeric.execution.trials import trial_settings, tuned_pairs
+from xeric.execution.trials import _dev_score, trial_settings, tuned_pairs
 from xeric.methods import METHODS
 from xeric.methods.base import method_options
 from xeric.metrics import score_predictions
@@ -150,6 +151,14 @@ def test_one_method_under_two_names_gets_the_same_trials(tasks: Path, base: Path
     assert study.tuning is not None
     first, second = (trial_settings(study, key, study.tuning) for key in tuned_pairs(plan_study(study)))
     assert first == second
+
+
+def test_a_trial_is_scored_on_the_tasks_that_have_a_dev_set(tmp_path: Path) -> None:
+    root = made.write_study(tmp_path / "s", made.small(joint=False))
+    folders = sorted(root.glob("runs/multi-lora-s0-*"))
+    (folders[0] / "dev_predictions.jsonl").write_bytes(b"")
+    assert len(folders) == 3
+    assert _dev_score(folders) == pytest.approx(_dev_score(folders[1:]))
 
 
 def test_tuning_needs_a_dev_set(tasks: Path, base: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from xeric.metrics import METRICS, PRIMARY, quality_metrics
 from xeric.statistics.decisions import detectable_difference, spread
 from xeric.statistics.estimates import VarianceComponent
 from xeric.studies.baselines import TrivialBaselines, read_baselines
+from xeric.studies.config import ArmKey, StudyConfig
 from xeric.studies.folder import StudyFolder
 from xeric.studies.paraphrases import FOLDER
 from xeric.studies.searching import RESULT_FILE, SearchResult, read_search
@@ -225,7 +226,7 @@ def _recommendation(outputs: Outputs, arm_results: Sequence[ArmResult]) -> Recom
     candidates = {
         arm.id: Candidate(arm.label, arm.seconds or 0.0, arm.trainable or 0, arm.scores.get(PRIMARY))
         for arm in arm_results
-        if arm.key is not None and arm.seeds
+        if arm.key is not None and arm.seeds and not _is_control(outputs.study, arm.key)
     }
     dev = measured_runs(outputs.files("dev"), [PRIMARY])
     chosen = recommend(candidates, dev, metric=PRIMARY, margin=outputs.study.margin, fixed=sorted(outputs.fixed))
@@ -235,7 +236,22 @@ def _recommendation(outputs: Outputs, arm_results: Sequence[ArmResult]) -> Recom
     seed = max(scores, key=lambda seed: (scores[seed], -seed))
     runs = [run for run, _ in outputs.of(chosen.arm) if run.seed == seed]
     commands = [_command(outputs.folder.run_folder(run.id), "" if len(runs) == 1 else run.tasks[0]) for run in runs]
-    return judged(chosen.model_copy(update={"command": "\n".join(commands)}), arm_results)
+    result = judged(chosen.model_copy(update={"command": "\n".join(commands)}), arm_results)
+    lost = [run.seed for run, state in outputs.of(chosen.arm) if state.status in ("failed", "diverged")]
+    if not lost:
+        return result
+    seeds = ", ".join(map(str, sorted(set(lost))))
+    caution = f"not all of its runs came to an end (seed{'s' * (len(set(lost)) > 1)} {seeds}), and its scores are of the others"
+    return result.model_copy(update={"caution": "; ".join(filter(None, (result.caution, caution)))})
+
+
+def _is_control(study: StudyConfig, key: ArmKey) -> bool:
+    """Return whether an arm is there to show what is wrong or missing, and is nothing that one would use."""
+    if key in {study.canonical(control) for claim in study.claims.values() for control in claim.controls}:
+        return True
+    prompt = study.prompt_settings(key)
+    wrong = ("definition", ("other", "shuffled")), ("demonstration_outputs", ("swapped",)), ("pictures", ("shuffled", "blank"))
+    return any(prompt.get(name) in values for name, values in wrong)
 
 
 def _command(run_folder: Path, task: str) -> str:

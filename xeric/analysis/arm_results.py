@@ -131,9 +131,9 @@ def _means(arms: Arms, name: str, weights: FloatArray, others: Sequence[Mapping[
 
 
 def _training_seconds(record: Record) -> float:
-    """Return the seconds of training and of its evaluations on dev."""
-    seconds = record.cost.get("seconds", {})
-    return sum(float(seconds.get(phase, 0.0)) for phase in ("train", "dev"))
+    """Return the seconds of training, its stages included, and of its evaluations on dev."""
+    parts = [record.cost, *record.cost.get("stages", {}).values()]
+    return sum(float(part.get("seconds", {}).get(phase, 0.0)) for part in parts for phase in ("train", "dev"))
 
 
 def _mean(values: Sequence[float]) -> float | None:

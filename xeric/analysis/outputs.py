@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +76,15 @@ class Outputs:
     def files(self, split: Split) -> dict[tuple[str, int], list[Path]]:
         """Return the files of predictions by arm and seed, of seeds with all tasks done."""
         by_run: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
+        done: Counter[tuple[str, int]] = Counter()
         for run, state in self.runs:
             path = self.folder.run_folder(run.id) / PREDICTION_FILES[split]
-            # Without dev instances the file exists and is empty.
+            # Without dev instances the file exists and is empty: a task may be too small for a dev set.
+            if state.status == "ok" and (split == "dev" or has_results(path)):
+                done[run.arm.id, run.seed] += 1
             if state.status == "ok" and has_results(path):
                 by_run[run.arm.id, run.seed].append(path)
-        return {owner: paths for owner, paths in by_run.items() if len(paths) == self._runs_per_seed}
+        return {owner: paths for owner, paths in by_run.items() if done[owner] == self._runs_per_seed}
 
     def paraphrased_files(self) -> dict[tuple[str, int], list[Path]]:
         """Return the files of predictions under paraphrases of the definitions, by arm and number of the paraphrase (from 1)."""

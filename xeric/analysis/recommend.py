@@ -136,7 +136,8 @@ def _reason(
         reason = f"the best on dev; nothing cheaper is shown to be within {within} of it"
     cost = candidates[chosen]
     trained = f"{duration(cost.seconds)} of training, {cost.trainable:,} trainable parameters"
-    spent = trained if cost.trainable else "nothing is trained"
+    untrained = f"{duration(cost.seconds)} of training in stage 1, none on the task" if cost.seconds else "nothing is trained"
+    spent = trained if cost.trainable else untrained
     labels = " ".join(f"({label})" for label in left_out)
     others = f"; not compared, because their dev instances are others: {labels}" if left_out else ""
     return f"{reason} ({spent}; cost is training time, then trainable parameters){others}"

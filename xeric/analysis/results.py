@@ -232,7 +232,8 @@ class Recommendation(Config):
         dev: scores on dev, by arm.
         test: score of the choice on test.
         reason: why it was chosen.
-        caution: names the arms that are shown to beat every trivial baseline on test, where the choice is not shown to do so.
+        caution: names the arms that are shown to beat every trivial baseline on test, where the choice is not shown to do so; and
+            the seeds of runs that failed or diverged.
         command: the command that uses it, one a line where each task has a run of its own; empty where nothing is recommended.
         baseline: label of the best trivial baseline on test; empty where there is none to compare with.
         baseline_score: its score there.

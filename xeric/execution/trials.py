@@ -14,7 +14,7 @@ from xeric.files import is_file, reading
 from xeric.json_io import write_json
 from xeric.methods import METHODS
 from xeric.metrics import PRIMARY, Measured
-from xeric.metrics.stored import measured
+from xeric.metrics.stored import has_results, measured
 from xeric.records import PREDICTION_FILES
 from xeric.run.config import RunConfig, run_config
 from xeric.search_space import Range
@@ -205,5 +205,7 @@ def _trial(settings: dict[str, Any], states: Mapping[Path, RunState]) -> Trial:
 
 
 def _dev_score(folders: list[Path]) -> float:
-    counted = [measured(folder / PREDICTION_FILES["dev"], [PRIMARY]) for folder in folders]
+    """Return the score of a trial's runs together; a task that is too small for a dev set has no part in it."""
+    predictions = [folder / PREDICTION_FILES["dev"] for folder in folders]
+    counted = [measured(path, [PRIMARY]) for path in predictions if has_results(path)]
     return Measured.joined(counted).scores()[PRIMARY]

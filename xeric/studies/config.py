@@ -266,6 +266,12 @@ class StudyConfig(Config):
         groups = {name: merge(getattr(other, name), getattr(entry, name)) for name in ("method", "train", "prompt")}
         return MethodEntry(like=entry.like, **groups)
 
+    def prompt_settings(self, key: ArmKey) -> dict[str, Any]:
+        """Return what the study sets under ``prompt`` for an arm: for all runs, its method and its label of ``prompts``."""
+        of_all = self.run.get("prompt")
+        of_method = self.entry(key.method).prompt if key.method in self.methods else {}
+        return {**(of_all if isinstance(of_all, Mapping) else {}), **of_method, **self.prompt_entry(key.prompt).prompt}
+
     def own_entry(self, label: str) -> MethodEntry:
         """Return the entry of a method label as written, ``like`` unresolved.
 

@@ -48,7 +48,7 @@ def _is_control(study: StudyConfig, run: PlannedRun) -> bool:
     key, entry = run.arm.key, study.prompt_entry(run.arm.key.prompt)
     if entry.search is not None:
         return True
-    prompt = {**(study.entry(key.method).prompt if key.method in study.methods else {}), **entry.prompt}
+    prompt = study.prompt_settings(key)
     return prompt.get("definition", True) is not True or bool(prompt.get("definitions"))
 
 

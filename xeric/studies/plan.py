@@ -59,7 +59,7 @@ class Plan:
     def settings(self, run: PlannedRun) -> dict[str, Any]:
         """Return the settings of a run, tuned ones included, for :func:`xeric.run.config.run_config`."""
         settings = arm_settings(self.study, run.arm.key, run.tasks) | {"seed": run.seed, "predict": ["test", "dev"]}
-        return with_chosen(settings, run.settings)
+        return with_chosen(settings, _not_own(self.study, run.arm.key, run.settings))
 
 
 def bundled_studies() -> dict[str, Path]:
@@ -226,6 +226,24 @@ def with_chosen(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> dict[
         if isinstance(node, dict):
             node[last] = value
     return result
+
+
+def _not_own(study: StudyConfig, key: ArmKey, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tuning chose without the settings that an arm ``like`` another gives itself: it is there to differ in them."""
+    entry = study.own_entry(key.method) if key.method in study.methods else None
+    if entry is None or entry.like is None:
+        return dict(chosen)
+    own = {"method": entry.method, "train": entry.train}
+
+    def gives(path: str) -> bool:
+        node: Any = own
+        for part in path.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                return False
+            node = node[part]
+        return True
+
+    return {path: value for path, value in chosen.items() if not gives(path)}
 
 
 def _arm_id(study: StudyConfig, key: ArmKey) -> str:

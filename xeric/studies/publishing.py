@@ -85,7 +85,7 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
         yield path.relative_to(root), _with_short_paths(read_json(path))
     for path in sorted(path for runs in ("runs/*", "tuning/*/*") for path in root.glob(f"{runs}/{RECORD_FILE}")):
         record = read_json(path)
-        record["cost"] = {key: value for key, value in record["cost"].items() if key not in _OF_THIS_MACHINE}
+        record["cost"] = _without_machine(record["cost"])
         yield path.relative_to(root), _without_shared_texts(record)
     predictions = sorted(path for pattern in _PREDICTIONS for path in root.glob(pattern))
     for path in predictions:
@@ -98,6 +98,13 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
     kept = {path for pattern in patterns for path in root.glob(pattern)}
     for path in sorted(kept - {statistics_file(path) for path in predictions}):
         yield path.relative_to(root), path.read_bytes()
+
+
+def _without_machine(cost: Any) -> Any:
+    """Return what a run and its stages cost, without the machine's name."""
+    if not isinstance(cost, dict):
+        return cost
+    return {key: _without_machine(value) for key, value in cost.items() if key not in _OF_THIS_MACHINE}
 
 
 def _without_shared_texts(record: Any) -> Any:
