@@ -86,6 +86,16 @@ def test_files_of_other_programs_do_not_keep_a_run_from_going_on(name: str, conf
         execute(config, run.folder)
 
 
+@pytest.mark.parametrize("name", ["adapter/adapter_model.safetensors", "predictions.jsonl"])
+def test_files_that_only_have_a_runs_names_are_left_alone(name: str, config: RunConfig, tmp_path: Path) -> None:
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"of somebody else")
+    with pytest.raises(UserError, match=r"and no config\.yaml, which a run writes first"):
+        execute(config, tmp_path / "out")
+    assert file.read_bytes() == b"of somebody else"
+
+
 def test_a_path_through_a_file_is_refused_before_the_base_is_loaded(
     config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

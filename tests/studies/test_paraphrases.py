@@ -59,6 +59,13 @@ def test_paraphrases_are_none_of_definitions_that_no_run_shows(prompt: dict[str,
     assert paraphrases_of(control, run) == ()
 
 
+@pytest.mark.parametrize("method", [{"name": "picture"}, {"name": "combined", "picture": {"length": 4}}])
+def test_arms_that_see_pictures_have_none(method: dict[str, object]) -> None:
+    study = made.small(paraphrases=WORDS, methods={**made.STUDY.methods, "lora": method})
+    counts = {run.arm.key.method: len(paraphrases_of(study, run)) for run in made.planned_cells(study) if run.seed == 0}
+    assert counts == {"full": 2, "lora": 0}
+
+
 @pytest.mark.parametrize("joint", [True, False])
 def test_the_spread_over_paraphrases_is_that_of_the_means_over_tasks(joint: bool, tmp_path: Path) -> None:
     grids = {"g": made.Grid(bases=("multi",), methods=("lora",), settings=("instruction", "zero-shot"))}

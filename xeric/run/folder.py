@@ -25,6 +25,8 @@ CHECKPOINT = "checkpoint"
 _LOCKS = "locks"
 _WRITTEN = {name for file in PREDICTION_FILES.values() for name in (file, statistics_file(Path(file)).name)}
 _OURS = {CONFIG_FILE, BEFORE_FILE, *LOG_FILES, *_WRITTEN, ADAPTER, CHECKPOINT, TRACKING, _LOCKS}
+_AFTER_CONFIG = {*PREDICTION_FILES.values(), ADAPTER}
+"""What a run writes only after its configuration: without that, the file is somebody else's."""
 _ELSEWHERE = "name another folder with -o"
 
 
@@ -50,6 +52,9 @@ def finished(folder: Path, identity: str) -> Record | None:
         raise UserError(f"holds another run ({record.run_id}, this one is {identity})", where=str(folder), hint=_ELSEWHERE)
     if strange := sorted(name for name in names - _OURS if not name.endswith(".part") and not is_of_other_programs(name)):
         raise UserError(f"holds files that are not a run's: {', '.join(strange[:3])}", where=str(folder), hint=_ELSEWHERE)
+    if CONFIG_FILE not in names and (foreign := sorted(names & _AFTER_CONFIG)):
+        what = f"holds {foreign[0]} and no {CONFIG_FILE}, which a run writes first"
+        raise UserError(what, where=str(folder), hint=_ELSEWHERE)
     if CONFIG_FILE in names and read_text(folder / CONFIG_FILE).splitlines()[:1] != [heading(identity)]:
         raise UserError("holds another, unfinished run", where=str(folder), hint=f"{_ELSEWHERE}, or delete it")
     return None

@@ -35,7 +35,7 @@ Paraphrases = tuple[dict[str, str], ...]
 
 def paraphrases_of(study: StudyConfig, run: PlannedRun) -> Paraphrases:
     """Return the paraphrases that a run is decoded under beside the definitions themselves; none unless its seed is the first."""
-    if run.seed != study.seeds[0] or not study.paraphrases or _is_control(study, run):
+    if run.seed != study.seeds[0] or not study.paraphrases or _is_control(study, run) or _shows_pictures(study, run):
         return ()
     count = len(study.paraphrases[run.tasks[0]])
     # Like definitions, they are brought into one form before they become part of a prompt.
@@ -50,6 +50,12 @@ def _is_control(study: StudyConfig, run: PlannedRun) -> bool:
         return True
     prompt = study.prompt_settings(key)
     return prompt.get("definition", True) is not True or bool(prompt.get("definitions"))
+
+
+def _shows_pictures(study: StudyConfig, run: PlannedRun) -> bool:
+    """Return whether an arm sees pictures: predictions do not hold them, so its texts under paraphrases would be without."""
+    method = study.entry(run.arm.key.method).method if run.arm.key.method in study.methods else {}
+    return method.get("name") == "picture" or bool(method.get("picture"))
 
 
 def _keeps_indentation(study: StudyConfig) -> bool:
