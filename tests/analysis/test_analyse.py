@@ -140,7 +140,7 @@ def test_what_failed_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
     notes = results.tables[0].notes
     assert "multi, lora: 1 of 3 planned runs (failed: seed 1; diverged: seed 2)." in notes
     assert "multi, full: 2 of 3 planned runs (not done: seed 0)." in notes
-    assert "Not tuned: every method ran with its documented defaults." in notes
+    assert "Not tuned: every method ran with its documented defaults, apart from the settings that the study file gives." in notes
     assert "one run of (multi, lora)" in results.claims[0].scope
     (single,) = [note for note in notes if note.startswith("One run")]
     assert single == "One run of multi, lora: intervals are over test instances alone and do not cover other seeds."
@@ -310,3 +310,12 @@ def test_rescoring_touches_nothing_where_a_run_has_no_texts(tmp_path: Path) -> N
     with pytest.raises(UserError, match="keeps no predictions to score"):
         rescore(StudyFolder(root), ["chrf", "bleu", "length_ratio"])
     assert {path: path.read_bytes() for path in root.glob("runs/*/record.json")} == before
+
+
+def test_what_is_not_tuned_says_whether_the_study_file_sets_anything(tmp_path: Path) -> None:
+    plain = {**STUDY.methods, "lora": {"name": "lora"}}
+    by_hand = {"run": {"train": {"lr": 0.01}}, "methods": plain}, {"methods": {**plain, "lora": {"name": "lora", "rank": 64}}}
+    for number, fields in enumerate(({"methods": plain}, *by_hand)):
+        notes = analyse(write_study(tmp_path / str(number), small(**fields))).tables[0].notes
+        (note,) = [note for note in notes if note.startswith("Not tuned")]
+        assert note.endswith("apart from the settings that the study file gives.") == bool(number)

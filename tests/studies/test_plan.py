@@ -464,6 +464,17 @@ def test_a_control_is_an_arm_like_its_own_with_another_prompt(where: Where, tmp_
     assert caught.value.where == "claims.c.controls.0"
 
 
+@pytest.mark.parametrize("change", ["tasks=[one]", "joint=false"])
+def test_another_tasks_definition_needs_another_task(change: str, where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml(small.plain(*where)), encoding="utf-8")
+    overrides = ["methods.other={like: lora, prompt: {definition: other}}", "grids={all: {methods: [lora, other]}}"]
+    check_settings(plan_study(load_study(file, overrides)[0]))
+    with pytest.raises(ConfigError, match="another task's definition, and each run has one task") as caught:
+        check_settings(plan_study(load_study(file, [*overrides, change])[0]))
+    assert caught.value.where == "methods.other.prompt.definition"
+
+
 def test_a_control_shows_as_many_demonstrations_as_the_arm_it_is_compared_with(where: Where, tmp_path: Path) -> None:
     file = tmp_path / "study.yaml"
     file.write_text(dump_yaml(small.plain(*where)), encoding="utf-8")

@@ -150,8 +150,9 @@ def _notes(study: StudyConfig, arms: Sequence[ArmResult], runs: Sequence[RunResu
     notes = []
     trained = [arm for arm in arms if arm.key is not None and not arm.key.untrained]
     if trained and study.tuning is None:
-        by_hand = any(study.entry(arm.key.method).train for arm in trained if arm.key is not None)
-        rest = ", apart from the training settings that the study file gives" if by_hand else ""
+        entries = [study.entry(arm.key.method) for arm in trained if arm.key is not None]
+        by_hand = bool(study.run.get("train")) or any(entry.train or len(entry.method) > 1 for entry in entries)
+        rest = ", apart from the settings that the study file gives" if by_hand else ""
         notes.append(f"Not tuned: every method ran with its documented defaults{rest}.")
     elif trained and study.tuning is not None:
         notes.append(f"Tuned on dev: {study.tuning.trials} trials per method, the documented defaults among them.")

@@ -63,6 +63,10 @@ def setting_mistakes(plan: Plan, remarks: list[str]) -> Iterator[UserError]:
             continue
         remarks += own_remarks
         demonstrations[arm.key] = config.prompt.demonstration_count
+        if config.prompt.definition == "other" and (len(study.tasks) == 1 or not study.joint):
+            message = "takes another task's definition, and each run has one task"
+            hint = "name more tasks, with joint: true, or leave such arms out"
+            yield user_path(study, arm.key, ConfigError(message, where="prompt.definition", hint=hint))
         if config.method.name == "none":
             first = untrained.setdefault(_rows_digest(config, study, arm.key), arm.label)
             if first != arm.label:

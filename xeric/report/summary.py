@@ -194,7 +194,7 @@ _VERB_PHRASES: dict[Verdict, tuple[str, str]] = {
 def tuning_note(results: StudyResults) -> str:
     """Return what was tuned, in one sentence."""
     if not results.tuning:
-        return "Nothing was tuned: documented defaults, apart from the training settings that the study file gives."
+        return "Nothing was tuned: documented defaults, apart from the settings that the study file gives."
     trials = sorted({len(tuning.trials) for tuning in results.tuning})
     spent = formatting.duration(sum(tuning.seconds for tuning in results.tuning))
     number = _times(trials[0], "trial") if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"
