@@ -115,7 +115,8 @@ def _trimmed(settings: dict[str, Any], trim_to: list[str]) -> str:
     """Return the folder of the run's base with a vocabulary trimmed to files.
 
     Raises:
-        UserError: no base is named: one that comes from another run has the vocabulary that its adapter needs.
+        UserError: no base is named: one that comes from another run has the vocabulary that its adapter needs; or the run splits
+            its tasks by settings of its own, so that outputs that it tests could be among those that the vocabulary is chosen by.
     """
     if "base" not in settings:
         raise UserError("--trim-to needs --base", hint="a run that goes on from another keeps that run's base")
@@ -124,7 +125,13 @@ def _trimmed(settings: dict[str, Any], trim_to: list[str]) -> str:
     from xeric.cli.progress import TerminalProgress
 
     data = settings.get("data")
-    seed = data.get("split_seed", 0) if isinstance(data, dict) else 0
+    data = data if isinstance(data, dict) else {}
+    if changed := sorted(data.keys() & {"test_fraction", "group_column", "cleaning"}):
+        raise UserError(
+            f"--trim-to reads outputs of a task by the usual split, and data.{changed[0]} makes another",
+            hint="trim before, with `xeric bases trim --to` and a file of texts that are not tested, and name that base",
+        )
+    seed = data.get("split_seed", 0)
     with TerminalProgress() as progress:
         dirs = settings.get("tasks_dirs", ())
         folder = trimmed_folder(str(settings["base"]), trim_to, split_seed=seed, tasks_dirs=dirs, progress=progress)
