@@ -98,6 +98,16 @@ def test_text_that_needs_dropped_tokens_is_spelled_by_smaller_pieces(
     assert after.continuation(after.tokenize(unseen)) == before.continuation(before.tokenize(unseen)) == unseen
 
 
+@pytest.mark.parametrize("shape", ["bert-wordpiece", "t5-unigram"])
+def test_without_bytes_it_is_spelled_by_characters(shape: str, trim: Callable[..., tuple[Base, Base, Trimmed]]) -> None:
+    before, after, _ = trim(shape, more=0)
+    unseen = "ferry under cold rain नदी की नाव"
+    unknown = after.tokenizer.unk_token_id
+    assert before.tokenizer.unk_token_id not in before.tokenize(unseen)
+    assert unknown not in after.tokenize(unseen)
+    assert len(after.tokenize(unseen)) > len(before.tokenize(unseen))
+
+
 def test_any_choice_of_tokens_cuts_the_texts_that_they_spell_as_before() -> None:
     raw = tiny.tokenizer().backend_tokenizer
     described = json.loads(raw.to_str())

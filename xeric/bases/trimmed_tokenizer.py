@@ -60,7 +60,7 @@ def tokens_of(described: Described) -> dict[int, str]:
 
 
 def always_kept(described: Described) -> set[int]:
-    """Return the ids of the tokens that no choice drops: added and special ones, bytes, and what stands for the unknown."""
+    """Return the ids of the tokens that no choice drops: special and added ones, the unknown, bytes or else characters."""
     model, pieces = described["model"], _pieces(described["model"])
     kept = {token["id"] for token in described["added_tokens"]}
     kept |= {number for number, piece in pieces.items() if piece == model.get("unk_token")}
@@ -69,6 +69,10 @@ def always_kept(described: Described) -> set[int]:
         kept |= {number for number, piece in pieces.items() if piece in alphabet}
     elif model.get("byte_fallback"):
         kept |= {number for number, piece in pieces.items() if _BYTE.fullmatch(piece)}
+    else:
+        # No bytes to fall back on: what its characters cannot spell would become the unknown token.
+        begin, end = model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
+        kept |= {number for number, piece in pieces.items() if len(piece.removeprefix(begin).removesuffix(end)) == 1}
     kept |= set(_around_text(described.get("post_processor")))
     if described.get("padding"):
         kept.add(described["padding"]["pad_id"])
