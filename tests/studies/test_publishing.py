@@ -90,7 +90,7 @@ def test_shared_texts_of_leaks_and_full_paths_stay_here(made: Path, tmp_path: Pa
     record["cost"]["stages"] = {"a": {"seconds": {"train": 1.0}, "host": "secret", "platform": "secret"}}
     write_json(run, record)
     write_json(
-        failed.with_name("failure.json"), {"error": "/home/me/data/one.json: cannot be read", "hint": "see https://a.org/b/c"}
+        failed.with_name("failure.json"), {"error": "/data/of/me/one.json: cannot be read", "hint": "see https://a.org/b/c"}
     )
     publish(StudyFolder(study), tmp_path / "public")
     published = read_json(tmp_path / "public" / run.relative_to(study))
