@@ -30,12 +30,20 @@ def test_every_byte_arrives_in_pieces(size: int, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("last", ["record.json", "stage.json"])
-def test_what_says_that_a_folder_is_complete_is_sent_last(last: str, tmp_path: Path) -> None:
-    for name in (last, "adapter/weights", "checkpoint/training", "zebra.jsonl", ".zebra.jsonl.1a2b.part", "log.jsonl"):
+def test_whose_a_folder_is_is_sent_first_and_that_it_is_complete_last(last: str, tmp_path: Path) -> None:
+    for name in (
+        last,
+        "adapter/weights",
+        "checkpoint/training",
+        "zebra.jsonl",
+        ".zebra.jsonl.1a2b.part",
+        "log.jsonl",
+        "config.yaml",
+    ):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    assert files_to_send(tmp_path) == ["adapter/weights", "log.jsonl", "zebra.jsonl", last]
+    assert files_to_send(tmp_path) == ["config.yaml", "adapter/weights", "log.jsonl", "zebra.jsonl", last]
 
 
 def test_a_piece_that_fails_leaves_the_old_file(tmp_path: Path) -> None:

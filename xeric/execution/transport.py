@@ -1,7 +1,7 @@
 """Files of runs and stages between machines that share no file system: which are sent, in which order, and where they may be put.
 
-A file crosses in pieces, so that neither side holds a large one in memory. The file whose presence says that a folder is complete
-is sent last, and each file is put into its place as a whole.
+A file crosses in pieces, so that neither side holds a large one in memory. The file that says whose a folder is, is sent first, and
+the one whose presence says that it is complete last; each is put into its place as a whole.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from xeric.errors import DataError
 from xeric.files import files_below, reading, replacing, shown_path
 from xeric.records import RECORD_FILE
-from xeric.run.folder import CHECKPOINT
+from xeric.run.folder import CHECKPOINT, CONFIG_FILE
 from xeric.run.stage_store import STAGE_FILE
 
 __all__ = ["PIECE", "file_in", "files_to_send", "put", "read_piece"]
@@ -30,7 +30,7 @@ def files_to_send(folder: Path) -> list[str]:
     """
     names = [path.relative_to(folder).as_posix() for path in files_below(folder)]
     sent = [name for name in names if name.partition("/")[0] != CHECKPOINT and not name.endswith(".part")]
-    return sorted(sent, key=lambda name: (name in _LAST, name))
+    return sorted(sent, key=lambda name: (name in _LAST, name != CONFIG_FILE, name))
 
 
 def file_in(folder: Path, name: str) -> Path:
