@@ -1,7 +1,7 @@
 """Files of runs and stages between machines that share no file system: which are sent, in which order, and where they may be put.
 
-A file crosses in pieces, so that neither side holds a large one in memory. The file that says whose folder it is goes first, and the
-one whose presence says that it is complete last; each is put into its place as a whole.
+A file crosses in pieces, so that neither side holds a large one in memory. The file that says whose folder it is goes first, and
+the one whose presence says that it is complete goes last; each is put into its place as a whole.
 """
 
 from __future__ import annotations
