@@ -112,7 +112,7 @@ def test_the_long_form_stays_as_it_is(name: str) -> None:
 _IDENTITIES = {
     "beyond": ("20ace41e0a486cd1", "d8b4ec48d38976d7", "90ada64d4dd0cecb"),
     "demo": ("850c085e3fe085c8", "f9c777b8842d3e5e", "c6628cd8e10c1389"),
-    "paper": ("98a8b3ade385faa4", "09fab4a5c9ac5e4e", "a03cd353921ce552"),
+    "paper": ("9cbd15ea7223b61d", "bf2428f3503bfd70", "2367d1d5ce58ce6e"),
     "sample_size": ("a714bba96636038b", "109572d930cd7457", "632008806e903829"),
 }
 
