@@ -158,13 +158,6 @@ def test_lines_whose_texts_are_often_cut_off_are_named(results: StudyResults) ->
     assert not any("limit" in note for table in results.tables for note in table.notes)
 
 
-def test_what_a_study_file_sets_is_no_documented_default(tmp_path: Path) -> None:
-    for number, entry in enumerate(({"name": "full"}, {"method": {"name": "full"}, "train": {"lr": 5e-4}})):
-        study = small(methods=small().methods | {"full": entry})
-        (note, *_) = analyse(write_study(tmp_path / str(number), study)).tables[0].notes
-        assert ("apart from the training settings" in note) == bool(number)
-
-
 def test_a_study_of_which_nothing_is_done(tmp_path: Path) -> None:
     broken = {(name, seed): "missing" for name in ("full", "lora") for seed in (0, 1, 2)}
     results = analyse(write_study(tmp_path / "s", small(), broken=broken))  # type: ignore[arg-type]
@@ -312,9 +305,13 @@ def test_rescoring_touches_nothing_where_a_run_has_no_texts(tmp_path: Path) -> N
     assert {path: path.read_bytes() for path in root.glob("runs/*/record.json")} == before
 
 
-def test_what_is_not_tuned_says_whether_the_study_file_sets_anything(tmp_path: Path) -> None:
+def test_what_a_study_file_sets_is_no_documented_default(tmp_path: Path) -> None:
     plain = {**STUDY.methods, "lora": {"name": "lora"}}
-    by_hand = {"run": {"train": {"lr": 0.01}}, "methods": plain}, {"methods": {**plain, "lora": {"name": "lora", "rank": 64}}}
+    by_hand = (
+        {"methods": plain, "run": {"train": {"lr": 0.01}}},
+        {"methods": {**plain, "lora": {"name": "lora", "rank": 64}}},
+        {"methods": {**plain, "full": {"method": {"name": "full"}, "train": {"lr": 5e-4}}}},
+    )
     for number, fields in enumerate(({"methods": plain}, *by_hand)):
         notes = analyse(write_study(tmp_path / str(number), small(**fields))).tables[0].notes
         (note,) = [note for note in notes if note.startswith("Not tuned")]
