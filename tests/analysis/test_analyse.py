@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -271,17 +272,27 @@ def test_a_task_too_small_for_a_dev_set_takes_no_recommendation_away(tmp_path: P
     assert set(chosen.dev) == {"multi-full", "multi-lora"}
 
 
-def test_an_arm_of_lost_runs_is_recommended_with_a_caution(tmp_path: Path) -> None:
-    root = write_study(tmp_path / "s", small(), broken={("full", 1): "diverged"}, quality={"full": 0.9, "lora": 0.3})
+@pytest.mark.parametrize("why", ["failed", "diverged"])
+def test_an_arm_of_lost_runs_is_recommended_with_a_caution(why: Literal["failed", "diverged"], tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small(), broken={("full", 1): why}, quality={"full": 0.9, "lora": 0.3})
     chosen = analyse(root).recommendation
     assert chosen is not None
     assert chosen.arm == "multi-full"
     assert "not all of its runs came to an end (seed 1)" in chosen.caution
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_a_control_is_never_recommended(named: bool, tmp_path: Path) -> None:
-    methods = STUDY.methods | {"twin": {"like": "lora", "prompt": {"definition": False if named else "shuffled"}}}
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ({"definition": False}, True),
+        ({"definition": "shuffled"}, False),
+        ({"definition": "other"}, False),
+        ({"demonstration_outputs": "swapped"}, False),
+        ({"pictures": "blank"}, False),
+    ],
+)
+def test_a_control_is_never_recommended(prompt: dict[str, object], named: bool, tmp_path: Path) -> None:
+    methods = STUDY.methods | {"twin": {"like": "lora", "prompt": prompt}}
     grids = {"table-1": Grid(bases=("multi",), methods=("full", "lora", "twin"))}
     chain = (ArmKey(base="multi", method="full"), ArmKey(base="multi", method="lora"))
     controls = (ArmKey(base="multi", method="twin"),) if named else ()
@@ -294,13 +305,17 @@ def test_a_control_is_never_recommended(named: bool, tmp_path: Path) -> None:
     assert chosen.arm == "multi-lora"
 
 
-def test_rescoring_touches_nothing_where_a_run_has_no_texts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rows", [None, slice(3)])
+def test_rescoring_touches_nothing_where_a_run_has_no_texts_or_others(rows: slice | None, tmp_path: Path) -> None:
     root = write_study(tmp_path / "s", small())
     analyse(root)
     last = sorted(root.glob("runs/*/predictions.jsonl"))[-1]
+    texts = read_predictions(last)
     last.unlink()
+    if rows is not None:
+        write_jsonl(last, texts[rows])  # of one task of three
     before = {path: path.read_bytes() for path in root.glob("runs/*/record.json")}
-    with pytest.raises(UserError, match="keeps no predictions to score"):
+    with pytest.raises(UserError, match="keeps no predictions to score" if rows is None else "of other tasks than the record"):
         rescore(StudyFolder(root), ["chrf", "bleu", "length_ratio"])
     assert {path: path.read_bytes() for path in root.glob("runs/*/record.json")} == before
 

@@ -63,10 +63,13 @@ def test_a_run_trims_its_base_once_and_generates_with_it(
 
 
 def test_a_run_that_goes_on_keeps_its_base(xeric: Xeric, tasks: Path, tmp_path: Path) -> None:
-    for option in (("--group-column", "customer"), ("data.test_fraction=0.3",)):
-        code, _, err = xeric("train", "one", "--base", "b", "--method", "lora", "--trim-to", "one", *option)
-        assert code == 2
-        assert "--trim-to reads outputs of a task by the usual split" in err
     code, _, err = xeric("train", "--from", tmp_path, "--trim-to", "one")
     assert code == 2
     assert "--trim-to needs --base" in err
+
+
+@pytest.mark.parametrize("option", [("--group-column", "customer"), ("data.test_fraction=0.3",)])
+def test_a_vocabulary_is_not_chosen_by_another_split_than_the_runs(option: tuple[str, ...], xeric: Xeric) -> None:
+    code, _, err = xeric("train", "one", "--base", "b", "--method", "lora", "--trim-to", "one", *option)
+    assert code == 2
+    assert "--trim-to reads outputs of a task by the usual split" in err

@@ -30,7 +30,7 @@ def test_every_byte_arrives_in_pieces(size: int, tmp_path: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize("last", ["record.json", "stage.json"])
-def test_whose_a_folder_is_is_sent_first_and_that_it_is_complete_last(last: str, tmp_path: Path) -> None:
+def test_the_configuration_is_sent_first_and_what_says_that_a_folder_is_complete_last(last: str, tmp_path: Path) -> None:
     for name in (
         last,
         "adapter/weights",

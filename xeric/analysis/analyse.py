@@ -20,6 +20,7 @@ from xeric.analysis.recommend import Candidate, judged, recommend
 from xeric.analysis.results import ArmResult, ClaimResult, Interval, Recommendation, RunResult, StudyResults
 from xeric.analysis.tables import figure_of, lost_runs, table_of
 from xeric.config import digest
+from xeric.data.controls import is_control
 from xeric.errors import DataError
 from xeric.files import modified_ns
 from xeric.json_io import read_json, write_json
@@ -226,7 +227,7 @@ def _recommendation(outputs: Outputs, arm_results: Sequence[ArmResult]) -> Recom
     candidates = {
         arm.id: Candidate(arm.label, arm.seconds or 0.0, arm.trainable or 0, arm.scores.get(PRIMARY))
         for arm in arm_results
-        if arm.key is not None and arm.seeds and not _is_control(outputs.study, arm.key)
+        if arm.key is not None and arm.seeds and not _shows_what_is_wrong(outputs.study, arm.key)
     }
     dev = measured_runs(outputs.files("dev"), [PRIMARY])
     chosen = recommend(candidates, dev, metric=PRIMARY, margin=outputs.study.margin, fixed=sorted(outputs.fixed))
@@ -237,21 +238,18 @@ def _recommendation(outputs: Outputs, arm_results: Sequence[ArmResult]) -> Recom
     runs = [run for run, _ in outputs.of(chosen.arm) if run.seed == seed]
     commands = [_command(outputs.folder.run_folder(run.id), "" if len(runs) == 1 else run.tasks[0]) for run in runs]
     result = judged(chosen.model_copy(update={"command": "\n".join(commands)}), arm_results)
-    lost = [run.seed for run, state in outputs.of(chosen.arm) if state.status in ("failed", "diverged")]
+    lost = sorted({run.seed for run, state in outputs.of(chosen.arm) if state.status in ("failed", "diverged")})
     if not lost:
         return result
-    seeds = ", ".join(map(str, sorted(set(lost))))
-    caution = f"not all of its runs came to an end (seed{'s' * (len(set(lost)) > 1)} {seeds}), and its scores are of the others"
+    seeds = f"seed{'s' * (len(lost) > 1)} {', '.join(map(str, lost))}"
+    caution = f"not all of its runs came to an end ({seeds}), and its scores are of the others"
     return result.model_copy(update={"caution": "; ".join(filter(None, (result.caution, caution)))})
 
 
-def _is_control(study: StudyConfig, key: ArmKey) -> bool:
+def _shows_what_is_wrong(study: StudyConfig, key: ArmKey) -> bool:
     """Return whether an arm is there to show what is wrong or missing, and is nothing that one would use."""
-    if key in {study.canonical(control) for claim in study.claims.values() for control in claim.controls}:
-        return True
-    prompt = study.prompt_settings(key)
-    wrong = ("definition", ("other", "shuffled")), ("demonstration_outputs", ("swapped",)), ("pictures", ("shuffled", "blank"))
-    return any(prompt.get(name) in values for name, values in wrong)
+    named = {study.canonical(control) for claim in study.claims.values() for control in claim.controls}
+    return key in named or is_control(study.prompt_settings(key))
 
 
 def _command(run_folder: Path, task: str) -> str:

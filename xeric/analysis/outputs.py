@@ -78,12 +78,12 @@ class Outputs:
         by_run: defaultdict[tuple[str, int], list[Path]] = defaultdict(list)
         done: Counter[tuple[str, int]] = Counter()
         for run, state in self.runs:
-            path = self.folder.run_folder(run.id) / PREDICTION_FILES[split]
-            # Without dev instances the file exists and is empty: a task may be too small for a dev set.
-            if state.status == "ok" and (split == "dev" or has_results(path)):
-                done[run.arm.id, run.seed] += 1
-            if state.status == "ok" and has_results(path):
-                by_run[run.arm.id, run.seed].append(path)
+            path, owner = self.folder.run_folder(run.id) / PREDICTION_FILES[split], (run.arm.id, run.seed)
+            scored = state.status == "ok" and has_results(path)
+            if scored:
+                by_run[owner].append(path)
+            # A task may be too small for a dev set: its file is then empty.
+            done[owner] += scored or (state.status == "ok" and split == "dev")
         return {owner: paths for owner, paths in by_run.items() if done[owner] == self._runs_per_seed}
 
     def paraphrased_files(self) -> dict[tuple[str, int], list[Path]]:

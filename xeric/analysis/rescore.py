@@ -39,11 +39,15 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
     for name in names:
         METRICS.check(name)
     changed: dict[str, bool] = {}
-    _check_predictions(folder)  # of all runs before any record is written: scores of two countings must not stand side by side
+    records: dict[Path, Record] = {}
     for run in folder.read_runs():
         run_folder = folder.run_folder(run.id)
         record = folder.state(run.id).record
         if record is not None and record.status == "ok":
+            if not (run_folder / PREDICTION_FILES["test"]).is_file():
+                raise UserError(
+                    "keeps no predictions to score", where=str(run_folder), hint="rescore the folder it was published from"
+                )
             counted = _recounted(run_folder / PREDICTION_FILES["test"], names)
             if set(counted.by_task()) != set(record.tasks):
                 raise DataError("the predictions are of other tasks than the record", where=str(run_folder))
@@ -58,22 +62,16 @@ def rescore(folder: StudyFolder, metrics: Sequence[str] = (), *, progress: Calla
             updated = record.model_copy(update={"scores": scores, "score_notes": notes, "tasks": tasks, "baselines": baselines})
             changed[run.id] = _dump(updated) != _dump(record)
             if changed[run.id]:
-                write_json(run_folder / RECORD_FILE, updated)
+                records[run_folder / RECORD_FILE] = updated
         if progress:
             progress()
+    # Only now, when all could be counted: scores of two countings must not stand side by side.
+    for path, record in records.items():
+        write_json(path, record)
     _recount_others(folder, names)
     if not changed:
         raise UserError("holds no finished run", where=str(folder.root), hint="see `xeric study status`")
     return changed
-
-
-def _check_predictions(folder: StudyFolder) -> None:
-    for run in folder.read_runs():
-        run_folder, record = folder.run_folder(run.id), folder.state(run.id).record
-        if record is not None and record.status == "ok" and not (run_folder / PREDICTION_FILES["test"]).is_file():
-            raise UserError(
-                "keeps no predictions to score", where=str(run_folder), hint="rescore the folder it was published from"
-            )
 
 
 def _recount_others(folder: StudyFolder, names: Sequence[str]) -> None:

@@ -12,20 +12,30 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal, get_args
 
 from xeric.config import digest
 from xeric.data.pictures import BLANK
 from xeric.data.tasks import Example, Instance, Task
 from xeric.errors import ConfigError
 
-__all__ = ["DefinitionControl", "PictureControl", "control_definitions", "control_pictures", "swapped_outputs"]
+__all__ = ["DefinitionControl", "PictureControl", "control_definitions", "control_pictures", "is_control", "swapped_outputs"]
 
 DefinitionControl = Literal["other", "shuffled"]
 
 PictureControl = Literal["shuffled", "blank"]
+
+
+def is_control(prompt: Mapping[str, Any]) -> bool:
+    """Return whether settings under ``prompt`` show something wrong on purpose."""
+    wrong = {
+        "definition": get_args(DefinitionControl),
+        "demonstration_outputs": ("swapped",),
+        "pictures": get_args(PictureControl),
+    }
+    return any(prompt.get(name) in values for name, values in wrong.items())
 
 
 def control_definitions(tasks: Sequence[Task], control: DefinitionControl) -> dict[str, str]:

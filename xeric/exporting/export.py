@@ -36,7 +36,8 @@ class Export:
 
     Attributes:
         folder: where it is.
-        description: what its ``export.json`` says: target, run, what was folded in and left out, the measured difference.
+        description: what its ``export.json`` says beside its files: target, run, what was folded in and left out, the measured
+            difference.
         notes: what the user should know.
     """
 

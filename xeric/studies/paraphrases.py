@@ -35,7 +35,7 @@ Paraphrases = tuple[dict[str, str], ...]
 
 def paraphrases_of(study: StudyConfig, run: PlannedRun) -> Paraphrases:
     """Return the paraphrases that a run is decoded under beside the definitions themselves; none unless its seed is the first."""
-    if run.seed != study.seeds[0] or not study.paraphrases or _is_control(study, run) or _shows_pictures(study, run):
+    if run.seed != study.seeds[0] or not study.paraphrases or _shows_other_definitions(study, run) or _shows_pictures(study, run):
         return ()
     count = len(study.paraphrases[run.tasks[0]])
     # Like definitions, they are brought into one form before they become part of a prompt.
@@ -43,12 +43,11 @@ def paraphrases_of(study: StudyConfig, run: PlannedRun) -> Paraphrases:
     return tuple({task: form(study.paraphrases[task][number]) for task in run.tasks} for number in range(count))
 
 
-def _is_control(study: StudyConfig, run: PlannedRun) -> bool:
+def _shows_other_definitions(study: StudyConfig, run: PlannedRun) -> bool:
     """Return whether an arm does not show the tasks' own definitions, so that paraphrases of them do not apply."""
-    key, entry = run.arm.key, study.prompt_entry(run.arm.key.prompt)
-    if entry.search is not None:
+    if study.prompt_entry(run.arm.key.prompt).search is not None:
         return True
-    prompt = study.prompt_settings(key)
+    prompt = study.prompt_settings(run.arm.key)
     return prompt.get("definition", True) is not True or bool(prompt.get("definitions"))
 
 

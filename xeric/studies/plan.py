@@ -234,16 +234,7 @@ def _not_own(study: StudyConfig, key: ArmKey, chosen: Mapping[str, Any]) -> dict
     if entry is None or entry.like is None:
         return dict(chosen)
     own = {"method": entry.method, "train": entry.train}
-
-    def gives(path: str) -> bool:
-        node: Any = own
-        for part in path.split("."):
-            if not isinstance(node, Mapping) or part not in node:
-                return False
-            node = node[part]
-        return True
-
-    return {path: value for path, value in chosen.items() if not gives(path)}
+    return {path: value for path, value in chosen.items() if not _holds(own, path.split("."))}
 
 
 def _arm_id(study: StudyConfig, key: ArmKey) -> str:

@@ -38,6 +38,8 @@ _PREDICTIONS = (
     f"runs/*/{FOLDER}/*.jsonl",
 )
 _OF_THIS_MACHINE = ("host", "platform")
+_OF_TEST_OUTPUTS = ("shared",)
+"""What a leak shares with a test output (:meth:`xeric.data.leaks.LeakReport.summary`)."""
 _FULL_PATH = re.compile(r"(?<![\w.:/])(?:[A-Za-z]:[\\/]|/)(?:[^\s'\"/\\:]+[/\\])+([^\s'\"/\\:]*)")
 
 
@@ -85,8 +87,8 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
         yield path.relative_to(root), _with_short_paths(read_json(path))
     for path in sorted(path for runs in ("runs/*", "tuning/*/*") for path in root.glob(f"{runs}/{RECORD_FILE}")):
         record = read_json(path)
-        record["cost"] = _without_machine(record["cost"])
-        yield path.relative_to(root), _without_shared_texts(record)
+        unpublished = {"cost": _OF_THIS_MACHINE, "leaks": _OF_TEST_OUTPUTS, "stages": _OF_TEST_OUTPUTS}
+        yield path.relative_to(root), {key: _without(unpublished.get(key, ()), part) for key, part in record.items()}
     predictions = sorted(path for pattern in _PREDICTIONS for path in root.glob(pattern))
     for path in predictions:
         if path.stat().st_size:
@@ -100,21 +102,11 @@ def _contents(root: Path) -> Iterator[tuple[Path, bytes | dict[str, Any]]]:
         yield path.relative_to(root), path.read_bytes()
 
 
-def _without_machine(cost: Any) -> Any:
-    """Return what a run and its stages cost, without the machine's name."""
-    if not isinstance(cost, dict):
-        return cost
-    return {key: _without_machine(value) for key, value in cost.items() if key not in _OF_THIS_MACHINE}
-
-
-def _without_shared_texts(record: Any) -> Any:
-    """Return a record in which leaks of test outputs, those of stages included, do not say what was shared."""
-    if isinstance(record, list):
-        return [_without_shared_texts(part) for part in record]
-    if not isinstance(record, dict):
-        return record
-    leak = {"test_id", "training_id", "shared"} <= record.keys()
-    return {key: _without_shared_texts(part) for key, part in record.items() if not (leak and key == "shared")}
+def _without(keys: tuple[str, ...], value: Any) -> Any:
+    """Return a plain value without what stands under these keys, wherever in it."""
+    if isinstance(value, dict):
+        return {key: _without(keys, part) for key, part in value.items() if key not in keys}
+    return [_without(keys, part) for part in value] if isinstance(value, list) else value
 
 
 def _with_short_paths(value: Any) -> Any:
