@@ -9,7 +9,10 @@ import pytest
 
 from tests import small_study as small
 
-__all__ = ["base", "tasks", "undisturbed"]
+__all__ = ["Where", "base", "tasks", "undisturbed", "where"]
+
+Where = tuple[Path, Path]
+"""A folder of tasks and a base."""
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,11 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def base(base_folder: Callable[[str], Path]) -> Path:
     return base_folder("llama")
+
+
+@pytest.fixture
+def where(tasks: Path, base: Path) -> Where:
+    return tasks, base
 
 
 @pytest.fixture(scope="session")

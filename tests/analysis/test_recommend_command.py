@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -16,6 +18,7 @@ from xeric.record_io import read_predictions
 from xeric.report import summary
 from xeric.report.markdown import report_markdown
 from xeric.report.standard_tables import baseline_table
+from xeric.studies.config import ArmKey, ClaimConfig, Grid
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +145,47 @@ def test_markers_in_labels_are_printed_as_they_are(tmp_path: Path, capsys: pytes
     (root / "runs.json").write_text(text.replace("multi, full", "[bold]full[/bold]"), encoding="utf-8")
     assert command(["recommend", str(root)]) == 0
     assert "[bold]full[/bold]" in capsys.readouterr().out
+
+
+def test_a_task_too_small_for_a_dev_set_takes_no_recommendation_away(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small(joint=False))
+    for path in root.glob("runs/*-poem_es/dev_predictions.jsonl"):
+        path.write_bytes(b"")
+    assert analyse(root).recommendation is not None
+    shutil.rmtree(root / "runs" / "multi-full-s1-poem_es")
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    assert set(chosen.dev) == {"multi-full", "multi-lora"}
+
+
+@pytest.mark.parametrize("why", ["failed", "diverged"])
+def test_an_arm_of_lost_runs_is_recommended_with_a_caution(why: Literal["failed", "diverged"], tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small(), broken={("full", 1): why}, quality={"full": 0.9, "lora": 0.3})
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    assert chosen.arm == "multi-full"
+    assert "not all of its runs came to an end (seed 1)" in chosen.caution
+
+
+@pytest.mark.parametrize(
+    ("prompt", "named"),
+    [
+        ({"definition": False}, True),
+        ({"definition": "shuffled"}, False),
+        ({"definition": "other"}, False),
+        ({"demonstration_outputs": "swapped"}, False),
+        ({"pictures": "blank"}, False),
+    ],
+)
+def test_a_control_is_never_recommended(prompt: dict[str, object], named: bool, tmp_path: Path) -> None:
+    methods = STUDY.methods | {"twin": {"like": "lora", "prompt": prompt}}
+    grids = {"table-1": Grid(bases=("multi",), methods=("full", "lora", "twin"))}
+    chain = (ArmKey(base="multi", method="full"), ArmKey(base="multi", method="lora"))
+    controls = (ArmKey(base="multi", method="twin"),) if named else ()
+    claims = {"c": ClaimConfig(sentence="s", chain=chain, controls=controls)}
+    root = write_study(tmp_path / "s", small(methods=methods, grids=grids, claims=claims), quality={"full": 0.2, "lora": 0.8})
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    assert "multi-twin" in {arm.id for arm in analyse(root).arms}
+    assert "multi-twin" not in chosen.dev
+    assert chosen.arm == "multi-lora"
