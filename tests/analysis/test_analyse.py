@@ -286,3 +286,14 @@ def test_what_a_study_file_sets_is_no_documented_default(tmp_path: Path) -> None
         notes = analyse(write_study(tmp_path / str(number), small(**fields))).tables[0].notes
         (note,) = [note for note in notes if note.startswith("Not tuned")]
         assert note.endswith("apart from the settings that the study file gives.") == bool(number)
+
+
+def test_draws_for_seeds_that_the_study_no_longer_has_do_not_count(tmp_path: Path) -> None:
+    whole, fewer = (write_study(tmp_path / name, small(seeds=(0, 1))) for name in ("whole", "fewer"))
+    path = fewer / "baselines" / "random_training_output" / "7" / "predictions.jsonl"
+    path.parent.mkdir()
+    rows = read_predictions(fewer / "baselines" / "random_training_output" / "0" / "predictions.jsonl")
+    write_jsonl(path, [row.model_copy(update={"prediction": row.references[0]}) for row in rows])
+    drawn = [next(arm for arm in analyse(root).arms if arm.id == "random_training_output") for root in (whole, fewer)]
+    assert drawn[0].seeds == drawn[1].seeds == 2
+    assert drawn[0].scores["chrf"] == drawn[1].scores["chrf"]

@@ -9,9 +9,13 @@ import pytest
 from tests import small_study as small
 from tests import tiny
 from tests.study_fixtures import Where
+from xeric.data.baselines import baselines_of
 from xeric.errors import ConfigError, UserError
-from xeric.execution.opening import check_settings, open_folder
+from xeric.execution.computing import LocalComputer
+from xeric.execution.opening import check_settings, open_folder, own_data
 from xeric.execution.trials import tuned_pairs
+from xeric.progress import Silent
+from xeric.run.stage_store import StageStore
 from xeric.studies.config import ArmKey
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import arm_settings, load_study, plan_study
@@ -155,6 +159,22 @@ def test_a_control_is_an_arm_like_its_own_with_another_prompt(where: Where, tmp_
     with pytest.raises(UserError, match="names an arm that no grid computes") as caught:
         load_study(file, [*overrides, "grids.all.methods=[lora]"])
     assert caught.value.where == "claims.c.controls.0"
+
+
+def test_trivial_baselines_are_judged_alike_whichever_method_stands_first(where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml(small.plain(*where)), encoding="utf-8")
+    computer = LocalComputer(StageStore(tmp_path / "stages"), Silent())
+    prepared = [
+        own_data(plan_study(load_study(file, [f"methods={methods}", "grids={all: {}}", *more])[0]), computer)
+        for methods, more in (
+            ("{lora: {name: lora}, bare: {name: full, prompt: {demonstrations: 0, definition: none}}}", []),
+            ("{bare: {name: full, prompt: {demonstrations: 0, definition: none}}, lora: {name: lora}}", []),
+            ("{lora: {name: lora}}", ["run.prompt.demonstrations=0"]),
+        )
+    ]
+    assert len({data.fingerprint for data in prepared[:2]}) == 1
+    assert [baselines_of(data)["copy_demonstration"] for data in prepared] == [True, True, True]
 
 
 @pytest.mark.parametrize("change", ["tasks=[one]", "joint=false"])

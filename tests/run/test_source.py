@@ -95,6 +95,21 @@ def test_it_goes_on_with_more_rows_and_tests_nothing_seen(settings: dict[str, An
     assert again.inputs > source.inputs, "what was seen adds up"
 
 
+def test_what_the_source_has_seen_selects_only_where_nothing_else_is_left(
+    settings: dict[str, Any], tasks: Path, tmp_path: Path
+) -> None:
+    first = go({**settings, "data": {}, "train": {"max_steps": 1}}, tmp_path / "first")
+    seen = read_source(first.folder).inputs
+    for more, unseen_suffice in ((8, False), (80, True)):
+        grown(tasks, "words", more)
+        (task,) = xeric.prepare(xeric.load_task("words", tasks_dir=tasks), from_run=first.folder).tasks
+        unseen = [i for i in (*task.train, *task.dev) if input_digest(i.input) not in seen]
+        selecting = [i for i in task.dev if input_digest(i.input) not in seen]
+        assert len(task.dev) >= 10
+        assert (len(unseen) >= len(task.dev)) is unseen_suffice, "else this shows nothing"
+        assert len(selecting) == (len(task.dev) if unseen_suffice else len(unseen))
+
+
 def test_no_step_is_the_source_and_steps_go_on_from_there(
     settings: dict[str, Any], tmp_path: Path, base_folder: Callable[[str], Path]
 ) -> None:

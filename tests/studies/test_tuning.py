@@ -136,6 +136,13 @@ def test_an_ablation_takes_over_what_was_chosen_for_the_whole(tasks: Path, base:
     assert settings["train"]["lr"] == 1e-3
 
 
+@pytest.mark.parametrize("order", [["base", "stage-1"], ["stage-1", "base"]])
+def test_trials_start_from_the_base_itself_where_an_arm_does(order: list[str], tasks: Path, base: Path) -> None:
+    grids = ", ".join(f"g{start}: {{starts: [{start}], methods: [full]}}" for start in order)
+    study = small.study(tasks, base, "sources=[other]", f"grids={{{grids}, alone: {{starts: [stage-1], methods: [lora]}}}}")
+    assert {key.method: key.start for key in tuned_pairs(plan_study(study))} == {"full": "base", "lora": "stage-1"}
+
+
 def test_the_best_trial_is_chosen_the_earlier_of_two_alike() -> None:
     trials = [trial(None, lr=1.0), trial(3.0, lr=2.0), trial(5.0, lr=3.0), trial(5.0, lr=4.0), trial(4.0, lr=5.0)]
     choice = choose("m", "b", trials)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xeric.data.baselines import SEEDED
 from xeric.metrics.measuring import Measured
 from xeric.metrics.stored import has_results, measured
 from xeric.records import PREDICTION_FILES, Record, Split
@@ -98,10 +99,15 @@ class Outputs:
         return {owner: paths for owner, paths in by_run.items() if len(paths) == self._runs_per_seed}
 
     def baseline_files(self) -> dict[tuple[str, int], list[Path]]:
-        """Return the files of the trivial baselines' predictions by name and seed."""
+        """Return the files of the trivial baselines' predictions by name and seed, without those drawn for other seeds."""
         folders = sorted(self.folder.baselines_dir.glob("*/*")) if self.study.baselines else []
-        files = {folder: folder / PREDICTION_FILES["test"] for folder in folders if folder.name.isdecimal()}
-        return {(folder.parent.name, int(folder.name)): [path] for folder, path in files.items() if has_results(path)}
+        files: dict[tuple[str, int], list[Path]] = {}
+        for folder in folders:
+            name, path = folder.parent.name, folder / PREDICTION_FILES["test"]
+            counts = folder.name.isdecimal() and (name not in SEEDED or int(folder.name) in self.study.seeds)
+            if counts and has_results(path):
+                files[name, int(folder.name)] = [path]
+        return files
 
     @property
     def _runs_per_seed(self) -> int:

@@ -95,6 +95,8 @@ class Cleaned:
         task: every text in one form, and only the instances kept, in the order of the file.
         clusters: for each kept instance, the number of its cluster.
         pinned: clusters like a demonstration, which is text that is trained on: they belong to the training side.
+        seen: clusters that an earlier training has seen: they belong to the training side, too, and select only where nothing
+            else is left to.
         drops: number of instances dropped, by reason.
         dropped: those instances, in the order of the file.
         merged: number of instances whose outputs live on as references of another of the same input.
@@ -110,6 +112,7 @@ class Cleaned:
     merged: int
     dropped_references: dict[str, int]
     notes: tuple[str, ...]
+    seen: frozenset[int] = frozenset()
 
     @property
     def instances(self) -> tuple[Instance, ...]:

@@ -181,7 +181,7 @@ def prepare(
     progress = progress or Silent()
     progress.start("tasks cleaned", len(tasks))
     for task in tasks:
-        cleaned_tasks.append(_pinned(clean(task, options.cleaning), trained_on))
+        cleaned_tasks.append(_with_seen(clean(task, options.cleaning), trained_on))
         splits.append(split(cleaned_tasks[-1], options))
         progress.advance(1)
     report = _leaks(splits, protect) if options.leak_check else None
@@ -222,7 +222,7 @@ def input_digest(text: str) -> str:
     return hashlib.sha256("\n".join(fold(text)).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def _pinned(cleaned: Cleaned, trained_on: Collection[str]) -> Cleaned:
+def _with_seen(cleaned: Cleaned, trained_on: Collection[str]) -> Cleaned:
     """Put what an earlier training has seen, and what is like it, on the training side."""
     if not trained_on:
         return cleaned
@@ -230,12 +230,12 @@ def _pinned(cleaned: Cleaned, trained_on: Collection[str]) -> Cleaned:
     seen = [input_digest(instance.input) in trained_on for instance in instances]
     if not any(seen):
         return cleaned
-    pinned = cleaned.pinned | {cluster for cluster, is_seen in zip(cleaned.clusters, seen, strict=True) if is_seen}
-    if all(cluster in pinned for cluster in cleaned.clusters):
+    clusters = frozenset(cluster for cluster, is_seen in zip(cleaned.clusters, seen, strict=True) if is_seen)
+    if all(cluster in cleaned.pinned | clusters for cluster in cleaned.clusters):
         what = f"the run that this one goes on from was trained on all {len(instances)} instances: none can be held out"
         raise DataError(what, where=cleaned.task.name, hint="add instances that it has not seen")
     note = f"{sum(seen)} instances were trained on by the run that this one goes on from, and are not tested"
-    return replace(cleaned, pinned=pinned, notes=(*cleaned.notes, note))
+    return replace(cleaned, seen=clusters, notes=(*cleaned.notes, note))
 
 
 def _leaks(splits: Sequence[SplitTask], protect: Mapping[str, Sequence[Instance]] | None) -> LeakReport:

@@ -8,6 +8,7 @@ Sides are drawn by hashes of seed and content, so the order of a file moves noth
    Clusters like a demonstration are never tested: demonstrations are text that is trained on.
 3. *Pool*: the rest, in a drawn order. Training on n instances takes its first n, so 10 are among 25, and 25 among 50.
 4. *Dev* comes out of those n, by whole clusters, because n is what the user really spent: a tenth, 10 to 50. Under 50, no dev.
+   What an earlier training has seen is on the training side, and is dev only as far as the rest does not suffice.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class SplitTask:
         held_out: the whole test side; larger than ``test`` under ``max_test``.
         clusters: cluster number by instance id.
         ratio: share of the cleaned instances that is held out.
+        seen: numbers of the clusters that an earlier training has seen.
         removed: ids taken out of the pool by :meth:`without`.
     """
 
@@ -81,6 +83,7 @@ class SplitTask:
     held_out: tuple[Instance, ...]
     clusters: dict[str, int]
     ratio: float
+    seen: frozenset[int] = frozenset()
     removed: frozenset[str] = field(default_factory=frozenset)
 
     @property
@@ -132,7 +135,7 @@ def split(cleaned: Cleaned, options: SplitOptions | None = None) -> SplitTask:
         hint = "add instances, or switch off the cleaning rules that drop them"
         raise TooFewInstancesError(what, where=where, hint=hint)
     clusters = dict(zip((i.id for i in instances), cleaned.clusters, strict=True))
-    testable = [i for i in instances if clusters[i.id] not in cleaned.pinned]
+    testable = [i for i in instances if clusters[i.id] not in cleaned.pinned | cleaned.seen]
     families = _families(testable, clusters, f"{options.split_seed}:test")
     held_out = _fill(families, max(1, round(options.test_fraction * len(instances))))
     if not held_out and families:
@@ -145,7 +148,7 @@ def split(cleaned: Cleaned, options: SplitOptions | None = None) -> SplitTask:
     pool = sorted((i for i in instances if i.id not in outside), key=lambda i: _draw(f"{options.split_seed}:pool", i))
     test = tuple(held_out if options.max_test is None else held_out[: options.max_test])
     ratio = len(held_out) / len(instances)
-    return _sized(SplitTask(cleaned.task, options, test, (), (), tuple(pool), tuple(held_out), clusters, ratio))
+    return _sized(SplitTask(cleaned.task, options, test, (), (), tuple(pool), tuple(held_out), clusters, ratio, cleaned.seen))
 
 
 def draw_output(instance: Instance, seed: int, epoch: int = 0) -> str:
@@ -210,7 +213,14 @@ def _sized(split_task: SplitTask) -> SplitTask:
     dev: set[str] = set()
     if n >= MIN_FOR_DEV and options.dev_fraction:
         target = min(_MAX_DEV, max(_MIN_DEV, round(options.dev_fraction * n)))
-        picked = _fill(_families(chosen, split_task.clusters, f"{options.split_seed}:dev"), target)
+        families = _families(chosen, split_task.clusters, f"{options.split_seed}:dev")
+        unseen, seen = (
+            [family for family in families if (split_task.clusters[family[0].id] in split_task.seen) is is_seen]
+            for is_seen in (False, True)
+        )
+        picked = _fill(unseen, target)
+        if sum(map(len, unseen)) < target:
+            picked += _fill(seen, target - len(picked))
         dev = {i.id for i in picked} if len(picked) < n else set()
     train = tuple(i for i in chosen if i.id not in dev)
     return replace(split_task, train=train, dev=tuple(i for i in chosen if i.id in dev))

@@ -184,8 +184,8 @@ def _counts(name: str) -> bool:
 
 
 def own_data(plan: Plan, computer: LocalComputer) -> Prepared:
-    """Return the study's tasks, prepared as for its trained arms."""
+    """Return the study's tasks, prepared as for prompting with demonstrations, whichever methods it has, in whatever order."""
     study = plan.study
-    key = ArmKey(base=next(iter(study.bases)), method=next(iter(study.methods)))
+    key = ArmKey(base=next(iter(study.bases)), method=UNTRAINED, setting="few-shot")
     config, _ = run_config(arm_settings(study, key, study.tasks))
     return computer.prepared(config)

@@ -27,13 +27,19 @@ __all__ = ["Trials", "trial_settings", "tuned_as", "tuned_pairs"]
 
 
 def tuned_pairs(plan: Plan) -> list[ArmKey]:
-    """Return what has to be tuned, one key per base and method, in the order of the arms."""
+    """Return what has to be tuned, one key per base and method, in the order of the arms.
+
+    Trials start from the base itself wherever an arm of their method does, whichever grid stands first: grids may be added
+    between two calls, and the trials of one method are of one start.
+    """
     study, pairs = plan.study, dict[tuple[str, str], ArmKey]()
     for arm in plan.arms if study.tuning else ():
         if not arm.key.untrained:
             method = tuned_as(study, arm.key)
             key = ArmKey(base=arm.key.base, method=method, start=arm.key.start)
-            pairs.setdefault((key.base, key.method), key)
+            before = pairs.setdefault((key.base, key.method), key)
+            if before.start != key.start:
+                pairs[key.base, key.method] = ArmKey(base=key.base, method=key.method)
     return list(pairs.values())
 
 
