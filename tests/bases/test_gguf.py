@@ -173,9 +173,13 @@ def test_rotary_embeddings_scaled_by_a_factor_are_kept(tmp_path: Path) -> None:
         load_base(str(ggufs.write_gguf(tmp_path / "n.gguf", model, "gemma3", extra={"gemma3.rope.scaling.type": "longrope"})))
 
 
-def test_a_chats_end_of_turn_ends_a_text(tmp_path: Path) -> None:
-    path = ggufs.write_gguf(tmp_path / "m.gguf", ggufs.random_model("llama"), "llama", extra={"tokenizer.ggml.eot_token_id": 7})
-    assert load_base(str(path)).eos == (2, 7)
+@pytest.mark.parametrize(
+    ("named", "ends"), [({}, (2,)), ({"eot": 7}, (2, 7)), ({"eot": 2, "eom": 8}, (2, 8)), ({"eot": 7, "eom": 8}, (2, 7, 8))]
+)
+def test_a_chats_ends_of_turn_and_of_message_end_a_text(named: dict[str, int], ends: tuple[int, ...], tmp_path: Path) -> None:
+    keys = {f"tokenizer.ggml.{end}_token_id": token for end, token in named.items()}
+    path = ggufs.write_gguf(tmp_path / "m.gguf", ggufs.random_model("llama"), "llama", extra=keys)
+    assert load_base(str(path)).eos == ends
 
 
 @pytest.fixture

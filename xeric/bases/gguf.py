@@ -144,12 +144,13 @@ def read_model(file: GgufFile) -> PreTrainedModel:
 
 
 def _set_ends(model: PreTrainedModel, file: GgufFile) -> None:
-    """Add a chat's end of turn to the end tokens, where the file names one beside the end of text."""
+    """Add a chat's ends of turn and of message to the end tokens, where the file names any beside the end of text."""
     config = model.generation_config
-    turn = file.metadata.get("tokenizer.ggml.eot_token_id")
-    if isinstance(turn, int) and turn != config.eos_token_id:
-        stated = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
-        config.eos_token_id = [*(end for end in stated if end is not None), turn]
+    stated = config.eos_token_id if isinstance(config.eos_token_id, list) else [config.eos_token_id]
+    named = [file.metadata.get(f"tokenizer.ggml.{end}_token_id") for end in ("eot", "eom")]
+    ends = list(dict.fromkeys(end for end in [*stated, *named] if isinstance(end, int)))
+    if len(ends) > 1:
+        config.eos_token_id = ends
 
 
 def _scale_rope(model: PreTrainedModel, file: GgufFile) -> None:
