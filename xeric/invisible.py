@@ -11,6 +11,7 @@ there. To a score, which goes by grapheme in these scripts, it is nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -83,8 +84,8 @@ TABLE: tuple[Invisible, ...] = (
 )
 """Every invisible character, and whether it stays."""
 
-_ANY = regex.compile("[" + "".join(entry.characters for entry in TABLE if entry.kept_after != "") + "]")
-_NEVER = regex.compile("[" + "".join(entry.characters for entry in TABLE if entry.kept_after is None) + "]")
+_ANY = re.compile("[" + "".join(entry.characters for entry in TABLE if entry.kept_after != "") + "]")
+_NEVER = re.compile("[" + "".join(entry.characters for entry in TABLE if entry.kept_after is None) + "]")
 
 
 def _misplaced() -> Iterator[str]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+from itertools import zip_longest
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +13,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from xeric.languages import language
+from xeric.metrics import ngrams
 from xeric.metrics.bleu import Bleu, BleuTokenizer, Chrf, Smoothing, bleu_from_sums, bleu_tokenizer, chrf_from_sums
 
 sentences = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "aa", "bb,", ".", "été"]), max_size=9).map(" ".join)
@@ -65,6 +69,28 @@ def test_chrf_equals_sacrebleu(corpus: list[tuple[str, list[str]]], eps_smoothin
     pairs = zip(predictions, in_order, strict=True)
     expected = [scorer.sentence_score(prediction, several).score for prediction, several in pairs]
     assert metric.per_example(statistics) == pytest.approx(expected, abs=1e-9)
+
+
+def many_rows() -> tuple[list[str], list[list[str]]]:
+    """More rows than are counted at once, in several scripts, empty and long ones among them, with one or three references."""
+    rng = random.Random(0)
+    words = ["the", "rain,", "(in)", "Spain", "llovió", "¡ya!", "12.5", "बारिश", "हुई।", "雨が降る", "ฝนตก", "🌧️", "á", "�"]
+    texts = [" ".join(rng.choices(words, k=rng.choice([0, 1, 3, 12, 12, 60]))) for _ in range(1200)]
+    return texts, [rng.choices([*texts[:50], text[: len(text) // 2]], k=rng.choice([1, 1, 3])) for text in texts]
+
+
+@pytest.mark.parametrize("name", ["English", "Hindi", "Chinese", "Thai"])
+def test_every_count_is_sacrebleus(name: str) -> None:
+    predictions, references = many_rows()
+    assert sum(map(len, predictions)) > 2 * ngrams._TOKENS_AT_ONCE, "else all is counted at once"
+    bleu = Bleu(normalize="none").statistics(predictions, references, predictions, name)
+    lines = [[" ".join(text.split()) for text in row] for row in references]
+    scorer = BLEU(tokenize=bleu_tokenizer(language(name)), force=True)
+    flat = [" ".join(text.split()) for text in predictions]
+    assert bleu.rows[:, :-1].tolist() == scorer._extract_corpus_statistics(flat, list(zip_longest(*lines)))
+    chrf = Chrf(normalize="none").statistics(predictions, references, predictions, name)
+    in_order = list(zip_longest(*map(sorted, references)))
+    assert chrf.rows.tolist() == CHRF(word_order=2)._extract_corpus_statistics(predictions, in_order)
 
 
 @pytest.mark.parametrize("smooth", ["exp", "none"])

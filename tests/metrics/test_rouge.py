@@ -11,19 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from xeric.languages import language_or_unknown
-from xeric.metrics.base import words_or_signs
+from xeric.metrics.base import Batch
 from xeric.metrics.rouge import Rouge, longest_common_subsequence
 
 WORD_LISTS = st.lists(st.sampled_from(["a", "b", "ab", "c", "a\u0301", "वर्षा", "वर्ष", "雨", "1"]), max_size=70)
 
 
-ENGLISH = language_or_unknown("en")
-
-
 class Words:
     def tokenize(self, text: str) -> list[str]:
-        return words_or_signs(text, ENGLISH)
+        return Batch.of([text], [[""]], [""], "en", "none").words_or_signs(text)
 
 
 def table_length(first: list[str], second: list[str]) -> int:

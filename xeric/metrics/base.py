@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import ClassVar, Literal
 
@@ -35,7 +35,6 @@ __all__ = [
     "word_ngrams",
     "word_tokenizer",
     "word_tokens",
-    "words_or_signs",
 ]
 
 Better = Literal["higher", "lower"]
@@ -93,12 +92,60 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Batch:
-    """Texts in the metric's normal form, one language, one entry of each list for every row."""
+    """Texts in one normal form and one language, one entry of each list for every row; metrics of this form share it.
+
+    Make one with :meth:`of`.
+    """
 
     predictions: list[str]
     references: list[list[str]]
     inputs: list[str]
     language: Language
+    _words: dict[str, list[str]] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        predictions: Sequence[str],
+        references: Sequence[Sequence[str]],
+        inputs: Sequence[str],
+        language: str,
+        normalize: NormalForm,
+    ) -> Batch:
+        """Return texts in a normal form; for the arguments see :meth:`Metric.statistics`.
+
+        Raises:
+            DataError: there are no rows, the lists differ in length, or a row has no reference.
+        """
+        _check(predictions, references, inputs)
+
+        def normal(raw: str) -> str:
+            return raw if normalize == "none" else text.normalize(without_invisible(raw, boundaries=False))
+
+        return cls(
+            [normal(prediction) for prediction in predictions],
+            [[normal(reference) for reference in row] for row in references],
+            [normal(source) for source in inputs],
+            language_or_unknown(language),
+        )
+
+    @property
+    def texts(self) -> list[list[str]]:
+        """The prediction and the references of each row."""
+        return [[prediction, *row] for prediction, row in zip(self.predictions, self.references, strict=True)]
+
+    def words(self, normal_text: str) -> list[str]:
+        """Return the words of one of the texts (:func:`word_tokens`), which are looked for once."""
+        if normal_text not in self._words:
+            self._words[normal_text] = word_tokens(normal_text, self.language)
+        return self._words[normal_text]
+
+    def words_or_signs(self, normal_text: str) -> list[str]:
+        """Return the words of one of the texts or, where it has none, such as emoji, what is written instead.
+
+        A text is so always the same as itself.
+        """
+        return self.words(normal_text) or [sign for sign in text.graphemes(normal_text) if not sign.isspace()]
 
     @property
     def reference_count(self) -> str:
@@ -148,13 +195,10 @@ class Metric(ABC):
         Raises:
             DataError: there are no rows, the lists differ in length, or a row has no reference.
         """
-        _check(predictions, references, inputs)
-        batch = Batch(
-            [self._normal(prediction) for prediction in predictions],
-            [[self._normal(reference) for reference in row] for row in references],
-            [self._normal(source) for source in inputs],
-            language_or_unknown(language),
-        )
+        return self.statistics_of(Batch.of(predictions, references, inputs, language, self.normalize))
+
+    def statistics_of(self, batch: Batch) -> Statistics:
+        """Return the same of texts that are in the metric's normal form already."""
         rows = np.array([list(row) for row in self._count(batch)], dtype=np.float64)
         signature = Signature(self.name, {**self._choices(batch), **self._form(), **self._versions(batch)})
         return Statistics(rows, self.columns, signature, *self._says(batch))
@@ -190,9 +234,6 @@ class Metric(ABC):
     def _versions(self, batch: Batch) -> dict[str, str]:
         """Return the versions of the code that counts."""
         return {"xeric": version("xeric")}
-
-    def _normal(self, raw: str) -> str:
-        return raw if self.normalize == "none" else text.normalize(without_invisible(raw, boundaries=False))
 
     def _form(self) -> dict[str, str]:
         """Return the part of the signature that says what was done to the texts before they were counted."""
@@ -243,14 +284,6 @@ def word_tokens(normal_text: str, language: Language | None = None) -> list[str]
     if language is not None and language.dotted:
         normal_text = normal_text.replace("İ", "i").replace("I", "ı")
     return text.words(normal_text.lower())
-
-
-def words_or_signs(normal_text: str, language: Language) -> list[str]:
-    """Return the words as :func:`word_tokens` does; of a text that has none, such as emoji, what is written instead.
-
-    A text is so always the same as itself.
-    """
-    return word_tokens(normal_text, language) or [sign for sign in text.graphemes(normal_text) if not sign.isspace()]
 
 
 def word_ngrams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:

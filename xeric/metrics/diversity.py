@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xeric.metrics.base import Batch, MeanMetric, Metric, Statistics, version, word_ngrams, word_tokenizer, word_tokens
+from xeric.metrics.base import Batch, MeanMetric, Metric, Statistics, version, word_ngrams, word_tokenizer
 from xeric.metrics.bleu import bleu_from_sums, bleu_scorer, bleu_tokenizer, one_line
 from xeric.statistics.arrays import FloatArray
 from xeric.text import NormalForm
@@ -54,7 +54,7 @@ class Distinct(Metric):
     def _count(self, batch: Batch) -> Iterator[tuple[int, int, int]]:
         seen: set[Ngram] = set()
         for prediction in batch.predictions:
-            ngrams = word_ngrams(word_tokens(prediction, batch.language), self.n)
+            ngrams = word_ngrams(batch.words(prediction), self.n)
             distinct = set(ngrams)
             yield len(distinct - seen), len(ngrams), len(distinct)
             seen |= distinct

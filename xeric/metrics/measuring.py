@@ -18,7 +18,7 @@ from xeric.config import digest
 from xeric.errors import DataError, UnknownNameError, UserError
 from xeric.languages import language_or_unknown
 from xeric.metrics import METRICS
-from xeric.metrics.base import Metric, Signature, Statistics
+from xeric.metrics.base import Batch, Metric, Signature, Statistics
 from xeric.records import Prediction
 from xeric.statistics.arrays import FloatArray
 from xeric.statistics.estimates import VarianceComponent, of_instances
@@ -251,7 +251,7 @@ def measure(
             code,
             len(rows) / sizes[task],
             tuple(row.id for row in rows),
-            {name: _count(metric, rows, code) for name, metric in chosen.items()},
+            _count(chosen, rows, code),
             _owners(rows),
         )
         for (task, code), rows in sorted(grouped.items())
@@ -294,6 +294,10 @@ def _choose(wanted: Sequence[str | Metric] | None, normalize: NormalForm) -> dic
     return chosen
 
 
-def _count(metric: Metric, rows: Sequence[Prediction], language: str) -> Statistics:
-    predictions, inputs = [row.prediction for row in rows], [row.input for row in rows]
-    return metric.statistics(predictions, [row.references for row in rows], inputs, language)
+def _count(metrics: Mapping[str, Metric], rows: Sequence[Prediction], language: str) -> dict[str, Statistics]:
+    predictions, references, inputs = ([getattr(row, part) for row in rows] for part in ("prediction", "references", "input"))
+    batches = {
+        form: Batch.of(predictions, references, inputs, language, form)
+        for form in {metric.normalize for metric in metrics.values()}
+    }
+    return {name: metric.statistics_of(batches[metric.normalize]) for name, metric in metrics.items()}

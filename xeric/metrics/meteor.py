@@ -14,7 +14,7 @@ from typing import Any
 
 from xeric.errors import UserError
 from xeric.languages import Language
-from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer, words_or_signs
+from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer
 from xeric.text import NormalForm, stemmer
 
 __all__ = ["Meteor", "meteor_exact"]
@@ -66,8 +66,8 @@ class Meteor(MeanMetric):
         synonyms = _wordnet() if self._synonyms(batch.language) else _NoSynonyms()
         for prediction, references in zip(batch.predictions, batch.references, strict=True):
             score = meteor_score(
-                [words_or_signs(reference, batch.language) for reference in references],
-                words_or_signs(prediction, batch.language),
+                [batch.words_or_signs(reference) for reference in references],
+                batch.words_or_signs(prediction),
                 preprocess=str,  # the words are lower-cased already
                 stemmer=stems,
                 wordnet=synonyms,

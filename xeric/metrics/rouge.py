@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
-from xeric.languages import Language
-from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer, words_or_signs
+from xeric.metrics.base import Batch, MeanMetric, version, word_tokenizer
 from xeric.text import NormalForm
 
 __all__ = ["Rouge", "RougeType", "longest_common_subsequence"]
@@ -51,7 +50,7 @@ class Rouge(MeanMetric):
         self.kind: RougeType = kind
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float, float, float]]:
-        score = _subsequence_score(batch.language) if self.kind == "rougeL" else _library_score(self.kind, batch.language)
+        score = _subsequence_score(batch) if self.kind == "rougeL" else _library_score(self.kind, batch)
         for prediction, references in zip(batch.predictions, batch.references, strict=True):
             yield *score(prediction, references), 1.0
 
@@ -74,10 +73,10 @@ def longest_common_subsequence(first: Sequence[str], second: Sequence[str]) -> i
     )
 
 
-def _subsequence_score(language: Language) -> _Score:
+def _subsequence_score(batch: Batch) -> _Score:
     def score(prediction: str, references: Sequence[str]) -> _Values:
-        words = words_or_signs(prediction, language)
-        scores = (_subsequence_values(words, words_or_signs(reference, language)) for reference in references)
+        words = batch.words_or_signs(prediction)
+        scores = (_subsequence_values(words, batch.words_or_signs(reference)) for reference in references)
         return max(scores, key=lambda values: values[0])
 
     return score
@@ -94,17 +93,17 @@ def _subsequence_values(words: Sequence[str], reference: Sequence[str]) -> _Valu
 class _Words:
     """The tokenizer interface that rouge-score asks for."""
 
-    def __init__(self, language: Language) -> None:
-        self._language = language
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
 
     def tokenize(self, text: str) -> list[str]:
-        return words_or_signs(text, self._language)
+        return self._batch.words_or_signs(text)
 
 
-def _library_score(kind: RougeType, language: Language) -> _Score:
+def _library_score(kind: RougeType, batch: Batch) -> _Score:
     from rouge_score.rouge_scorer import RougeScorer
 
-    scorer = RougeScorer([kind], tokenizer=_Words(language))
+    scorer = RougeScorer([kind], tokenizer=_Words(batch))
 
     def score(prediction: str, references: Sequence[str]) -> _Values:
         best = scorer.score_multi(references, prediction)[kind]

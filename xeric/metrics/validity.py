@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from xeric.metrics.base import Batch, MeanMetric, Metric, word_ngrams, word_tokenizer, word_tokens
+from xeric.metrics.base import Batch, MeanMetric, Metric, word_ngrams, word_tokenizer
 from xeric.statistics.arrays import FloatArray
 from xeric.text import NormalForm, script_shares
 
@@ -37,8 +37,8 @@ class LengthRatio(Metric):
 
     def _count(self, batch: Batch) -> Iterator[tuple[int, int]]:
         for prediction, references in zip(batch.predictions, batch.references, strict=True):
-            length = len(word_tokens(prediction, batch.language))
-            lengths = [len(word_tokens(reference, batch.language)) for reference in references]
+            length = len(batch.words(prediction))
+            lengths = [len(batch.words(reference)) for reference in references]
             yield length, min(lengths, key=lambda other: (abs(other - length), other))
 
     def _choices(self, batch: Batch) -> dict[str, str]:
@@ -67,10 +67,10 @@ class CopyRate(MeanMetric):
 
     def _count(self, batch: Batch) -> Iterator[tuple[float, float]]:
         for prediction, source in zip(batch.predictions, batch.inputs, strict=True):
-            words = word_tokens(prediction, batch.language)
+            words = batch.words(prediction)
             n = min(self.n, len(words))
             ngrams = word_ngrams(words, n) if words else []
-            source_ngrams = set(word_ngrams(word_tokens(source, batch.language), n)) if words else set()
+            source_ngrams = set(word_ngrams(batch.words(source), n)) if words else set()
             yield sum(ngram in source_ngrams for ngram in ngrams) / max(len(ngrams), 1), 1.0
 
     def _choices(self, batch: Batch) -> dict[str, str]:
