@@ -17,6 +17,9 @@ __all__ = ["Reference", "kills"]
 _SWEPT = ("import", "training", "conversion", "trimming", "export", "fetch", "rescoring", "publishing", "report")
 """Commands that are killed once at each of their operations, or at as many as the number of kills allows."""
 
+_LONGEST_CHAIN = 20
+"""Kills after which a command is let alone: most come before its next checkpoint, so it might never reach its end."""
+
 _CHAINED = ("study", "stages", "training", "fetch")
 
 
@@ -78,7 +81,8 @@ def kills(references: dict[str, Reference], number: int, seed: int, findings: Fi
     chained = [references[name] for name in _CHAINED if name in references]
     while number > 0 and chained:
         reference = chained[draw.randrange(len(chained))]
-        number -= _chain(reference, number, draw, findings, timed=draw.random() < 0.5)
+        most = min(number, draw.randint(1, _LONGEST_CHAIN))
+        number -= _chain(reference, most, draw, findings, timed=draw.random() < 0.5)
 
 
 def _sweep(reference: Reference, most: int, draw: random.Random, findings: Findings) -> int:

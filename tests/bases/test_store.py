@@ -17,6 +17,7 @@ import pytest
 
 from tests import ggufs
 from tests.packaged import pip_settings, write_packaged_base, write_wheel
+from tests.test_processes import mark_of_a_dead_process
 from xeric.bases import named, store
 from xeric.bases.finding import find_folder
 from xeric.bases.loading import base_identity, load_base
@@ -69,11 +70,16 @@ def test_a_named_base_is_fetched_converted_and_found_again(tiny_base: NamedBase,
     monkeypatch.setenv("PIP_FIND_LINKS", os.devnull)
     again = Told()
     # As a process leaves it that is killed while it deletes what it has fetched.
-    leftover = store.home() / "fetching" / "tiny" / "tiny-part1-1.0.0"
-    leftover.mkdir(parents=True)
+    leftovers = [
+        store.home() / "fetching" / "tiny" / "tiny-part1-1.0.0",
+        store.home() / "working" / f".tiny.fetched.{mark_of_a_dead_process()}.00000000.part",
+    ]
+    for leftover in leftovers:
+        leftover.mkdir(parents=True)
     assert base_identity("tiny", again) == base.sha256
     assert again.notes == []
-    assert not leftover.parent.exists()
+    left = {path.name for folder in ("fetching", "working") for path in (store.home() / folder).iterdir()}
+    assert left == set()
 
 
 def test_an_interrupted_fetch_keeps_the_wheels_it_has(tiny_base: NamedBase, tmp_path: Path) -> None:

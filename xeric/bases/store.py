@@ -32,7 +32,7 @@ from xeric.formatting import data_size
 from xeric.locks import held
 from xeric.progress import Progress
 
-__all__ = ["alone", "converted_folder", "kept", "named_folder", "source_of", "working_folder"]
+__all__ = ["alone", "converted_folder", "kept", "named_folder", "remove_abandoned_work", "source_of", "working_folder"]
 
 _SOURCE = "source.json"
 # Increased when conversions change, so that folders in the cache are converted again.
@@ -65,6 +65,7 @@ def named_folder(named: NamedBase, progress: Progress) -> Path:
     if complete := _complete(folder, named.sha256):
         # Left where a process was killed as it deleted them, after the base was complete.
         _delete_download(named)
+        remove_abandoned_work(_fetched(named))
         return complete
     with alone(named.name, progress):
         if complete := _complete(folder, named.sha256):
@@ -73,7 +74,7 @@ def named_folder(named: NamedBase, progress: Progress) -> Path:
             f"{named.name} ({named.title}) is not here yet: fetching {data_size(named.size)}, then converting it, once. "
             f"Licence: {named.license}, {named.license_url}"
         )
-        with working_folder(f"{named.name}.fetched") as work:
+        with working_folder(_fetched(named)) as work:
             gguf = work / f"{named.name}.gguf"
             _fetch(named, gguf, progress)
             _make(gguf, folder, progress, sha256=named.sha256, named=named)
@@ -103,6 +104,11 @@ def converted_folder(path: Path, progress: Progress) -> Path:
 def _complete(folder: Path, sha256: str) -> Path | None:
     source = source_of(folder)
     return folder if source and (source.get("format"), source.get("gguf_sha256")) == (_FORMAT, sha256) else None
+
+
+def _fetched(named: NamedBase) -> str:
+    """Return the name of the working folder that holds the whole file while it is converted."""
+    return f"{named.name}.fetched"
 
 
 def _delete_download(named: NamedBase) -> None:
@@ -193,14 +199,22 @@ def working_folder(name: str) -> Iterator[Path]:
 
     It is this process's own, also where another one took the lock of the base over because this one was suspended for minutes.
     """
-    named = home() / "working" / name
-    remove_abandoned(named)
-    work = part_of(named)
+    remove_abandoned_work(name)
+    work = part_of(_working(name))
     work.mkdir(parents=True)
     try:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def remove_abandoned_work(name: str) -> None:
+    """Delete the working folders of a name that processes of this machine left when they were killed."""
+    remove_abandoned(_working(name))
+
+
+def _working(name: str) -> Path:
+    return home() / "working" / name
 
 
 @contextmanager

@@ -19,7 +19,7 @@ import torch
 from xeric.bases.home import home
 from xeric.bases.named import PackageFiles
 from xeric.bases.packages import download_parts
-from xeric.bases.store import alone, working_folder
+from xeric.bases.store import alone, remove_abandoned_work, working_folder
 from xeric.bases.tensors import write_tensors
 from xeric.errors import DataError
 from xeric.formatting import data_size
@@ -71,6 +71,8 @@ def encoder_weights(weights: EncoderWeights, progress: Progress) -> Path:
     """
     file = home() / "encoders" / f"{weights.name}-{weights.sha256[:16]}.safetensors"
     if file.is_file():
+        # Left where a process was killed as it deleted it, after the file was complete.
+        remove_abandoned_work(weights.name)
         return file
     with alone(f"{weights.name}.encoder", progress):
         if not file.is_file():
