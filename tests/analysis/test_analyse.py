@@ -260,6 +260,21 @@ def test_what_a_stage_took_is_a_part_of_an_arms_training(tmp_path: Path) -> None
     assert after == {name: pytest.approx((seconds or 0.0) + 10.0) for name, seconds in before.items()}
 
 
+def test_a_stage_of_runs_by_task_counts_once_and_a_disturbed_run_does_not_count_double(tmp_path: Path) -> None:
+    study = write_study(tmp_path / "study", small(joint=False))
+    before = {arm.id: arm.seconds for arm in analyse(study).arms if arm.trainable}
+    for path in study.glob("runs/*/record.json"):
+        record = read_json(path)
+        record["cost"]["stages"] = {"a": {"seconds": {"train": 3600.0}}}
+        if "-s0" in path.parent.name:
+            record["cost"]["seconds"]["train"] *= 9
+        write_json(path, record)
+    after = {arm.id: arm.seconds for arm in analyse(study).arms if arm.trainable}
+    tasks = len(STUDY.tasks)
+    # Of the seeds 0, 1 and 2 the second's seconds are the median; with the first disturbed it is the third's.
+    assert after == {name: pytest.approx((seconds or 0.0) + tasks + 3600.0) for name, seconds in before.items()}
+
+
 @pytest.mark.parametrize("rows", [None, slice(3)])
 def test_rescoring_touches_nothing_where_a_run_has_no_texts_or_others(rows: slice | None, tmp_path: Path) -> None:
     root = write_study(tmp_path / "s", small())

@@ -128,6 +128,40 @@ def test_a_choice_that_is_not_shown_to_be_useful_names_those_that_are(tmp_path: 
     assert chosen.caution == "on test it is not shown to beat every trivial baseline, and (multi, lora) is"
 
 
+def test_a_control_that_beats_the_baselines_makes_nothing_else_useful(tmp_path: Path) -> None:
+    study = small(
+        methods={"lora": {"name": "lora"}, "full": {"method": {"name": "full"}, "prompt": {"definition": "shuffled"}}},
+        grids={"table-1": Grid(bases=("multi",), methods=("full", "lora"))},
+        claims={},
+    )
+    results = analyse(write_study(tmp_path / "s", study, quality={"lora": 0.0}))
+    assert {arm.label: arm.beats_baselines for arm in results.arms if arm.key} == {"multi, full": True, "multi, lora": False}
+    assert results.recommendation is not None
+    assert results.recommendation.recommended is False
+
+
+def test_what_a_choice_could_not_be_compared_with_is_named(tmp_path: Path) -> None:
+    missing = [("full", 0), ("full", 1), ("full", 2), ("lora", 2)]
+    chosen = analyse(write_study(tmp_path / "s", small(), broken=dict.fromkeys(missing, "missing"))).recommendation
+    assert chosen is not None
+    assert chosen.arm == "multi-lora"
+    assert "not all of its runs came to an end (seed 2)" in chosen.caution
+    assert "not compared, as they have no scores on dev: (multi, full)" in chosen.caution
+
+
+def test_a_definition_searched_for_on_dev_is_no_surer_for_its_score_there(tmp_path: Path) -> None:
+    root = write_study(tmp_path / "s", small(prompts={"searched": {"search": {}}}))
+    runs = json.loads((root / "runs.json").read_text())
+    for run in runs:
+        if run["arm"]["id"] == "multi-full":
+            run["arm"]["key"]["prompt"] = "searched"
+    (root / "runs.json").write_text(json.dumps(runs))
+    chosen = analyse(root).recommendation
+    assert chosen is not None
+    assert chosen.arm == "multi-full"
+    assert chosen.caution == "its definitions were searched for on the same development data, which flatters its score there"
+
+
 def test_recommend_without_anything_to_choose_by(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_study(tmp_path / "s", small())
     for path in root.glob("runs/*/dev_predictions.jsonl"):

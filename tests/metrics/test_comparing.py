@@ -162,6 +162,18 @@ def test_a_handful_of_rows_tells_nothing_at_five_per_cent() -> None:
         assert (rouge_l.low is None) == (p > 0.05)
 
 
+def test_rows_on_which_a_metric_says_nothing_do_not_make_it_sure() -> None:
+    good = [row for row in make(0.0, 4) if row.task == "a"]
+    bad = [row.model_copy(update={"prediction": "word1 word2"}) for row in good]
+    titles = [
+        row.model_copy(update={"task": "titles", "prediction": "rain", "references": ("rain",)}) for row in make(0.0, 50)[:50]
+    ]
+    alone = compare_predictions(good, bad, ["bleu"]).metrics["bleu"]
+    beside = compare_predictions([*good, *titles], [*bad, *titles], ["bleu"]).metrics["bleu"]
+    assert (alone.low, alone.p) == (None, 0.125)
+    assert (beside.difference, beside.low, beside.p) == (alone.difference, None, 0.125)
+
+
 def threads(rng: random.Random, *, grouped: bool = True) -> list[Prediction]:
     """20 threads of 5 rows that are right or wrong together."""
     right = [rng.random() < 0.5 for _ in range(20)]

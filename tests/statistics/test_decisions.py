@@ -82,6 +82,8 @@ def test_together_is_holm_and_intervals_say_the_same(rng: np.random.Generator) -
             decision = decisions[index]
             assert decision is not None
             assert decision.p_corrected == pytest.approx(highest)
+            assert decision.low is not None
+            assert decision.high is not None
             assert (decision.p_corrected <= ALPHA) == (not decision.low <= null <= decision.high)
             called += decision.p_corrected <= ALPHA
     assert 15 < called < 150
@@ -98,6 +100,17 @@ def test_what_has_no_interval_is_not_counted_as_tested() -> None:
     assert of_four.p() == 0.125
     assert decide_together([(of_four, 0.0), (estimate, 0.0), (of_four, 0.0)]) == [None, *alone, None]
     assert decide_together([]) == []
+
+
+def test_so_few_instances_give_no_interval_of_a_corrected_level() -> None:
+    """Six instances show nothing rarer than 1 in 32: enough for one comparison, and not for the first of four."""
+    sure = Estimate(18.0, component(), component(0.7, 5), rows=6)
+    (alone,) = decide_together([(sure, 0.0)])
+    assert alone is not None
+    assert (alone.p, alone.p_corrected) == (1 / 32, 1 / 32)
+    assert alone.low is not None
+    for decision in decide_together([(sure, 0.0)] * 4):
+        assert decision == (1 / 32, 1 / 8, None, None)
 
 
 # --- spread and power ----------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_settings_of_a_run(where: Where) -> None:
     assert (own["seed"], own["predict"], own["tasks"]) == (0, ["test", "dev"], ["one", "two"])
     assert settings["zero-shot"]["prompt"] == {"demonstrations": None, "setting": "zero-shot"}
     assert settings["zero-shot"]["method"] == {"name": "none"}
-    assert settings["zero-shot"]["data"] == {"n_train": 50, "max_test": 6}
+    assert settings["zero-shot"]["data"] == {"n_train": 20, "max_test": 6}, "the dev set of the arms it is compared with"
     assert "stages" not in settings["lora, n = 20"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -227,23 +227,38 @@ def _recommendation(outputs: Outputs, arm_results: Sequence[ArmResult]) -> Recom
     candidates = {
         arm.id: Candidate(arm.label, arm.seconds or 0.0, arm.trainable or 0, arm.scores.get(PRIMARY))
         for arm in arm_results
-        if arm.key is not None and arm.seeds and not _shows_what_is_wrong(outputs.study, arm.key)
+        if arm.key is not None and not _shows_what_is_wrong(outputs.study, arm.key)
     }
     dev = measured_runs(outputs.files("dev"), [PRIMARY])
-    chosen = recommend(candidates, dev, metric=PRIMARY, margin=outputs.study.margin, fixed=sorted(outputs.fixed))
+    scored = {arm: candidate for arm, candidate in candidates.items() if arm in dev}
+    chosen = recommend(scored, dev, metric=PRIMARY, margin=outputs.study.margin, fixed=sorted(outputs.fixed))
     if chosen is None:
         return None
-    scores = {seed: measured.scores()[PRIMARY] for seed, measured in dev[chosen.arm].items()}
-    seed = max(scores, key=lambda seed: (scores[seed], -seed))
+    by_seed = {seed: measured.scores()[PRIMARY] for seed, measured in dev[chosen.arm].items()}
+    seed = max(by_seed, key=lambda seed: (by_seed[seed], -seed))
     runs = [run for run, _ in outputs.of(chosen.arm) if run.seed == seed]
     commands = [_command(outputs.folder.run_folder(run.id), "" if len(runs) == 1 else run.tasks[0]) for run in runs]
-    result = judged(chosen.model_copy(update={"command": "\n".join(commands)}), arm_results)
-    lost = sorted({run.seed for run, state in outputs.of(chosen.arm) if state.status in ("failed", "diverged")})
-    if not lost:
-        return result
-    seeds = f"seed{'s' * (len(lost) > 1)} {', '.join(map(str, lost))}"
-    caution = f"not all of its runs came to an end ({seeds}), and its scores are of the others"
-    return result.model_copy(update={"caution": "; ".join(filter(None, (result.caution, caution)))})
+    result = judged(chosen.model_copy(update={"command": "\n".join(commands)}), arm_results, candidates)
+    cautions = [result.caution, *_cautions(outputs, chosen.arm, [arm for arm in candidates if arm not in scored])]
+    return result.model_copy(update={"caution": "; ".join(filter(None, cautions))})
+
+
+def _cautions(outputs: Outputs, chosen: str, unscored: Sequence[str]) -> Iterator[str]:
+    """Yield what makes a choice less sure than its scores on dev say.
+
+    Args:
+        outputs: of the study.
+        chosen: id of the chosen arm.
+        unscored: ids of arms that could be chosen if they had scores on dev.
+    """
+    if unfinished := sorted({run.seed for run, state in outputs.of(chosen) if state.status != "ok"}):
+        seeds = f"seed{'s' * (len(unfinished) > 1)} {', '.join(map(str, unfinished))}"
+        yield f"not all of its runs came to an end ({seeds}), and its scores are of the others"
+    if unscored:
+        labels = " ".join(f"({outputs.arms[arm].label})" for arm in unscored)
+        yield f"not compared, as they have no scores on dev: {labels}"
+    if outputs.study.prompt_entry(outputs.arms[chosen].key.prompt).search is not None:
+        yield "its definitions were searched for on the same development data, which flatters its score there"
 
 
 def _shows_what_is_wrong(study: StudyConfig, key: ArmKey) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -67,7 +68,7 @@ def adaptation_result(
         **(_scores(scored, arm.id, others) if scored else {}),
         seeds=len(scored.arms[arm.id].seeds) if scored else 0,
         trainable=max((record.parameters.get("trainable", 0) for run in runs for record in run), default=None),
-        seconds=_mean([sum(_training_seconds(record) for record in run) for run in runs]),
+        seconds=statistics.median(map(_training_seconds, runs)) if runs else None,
         memory=_mean([max(float(record.cost.get("peak_memory_bytes", 0)) for record in run) for run in runs]),
         template=next((record.resolved.get("prompt.template") for run in runs for record in run), None),
         at_limit=length_share(task for run in runs for record in run for task in record.tasks.values()),
@@ -130,9 +131,10 @@ def _means(arms: Arms, name: str, weights: FloatArray, others: Sequence[Mapping[
     return means
 
 
-def _training_seconds(record: Record) -> float:
-    """Return the seconds of training, its stages included, and of its evaluations on dev."""
-    parts = [record.cost, *record.cost.get("stages", {}).values()]
+def _training_seconds(run: Sequence[Record]) -> float:
+    """Return the seconds of a run's training and evaluations on dev, over all tasks; a stage that tasks share counts once."""
+    stages = {stage: cost for record in run for stage, cost in record.cost.get("stages", {}).items()}
+    parts = [*(record.cost for record in run), *stages.values()]
     return sum(float(part.get("seconds", {}).get(phase, 0.0)) for part in parts for phase in ("train", "dev"))
 
 

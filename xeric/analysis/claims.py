@@ -137,7 +137,8 @@ class _Against(NamedTuple):
 
     @property
     def beaten(self) -> bool:
-        return self.decision is not None and self.decision.p_corrected <= ALPHA and self.decision.low > 0
+        decision = self.decision
+        return decision is not None and decision.p_corrected <= ALPHA and decision.low is not None and decision.low > 0
 
 
 def _hardest(arms: Arms, names: Sequence[str], baselines: Sequence[str], metrics: Sequence[str]) -> dict[str, _Against]:
@@ -159,9 +160,9 @@ def _doubt(difference: Estimate) -> tuple[bool, float, float]:
     return p is None, p or 0.0, -difference.value
 
 
-def estimate(mean: Estimate, interval: tuple[float, float] | None = None) -> Interval:
-    """Return an estimate as it is stored, with its own interval unless another is passed."""
-    low, high = interval or mean.interval() or (None, None)
+def estimate(mean: Estimate) -> Interval:
+    """Return an estimate as it is stored, with its interval."""
+    low, high = mean.interval() or (None, None)
     return Interval(value=mean.value, low=low, high=high)
 
 
@@ -278,7 +279,7 @@ def _link(arms: Arms, better: str, worse: str, metrics: Sequence[str], null: flo
         difference=estimate(estimated),
         p=estimated.p(null),
         p_corrected=decision.p_corrected if decision else None,
-        corrected=estimate(estimated, (decision.low, decision.high)) if decision else None,
+        corrected=Interval(value=estimated.value, low=decision.low, high=decision.high) if decision else None,
         instances=arms.instances,
         # An arm whose outputs do not depend on the seed has one run; it is complete.
         seeds=min((len(arm.seeds) for arm in (arms.arms[better], arms.arms[worse]) if arm.random), default=1),
@@ -314,8 +315,8 @@ def _nothing_beaten(arms: Arms, chain: Chain, against: Mapping[str, _Against], c
     points = "points"
     if chain.gate != chain.metrics:
         points += f" of {' and '.join(METRICS.get(metric)().title for metric in chain.gate)}"
-    decision = closest.decision
-    bounds = f" (corrected interval {decision.low:+.1f} to {decision.high:+.1f})" if decision else ""
+    low, high = (closest.decision.low, closest.decision.high) if closest.decision else (None, None)
+    bounds = "" if low is None or high is None else f" (corrected interval {low:+.1f} to {high:+.1f})"
     return (
         "none of these arms is shown to beat every trivial baseline, so there is nothing to compare; the closest, "
         f"{pair}, is {closest.difference.value:+.1f} {points}{bounds}"

@@ -10,7 +10,7 @@ Where no arm of the study is shown to beat every trivial baseline on test, nothi
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from xeric.analysis.claims import bounded
@@ -30,7 +30,7 @@ class Candidate:
 
     Attributes:
         label: for people.
-        seconds: of training, mean over runs; 0 where nothing is trained.
+        seconds: of training, median over runs; 0 where nothing is trained.
         trainable: parameters.
         test: its mean on the test set.
     """
@@ -83,14 +83,15 @@ def recommend(
     )
 
 
-def judged(chosen: Recommendation, arms: Sequence[ArmResult]) -> Recommendation:
+def judged(chosen: Recommendation, arms: Sequence[ArmResult], candidates: Collection[str] | None = None) -> Recommendation:
     """Return a choice after comparing it with the trivial baselines: whether it is recommended, and with what caution.
 
     Args:
         chosen: of :func:`recommend`, with its command.
         arms: of the study, trivial baselines among them, with their scores on test.
+        candidates: ids of those that can be recommended; None for all.
     """
-    useful = {arm.id: arm.label for arm in arms if arm.beats_baselines}
+    useful = {arm.id: arm.label for arm in arms if arm.beats_baselines and (candidates is None or arm.id in candidates)}
     gating = [arm for arm in arms if arm.gates and chosen.metric in arm.scores]
     if not gating or all(arm.beats_baselines is None for arm in arms):
         return chosen

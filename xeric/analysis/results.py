@@ -80,7 +80,7 @@ class ArmResult(Config):
         spread: standard deviation of the macro mean over seeds, by metric: "stability".
         seeds: number of finished seeds.
         trainable: parameters.
-        seconds: of training, mean over seeds.
+        seconds: of training, median over seeds: other work beside one of them makes it longer, never shorter.
         memory: peak bytes, mean over seeds.
         template: of its prompts: ``plain``, or ``chat``, the base's own.
         at_limit: share of its test texts, over seeds, that end at the limit of new tokens.

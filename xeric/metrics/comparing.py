@@ -142,9 +142,12 @@ def _estimates(a: Measured, b: Measured, resamples: int, seed: int) -> dict[str,
     # [groups, draws, metrics]
     drawn = np.stack([replicates([sample], resamples=resamples, seed=seed) for sample in samples])
     first, second = a.scores(), b.scores()
-    varied = sum(group.units for group in a.groups if group.units > 1)
+
+    def varied(name: str) -> int:
+        return sum(group.units for group in a.groups if group.units > 1 and group.statistics[name].defined)
+
     return {
-        name: Estimate(first[name] - second[name], VarianceComponent(), component, varied)
+        name: Estimate(first[name] - second[name], VarianceComponent(), component, varied(name))
         for name, component in a.instance_components(drawn).items()
     }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xeric.analysis.analyse import current_results
 from xeric.analysis.results import RunResult, StudyResults
+from xeric.data.baselines import SEEDED
 from xeric.errors import UserError
 from xeric.metrics import PRIMARY, Measured
 from xeric.metrics.stored import measured
@@ -60,7 +61,7 @@ def read_outputs(folder: Path, results: StudyResults) -> list[ArmOutputs]:
     study, outputs = StudyFolder(folder), []
     for arm in results.arms:
         if arm.baseline:
-            outputs.append(_baseline_outputs(arm.id, study.baselines_dir / arm.baseline))
+            outputs.append(_baseline_outputs(arm.id, study.baselines_dir / arm.baseline, results.study.get("seeds", ())))
         else:
             outputs.append(_arm_outputs(arm.id, study, [run for run in results.runs if run.arm == arm.id]))
     return outputs
@@ -80,8 +81,12 @@ def _arm_outputs(arm: str, study: StudyFolder, runs: list[RunResult]) -> ArmOutp
     return _read(arm, seed, files[seed])
 
 
-def _baseline_outputs(arm: str, folder: Path) -> ArmOutputs:
-    files = {int(path.parent.name): path for path in folder.glob(f"*/{PREDICTION_FILES['test']}") if path.parent.name.isdecimal()}
+def _baseline_outputs(arm: str, folder: Path, seeds: Collection[int]) -> ArmOutputs:
+    files = {
+        int(path.parent.name): path
+        for path in folder.glob(f"*/{PREDICTION_FILES['test']}")
+        if path.parent.name.isdecimal() and (folder.name not in SEEDED or int(path.parent.name) in seeds)
+    }
     if not files:
         return ArmOutputs(arm, None, why="its outputs were not kept")
     return _read(arm, min(files), [files[min(files)]])

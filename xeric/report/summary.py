@@ -13,6 +13,7 @@ from xeric import formatting
 from xeric.analysis.results import ArmResult, ClaimResult, Recommendation, RunResult, StudyResults, Verdict
 from xeric.records import MANY_AT_LIMIT
 from xeric.report import wording
+from xeric.statistics.decisions import ASSUMED_SEED_SD
 from xeric.studies.config import OWN
 from xeric.yaml_io import load_yaml
 
@@ -118,7 +119,9 @@ def findings(results: StudyResults) -> str:
         name = wording.metric_name(results.primary)
         smallest = formatting.number(results.detectable.value)
         detects = f"can detect differences of {smallest} {name} points or more (80% power, 5% level)"
-        sentences.append(f"A study of this size, with the spread observed in it, {detects}.")
+        observed = any(arm.spread for arm in adaptations(results))
+        spread = "the spread observed in it" if observed else f"a spread between seeds taken to be {ASSUMED_SEED_SD:g} point"
+        sentences.append(f"A study of this size, with {spread}, {detects}.")
     if results.recommendation is not None:
         labels = [arm.label for arm in results.arms]
         sentences.append(wording.sentence(recommendation(results.recommendation), labels))

@@ -54,14 +54,14 @@ class Decision(NamedTuple):
     Attributes:
         p: two-sided p value by itself.
         p_corrected: by Holm, for all that were tested together.
-        low: lower end of the corrected interval.
-        high: upper end.
+        low: lower end of the corrected interval; None where so few test instances cannot give one of its level.
+        high: upper end, or None.
     """
 
     p: float
     p_corrected: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def decide_together(estimates: Sequence[tuple[Estimate, float]]) -> list[Decision | None]:
@@ -84,11 +84,11 @@ def decide_together(estimates: Sequence[tuple[Estimate, float]]) -> list[Decisio
     decisions: list[Decision | None] = []
     tested = 0
     for (estimate, _), p in zip(estimates, p_values, strict=True):
-        interval = estimate.interval(ALPHA / (len(tested_p_values) - rank[tested])) if p is not None else None
-        if p is None or interval is None:
+        if p is None:
             decisions.append(None)
             continue
-        decisions.append(Decision(p, corrected[tested], *interval))
+        low, high = estimate.interval(ALPHA / (len(tested_p_values) - rank[tested])) or (None, None)
+        decisions.append(Decision(p, corrected[tested], low, high))
         tested += 1
     return decisions
 

@@ -51,8 +51,8 @@ class Estimate:
         runs: what other runs would change.
         instances: what other test instances would change; None where the instances tell nothing about others (one per task).
         rows: test instances that show a variance. With the sign of every instance's difference a matter of chance, no result of n
-            of them is rarer than 2^(1 - n): p is not lower, and where that is above 5% (fewer than six) there is no interval.
-            None: no such limit.
+            of them is rarer than 2^(1 - n): p is not lower, and there is no interval that misses more rarely, nor any at all
+            where that is above 5% (fewer than six). None: no such limit.
     """
 
     value: float
@@ -74,7 +74,7 @@ class Estimate:
     def interval(self, alpha: float = ALPHA) -> tuple[float, float] | None:
         """Return both ends of the interval that misses at a rate of at most ``alpha``; None where there is none."""
         half = self.half_width(alpha)
-        return None if half is None or self.least_p > ALPHA else (self.value - half, self.value + half)
+        return None if half is None or self.least_p > min(alpha, ALPHA) else (self.value - half, self.value + half)
 
     def p(self, null: float = 0.0) -> float | None:
         """Return the two-sided p value of "it is ``null``": the ``alpha`` whose interval just reaches ``null``.

@@ -253,6 +253,12 @@ class StudyConfig(Config):
             return key.model_copy(update={"method": UNTRAINED, "n_train": None})
         return key.model_copy(update={"n_train": None}) if key.n_train == default_size else key
 
+    @property
+    def largest_size(self) -> int | None:
+        """The training size of the largest trained arms; None where it is that of the ``run`` settings, or nothing is trained."""
+        sizes = {key.n_train for grid in self.grids.values() for key in self.arms_of(grid) if not key.untrained}
+        return None if None in sizes else max((size for size in sizes if size is not None), default=None)
+
     def entry(self, label: str) -> MethodEntry:
         """Return the entry of a method label, ``like`` resolved: all of the method's options and settings.
 

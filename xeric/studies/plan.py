@@ -187,8 +187,10 @@ def arm_settings(study: StudyConfig, key: ArmKey, tasks: tuple[str, ...]) -> dic
     prompt = {"setting": key.setting, **study.base_prompt(key.base), **(entry.prompt if entry else {})}
     prompt |= study.prompt_entry(key.prompt).prompt
     changes: dict[str, Any] = {"prompt": prompt, "train": entry.train if entry else {}}
-    if key.n_train is not None:
-        changes["data"] = {"n_train": key.n_train}
+    # Prompting gets the demonstrations and the dev instances of the largest trained arms, with which it is compared.
+    n_train = study.largest_size if key.untrained else key.n_train
+    if n_train is not None:
+        changes["data"] = {"n_train": n_train}
     if key.setting == "zero-shot" or (key.setting == "few-shot" and study.run.get("prompt", {}).get("demonstrations") == 0):
         # Zero-shot has none whatever the others have; few-shot keeps its own number where trained arms have none.
         changes["prompt"]["demonstrations"] = None

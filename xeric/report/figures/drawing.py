@@ -114,5 +114,5 @@ def _for_page(tag: str, prefix: str) -> str:
 
 def _nothing(width: float) -> Any:
     drawing = new_figure(width, 0.6)
-    drawing.text(0.0, 0.5, "nothing to show: no run of this figure was finished", va="center", color=MUTED)
+    drawing.text(0.0, 0.5, "nothing to show: no finished run of this figure has this score", va="center", color=MUTED)
     return drawing
