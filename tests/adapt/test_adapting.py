@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from xeric.adapt.costs import MeasuredCosts
 from xeric.adapt.options import AdaptOptions
 from xeric.adapt.outcome import Outcome, lines
 from xeric.adapt.planning import CandidateSettings
+from xeric.adapt.search import Search
 from xeric.adapt.source import SourceOptions, read_source
 from xeric.errors import UserError
 from xeric.execution.workers import Workers
@@ -123,6 +125,17 @@ def test_an_interrupted_adaptation_goes_on_to_the_same_end(
     assert resumed.more == whole.more
     assert [(tried.id, tried.score) for tried in resumed.tried] == [(tried.id, tried.score) for tried in whole.tried]
     assert resumed.seconds["total"] > read_json(tmp_path / "cut" / "work" / "time.json")["seconds"] / 2
+
+
+def test_a_search_that_came_to_its_end_is_not_made_again(
+    finished: tuple[Path, Outcome], table: Path, options: AdaptOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other memory or measured costs it could choose something else than what the final study trains."""
+    shutil.copytree(finished[0], tmp_path / "out")
+    (tmp_path / "out" / "adapt.json").unlink()
+    monkeypatch.setattr(Search, "run", lambda *_: pytest.fail("searched again"))
+    again = adapt(str(table), tmp_path / "out", source_options=KNOWN, options=options)
+    assert (again.tried, again.choice, again.compared) == (finished[1].tried, finished[1].choice, finished[1].compared)
 
 
 def test_workers_carry_out_the_final_runs(

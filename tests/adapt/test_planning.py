@@ -37,6 +37,17 @@ def test_a_plan_fits_into_the_time_unless_not_even_the_least_does(step: float, s
     assert plan.expected["final"] == pytest.approx(steps_of(plan, pool) * step, abs=0.1)
 
 
+@pytest.mark.parametrize("seeds", [3, 20])
+@pytest.mark.parametrize("step", [0.05, 0.5, 3.0])
+def test_all_final_trainings_fit_into_the_time(step: float, seeds: int) -> None:
+    sizes, costs, seconds = Sizes(300, 75), Fixed(step, step / 8), 3600.0
+    plan = plan_time("base", seconds, sizes, CANDIDATES, costs, seeds=seeds)
+    trained = seeds * sum(steps_of(plan, size) for size in (300, *plan.curve)) * step
+    decoded = (2 + seeds * (1 + len(plan.curve))) * (plan.max_test or 75) * costs.text()
+    fewest = seeds * 8 * step + (2 + seeds) * 20 * costs.text()
+    assert trained + decoded + plan.expected["search"] + plan.expected["prompting"] <= max(seconds, 1.1 * fewest)
+
+
 def test_with_time_enough_everything_is_tried_at_full_length() -> None:
     plan = plan_time("base", 36_000.0, Sizes(300, 75), CANDIDATES, Fixed(0.1, 0.01))
     assert (plan.epochs, plan.max_steps, plan.max_test) == (3, None, None)

@@ -64,6 +64,8 @@ from xeric.yaml_io import dump_yaml
         ("tuning.space={lora: {method.rank: [3, many]}}", "tuning.space.lora.method.rank", ""),
         ("tuning.space={lora: {train.lr: {low: 0.1, high: 0.01}}}", "tuning.space.lora.train.lr", ""),
         ("tuning.space={lroa: {}}", "tuning.space", "lora"),
+        ("tuning.space={lora: {prompt.demonstrations: [0, 2]}}", "tuning.space.lora.prompt.demonstrations", "axes of grids"),
+        ("tuning.space={lora: {data.split_seed: [1, 2]}}", "tuning.space.lora.data.split_seed", "axes of grids"),
         ("seeds=[0, 0]", "seeds", ""),
         ("seed=[0]", "seed", "seeds"),
         ("tasks=[]", "tasks", ""),
@@ -175,6 +177,30 @@ def test_trivial_baselines_are_judged_alike_whichever_method_stands_first(where:
     ]
     assert len({data.fingerprint for data in prepared[:2]}) == 1
     assert [baselines_of(data)["copy_demonstration"] for data in prepared] == [True, True, True]
+
+
+def test_an_arm_like_another_has_no_space_of_its_own(where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml(small.plain(*where)), encoding="utf-8")
+    overrides = ["methods.wide={like: lora, method: {rank: 4}}", "tuning.space={wide: {train.lr: [1e-3, 1e-4]}}"]
+    with pytest.raises(UserError, match="is like 'lora' and takes what is chosen for it") as caught:
+        load_study(file, overrides)
+    assert caught.value.where == "tuning.space.wide"
+
+
+def test_definitions_of_tasks_that_a_study_does_not_have_are_refused(where: Where, tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(dump_yaml(small.plain(*where)), encoding="utf-8")
+    definitions = "{one: Say it., two: Or so.}"
+    plan = plan_study(load_study(file, [f"run.prompt.definitions={definitions}", "joint=false"])[0])
+    assert {run.tasks[0]: plan.settings(run)["prompt"]["definitions"] for run in plan.runs} == {
+        "one": {"one": "Say it."},
+        "two": {"two": "Or so."},
+    }
+    misspelt = "{definitions: {onne: Say it.}}"
+    for setting in (f"run.prompt={misspelt}", f"methods.lora={{method: {{name: lora}}, prompt: {misspelt}}}"):
+        with pytest.raises(UserError, match="names the unknown task 'onne'"):
+            load_study(file, [setting])
 
 
 @pytest.mark.parametrize("change", ["tasks=[one]", "joint=false"])

@@ -54,5 +54,5 @@ def printed_by_example(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.chdir(folder)
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(code, {})
-    assert len(code.splitlines()) <= 16
+    assert len(code.splitlines()) <= 17
     return printed.getvalue().strip()

@@ -82,6 +82,21 @@ def test_the_example_of_the_card_prints_the_runs_text(
     assert f"| words | {score['score']:.1f} [{score['low']:.1f}, {score['high']:.1f}] |" in card
 
 
+def test_penalties_that_a_base_names_play_no_part(save_run: SaveRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = tiny.write_base(tmp_path / "base", "llama")
+    plain = save_run(base, "lora", scale=0.0)
+    xeric.export(plain, "peft", tmp_path / "plain", device="cpu")
+    text = printed_by_example(tmp_path / "plain", monkeypatch)
+    model = AutoModelForCausalLM.from_pretrained(base)
+    model.generation_config.repetition_penalty = 1.5
+    model.generation_config.no_repeat_ngram_size = 2
+    model.save_pretrained(base)
+    run = save_run(base, "lora", scale=0.0)
+    export = xeric.export(run, "peft", tmp_path / "out", device="cpu")
+    assert export.description["difference"]["same_texts"] == export.description["difference"]["texts"]
+    assert printed_by_example(tmp_path / "out", monkeypatch) == run_text(run) == text
+
+
 @pytest.mark.parametrize("to", ["peft", "merged"])
 def test_the_example_ends_where_the_run_does_and_not_where_the_published_base_does(
     to: Any, save_run: SaveRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

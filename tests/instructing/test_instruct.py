@@ -16,7 +16,7 @@ from tests import tiny
 from tests.instructing.serving import serving
 from xeric.bases.base import Base
 from xeric.data.preparing import Prepared, prepare
-from xeric.data.tasks import Instance, Task, load_task, parse_task
+from xeric.data.tasks import Example, Instance, Task, load_task, parse_task
 from xeric.errors import ConfigError, DataError, UserError
 from xeric.instructing import instruct as module
 from xeric.instructing.candidates import Candidate
@@ -186,6 +186,17 @@ def test_a_candidate_that_would_bring_an_instance_into_the_test_set_is_left_out(
     monkeypatch.setattr(module._Keeps, "__call__", lambda keeps, candidate: candidate.origin != "exchange")
     outcome = instruct(made_task(), base, options=options(search="demonstrations", finalists=5))
     assert "exchange" not in {entry.origin for entry in outcome.finalists}
+
+
+def test_a_candidate_that_shows_an_instance_that_all_are_asked_for_is_left_out(base: Base) -> None:
+    """``n_train`` may be all there is beside the test set; one instance that is shown is then one too few."""
+    task = made_task(60)
+    pool = prepare([task]).tasks[0].counts["pool"]
+    chosen = options(data={"n_train": pool})
+    prepared = prepare([task], chosen.data, chosen.prompt)
+    keeps, shown = module._Keeps(task, prepared, chosen), prepared.tasks[0].train[0]
+    assert keeps(Candidate("Another.", prepared.tasks[0].demonstrations))
+    assert not keeps(Candidate(DEFINITION, (Example(shown.input, shown.outputs[0]),)))
 
 
 def test_python_takes_a_base_by_name_and_plain_settings(base_folder: Callable[[str], Path], tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from xeric.record_io import read_predictions
 from xeric.search_space import Range
 from xeric.studies.config import ArmKey, TuningConfig
 from xeric.studies.entries import MethodEntry
+from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import arm_settings, plan_study, with_chosen
 from xeric.studies.tuning import Trial, choose, draw_trials, space_of
 from xeric.yaml_io import load_yaml
@@ -141,6 +142,16 @@ def test_trials_start_from_the_base_itself_where_an_arm_does(order: list[str], t
     grids = ", ".join(f"g{start}: {{starts: [{start}], methods: [full]}}" for start in order)
     study = small.study(tasks, base, "sources=[other]", f"grids={{{grids}, alone: {{starts: [stage-1], methods: [lora]}}}}")
     assert {key.method: key.start for key in tuned_pairs(plan_study(study))} == {"full": "base", "lora": "stage-1"}
+
+
+def test_trials_of_another_start_are_others(tmp_path: Path) -> None:
+    """A grid that is added later changes where trials start: those that were done before are no part of the choice."""
+    of_base, of_stage = (
+        StudyFolder(tmp_path).tuning(ArmKey(base="tiny", method="full", start=start)) for start in ("base", "stage-1")
+    )
+    assert of_base.name == "tiny-full"
+    assert of_stage != of_base
+    assert of_stage.parent == of_base.parent
 
 
 def test_the_best_trial_is_chosen_the_earlier_of_two_alike() -> None:

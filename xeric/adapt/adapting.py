@@ -126,17 +126,7 @@ class _Adapting:
         plan = self._plan(opened, sizes)
         data = {"max_test": plan.max_test, "dev_fraction": plan.dev_fraction}
         study = search_study(self._task, self._folder, opened.base.name, self._options, data)
-        search = Search(
-            self._folder.search_dir,
-            opened.base,
-            self._task,
-            study,
-            plan,
-            opened.costs,
-            self._clock,
-            self._options.metric,
-            self._progress,
-        ).run(opened.candidates)
+        search = self._search(opened, study, plan)
         base, steps = opened.base.name, self._shortened(plan, sizes, opened.costs.step(search.best_trained))
         del opened
         gc.collect()  # the final study opens the base again
@@ -156,16 +146,36 @@ class _Adapting:
         """Return the plan, decided at the first start."""
         if self._folder.plan_file.is_file():
             return _read(TimePlan, self._folder.plan_file)
-        plan = plan_time(opened.base.name, self._clock.left, sizes, opened.candidates, opened.costs)
+        seeds = self._options.seeds
+        plan = plan_time(opened.base.name, self._clock.left, sizes, opened.candidates, opened.costs, seeds=seeds)
         write_json(self._folder.plan_file, plan)
         self._progress.note(f"plan: {plan_in_words(plan, len(opened.candidates))}; {duration(self._clock.left)} are left")
         return plan
+
+    def _search(self, opened: OpenedBase, study: StudyConfig, plan: TimePlan) -> SearchResult:
+        """Return what the search found: at an earlier start, where it came to its end, as the final study is of that."""
+        if self._folder.search_file.is_file():
+            return _read(SearchResult, self._folder.search_file)
+        found = Search(
+            self._folder.search_dir,
+            opened.base,
+            self._task,
+            study,
+            plan,
+            opened.costs,
+            self._clock,
+            self._options.metric,
+            self._progress,
+        ).run(opened.candidates)
+        write_json(self._folder.search_file, found)
+        return found
 
     # --- final study --------------------------------------------------------------------------------------------------------
 
     def _shortened(self, plan: TimePlan, sizes: Sizes, step: float) -> int | None:
         """Return the steps of the final training, where there is less time left than was planned for it; else None."""
         left, planned = self._clock.left - plan.expected["test"], steps_of(plan, sizes.pool)
+        step *= self._options.seeds
         if planned * step + plan.expected["curve"] <= max(left, 0.0):
             return None
         fitting = max(int(max(left, 0.0) / step), FEWEST_STEPS)

@@ -47,6 +47,7 @@ class AdaptFolder:
         self.final_dir = self.work / "final"
         self.clock_file = self.work / "time.json"
         self.plan_file = self.work / "plan.json"
+        self.search_file = self.work / "search.json"
         self.settings_file = self.work / "settings.json"
         self.card_file = root / "README.md"
         self.page_file = root / "report.html"

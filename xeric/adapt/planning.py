@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from xeric.config import Config
 from xeric.data.batching import steps_per_epoch
+from xeric.data.prompt_options import UNTRAINED_SETTINGS
 from xeric.data.splits import MIN_FOR_DEV
 from xeric.training.options import TrainOptions
 
@@ -51,8 +52,6 @@ _MARGIN = 0.1
 _DEV_FRACTION, _FEWEST_DEV, _MOST_DEV = 0.2, 10, 50
 _FEWEST_TEST = 20
 _FEWEST_FOR_CURVE = 80
-_SETTINGS_TESTED = 3
-"""The choice, few-shot and zero-shot."""
 
 
 class CandidateSettings(Config):
@@ -132,7 +131,9 @@ def steps_of(plan: TimePlan, examples: int) -> int:
     return plan.epochs * steps_per_epoch(examples, BATCH_SIZE)
 
 
-def plan_time(base: str, seconds: float, sizes: Sizes, candidates: Sequence[CandidateSettings], costs: Costs) -> TimePlan:
+def plan_time(
+    base: str, seconds: float, sizes: Sizes, candidates: Sequence[CandidateSettings], costs: Costs, *, seeds: int = 1
+) -> TimePlan:
     """Return what is done in the time that is left.
 
     Args:
@@ -141,20 +142,24 @@ def plan_time(base: str, seconds: float, sizes: Sizes, candidates: Sequence[Cand
         sizes: of the data.
         candidates: most promising first; at least one.
         costs: of this machine.
+        seeds: final trainings, those of the learning curve likewise, one after another.
     """
     text, step = max(costs.text(), 1e-9), max(costs.step(candidates[0]), 1e-9)
-    tested = min(sizes.test, max(_FEWEST_TEST, int(_TEST_SHARE * seconds / (_SETTINGS_TESTED * text))))
+    final_step, decoded = seeds * step, seeds + len(UNTRAINED_SETTINGS)
+    tested = min(sizes.test, max(_FEWEST_TEST, int(_TEST_SHARE * seconds / (decoded * text))))
     dev = _dev_size(sizes.pool, int(_PROMPTING_SHARE * seconds / (2 * text)))
-    epochs = next((e for e in _EPOCHS if e * steps_per_epoch(sizes.pool, BATCH_SIZE) * step <= _FINAL_SHARE * seconds), None)
-    max_steps = None if epochs else max(FEWEST_STEPS, int(_FINAL_SHARE * seconds / step))
+    epochs = next(
+        (e for e in _EPOCHS if e * steps_per_epoch(sizes.pool, BATCH_SIZE) * final_step <= _FINAL_SHARE * seconds), None
+    )
+    max_steps = None if epochs else max(FEWEST_STEPS, int(_FINAL_SHARE * seconds / final_step))
     final_steps = epochs * steps_per_epoch(sizes.pool, BATCH_SIZE) if epochs else (max_steps or 0)
     expected = {
         "prompting": 2 * dev * text,
-        "final": final_steps * step,
-        "test": _SETTINGS_TESTED * tested * text,
+        "final": final_steps * final_step,
+        "test": decoded * tested * text,
     }
     sizes_of_curve = (sizes.pool // 4, sizes.pool // 2)
-    curve_seconds = sum(sizes_of_curve) / sizes.pool * expected["final"] + len(sizes_of_curve) * tested * text
+    curve_seconds = sum(sizes_of_curve) / sizes.pool * expected["final"] + len(sizes_of_curve) * seeds * tested * text
     draws_curve = epochs is not None and sizes.pool >= _FEWEST_FOR_CURVE and curve_seconds <= _CURVE_SHARE * seconds
     expected["curve"] = curve_seconds if draws_curve else 0.0
     reserve = expected["final"] + expected["test"] + expected["curve"] + _MARGIN * seconds

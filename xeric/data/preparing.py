@@ -213,6 +213,10 @@ def _other_definitions(tasks: Sequence[Task], options: DataOptions, prompt: Prom
     """Return what stands in the place of tasks' own definitions, by task: what the user gave, or a control."""
     if isinstance(prompt.definition, str):
         return control_definitions(tasks, prompt.definition)
+    names = [task.name for task in tasks]
+    if unknown := next((name for name in prompt.definitions if name not in names), None):
+        what = f"names {unknown!r}, which is none of the tasks"
+        raise ConfigError(what, where="prompt.definitions", hint=f"they are {', '.join(map(repr, names))}")
     indented = options.cleaning.keep_indentation
     return {task: one_form(text, keep_indentation=indented) for task, text in prompt.definitions.items()}
 

@@ -122,7 +122,7 @@ class Trials:
         return [study.tasks] if study.joint else [(task,) for task in study.tasks]
 
     def _read(self, key: ArmKey) -> TuningResult | None:
-        path = self._executor.folder.tuning(key.base, key.method) / "tuning.json"
+        path = self._executor.folder.tuning(key) / "tuning.json"
         with reading(path):
             content = path.read_bytes() if is_file(path) else None
         try:
@@ -132,7 +132,7 @@ class Trials:
 
     def _choose(self, key: ArmKey, trials: list[Trial]) -> TuningResult | None:
         """Write the result of a method's trials, and return it; None where no trial has a score."""
-        folder = self._executor.folder.tuning(key.base, key.method)
+        folder = self._executor.folder.tuning(key)
         with self._executor.alone(self._executor.folder.lock_name(folder)):
             # Another process may have finished at the same time: the result that is written first is used by all.
             if (written := self._read(key)) is None and (written := choose(key.method, key.base, trials)) is not None:
@@ -157,7 +157,7 @@ class Trials:
 
     def _trial_runs(self, key: ArmKey, trials: int) -> Iterator[tuple[int, tuple[str, ...], Path]]:
         """Yield the number, the tasks and the folder of every run of a method's trials."""
-        folder = self._executor.folder.tuning(key.base, key.method)
+        folder = self._executor.folder.tuning(key)
         for number in range(trials):
             for tasks in self._groups():
                 yield number, tasks, folder / (f"trial-{number}" + ("" if self._study.joint else f"-{tasks[0]}"))

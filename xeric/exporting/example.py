@@ -30,6 +30,7 @@ def python_example(layout: Mapping[str, Any], imports: str, opening: str) -> str
         imports,
         "",
         opening,
+        "model.generation_config = type(model.generation_config)()  # no penalties that the base's own file may name",
         *_asked(task),
         f"ids = [i for text, special in segments for i in {_ENCODE}]".replace("'", '"'),
         'ids = torch.tensor([task["begin"] + ids])',

@@ -148,4 +148,5 @@ def open_model(folder: Path, base: Base) -> PreTrainedModel:
     """Open a folder as a user of transformers would, to compute in float32 on the device of a base."""
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False)
     opened: PreTrainedModel = model.to(base.device).eval()
+    opened.generation_config = GenerationConfig.from_model_config(opened.config)  # without the penalties of a base's own file
     return opened

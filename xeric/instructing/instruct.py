@@ -20,7 +20,7 @@ from xeric.data.importing import write_task
 from xeric.data.preparing import Prepared, prepare
 from xeric.data.tasks import Task, check_task_name
 from xeric.encodings import existing
-from xeric.errors import UserError
+from xeric.errors import ConfigError, UserError
 from xeric.instructing.candidates import Candidate
 from xeric.instructing.journal import Journal
 from xeric.instructing.options import InstructOptions
@@ -167,7 +167,10 @@ class _Keeps:
         if self._examples.issuperset(candidate.demonstrations):
             return True
         changed = searched_task(self._task, self._own, candidate)
-        test = prepare([changed], self._options.data, self._options.prompt).tasks[0].test
+        try:
+            test = prepare([changed], self._options.data, self._options.prompt).tasks[0].test
+        except ConfigError:  # the instance that it shows is one of those that data.n_train asks for
+            return False
         return all(instance.key in self._tested for instance in test)
 
 

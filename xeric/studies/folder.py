@@ -119,9 +119,9 @@ class StudyFolder:
         """Return the run folder of a run."""
         return self.runs_dir / run
 
-    def tuning(self, base: str, method: str) -> Path:
-        """Return the folder of the trials of a method on a base, by their labels."""
-        return self.tuning_dir / f"{base}-{method}"
+    def tuning(self, key: ArmKey) -> Path:
+        """Return the folder of the trials of a method on a base, by their labels; those from stage 1 have one of their own."""
+        return self.tuning_dir / (f"{key.base}-{key.method}" + ("-stage1" if key.start == "stage-1" else ""))
 
     def search(self, base: str, prompt: str, task: str) -> Path:
         """Return the folder of the search for a task's definition, by the labels of base and prompt."""

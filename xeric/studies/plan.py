@@ -194,7 +194,10 @@ def arm_settings(study: StudyConfig, key: ArmKey, tasks: tuple[str, ...]) -> dic
     if key.setting == "zero-shot" or (key.setting == "few-shot" and study.run.get("prompt", {}).get("demonstrations") == 0):
         # Zero-shot has none whatever the others have; few-shot keeps its own number where trained arms have none.
         changes["prompt"]["demonstrations"] = None
-    settings = merge(study.run, changes) | {
+    settings = merge(study.run, changes)
+    if definitions := settings["prompt"].get("definitions"):
+        settings["prompt"]["definitions"] = {task: text for task, text in definitions.items() if task in tasks}
+    settings |= {
         "tasks": list(tasks),
         "tasks_dirs": list(study.tasks_dirs),
         "base": study.base_name(key.base),

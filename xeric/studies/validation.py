@@ -55,6 +55,7 @@ def study_mistakes(study: StudyConfig, *, arms_are_known: bool = True) -> Mistak
     yield from _texts(study)
     yield from _methods(study)
     yield from _prompts(study)
+    yield from _definitions(study)
     yield from _grids(study)
     for where, grids in _shown_grids(study):
         yield from _unknown(where, "grid", grids, study.grids)
@@ -178,6 +179,16 @@ def _shown_metrics(study: StudyConfig) -> Iterator[tuple[str, tuple[object, ...]
         yield f"claims.{name}.metrics", claim.metrics
 
 
+def _definitions(study: StudyConfig) -> Mistakes:
+    """Yield definitions of tasks that the study does not have: they would be shown nowhere."""
+    entries = {"run.prompt": study.run.get("prompt", {})}
+    entries |= {f"methods.{label}.prompt": study.own_entry(label).prompt for label in study.methods}
+    entries |= {f"prompts.{label}.prompt": entry.prompt for label, entry in study.prompts.items()}
+    for where, prompt in entries.items():
+        if isinstance(prompt, Mapping) and isinstance(prompt.get("definitions"), Mapping):
+            yield from _unknown(f"{where}.definitions", "task", prompt["definitions"], study.tasks)
+
+
 def _published(study: StudyConfig) -> Mistakes:
     labels = [*study.methods, *_SETTINGS, *study.bases]
     for kind, entries in (("tables", study.tables), ("figures", study.figures)):
@@ -256,6 +267,15 @@ def _tuning(study: StudyConfig) -> Mistakes:
             "is one of the study's seeds", where="tuning.seed", hint="tuning must not look at the runs it tunes for"
         )
     yield from _unknown("tuning.space", "method", study.tuning.space, study.methods)
+    for label, space in study.tuning.space.items():
+        if label in study.methods and (like := study.own_entry(label).like) is not None:
+            hint = f"write the space under {like!r}, or give {label!r} a method of its own"
+            yield ConfigError(f"is like {like!r} and takes what is chosen for it", where=f"tuning.space.{label}", hint=hint)
+        for path in space:
+            # What an arm shows and is trained on is its own: it would be replaced in every arm of the method.
+            if path.partition(".")[0] not in ("method", "train"):
+                hint = "tune settings under method and train; prompts and n_train are axes of grids"
+                yield ConfigError("is no setting of a method or its training", where=f"tuning.space.{label}.{path}", hint=hint)
 
 
 def _near(key: ArmKey, arms: Iterable[ArmKey]) -> list[str]:
