@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from tests import rows, tiny
 from tests.attached import SMALL_TUNERS, train
 from xeric.bases.base import Base
+from xeric.bases.loading import load_base
 from xeric.data.rows import EncodedTask
 from xeric.decoding import DecodeOptions, decode
 from xeric.errors import ConfigError, RunError
@@ -193,6 +195,31 @@ def test_save_load_merge_and_detach(name: str, shape: str, open_base: Callable[[
             again.merge()
     assert loss_of_one(base) == pytest.approx(trained, rel=1e-4)
     assert texts_of(base) == written
+
+
+@pytest.fixture(scope="module")
+def half_base(base_folder: Callable[[str], Path]) -> Base:
+    return load_base(str(base_folder("llama")), device="cpu", precision="bf16")
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_what_is_trained_is_kept_in_float32(name: str, half_base: Base) -> None:
+    """A step of a thousandth is nothing to a bf16 number near 1."""
+    adaptation = attach(copy.deepcopy(half_base), name)
+    assert {parameter.dtype for parameter in adaptation.trainable().values()} == {torch.float32}
+
+
+def test_norms_are_trained_on_a_base_in_bf16(half_base: Base) -> None:
+    base = copy.deepcopy(half_base)
+    adaptation = attach(base, "peft:ln_tuning")
+    before = adaptation.state()
+    fit(base, adaptation, rows.training_rows(base, rows.task("one")), steps=4, lr=1e-3)
+    up, down = (
+        any(bool((move(tensor - before[name])).any()) for name, tensor in adaptation.state().items())
+        for move in (lambda change: change > 0, lambda change: change < 0)
+    )
+    assert up
+    assert down
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -148,13 +148,32 @@ def test_what_failed_is_shown_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert every.startswith("One run per method: ")
 
 
+def test_a_task_whose_texts_are_cut_off_is_named_where_others_are_short(tmp_path: Path) -> None:
+    """The limit fits the targets of all tasks together: those of one long task among many short ones may be beyond it."""
+    root = write_study(tmp_path / "s", small())
+    for path in root.glob("runs/multi-lora-*/record.json"):
+        record = read_json(path)
+        for number, task in enumerate(record["tasks"].values()):
+            task["data"]["ended"]["test"] = (
+                {"eos": 9, "stop": 0, "length": 3} if number == 0 else {"eos": 12, "stop": 0, "length": 0}
+            )
+        write_json(path, record)
+    arm = next(arm for arm in analyse(root).arms if arm.id == "multi-lora")
+    assert arm.at_limit == pytest.approx(3 / 36)
+    assert arm.cut_tasks == {"mail_en": 0.25}
+    notes = [note for table in analyse(root).tables for note in table.notes if "limit" in note]
+    assert notes == ["lora: 8% of its texts end at the limit of new tokens, unfinished (decode.max_new_tokens; 25% of mail_en)."]
+
+
 def test_lines_whose_texts_are_often_cut_off_are_named(results: StudyResults) -> None:
     shares = {arm.id: arm.at_limit for arm in results.arms if arm.key is not None}
     assert shares.pop("multi-zero-shot") == 0.5
     assert set(shares.values()) == {1 / 12}
     notes = [note for figure in results.figures for note in figure.notes if "limit" in note]
     # Figure 2 and the curve over sample sizes show the arm.
-    assert notes == ["multi, zero-shot: 50% of its texts end at the limit of new tokens, unfinished (decode.max_new_tokens)."] * 2
+    by_task = "; ".join(f"50% of {task}" for task in STUDY.tasks)
+    cut = f"50% of its texts end at the limit of new tokens, unfinished (decode.max_new_tokens; {by_task})."
+    assert notes == [f"multi, zero-shot: {cut}"] * 2
     assert not any("limit" in note for table in results.tables for note in table.notes)
 
 

@@ -79,15 +79,17 @@ def test_what_verdicts_mean_is_true_of_every_claim_that_has_them() -> None:
 def test_lines_whose_texts_are_cut_off_are_named_where_they_are_few() -> None:
     arms = [arm for arm in results().arms if arm.baseline is None]
     assert "limit" not in summary.findings(changed(arms=tuple(arms)))
-    cut = [arm.model_copy(update={"at_limit": 0.1 + 0.2 * (number < 2)}) for number, arm in enumerate(arms)]
-    named = f"unfinished: {arms[0].label} (30%) and {arms[1].label} (30%)."
-    assert f"In 2 arms more than a tenth of the texts end at the limit of new tokens, {named}" in summary.findings(
+    cut = [
+        arm.model_copy(update={"at_limit": 0.05, "cut_tasks": {"poem_generation_en": 0.4} if number < 2 else {}})
+        for number, arm in enumerate(arms)
+    ]
+    named = f"unfinished: {arms[0].label} (5%) and {arms[1].label} (5%)."
+    assert f"In 2 arms more than a tenth of a task's texts end at the limit of new tokens, {named}" in summary.findings(
         changed(arms=tuple(cut))
     )
-    every = [arm.model_copy(update={"at_limit": 1.0}) for arm in arms]
-    assert f"In {len(arms)} arms more than a tenth of the texts end at the limit of new tokens, unfinished." in summary.findings(
-        changed(arms=tuple(every))
-    )
+    every = [arm.model_copy(update={"at_limit": 1.0, "cut_tasks": {"poem_generation_en": 1.0}}) for arm in arms]
+    found = summary.findings(changed(arms=tuple(every)))
+    assert f"In {len(arms)} arms more than a tenth of a task's texts end at the limit of new tokens, unfinished." in found
 
 
 def test_what_could_not_be_seen_and_what_failed_is_said() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from xeric.analysis.comparison import Arms
 from xeric.analysis.results import ArmResult, Interval
 from xeric.data.baselines import baseline_label
 from xeric.metrics.measuring import Measured
-from xeric.records import Record, length_share
+from xeric.records import MANY_AT_LIMIT, Record, TaskResult, length_share
 from xeric.statistics.arrays import FloatArray
 from xeric.studies.folder import PlannedArm
 
@@ -72,9 +73,20 @@ def adaptation_result(
         memory=_mean([max(float(record.cost.get("peak_memory_bytes", 0)) for record in run) for run in runs]),
         template=next((record.resolved.get("prompt.template") for run in runs for record in run), None),
         at_limit=length_share(task for run in runs for record in run for task in record.tasks.values()),
+        cut_tasks=_cut_tasks([record for run in runs for record in run]),
         beats_baselines=beats,
         learned_gates=_learned_gates([record for run in runs for record in run]),
     )
+
+
+def _cut_tasks(records: Sequence[Record]) -> dict[str, float]:
+    """Return the share of texts that end at the limit of new tokens, by task, where it is more than a tenth."""
+    by_task: dict[str, list[TaskResult]] = defaultdict(list)
+    for record in records:
+        for task, result in record.tasks.items():
+            by_task[task].append(result)
+    shares = {task: length_share(results) for task, results in by_task.items()}
+    return {task: share for task, share in shares.items() if share is not None and share > MANY_AT_LIMIT}
 
 
 def _learned_gates(records: Sequence[Record]) -> dict[str, tuple[Interval, ...]]:

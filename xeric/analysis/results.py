@@ -84,6 +84,7 @@ class ArmResult(Config):
         memory: peak bytes, mean over seeds.
         template: of its prompts: ``plain``, or ``chat``, the base's own.
         at_limit: share of its test texts, over seeds, that end at the limit of new tokens.
+        cut_tasks: the same by task, where it is more than a tenth.
         beats_baselines: whether it is shown to beat every trivial baseline that gates, on the primary metric (corrected).
         gates: of a trivial baseline, whether arms are compared with it (else it is only shown); None for other arms.
         learned_gates: of a gated combined method, by part: its gates, layer after layer. The value is the mean over runs (and
@@ -104,6 +105,7 @@ class ArmResult(Config):
     memory: float | None = None
     template: str | None = None
     at_limit: float | None = None
+    cut_tasks: dict[str, float] = {}
     beats_baselines: bool | None = None
     gates: bool | None = None
     learned_gates: dict[str, tuple[Interval, ...]] = {}

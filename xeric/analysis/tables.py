@@ -18,7 +18,6 @@ from xeric.analysis.results import (
 )
 from xeric.metrics import METRICS, PRIMARY
 from xeric.metrics.scoring import score_notes
-from xeric.records import MANY_AT_LIMIT
 from xeric.studies.config import OWN, ArmKey, FigureConfig, StudyConfig, TableConfig
 
 __all__ = ["figure_of", "lost_runs", "table_of"]
@@ -183,12 +182,15 @@ def _decoding_notes(arms: Sequence[ArmResult]) -> list[str]:
     asked = [f"Asked in the base's own chat template: {'; '.join(chat)}. The other arms are asked in the plain layout."]
     return [
         *(asked if chat and plain else []),
-        *(
-            f"{arm.label}: {arm.at_limit:.0%} of its texts end at the limit of new tokens, unfinished (decode.max_new_tokens)."
-            for arm in arms
-            if arm.at_limit is not None and arm.at_limit > MANY_AT_LIMIT
-        ),
+        *(_cut_off(arm) for arm in arms if arm.cut_tasks),
     ]
+
+
+def _cut_off(arm: ArmResult) -> str:
+    """Return how many of an arm's texts are unfinished, and of which tasks."""
+    of_all = f"{arm.label}: {arm.at_limit or 0.0:.0%} of its texts end at the limit of new tokens, unfinished"
+    by_task = [f"{share:.0%} of {task}" for task, share in arm.cut_tasks.items()] if len(arm.tasks) > 1 else []
+    return f"{of_all} ({'; '.join(['decode.max_new_tokens', *by_task])})."
 
 
 def _bars(config: FigureConfig, arms: Sequence[ArmResult]) -> list[FigureSeries]:

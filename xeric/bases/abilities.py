@@ -56,7 +56,7 @@ def packs_rows(base: Base) -> bool:
 def has_plain_output(base: Base) -> bool:
     """Whether logits are what the output layer, a linear one, gives of the backbone's last hidden states: no caps, no scales."""
     prefix, rows = _test_rows(base)
-    with torch.no_grad(), base.mode(training=False), _without_learned_prefix(base):
+    with torch.no_grad(), base.mode(training=False), base.autocast(), _without_learned_prefix(base):
         logits, _ = padded_logits(base, prefix, rows[:1], shared=False)
         hidden, _ = padded_states(base, prefix, rows[:1], shared=False)
         return torch.equal(base.output_embeddings(hidden), logits)
@@ -86,7 +86,7 @@ def _stepwise_logits(base: Base) -> torch.Tensor:
 
 
 def _same(base: Base, plain: Callable[[], torch.Tensor], other: Callable[[], torch.Tensor]) -> bool:
-    with torch.no_grad(), base.mode(training=False), _without_learned_prefix(base):
+    with torch.no_grad(), base.mode(training=False), base.autocast(), _without_learned_prefix(base):
         expected = plain()
         try:
             computed = other()

@@ -65,6 +65,8 @@ class PeftAdaptation(Adaptation):
         # PEFT freezes everything but its own, also what another part of a combined method has put on before.
         self._names = [name for name, p in base.model.named_parameters() if p.requires_grad]
         for name, parameter in base.model.named_parameters():
+            if parameter.requires_grad:  # PEFT leaves copies of a base's own weights, such as norms, in the base's precision
+                parameter.data = parameter.data.float()
             if name in training:
                 parameter.requires_grad_(True)
 

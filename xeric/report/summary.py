@@ -11,7 +11,6 @@ from typing import get_args
 
 from xeric import formatting
 from xeric.analysis.results import ArmResult, ClaimResult, Recommendation, RunResult, StudyResults, Verdict
-from xeric.records import MANY_AT_LIMIT
 from xeric.report import wording
 from xeric.statistics.decisions import ASSUMED_SEED_SD
 from xeric.studies.config import OWN
@@ -168,12 +167,12 @@ def _best(results: StudyResults) -> str:
 
 
 def _unfinished(results: StudyResults) -> str:
-    """Return the arms whose texts were often cut off at the limit of new tokens."""
-    arms = [arm for arm in adaptations(results) if arm.at_limit is not None and arm.at_limit > MANY_AT_LIMIT]
+    """Return the arms whose texts of some task were often cut off at the limit of new tokens."""
+    arms = [arm for arm in adaptations(results) if arm.cut_tasks and arm.at_limit is not None]
     if not arms:
         return ""
     named = f": {wording.listed([f'{arm.label} ({arm.at_limit:.0%})' for arm in arms])}" if len(arms) <= _NAMED else ""
-    return f"In {_times(len(arms), 'arm')} more than a tenth of the texts end at the limit of new tokens, unfinished{named}."
+    return f"In {_times(len(arms), 'arm')} more than a tenth of a task's texts end at the limit of new tokens, unfinished{named}."
 
 
 def _verdicts(claims: Sequence[ClaimResult]) -> str:
