@@ -11,15 +11,19 @@ from tests import tiny
 from tests.study_fixtures import Where
 from xeric.data.baselines import baselines_of
 from xeric.errors import ConfigError, UserError
+from xeric.execution import open_study
 from xeric.execution.computing import LocalComputer
+from xeric.execution.executor import RunExecutor
+from xeric.execution.open_study import OpenStudy
 from xeric.execution.opening import check_settings, open_folder, own_data
 from xeric.execution.trials import tuned_pairs
 from xeric.progress import Silent
+from xeric.run import config as run_settings
 from xeric.run.stage_store import StageStore
 from xeric.studies.config import ArmKey
 from xeric.studies.folder import StudyFolder
 from xeric.studies.plan import arm_settings, load_study, plan_study
-from xeric.yaml_io import dump_yaml
+from xeric.yaml_io import dump_yaml, load_yaml
 
 
 @pytest.mark.parametrize(
@@ -161,6 +165,30 @@ def test_a_control_is_an_arm_like_its_own_with_another_prompt(where: Where, tmp_
     with pytest.raises(UserError, match="names an arm that no grid computes") as caught:
         load_study(file, [*overrides, "grids.all.methods=[lora]"])
     assert caught.value.where == "claims.c.controls.0"
+
+
+def test_a_study_has_one_precision_whatever_is_faster_on_the_next_machine(
+    where: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = small.study(*where, "tuning=null", "grids={all: {methods: [lora]}}", "seeds=[0]")
+
+    def opened(output: Path, faster: str) -> RunExecutor:
+        monkeypatch.setattr(open_study, "resolve_precision", lambda name, device: faster)
+        monkeypatch.setattr(run_settings, "resolve_precision", lambda name, device: faster if name == "auto" else name)
+        return OpenStudy.of(study, output, progress=Silent()).executor
+
+    assert opened(tmp_path / "first", "fp32").precision == "fp32"
+    executor = opened(tmp_path / "first", "bf16")
+    assert executor.precision == "fp32"
+    (run,) = plan_study(study).runs
+    state = executor.run(tmp_path / "first" / "runs" / run.id, plan_study(study).settings(run), keep_adapter=False)
+    assert state is not None
+    assert state.status == "ok"
+    assert load_yaml(tmp_path / "first" / "runs" / run.id / "config.yaml")["precision"] == "fp32"
+    # A published study, or one of an earlier version, says it in the settings of its runs alone.
+    (tmp_path / "first" / "precision.json").unlink()
+    assert opened(tmp_path / "first", "bf16").precision == "fp32"
+    assert opened(tmp_path / "second", "bf16").precision == "bf16"
 
 
 def test_trivial_baselines_are_judged_alike_whichever_method_stands_first(where: Where, tmp_path: Path) -> None:

@@ -38,11 +38,13 @@ class Threads:
         self.node = Node("here", lambda reference: reference)
         self.broken = False
         self.called: list[tuple[str, tuple[Any, ...]]] = []
+        self._calls: list[Future[Any]] = []
         self._pool = ThreadPoolExecutor(2)
 
     def begin(self, method: str, *arguments: Any, **named: Any) -> Future[Any]:
         self.called.append((method, arguments))
-        return self._pool.submit(getattr(self.node, method), *arguments, **named)
+        self._calls.append(self._pool.submit(getattr(self.node, method), *arguments, **named))
+        return self._calls[-1]
 
     def wait(self, call: Future[Any], seconds: float) -> bool:
         return self.broken or bool(wait([call], seconds).done)
@@ -50,6 +52,7 @@ class Threads:
     def result(self, call: Future[Any]) -> Any:
         if self.broken:
             self.node.leave()
+            wait(self._calls)  # the next node lives in this process, too, and draws from the same random generator
             raise NodeLostError("went away")
         return call.result()
 

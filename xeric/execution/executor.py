@@ -71,6 +71,7 @@ class RunExecutor:
 
     Attributes:
         outages: waits where the folder's file system does not answer.
+        precision: of runs whose settings leave it to the machine; None leaves it there.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class RunExecutor:
         self._poll, self._sleep = poll, sleep
         self._progress = progress
         self.outages = Outages(progress, sleep=sleep)
+        self.precision: str | None = None
         self._noted: set[str] = set()
         # A failure from before this start is tried again; one that appears later is the result of trying again.
         failures = {path: modified_ns(path) for path in files_below(folder.root) if path.name == "failure.json"}
@@ -123,6 +125,7 @@ class RunExecutor:
             DataError: the folder's record cannot be read.
             UnreachableError: the file system of the study's folder does not answer, or is mounted there no longer.
         """
+        settings = self._settled(settings)
         state = self.state(folder)
         undecoded = state is not None and bool(self._undecoded(folder, state, paraphrases))
         if state is not None and not undecoded and not self._leftovers(folder, state, keep_adapter):
@@ -183,7 +186,8 @@ class RunExecutor:
             if self.search_state(folder) is None:
                 self._progress.begin(f"search-{folder.name}")
                 (folder / "failure.json").unlink(missing_ok=True)
-                self._attempt(folder, lambda: self._computer.search(folder, settings, search, progress), progress)
+                settled = self._settled(settings)
+                self._attempt(folder, lambda: self._computer.search(folder, settled, search, progress), progress)
             return self.search_state(folder)
         except LockLostError:
             return None
@@ -210,6 +214,12 @@ class RunExecutor:
         write_json(folder / "failure.json", failure)
         self._progress.note(f"{folder.name} failed: {failure.error}")
         return RunState(None, failure)
+
+    def _settled(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return settings with the precision of the study's other runs, whatever would be faster on this machine."""
+        if self.precision is None or settings.get("precision", "auto") != "auto":
+            return settings
+        return {**settings, "precision": self.precision}
 
     def _acquired(self, folder: Path) -> Lock | None:
         """Return the lock of a folder, or None while another process has it.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from xeric.bases.precision import resolve_device, resolve_precision
 from xeric.data.preparing import Prepared
 from xeric.errors import ConfigError
 from xeric.execution.computing import LocalComputer
@@ -107,6 +108,11 @@ class OpenStudy:
             remove_parts(folder.baselines_dir, "*/*/.*.part")
             remove_parts(folder.baselines_dir)
             folder.write_study(study, identity)
+            if study.run.get("precision", "auto") == "auto":
+                # Settled once: it may differ from machine to machine, and methods must not.
+                device = resolve_device(str(study.run.get("device", "auto")))
+                self.executor.precision = folder.read_precision() or resolve_precision("auto", device)
+                folder.write_precision(self.executor.precision)
             if study.baselines:
                 write_baselines(folder, data, study.seeds, list(study.run.get("metrics", ())) or METRICS.names())
             self.runs.write_list()

@@ -81,6 +81,7 @@ class RemoteWorker:
         plan, folder, told = self._opened.plan, self._opened.executor.folder, Telling(self._events.put)
         computer = RemoteComputer(self._link, self._jobs, StageStore(folder.stages_dir), self._leaving, self._lost)
         executor = RunExecutor(folder, computer, told, sleep=self._sleep, retry_before=self._order.retry_before)
+        executor.precision = self._opened.executor.precision
         StudyRuns(plan, folder, executor, told).carry_out(by_base(plan.study, plan.runs, self.number), until_taken=True)
 
     def _sleep(self, seconds: float) -> None:

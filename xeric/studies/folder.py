@@ -10,6 +10,7 @@
 ``stages/HASH/``                        models that several runs start from
 ``baselines/NAME/SEED/``                predictions of the trivial baselines on the same instances
 ``baselines/baselines.json``            which of them arms are compared with, and the lengths of the tasks' training targets
+``precision.json``                      the precision of all runs, where the study file leaves it to the machine
 ``locks/``                              locks of the processes that work on the study now; empty otherwise
 ``results.json``                        the results of the analysis
 ======================================  ==========================================================================================
@@ -113,6 +114,7 @@ class StudyFolder:
         self.stages_dir = root / "stages"
         self.baselines_dir = root / "baselines"
         self.baselines_file = self.baselines_dir / "baselines.json"
+        self.precision_file = root / "precision.json"
         self.locks_dir = root / "locks"
 
     def run_folder(self, run: str) -> Path:
@@ -160,6 +162,22 @@ class StudyFolder:
     def write_study(self, study: StudyConfig, identity: str) -> None:
         """Write the study file, unless it has this content already."""
         _write_if_new(self.study_file, f"{_HEADING}{identity}\n{dump_yaml(study)}")
+
+    def read_precision(self) -> str | None:
+        """Return the precision that the runs are computed in: that written, else that of a run that has begun; None before.
+
+        Raises:
+            DataError: the file that says so is damaged.
+        """
+        if is_file(self.precision_file):
+            written = read_json(self.precision_file)
+            return str(written["precision"]) if isinstance(written, dict) and "precision" in written else None
+        configs = sorted([*self.runs_dir.glob("*/config.yaml"), *self.tuning_dir.glob("*/*/config.yaml")])
+        return str(load_yaml(configs[0]).get("precision")) if configs else None
+
+    def write_precision(self, precision: str) -> None:
+        """Write the precision that the runs are computed in, unless it stands there already."""
+        _write_if_new(self.precision_file, json.dumps({"precision": precision}) + "\n")
 
     def read_runs(self) -> list[PlannedRun]:
         """Return the planned runs, in their order.
