@@ -292,4 +292,4 @@ def _write_tuning(folder: StudyFolder) -> None:
         tuning_result = TuningResult(
             method=method, base="multi", trials=trials, best=(30.0, 31.5), chosen={"train.lr": 1e-3}, seconds=80.0
         )
-        write_json(folder.tuning("multi", method) / "tuning.json", tuning_result)
+        write_json(folder.tuning(ArmKey(base="multi", method=method)) / "tuning.json", tuning_result)

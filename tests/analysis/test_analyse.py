@@ -162,7 +162,9 @@ def test_a_task_whose_texts_are_cut_off_is_named_where_others_are_short(tmp_path
     assert arm.at_limit == pytest.approx(3 / 36)
     assert arm.cut_tasks == {"mail_en": 0.25}
     notes = [note for table in analyse(root).tables for note in table.notes if "limit" in note]
-    assert notes == ["lora: 8% of its texts end at the limit of new tokens, unfinished (decode.max_new_tokens; 25% of mail_en)."]
+    assert notes == [
+        "multi, lora: 8% of its texts end at the limit of new tokens, unfinished (decode.max_new_tokens; 25% of mail_en)."
+    ]
 
 
 def test_lines_whose_texts_are_often_cut_off_are_named(results: StudyResults) -> None:

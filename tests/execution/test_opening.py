@@ -38,6 +38,7 @@ from xeric.yaml_io import dump_yaml, load_yaml
         ("grids.methods.n_train=[]", "grids.methods.n_train", ""),
         ("tables.t={title: T, grids: [metods]}", "tables.t.grids", "methods"),
         ("tables.t={title: T, grids: [methods], metrics: [rouge]}", "tables.t.metrics", "rouge_l"),
+        ("tables.t={title: T, grids: [methods], metrics: [self_bleu]}", "tables.t.metrics", "run.metrics"),
         ("tables.t={title: T, grids: [methods], published: {lra: {bleu: 1.0}}}", "tables.t.published", "lora"),
         ("figures.f={title: T, grids: [methods], kind: pie}", "figures.f.kind", ""),
         ("claims.c={sentence: s, chain: [{base: tiny, method: full}]}", "claims.c.chain", ""),

@@ -113,7 +113,7 @@ _IDENTITIES = {
     "beyond": ("20ace41e0a486cd1", "d8b4ec48d38976d7", "90ada64d4dd0cecb"),
     "demo": ("850c085e3fe085c8", "f9c777b8842d3e5e", "c6628cd8e10c1389"),
     "paper": ("9cbd15ea7223b61d", "bf2428f3503bfd70", "2367d1d5ce58ce6e"),
-    "sample_size": ("a714bba96636038b", "109572d930cd7457", "632008806e903829"),
+    "sample_size": ("a714bba96636038b", "6b0311476b2040a2", "632008806e903829"),
 }
 
 

@@ -166,7 +166,8 @@ def _resampled(outputs: Outputs, runs: Runs, trivial: Runs, metrics: Sequence[st
     try:
         return resample_arms({**runs, **baselines}, fixed=fixed)
     except DataError as error:
-        raise DataError(f"cannot be compared: {error}", where=str(outputs.folder.root), hint=error.hint) from None
+        hint = f"{error.hint}; `xeric study rescore {outputs.folder.root}` counts all texts again" if error.hint else None
+        raise DataError(f"cannot be compared: {error}", where=str(outputs.folder.root), hint=hint) from None
 
 
 def _arm_results(

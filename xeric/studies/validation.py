@@ -62,6 +62,7 @@ def study_mistakes(study: StudyConfig, *, arms_are_known: bool = True) -> Mistak
     yield from _claims(study, arms_are_known=arms_are_known)
     for where, metrics in _shown_metrics(study):
         yield from _unknown(where, "metric", metrics, METRICS.names())
+    yield from _uncounted(study)
     yield from _claimed(study)
     yield from _published(study)
     yield from _paraphrases(study)
@@ -177,6 +178,17 @@ def _shown_metrics(study: StudyConfig) -> Iterator[tuple[str, tuple[object, ...]
         yield f"figures.{name}.metrics", figure.metrics
     for name, claim in study.claims.items():
         yield f"claims.{name}.metrics", claim.metrics
+
+
+def _uncounted(study: StudyConfig) -> Mistakes:
+    """Yield metrics of a whole set of texts, which runs have to count, that are shown and that no run counts."""
+    counted = study.run.get("metrics")
+    if not isinstance(counted, list | tuple) or not counted:
+        return
+    for where, metrics in _shown_metrics(study):
+        for name in metrics:
+            if name in METRICS and name not in counted and not METRICS.get(str(name))().resampled:
+                yield ConfigError(f"names {name!r}, which no run counts", where=where, hint="add it to run.metrics")
 
 
 def _definitions(study: StudyConfig) -> Mistakes:
