@@ -52,11 +52,13 @@ def test_shuffling_keeps_the_words_and_moves_them_the_same_way_every_time() -> N
 
 
 def test_given_definitions_stand_in_the_place_of_tasks_own() -> None:
-    given = build(PromptOptions, {"definitions": {"poem": "Write  four lines. ", "elsewhere": "Not used."}})
+    given = build(PromptOptions, {"definitions": {"poem": "Write  four lines. "}})
     own, other = prepare(tasks()), prepare(tasks(), None, given)
     assert other.definitions == {**own.definitions, "poem": "Write four lines."}
     assert [t.test for t in other.tasks] == [t.test for t in own.tasks]
     assert other.fingerprint != own.fingerprint
+    with pytest.raises(ConfigError, match="names 'peom', which is none of the tasks"):
+        prepare(tasks(), None, build(PromptOptions, {"definitions": {"peom": "Write four lines."}}))
     with pytest.raises(ConfigError, match="does not show them"):
         build(PromptOptions, {"definitions": {"poem": "Write."}, "definition": False})
 

@@ -88,7 +88,7 @@ def file(tasks: Path, base: Path, tmp_path: Path) -> Path:
 
 def test_a_study_leaves_what_the_contract_names(undisturbed: Path, tasks: Path, base: Path) -> None:
     names = {path.name for path in undisturbed.iterdir()}
-    assert names - {"results.json"} == {"study.yaml", "runs.json", "runs", "tuning", "baselines"}
+    assert names - {"results.json"} == {"study.yaml", "runs.json", "precision.json", "runs", "tuning", "baselines"}
     plan = plan_study(small.study(tasks, base))
     assert {path.name for path in (undisturbed / "runs").iterdir()} == {run.id for run in plan.runs}
     for run in plan.runs:

@@ -38,7 +38,7 @@ Smoothing = Literal["exp", "none"]
 
 _ORDERS = range(1, 5)
 _ALIKE = 1e-9
-"""Scores that differ by less are the same, computed in another order."""
+"""Scores that differ by a smaller part of them are the same, computed in another order."""
 
 _UNSPACED = {"Thai", "Lao", "Khmer", "Myanmar", "Han", "Hiragana", "Katakana"}
 
@@ -233,7 +233,7 @@ class Chrf(Metric):
         candidates = triples.reshape(*triples.shape[:2], -1)
         scores = chrf_from_sums(candidates, eps_smoothing=self.eps_smoothing)
         scores[np.arange(scores.shape[1]) >= np.array([len(row) - 1 for row in texts])[:, None]] = -1.0
-        best = (scores >= scores.max(axis=1, keepdims=True) - _ALIKE).argmax(axis=1)
+        best = (scores >= scores.max(axis=1, keepdims=True) * (1 - _ALIKE)).argmax(axis=1)
         counted: list[list[int]] = candidates[np.arange(len(texts)), best].tolist()
         return counted
 

@@ -6,6 +6,7 @@ path of its setting.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 
 import regex
@@ -14,6 +15,7 @@ from xeric.data.prompt_options import UNTRAINED_SETTINGS
 from xeric.errors import ConfigError, suggest
 from xeric.metrics import METRICS, comparable_metrics, incomparable
 from xeric.studies.config import OWN, UNTRAINED, ArmKey, StudyConfig
+from xeric.studies.entries import MethodEntry
 
 __all__ = ["RUN_KEYS", "STAGE_KEYS", "check_study", "study_mistakes"]
 
@@ -180,6 +182,15 @@ def _shown_metrics(study: StudyConfig) -> Iterator[tuple[str, tuple[object, ...]
         yield f"claims.{name}.metrics", claim.metrics
 
 
+def _entries(study: StudyConfig) -> dict[str, MethodEntry]:
+    """Return the methods' entries, as they stand, without those that are faulty: what is wrong with these is said elsewhere."""
+    entries = {}
+    for label in study.methods:
+        with contextlib.suppress(ConfigError):
+            entries[label] = study.own_entry(label)
+    return entries
+
+
 def _uncounted(study: StudyConfig) -> Mistakes:
     """Yield metrics of a whole set of texts, which runs have to count, that are shown and that no run counts."""
     counted = study.run.get("metrics")
@@ -194,7 +205,7 @@ def _uncounted(study: StudyConfig) -> Mistakes:
 def _definitions(study: StudyConfig) -> Mistakes:
     """Yield definitions of tasks that the study does not have: they would be shown nowhere."""
     entries = {"run.prompt": study.run.get("prompt", {})}
-    entries |= {f"methods.{label}.prompt": study.own_entry(label).prompt for label in study.methods}
+    entries |= {f"methods.{label}.prompt": entry.prompt for label, entry in _entries(study).items()}
     entries |= {f"prompts.{label}.prompt": entry.prompt for label, entry in study.prompts.items()}
     for where, prompt in entries.items():
         if isinstance(prompt, Mapping) and isinstance(prompt.get("definitions"), Mapping):
@@ -280,7 +291,8 @@ def _tuning(study: StudyConfig) -> Mistakes:
         )
     yield from _unknown("tuning.space", "method", study.tuning.space, study.methods)
     for label, space in study.tuning.space.items():
-        if label in study.methods and (like := study.own_entry(label).like) is not None:
+        entry = _entries(study).get(label)
+        if entry is not None and (like := entry.like) is not None:
             hint = f"write the space under {like!r}, or give {label!r} a method of its own"
             yield ConfigError(f"is like {like!r} and takes what is chosen for it", where=f"tuning.space.{label}", hint=hint)
         for path in space:
