@@ -91,3 +91,9 @@ def test_a_message_does_not_repeat_megabytes_of_its_input() -> None:
     error = UserError(f"unknown name {'x' * 10**6} there", hint="h" * 10**6)
     assert error.what == f"unknown name {'x' * 987} [...] {'x' * 994} there"
     assert error.hint == f"{'h' * 1000} [...] {'h' * 1000}"
+
+
+def test_a_place_with_line_separators_leaves_the_message_one_line() -> None:
+    error = ConfigError("unknown setting", where="decode.max_new\u2028tokens\n32")
+    assert str(error) == "decode.max_new tokens 32: unknown setting"
+    assert error.where == "decode.max_new\u2028tokens\n32"

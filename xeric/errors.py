@@ -42,7 +42,8 @@ class XericError(Exception):
         self.what = _shortened(what)
         self.where = where
         self.hint = None if hint is None else _shortened(hint)
-        super().__init__(f"{where}: {self.what}" if where else self.what)
+        # A setting's path may hold anything that YAML takes as a key, line separators included.
+        super().__init__(f"{' '.join(where.splitlines())}: {self.what}" if where else self.what)
 
     def __reduce__(self) -> tuple[Callable[..., XericError], tuple[Any, ...]]:
         # By default Python would call the class with the finished sentence alone, which no child's signature need allow: an error
