@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from xeric.data.baselines import SEEDED
 from xeric.metrics.measuring import Measured
 from xeric.metrics.stored import has_results, measured
 from xeric.records import PREDICTION_FILES, Record, Split
+from xeric.studies.baselines import baseline_files
 from xeric.studies.config import ArmKey, StudyConfig
 from xeric.studies.folder import PlannedArm, PlannedRun, RunState, StudyFolder
 from xeric.studies.paraphrases import paraphrases_of, prediction_files
@@ -100,14 +100,8 @@ class Outputs:
 
     def baseline_files(self) -> dict[tuple[str, int], list[Path]]:
         """Return the files of the trivial baselines' predictions by name and seed, without those drawn for other seeds."""
-        folders = sorted(self.folder.baselines_dir.glob("*/*")) if self.study.baselines else []
-        files: dict[tuple[str, int], list[Path]] = {}
-        for folder in folders:
-            name, path = folder.parent.name, folder / PREDICTION_FILES["test"]
-            counts = folder.name.isdecimal() and (name not in SEEDED or int(folder.name) in self.study.seeds)
-            if counts and has_results(path):
-                files[name, int(folder.name)] = [path]
-        return files
+        files = baseline_files(self.folder, self.study.seeds) if self.study.baselines else {}
+        return {drawn: [path] for drawn, path in files.items() if has_results(path)}
 
     @property
     def _runs_per_seed(self) -> int:

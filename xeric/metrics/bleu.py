@@ -14,8 +14,8 @@ import numpy as np
 
 from xeric.languages import Language
 from xeric.metrics.base import Batch, Metric, Statistics, version
-from xeric.metrics.ngrams import IntArray, code_points, matched_ngrams, ngram_totals, numbered
-from xeric.statistics.arrays import FloatArray
+from xeric.metrics.ngrams import code_points, matched_ngrams, ngram_totals, numbered
+from xeric.statistics.arrays import FloatArray, IntArray
 from xeric.text import NormalForm
 
 if TYPE_CHECKING:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-__all__ = ["IntArray", "code_points", "matched_ngrams", "ngram_totals", "numbered"]
+from xeric.statistics.arrays import IntArray
 
-IntArray = npt.NDArray[np.int64]
+__all__ = ["code_points", "matched_ngrams", "ngram_totals", "numbered"]
 
 _TOKENS_AT_ONCE = 1 << 15
 """Few enough that what is sorted stays near the processor."""

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from xeric.analysis.analyse import current_results
 from xeric.analysis.results import RunResult, StudyResults
-from xeric.data.baselines import SEEDED
 from xeric.errors import UserError
 from xeric.metrics import PRIMARY, Measured
 from xeric.metrics.stored import measured
 from xeric.record_io import read_predictions
 from xeric.records import PREDICTION_FILES, Prediction
+from xeric.studies.baselines import baseline_files
 from xeric.studies.folder import StudyFolder
 
 __all__ = ["ArmOutputs", "read_outputs", "read_results"]
@@ -59,9 +59,10 @@ def read_outputs(folder: Path, results: StudyResults) -> list[ArmOutputs]:
         DataError: a file of predictions cannot be read.
     """
     study, outputs = StudyFolder(folder), []
+    baselines = baseline_files(study, results.study.get("seeds", ()))
     for arm in results.arms:
         if arm.baseline:
-            outputs.append(_baseline_outputs(arm.id, study.baselines_dir / arm.baseline, results.study.get("seeds", ())))
+            outputs.append(_baseline_outputs(arm.id, arm.baseline, baselines))
         else:
             outputs.append(_arm_outputs(arm.id, study, [run for run in results.runs if run.arm == arm.id]))
     return outputs
@@ -81,12 +82,8 @@ def _arm_outputs(arm: str, study: StudyFolder, runs: list[RunResult]) -> ArmOutp
     return _read(arm, seed, files[seed])
 
 
-def _baseline_outputs(arm: str, folder: Path, seeds: Collection[int]) -> ArmOutputs:
-    files = {
-        int(path.parent.name): path
-        for path in folder.glob(f"*/{PREDICTION_FILES['test']}")
-        if path.parent.name.isdecimal() and (folder.name not in SEEDED or int(path.parent.name) in seeds)
-    }
+def _baseline_outputs(arm: str, name: str, baselines: Mapping[tuple[str, int], Path]) -> ArmOutputs:
+    files = {seed: path for (baseline, seed), path in baselines.items() if baseline == name and path.is_file()}
     if not files:
         return ArmOutputs(arm, None, why="its outputs were not kept")
     return _read(arm, min(files), [files[min(files)]])

@@ -6,7 +6,8 @@ task's training targets, to which some of them are cut.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -19,7 +20,7 @@ from xeric.metrics.stored import has_results, renewed
 from xeric.records import PREDICTION_FILES
 from xeric.studies.folder import StudyFolder
 
-__all__ = ["TrivialBaselines", "read_baselines", "write_baselines"]
+__all__ = ["TrivialBaselines", "baseline_files", "read_baselines", "write_baselines"]
 
 
 class TrivialBaselines(Config):
@@ -65,6 +66,21 @@ class TrivialBaselines(Config):
                 f"{', '.join(self.as_input)}."
             )
         return tuple(notes)
+
+
+def baseline_files(folder: StudyFolder, seeds: Collection[int]) -> dict[tuple[str, int], Path]:
+    """Return where the test predictions of the trivial baselines stand, by name and seed, without those drawn for other seeds.
+
+    Args:
+        folder: of the study.
+        seeds: the study's.
+    """
+    files: dict[tuple[str, int], Path] = {}
+    for drawn in sorted(folder.baselines_dir.glob("*/*")):
+        name = drawn.parent.name
+        if drawn.name.isdecimal() and (name not in SEEDED or int(drawn.name) in seeds):
+            files[name, int(drawn.name)] = drawn / PREDICTION_FILES["test"]
+    return files
 
 
 def read_baselines(folder: StudyFolder) -> TrivialBaselines:

@@ -171,9 +171,11 @@ class StudyFolder:
         """
         if is_file(self.precision_file):
             written = read_json(self.precision_file)
-            return str(written["precision"]) if isinstance(written, dict) and "precision" in written else None
-        configs = sorted([*self.runs_dir.glob("*/config.yaml"), *self.tuning_dir.glob("*/*/config.yaml")])
-        return str(load_yaml(configs[0]).get("precision")) if configs else None
+        else:
+            configs = sorted([*self.runs_dir.glob("*/config.yaml"), *self.tuning_dir.glob("*/*/config.yaml")])
+            written = load_yaml(configs[0]) if configs else {}
+        precision = written.get("precision") if isinstance(written, dict) else None
+        return None if precision is None else str(precision)
 
     def write_precision(self, precision: str) -> None:
         """Write the precision that the runs are computed in, unless it stands there already."""

@@ -290,9 +290,9 @@ def _tuning(study: StudyConfig) -> Mistakes:
             "is one of the study's seeds", where="tuning.seed", hint="tuning must not look at the runs it tunes for"
         )
     yield from _unknown("tuning.space", "method", study.tuning.space, study.methods)
+    entries = _entries(study)
     for label, space in study.tuning.space.items():
-        entry = _entries(study).get(label)
-        if entry is not None and (like := entry.like) is not None:
+        if label in entries and (like := entries[label].like) is not None:
             hint = f"write the space under {like!r}, or give {label!r} a method of its own"
             yield ConfigError(f"is like {like!r} and takes what is chosen for it", where=f"tuning.space.{label}", hint=hint)
         for path in space:
